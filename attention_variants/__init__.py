@@ -1,0 +1,1 @@
+"""Efficient attention variants behind one Flax interface."""

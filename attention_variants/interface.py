@@ -1,0 +1,288 @@
+"""The contract that every attention variant keeps, and the checks that all of them share."""
+
+import abc
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+# Shapes, as a glossary. `num_kv_heads` divides `num_heads`; `key_length == query_length` unless said.
+Queries = Float[Array, "batch query_length num_heads head_dim"]
+Keys = Float[Array, "batch key_length num_kv_heads head_dim"]
+Values = Float[Array, "batch key_length num_kv_heads value_dim"]
+Outputs = Float[Array, "batch query_length num_heads value_dim"]
+Weights = Float[Array, "batch num_heads query_length key_length"]
+KeyMask = Bool[Array, "batch key_length"]
+PatternMatrix = Bool[np.ndarray, "query_length key_length"]
+
+
+class Cost(NamedTuple):
+    """What one call costs: one sequence, one layer, projections excluded; one multiply-add is 2 FLOPs."""
+
+    executed_flops: int  # the matrix products of the forward fast path; equals the counter in cost.py exactly
+    ideal_flops: int  # the same work charged for permitted query-key pairs only
+    cache_bytes: int  # decoding state after `key_length` tokens, 4 bytes a scalar, counters excluded
+
+
+class Bias(Protocol):
+    """An additive position bias: a small pytree, evaluated block by block so that memory stays linear."""
+
+    def block(self, query_positions: Int[Array, " query"], key_positions: Int[Array, " key"]) -> Array:
+        """Returns the bias [num_heads, query, key] of these positions."""
+
+
+class Cache(Protocol):
+    """What decoding carries: a NamedTuple of arrays with at least these two counters."""
+
+    @property
+    def length(self) -> Int[Array, ""]: ...  # tokens seen so far
+    @property
+    def max_length(self) -> Int[Array, ""]: ...  # tokens it was made for
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionVariant(abc.ABC):
+    """One kind of attention: a frozen, hashable set of hyperparameters that holds no arrays.
+
+    A variant implements `_attend`, `_dense_weights`, `init_cache`, `_extend`, `pattern` and `cost`, and says in the
+    class attributes what it can do; asking for what is not there raises NotImplementedError, never ignores. The
+    public methods check their arguments and make masked keys and values zero, so that a NaN there cannot leak.
+    """
+
+    supports_causal: ClassVar[bool] = True
+    supports_bidirectional: ClassVar[bool] = True
+    supports_cross: ClassVar[bool] = True  # key_length != query_length, causal=False
+    supports_bias: ClassVar[bool] = False  # additive position bias such as ALiBi
+    normalised: ClassVar[bool] = True  # rows of dense_weights sum to 1
+    subquadratic: ClassVar[bool] = False  # claims the growth law: doubling the length multiplies cost by < 2.3
+
+    family: ClassVar[str]  # the engine's idea, for the catalogue: "softmax over a static pattern" ...
+    cost_order: ClassVar[str]  # "length * window_size"
+    state_order: ClassVar[str]  # "window_size * head_dim"
+    paper: ClassVar[str]  # "Beltagy et al. 2020, arXiv:2004.05150"
+
+    def __call__(
+        self,
+        query: Queries,
+        key: Keys,
+        value: Values,
+        *,
+        causal: bool = True,
+        key_mask: KeyMask | None = None,
+        bias: Bias | None = None,
+        controls: Any = None,
+    ) -> Outputs:
+        """The fast path.
+
+        Args:
+          query: [batch, query_length, num_heads, head_dim].
+          key: [batch, key_length, num_kv_heads, head_dim], where num_kv_heads divides num_heads.
+          value: [batch, key_length, num_kv_heads, value_dim].
+          causal: a query sees keys at its own position and before; needs key_length == query_length.
+          key_mask: [batch, key_length], True = may be attended. A query with no permitted key gives exactly 0.
+          bias: added to the logits, for variants with `supports_bias`.
+          controls: the variant's learned inputs beyond query, key and value, from `make_controls`.
+
+        Returns:
+          [batch, query_length, num_heads, value_dim], in the dtype of `value`.
+
+        Raises:
+          ValueError: shapes or dtypes do not fit.
+          NotImplementedError: the variant does not support what was asked.
+        """
+        self._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias)
+        if key_mask is not None:
+            key, value = zero_masked(key, key_mask), zero_masked(value, key_mask)
+        out = self._attend(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+        return out.astype(value.dtype)
+
+    def dense_weights(
+        self,
+        query: Queries,
+        key: Keys,
+        *,
+        causal: bool = True,
+        key_mask: KeyMask | None = None,
+        bias: Bias | None = None,
+        controls: Any = None,
+    ) -> Weights:
+        """The definition, O(length^2): `dense_weights @ value` is the output. Arguments as in `__call__`."""
+        self._check(query, key, None, causal=causal, key_mask=key_mask, bias=bias)
+        if key_mask is not None:
+            key = zero_masked(key, key_mask)
+        return self._dense_weights(query, key, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+
+    def extend(
+        self, cache: Any, query: Queries, key: Keys, value: Values, *, bias: Bias | None = None, controls: Any = None
+    ) -> tuple[Outputs, Any]:
+        """Continues causal attention by one or more tokens.
+
+        Args:
+          cache: from `init_cache` or an earlier call; never changed in place.
+          query, key, value: the new tokens, shaped as in `__call__`, any length >= 1.
+          bias: as in `__call__`.
+          controls: those of the new tokens.
+
+        Returns:
+          (output, cache). Where `cache.length` is traced (inside jit), tokens past the capacity give NaN.
+
+        Raises:
+          ValueError: the cache is too small for the new tokens.
+        """
+        self._check(query, key, value, causal=True, key_mask=None, bias=bias)
+        fits = _fits(cache, query.shape[1])
+        out, cache = self._extend(cache, query, key, value, bias=bias, controls=controls)
+        return jnp.where(fits, out, jnp.nan).astype(value.dtype), cache
+
+    @abc.abstractmethod
+    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
+        """Returns an empty cache, a NamedTuple of arrays, for `max_length` tokens."""
+
+    @abc.abstractmethod
+    def pattern(self, query_length: int, key_length: int, causal: bool) -> PatternMatrix:
+        """Returns which keys a query may see, from the definition: bool [query_length, key_length]."""
+
+    @abc.abstractmethod
+    def cost(
+        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
+    ) -> Cost:
+        """Returns the exact cost of one call on one sequence; value_dim == head_dim."""
+
+    def make_controls(
+        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: "nnx.Rngs"
+    ) -> "nnx.Module | None":
+        """Returns the module x [batch, length, model_dim] -> controls, or None where there are no controls.
+
+        Controls are a pytree whose array leaves begin with [batch, length]; what belongs to a running state (a decay, a
+        write strength) has one entry per key-value head. Parameters draw from `rngs.params()`, a stream of their own.
+        """
+        return None
+
+    @abc.abstractmethod
+    def _attend(
+        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array: ...
+
+    @abc.abstractmethod
+    def _dense_weights(
+        self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array: ...
+
+    @abc.abstractmethod
+    def _extend(
+        self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
+    ) -> tuple[Array, Any]: ...
+
+    def _check(self, query: Any, key: Any, value: Any, *, causal: bool, key_mask: Any, bias: Any) -> None:
+        check_shapes(query, key, value, key_mask)
+        name = type(self).__name__
+        if causal and not self.supports_causal:
+            raise NotImplementedError(f"{name} does not support causal=True.")
+        if not causal and not self.supports_bidirectional:
+            raise NotImplementedError(f"{name} does not support causal=False.")
+        if bias is not None and not self.supports_bias:
+            raise NotImplementedError(f"{name} does not support an additive position bias.")
+        if query.shape[1] != key.shape[1]:
+            if causal:
+                raise ValueError(
+                    "causal attention needs equal lengths; got query_length "
+                    f"{query.shape[1]} and key_length {key.shape[1]}. To continue a sequence use `extend`."
+                )
+            if not self.supports_cross:
+                raise NotImplementedError(f"{name} does not support cross-attention (key_length != query_length).")
+
+
+def check_shapes(query: Any, key: Any, value: Any = None, key_mask: Any = None) -> None:
+    """Raises ValueError, naming expectation and fact, unless these are arguments of one attention call."""
+    if query.ndim != 4 or 0 in query.shape:
+        raise ValueError(f"`query` must be non-empty [batch, query_length, num_heads, head_dim]; got {query.shape}.")
+    for name, array in (("key", key), ("value", value)):
+        if array is None:
+            continue
+        if array.ndim != 4 or 0 in array.shape or array.shape[0] != query.shape[0] or array.shape[:3] != key.shape[:3]:
+            raise ValueError(
+                f"`{name}` must be [batch, key_length, num_kv_heads, dim] with the batch of `query` {query.shape} and, "
+                f"but for dim, the shape of `key` {key.shape}; got {array.shape}."
+            )
+        if not jnp.issubdtype(array.dtype, jnp.floating) or not jnp.issubdtype(query.dtype, jnp.floating):
+            raise ValueError(f"`query`, `key` and `value` must be floating; got {query.dtype} and {array.dtype}.")
+    if key.shape[3] != query.shape[3]:
+        raise ValueError(f"`key` must have the head_dim of `query` {query.shape}; got {key.shape}.")
+    if query.shape[2] % key.shape[2]:
+        raise ValueError(f"num_kv_heads must divide num_heads; got {key.shape[2]} and {query.shape[2]}.")
+    if key_mask is not None:
+        if key_mask.shape != key.shape[:2]:
+            raise ValueError(f"`key_mask` must be [batch, key_length] {key.shape[:2]}; got {key_mask.shape}.")
+        if key_mask.dtype != jnp.bool_:
+            raise ValueError(f"`key_mask` must be boolean, True = may be attended; got dtype {key_mask.dtype}.")
+
+
+def check_integer(name: str, value: Any, minimum: int) -> None:
+    """Raises ValueError unless `value` is an integer of at least `minimum`; for `__post_init__`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
+        raise ValueError(f"`{name}` must be an integer >= {minimum}; got {value!r}.")
+
+
+def check_number(name: str, value: Any, low: float, high: float) -> None:
+    """Raises ValueError unless `value` is a number in [low, high]; NaN is in no interval."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"`{name}` must be a number in [{low}, {high}]; got {value!r}.")
+
+
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(sorted(choices))}; got {value!r}.")
+
+
+def zero_masked(array: Float[Array, "batch key_length heads dim"], key_mask: KeyMask) -> Array:
+    """Returns `array` with masked positions exactly 0, whatever stood there."""
+    return jnp.where(key_mask[:, :, None, None], array, jnp.zeros((), array.dtype))
+
+
+def accumulation_dtype(dtype: Any) -> Any:
+    """Returns the dtype of softmax, normalisers and running states: float32, or float64 for float64 inputs."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def repeat_heads(array: Float[Array, "batch length num_kv_heads dim"], num_heads: int) -> Array:
+    """Repeats grouped heads: query head h reads key-value head h // (num_heads // num_kv_heads)."""
+    return jnp.repeat(array, num_heads // array.shape[2], axis=2)
+
+
+def masked_softmax(logits: Float[Array, "*batch query key"], mask: Bool[Array, "*#batch query key"]) -> Array:
+    """Softmax over permitted keys only; a row with none is 0, with gradient 0."""
+    logits = jnp.where(mask, logits, -jnp.inf)
+    highest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    exponentials = jnp.where(mask, jnp.exp(jnp.where(mask, logits - jnp.where(highest == -jnp.inf, 0.0, highest), 0.0)), 0.0)
+    total = jnp.sum(exponentials, axis=-1, keepdims=True)
+    return exponentials / jnp.where(total == 0, 1.0, total)
+
+
+def dense_logits(query: Queries, key: Keys, bias: Bias | None = None) -> Weights:
+    """Returns query . key / sqrt(head_dim) + bias, [batch, num_heads, query_length, key_length]; for definitions."""
+    dtype = accumulation_dtype(query.dtype)
+    key = repeat_heads(key, query.shape[2])
+    logits = jnp.einsum("bqhd,bkhd->bhqk", query.astype(dtype), key.astype(dtype), precision="highest")
+    logits = logits / math.sqrt(query.shape[3])
+    if bias is not None:
+        logits = logits + bias.block(jnp.arange(query.shape[1]), jnp.arange(key.shape[1])).astype(dtype)
+    return logits
+
+
+def _fits(cache: Any, new_tokens: int) -> Bool[Array, ""]:
+    """Raises where the cache is known to be too small; else returns, perhaps traced, whether it is large enough."""
+    fits = cache.length + new_tokens <= cache.max_length
+    if not isinstance(fits, jax.core.Tracer) and not bool(fits):
+        raise ValueError(
+            f"the cache was made for {int(cache.max_length)} tokens and holds {int(cache.length)}; "
+            f"cannot extend it by {new_tokens}."
+        )
+    return jnp.asarray(fits)

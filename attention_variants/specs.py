@@ -1,0 +1,124 @@
+"""Spec strings: a name and its fields on one command-line word.
+
+`sliding_window:window_size=64` names a class in a registry and overrides one field; further fields follow after a
+comma (`bigbird:window_size=64,num_random=2`). Variants, tasks and positions all share this grammar. Specs joined by
+`+` are laid over the layers of a model in turn.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_LAYER_SEPARATOR = re.compile(r"\+(?=\s*[A-Za-z_])")  # not the sign of an exponent, as in 1e+3
+_WORDS_FOR_BOOL = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+class SpecError(ValueError):
+    """A spec string that names nothing we have; the message is one line and gives the nearest valid choices."""
+
+
+def nearest_first(word: str, choices: Iterable[str]) -> list[str]:
+    """Returns all `choices`, the ones most like `word` first."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(word, choices, n=len(choices) or 1, cutoff=0.6)
+    return close + [choice for choice in choices if choice not in close]
+
+
+def unknown(kind: str, word: str, choices: Iterable[str]) -> str:
+    """Returns the one line that says `word` is no `kind`, nearest valid choices first."""
+    ordered = nearest_first(word, choices)
+    return f"unknown {kind} {word!r}; valid choices, nearest first: {', '.join(ordered) or '(none)'}."
+
+
+def split_layers(spec: str) -> tuple[str, ...]:
+    """Splits a hybrid `a:x=1+b` into the specs of its layers."""
+    parts = tuple(part.strip() for part in _LAYER_SEPARATOR.split(spec))
+    if not all(parts) or parts[-1].endswith("+"):
+        raise SpecError(f"{spec!r} has an empty layer; write specs joined by '+', such as 'full+linear'.")
+    return parts
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
+    """Splits `name:field=value,field=value` into the name and its fields, values still strings."""
+    name, separator, rest = spec.strip().partition(":")
+    fields: dict[str, str] = {}
+    if not name or (separator and not rest.strip()):
+        raise SpecError(f"{spec!r} is not a spec; expected 'name' or 'name:field=value,field=value'.")
+    for item in rest.split(",") if separator else ():
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not (key and equals and value):
+            raise SpecError(f"{spec!r} is not a spec; expected 'name:field=value', got {item!r} for a field.")
+        if key in fields:
+            raise SpecError(f"{spec!r} gives the field {key!r} twice.")
+        fields[key] = value
+    return name, fields
+
+
+def coerce(text: str, kind: Any, label: str) -> Any:
+    """Turns the string `text` into a value of type `kind` (bool, int, float, str, or one of them or None).
+
+    Raises:
+      SpecError: naming `label`, the expected type and what came; NaN and infinity are refused.
+    """
+    options = typing.get_args(kind)
+    if type(None) in options:
+        if text.lower() == "none":
+            return None
+        (kind,) = (option for option in options if option is not type(None))
+    if kind is bool and text.lower() in _WORDS_FOR_BOOL:
+        return _WORDS_FOR_BOOL[text.lower()]
+    try:
+        if kind is int:
+            return int(text)
+        if kind is float and math.isfinite(float(text)):
+            return float(text)
+        if kind is str:
+            return text
+    except ValueError:
+        pass
+    expected = {int: "an integer", float: "a finite number", bool: "true or false"}.get(kind, str(kind))
+    raise SpecError(f"{label} must be {expected}; got {text!r}.")
+
+
+def build(spec: str, registry: Mapping[str, type[T]], kind: str, **fields: Any) -> T:
+    """Builds the dataclass that `spec` names in `registry`.
+
+    Args:
+      spec: a name, or a spec string.
+      registry: name -> frozen dataclass.
+      kind: the noun for messages, such as "attention variant".
+      **fields: further field values, already typed; they override those in the spec.
+
+    Raises:
+      SpecError: unknown name or field, or a value of the wrong type or out of range. One line, nearest choices first.
+    """
+    name, texts = parse_spec(spec)
+    if name not in registry:
+        raise SpecError(unknown(kind, name, registry))
+    cls = registry[name]
+    kinds = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    for field in (*texts, *fields):
+        if field not in kinds:
+            raise SpecError(unknown(f"field of {kind} {name!r}:", field, kinds))
+    values = {field: coerce(text, hints[field], f"{name}: `{field}`") for field, text in texts.items()}
+    try:
+        return cls(**(values | fields))
+    except (ValueError, TypeError) as error:
+        raise SpecError(f"{name}: {' '.join(str(error).split())}") from error
+
+
+def format_spec(name: str, instance: Any) -> str:
+    """Returns the shortest spec of `instance`: its name and the fields that differ from their defaults."""
+    changed = [
+        f"{field.name}={getattr(instance, field.name)}"
+        for field in dataclasses.fields(instance)
+        if getattr(instance, field.name) != field.default
+    ]
+    return f"{name}:{','.join(changed)}" if changed else name
