@@ -1,0 +1,1 @@
+"""How: the few fast algorithms that the variants are made of."""

@@ -1,0 +1,261 @@
+"""Softmax attention over a block pattern: online softmax, its own gradient, memory linear in length.
+
+The lengths are cut into blocks. Which block of queries touches which block of keys is known before tracing, so the
+visited pairs are listed and scanned over: blocks that no query sees cost nothing, and the cost is exact. Pairs seen
+whole skip the mask. The forward pass keeps a running maximum, normaliser and output per query (Milakov and Gimelshein
+2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135); the backward pass recomputes the weights of each pair from
+the saved log-normaliser.
+
+Within, arrays are [blocks, batch, num_kv_heads, group * block, dim], group = num_heads // num_kv_heads: the query heads
+that share a key head are rows of one larger matrix product.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from attention_variants.interface import KeyMask, Keys, Outputs, Queries, Values, accumulation_dtype
+from attention_variants.patterns import Pattern
+
+_UNROLLED_PAIRS = 4  # so few pairs are written out: a loop costs more than it saves
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockPlan:
+    """How one call is cut up: hashable, so that it is a static argument."""
+
+    pattern: Pattern
+    query_length: int
+    key_length: int
+    query_block: int
+    key_block: int
+
+    @property
+    def num_query_blocks(self) -> int:
+        """Blocks of queries, the last one padded."""
+        return -(-self.query_length // self.query_block)
+
+    @property
+    def num_key_blocks(self) -> int:
+        """Blocks of keys, the last one padded."""
+        return -(-self.key_length // self.key_block)
+
+    def num_pairs(self) -> int:
+        """Visited pairs of blocks."""
+        return sum(len(pairs) for pairs in _pairs(self))
+
+    def executed_flops(self, num_heads: int, head_dim: int) -> int:
+        """FLOPs of the forward matrix products of one sequence: logits and outputs of every visited pair."""
+        return 4 * num_heads * head_dim * self.num_pairs() * self.query_block * self.key_block
+
+
+def make_plan(pattern: Pattern, query_length: int, key_length: int, block_size: int) -> BlockPlan:
+    """Cuts both lengths into even blocks of at most about `block_size`."""
+    return BlockPlan(
+        pattern, query_length, key_length, even_block(query_length, block_size), even_block(key_length, block_size)
+    )
+
+
+def even_block(length: int, block_size: int) -> int:
+    """Returns the block that cuts `length` into as few blocks as `block_size` allows, evenly, in multiples of 8."""
+    if length <= block_size:
+        return length
+    num_blocks = -(-length // block_size)
+    return min(block_size, -(-length // (8 * num_blocks)) * 8)
+
+
+def block_softmax(
+    plan: BlockPlan, query: Queries, key: Keys, value: Values, *, key_mask: KeyMask | None = None, bias: Any = None
+) -> tuple[Outputs, Float[Array, "batch num_heads query_length"]]:
+    """Softmax attention of scaled products over the pairs that `plan.pattern` and `key_mask` permit.
+
+    Args:
+      plan: pattern, lengths and block sizes.
+      query: [batch, query_length, num_heads, head_dim].
+      key: [batch, key_length, num_kv_heads, head_dim]; masked keys hold finite values.
+      value: [batch, key_length, num_kv_heads, value_dim].
+      key_mask: [batch, key_length], True = may be attended.
+      bias: a pytree with `block`, see `interface.Bias`.
+
+    Returns:
+      The output [batch, query_length, num_heads, value_dim] in float32 (float64 for such inputs), and the log of the
+      normaliser [batch, num_heads, query_length]: -inf, and output 0, for a query with no permitted key. Both carry
+      gradients, so that disjoint patterns can be joined by `merge`.
+    """
+    batch, _, num_heads, _ = query.shape
+    num_kv_heads, value_dim = value.shape[2], value.shape[3]
+    group = num_heads // num_kv_heads
+    if key_mask is not None:
+        key_mask = cut_blocks(key_mask[:, :, None, None], plan.num_key_blocks, plan.key_block, 1)[..., 0]
+    out, log_normaliser = _attention(
+        plan,
+        cut_blocks(query, plan.num_query_blocks, plan.query_block, group),
+        cut_blocks(key, plan.num_key_blocks, plan.key_block, 1),
+        cut_blocks(value, plan.num_key_blocks, plan.key_block, 1),
+        key_mask,
+        bias,
+    )
+    out = join_blocks(out, group)[:, : plan.query_length]
+    log_normaliser = join_blocks(log_normaliser[..., None], group)[:, : plan.query_length, :, 0]
+    return out, jnp.moveaxis(log_normaliser, 1, 2)
+
+
+def merge(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Joins (output, log normaliser) of two disjoint sets of keys into those of their union."""
+    (out_1, log_1), (out_2, log_2) = first, second
+    highest = lax.stop_gradient(jnp.maximum(log_1, log_2))
+    highest = jnp.where(highest == -jnp.inf, 0.0, highest)
+    share_1, share_2 = jnp.exp(log_1 - highest), jnp.exp(log_2 - highest)
+    total = share_1 + share_2
+    safe = jnp.where(total == 0, 1.0, total)
+    column = lambda share: jnp.moveaxis(share / safe, 1, 2)[..., None]  # noqa: E731
+    log_total = jnp.where(total == 0, -jnp.inf, highest + jnp.log(safe))
+    return out_1 * column(share_1) + out_2 * column(share_2), log_total
+
+
+def cut_blocks(array: Array, num_blocks: int, block: int, group: int) -> Array:
+    """[batch, length, heads, dim] -> [blocks, batch, heads // group, group * block, dim], padded with 0."""
+    batch, length, heads, dim = array.shape
+    array = jnp.pad(array, ((0, 0), (0, num_blocks * block - length), (0, 0), (0, 0)))
+    array = array.reshape(batch, num_blocks, block, heads // group, group, dim)
+    return array.transpose(1, 0, 3, 4, 2, 5).reshape(num_blocks, batch, heads // group, group * block, dim)
+
+
+def join_blocks(array: Array, group: int) -> Array:
+    """The inverse of `cut_blocks`, padding left on."""
+    num_blocks, batch, kv_heads, rows, dim = array.shape
+    array = array.reshape(num_blocks, batch, kv_heads, group, rows // group, dim).transpose(1, 0, 4, 2, 3, 5)
+    return array.reshape(batch, num_blocks * rows // group, kv_heads * group, dim)
+
+
+@functools.lru_cache(maxsize=256)
+def _pairs(plan: BlockPlan) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the visited pairs (query block, key block) that need a mask, and those seen whole; each [pairs, 2]."""
+    first_query = np.arange(plan.num_query_blocks)[:, None] * plan.query_block
+    first_key = np.arange(plan.num_key_blocks)[None, :] * plan.key_block
+    last_query = np.minimum(first_query + plan.query_block, plan.query_length) - 1
+    last_key = np.minimum(first_key + plan.key_block, plan.key_length) - 1
+    ends = first_query, last_query, first_key, last_key
+    padded = last_key - first_key + 1 < plan.key_block
+    touched = np.broadcast_to(plan.pattern.touched(*ends), (plan.num_query_blocks, plan.num_key_blocks))
+    filled = touched & plan.pattern.filled(*ends) & ~padded
+    return np.argwhere(touched & ~filled), np.argwhere(filled)
+
+
+def _for_pairs(plan: BlockPlan, always_mask: bool, body: Callable[..., Any], carry: Any) -> Any:
+    """Runs `carry = body(carry, query_block, key_block, masked)` over all visited pairs."""
+    partial, whole = _pairs(plan)
+    for pairs, masked in ((partial, True), (whole, always_mask)):
+        if len(pairs) <= _UNROLLED_PAIRS:
+            for i, j in pairs:
+                carry = body(carry, int(i), int(j), masked)
+        else:
+            step = lambda carry, pair, masked=masked: (body(carry, pair[0], pair[1], masked), None)  # noqa: E731
+            carry, _ = lax.scan(step, carry, jnp.asarray(pairs, jnp.int32))
+    return carry
+
+
+def _positions(plan: BlockPlan, i: Any, j: Any) -> tuple[Array, Array]:
+    return i * plan.query_block + jnp.arange(plan.query_block), j * plan.key_block + jnp.arange(plan.key_block)
+
+
+def _masked_logits(
+    plan: BlockPlan, i: Any, j: Any, query: Array, key: Array, key_mask: Array | None, bias: Any, masked: bool
+) -> Array:
+    """Logits of one pair, -inf where a key may not be seen; [batch, kv_heads, group * block, key_block]."""
+    logits = _matmul("bhqd,bhkd->bhqk", query, key) / math.sqrt(query.shape[-1])
+    if bias is None and not masked:
+        return logits
+    shape = logits.shape
+    logits = logits.reshape(*shape[:2], -1, plan.query_block, plan.key_block)
+    queries, keys = _positions(plan, i, j)
+    if bias is not None:
+        block = bias.block(queries, keys).astype(logits.dtype)
+        logits = logits + block.reshape(1, *logits.shape[1:])
+    if masked:
+        visible = plan.pattern.visible(queries[:, None], keys[None, :]) & (keys < plan.key_length)[None, :]
+        visible = visible[None, None, None]
+        if key_mask is not None:
+            visible = visible & key_mask[j][:, :, None, None, :]
+        logits = jnp.where(visible, logits, -jnp.inf)
+    return logits.reshape(shape)
+
+
+def _matmul(equation: str, left: Array, right: Array) -> Array:
+    return jnp.einsum(equation, left, right, preferred_element_type=accumulation_dtype(left.dtype))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attention(
+    plan: BlockPlan, query: Array, key: Array, value: Array, key_mask: Array | None, bias: Any
+) -> tuple[Array, Array]:
+    """Online softmax over all pairs; (output [..., group * block, value_dim], log normaliser [..., group * block])."""
+    dtype = accumulation_dtype(query.dtype)
+    rows = query.shape[:-1]
+    carry = (
+        jnp.zeros((*rows, value.shape[-1]), dtype),  # output, not yet normalised
+        jnp.full(rows, -jnp.inf, dtype),  # highest logit so far
+        jnp.zeros(rows, dtype),  # normaliser
+    )
+
+    def body(carry: Any, i: Any, j: Any, masked: bool) -> Any:
+        out, highest, total = carry
+        logits = _masked_logits(plan, i, j, query[i], key[j], key_mask, bias, masked)
+        new_highest = jnp.maximum(highest[i], logits.max(-1))
+        shift = jnp.where(new_highest == -jnp.inf, 0.0, new_highest)
+        weights = jnp.exp(logits - shift[..., None])
+        decay = jnp.exp(highest[i] - shift)
+        new_out = out[i] * decay[..., None] + _matmul("bhqk,bhkd->bhqd", weights.astype(value.dtype), value[j])
+        new_total = total[i] * decay + weights.sum(-1)
+        return out.at[i].set(new_out), highest.at[i].set(new_highest), total.at[i].set(new_total)
+
+    out, highest, total = _for_pairs(plan, key_mask is not None, body, carry)
+    empty = total == 0
+    total = jnp.where(empty, 1.0, total)
+    return out / total[..., None], jnp.where(empty, -jnp.inf, highest + jnp.log(total))
+
+
+def _attention_forward(plan: BlockPlan, query: Array, key: Array, value: Array, key_mask: Any, bias: Any) -> Any:
+    out, log_normaliser = _attention(plan, query, key, value, key_mask, bias)
+    return (out, log_normaliser), (query, key, value, key_mask, bias, out, log_normaliser)
+
+
+def _attention_backward(plan: BlockPlan, saved: Any, cotangents: Any) -> Any:
+    """With weights p = exp(logits - log_normaliser): d logits = p * (d out . value - d out . out + d log_normaliser)."""
+    query, key, value, key_mask, bias, out, log_normaliser = saved
+    d_out, d_log = cotangents
+    dtype = out.dtype
+    scale = 1 / math.sqrt(query.shape[-1])
+    shared = (d_out * out).sum(-1) - d_log
+    shift = jnp.where(log_normaliser == -jnp.inf, 0.0, log_normaliser)
+    zeros = functools.partial(jax.tree.map, lambda leaf: jnp.zeros(leaf.shape, dtype))
+
+    def body(carry: Any, i: Any, j: Any, masked: bool) -> Any:
+        d_query, d_key, d_value, d_bias = carry
+        weights = jnp.exp(_masked_logits(plan, i, j, query[i], key[j], key_mask, bias, masked) - shift[i][..., None])
+        d_weights = _matmul("bhqd,bhkd->bhqk", d_out[i], value[j].astype(dtype))
+        d_logits = weights * (d_weights - shared[i][..., None])
+        d_query = d_query.at[i].add(_matmul("bhqk,bhkd->bhqd", d_logits * scale, key[j].astype(dtype)))
+        d_key = d_key.at[j].add(_matmul("bhqk,bhqd->bhkd", d_logits * scale, query[i].astype(dtype)))
+        d_value = d_value.at[j].add(_matmul("bhqk,bhqd->bhkd", weights, d_out[i]))
+        if bias is not None:
+            block, pull = jax.vjp(lambda bias: bias.block(*_positions(plan, i, j)), bias)
+            total = d_logits.reshape(d_logits.shape[0], *block.shape).sum(0).astype(block.dtype)
+            d_bias = jax.tree.map(jnp.add, d_bias, pull(total)[0])
+        return d_query, d_key, d_value, d_bias
+
+    carry = zeros(query), zeros(key), zeros(value), zeros(bias)
+    d_query, d_key, d_value, d_bias = _for_pairs(plan, key_mask is not None, body, carry)
+    like = lambda gradient, leaf: gradient.astype(leaf.dtype)  # noqa: E731
+    return like(d_query, query), like(d_key, key), like(d_value, value), None, jax.tree.map(like, d_bias, bias)
+
+
+_attention.defvjp(_attention_forward, _attention_backward)
