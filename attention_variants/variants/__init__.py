@@ -1,0 +1,1 @@
+"""What: one file per paper."""

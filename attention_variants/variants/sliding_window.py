@@ -1,0 +1,61 @@
+"""Sliding-window attention: every query sees the keys close to it."""
+
+import dataclasses
+
+import numpy as np
+
+from attention_variants import patterns
+from attention_variants.engines.pattern_attention import PatternAttention
+from attention_variants.interface import check_integer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SlidingWindowAttention(PatternAttention):
+    """Softmax attention over `window_size` keys, the query's own included.
+
+    ::
+
+        output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j,   i - window_size < j <= i
+
+    Not causal, the window lies around the query: window_size // 2 keys before it and (window_size - 1) // 2 after it.
+    In cross-attention positions of queries and keys are aligned. Depth widens the reach: two layers see about
+    2 * window_size back. `window_size >= length` is full causal attention.
+
+    Attributes:
+      window_size: keys visible, the query's own included. (Other conventions: `patterns.window_from_*`.)
+
+    References:
+      Beltagy et al. 2020, "Longformer", arXiv:2004.05150, section 3.1; Child et al. 2019, arXiv:1904.10509. No dilation
+      and no global tokens here.
+    """
+
+    window_size: int = 64
+
+    family = "softmax, static pattern"
+    cost_order = "length * window_size"
+    state_order = "window_size * head_dim"
+    paper = "Beltagy et al. 2020, arXiv:2004.05150"
+    subquadratic = True
+
+    def __post_init__(self) -> None:
+        check_integer("window_size", self.window_size, 1)
+
+    def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
+        """Returns the band of visible keys."""
+        query_position, key_position = np.arange(query_length)[:, None], np.arange(key_length)[None, :]
+        if causal:
+            return (key_position > query_position - self.window_size) & (key_position <= query_position)
+        first = query_position - self.window_size // 2
+        return (key_position >= first) & (key_position < first + self.window_size)
+
+    def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
+        """See `PatternAttention`."""
+        return patterns.window(self.window_size, causal)
+
+    def engine_block(self, query_length: int, key_length: int) -> int:
+        """Returns a block about as long as the window: two blocks of keys then cover a block of queries."""
+        return min(512, max(16, self.window_size))
+
+    def cache_size(self, max_length: int) -> int:
+        """Returns the window: what a later query can still see."""
+        return min(self.window_size, max_length)
