@@ -1,0 +1,89 @@
+"""Checks variants against the laws from a shell; a line per law, exit code 1 if one is broken."""
+
+import argparse
+import importlib
+import importlib.util
+import os
+import pathlib
+import sys
+
+import jax
+
+from attention_variants import specs
+from attention_variants.conformance import LAWS, Case, check
+from attention_variants.interface import AttentionVariant
+from attention_variants.registry import VARIANTS, make_variant
+
+_CASES = pathlib.Path(__file__).parents[2] / "tests" / "variant_cases.py"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m attention_variants.conformance", description=__doc__)
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--variant", help="a spec such as sliding_window:window_size=5, or my_module:MyVariant")
+    chosen.add_argument("--all", action="store_true", help="every registered variant at its sharp cases")
+    parser.add_argument("--length", type=int, help="sequence length, best a prime (default: 37)")
+    parser.add_argument("--law", action="append", help=f"only this law; may be repeated. One of: {', '.join(LAWS)}")
+    options = parser.parse_args(argv)
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 4)
+    jax.config.update("jax_disable_most_optimizations", True)  # the laws compile much and compute little
+    try:
+        laws = options.law or list(LAWS)
+        for law in laws:
+            if law not in LAWS:
+                raise ValueError(specs.unknown("law", law, LAWS))
+        if options.length is not None and options.length < 17:
+            raise ValueError(f"--length must be an integer >= 17, room for ragged pieces; got {options.length}.")
+        cases = _all_cases() if options.all else {options.variant: _one_case(options.variant)}
+    except (ValueError, ImportError) as error:
+        print(f"conformance: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    broken = 0
+    for name, case in cases.items():
+        case = Case(case.variant, options.length or case.length, case.limit)
+        print(f"{name} at length {case.length}")
+        for result in check(case, laws):
+            broken += result.broken is not None
+            print(f"  {'holds ' if result.broken is None else 'BROKEN'} {result.law} ({result.seconds:.1f} s)", flush=True)
+            if result.broken:
+                print(f"         {result.broken}")
+    print(f"{len(cases)} case(s), {len(laws)} law(s) each: {f'{broken} broken' if broken else 'all hold'} on jax {jax.__version__}")
+    return 1 if broken else 0
+
+
+def _all_cases() -> dict[str, Case]:
+    """Returns the sharp cases of a checkout's tests/variant_cases.py; every registered variant must have one."""
+    if not _CASES.exists():
+        raise ValueError("--all needs tests/variant_cases.py of a checkout; use --variant=SPEC.")
+    spec = importlib.util.spec_from_file_location("variant_cases", _CASES)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    missing = [name for name in VARIANTS if not any(key.partition(":")[0] == name for key in module.CASES)]
+    if missing:
+        raise ValueError(f"no row in tests/variant_cases.py for {', '.join(missing)}.")
+    return dict(module.CASES)
+
+
+def _one_case(name: str) -> Case:
+    """Returns the case of a spec, or of a class given as module:Class or module:Class:field=value."""
+    module_name, _, rest = name.partition(":")
+    if rest and "=" not in rest.partition(":")[0] and module_name not in VARIANTS:
+        sys.path.insert(0, os.getcwd())
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise ValueError(f"cannot import {module_name!r} of --variant={name}: {error}") from error
+        class_name, _, fields = rest.partition(":")
+        found = getattr(module, class_name, None)
+        if not (isinstance(found, type) and issubclass(found, AttentionVariant)):
+            choices = [key for key, value in vars(module).items() if isinstance(value, type)]
+            raise ValueError(specs.unknown(f"AttentionVariant in {module_name}", class_name, choices))
+        return Case(specs.build(f"{class_name}:{fields}" if fields else class_name, {class_name: found}, "variant"))
+    return Case(make_variant(name))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Laws about what a call costs and how it behaves under JAX's transformations."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from attention_variants import cost
+from attention_variants.conformance.inputs import (
+    BATCH,
+    HEAD_DIM,
+    NUM_HEADS,
+    NUM_KV_HEADS,
+    Arguments,
+    Case,
+    call,
+    expect,
+    expect_close,
+    make_arguments,
+    modes,
+    with_gradients,
+)
+
+_GROWTH_LENGTHS = (2048, 4096)
+_GROWTH_LIMIT = 2.3
+
+
+def transformations_change_nothing(case: Case) -> None:
+    """jit, vmap, remat, scan over layers and four devices give the values and gradients of the plain call."""
+    variant = case.variant
+    for causal in modes(variant):
+        arguments = make_arguments(variant, case.length, batch=4)
+        cotangent = jnp.ones_like(arguments.query)
+        plain = lambda a, causal=causal: call(variant, a, causal=causal)  # noqa: E731
+        expected = with_gradients(plain)(arguments, cotangent)
+
+        def one_by_one(arguments: Arguments, plain: Any = plain) -> Any:
+            single = lambda a: plain(jax.tree.map(lambda leaf: leaf[None], a))[0]  # noqa: E731
+            return jax.vmap(single)(arguments)
+
+        def layer(arguments: Arguments, plain: Any = plain) -> Any:
+            stacked = jax.tree.map(lambda leaf: leaf[None], arguments)
+            return jax.lax.scan(lambda carry, a: (carry + plain(a), None), jnp.zeros_like(cotangent), stacked)[0]
+
+        expect_close(f"without jit, causal={causal}", plain(arguments), expected[0], 1e-5)
+        for name, form in (("vmap", one_by_one), ("remat", jax.checkpoint(plain)), ("scan over layers", layer)):
+            actual = with_gradients(form)(arguments, cotangent)
+            expect_close(f"{name}, causal={causal}, (output, gradients)", actual, expected, 1e-5)
+        expect(
+            jax.device_count() >= 4,
+            f"this law needs 4 devices, got {jax.device_count()}; before the first computation call "
+            "jax.config.update('jax_num_cpu_devices', 4).",
+        )
+        mesh = Mesh(np.asarray(jax.devices()[:4]), ("batch",))
+        shared = jax.device_put((arguments, cotangent), NamedSharding(mesh, PartitionSpec("batch")))
+        expect_close(f"4 devices, causal={causal}", with_gradients(plain)(*shared), expected, 1e-5)
+
+
+def growth_is_as_claimed(case: Case) -> None:
+    """A variant that claims less than quadratic cost: doubling the length multiplies FLOPs and memory by < 2.3.
+
+    Checked where the claim is made: for the variant's default settings, from length 2048 to 4096, with gradient.
+    """
+    variant = type(case.variant)()
+    if not variant.subquadratic:
+        return
+    for causal in modes(variant):
+        figures = []
+        for length in _GROWTH_LENGTHS:
+            shapes = jax.eval_shape(lambda length=length: make_arguments(variant, length, batch=1))
+            step = with_gradients(lambda a, c=causal: call(variant, a, causal=c))
+            flops = cost.count_flops(step, shapes, shapes.query)
+            figures.append((flops, cost.peak_memory(step, shapes, shapes.query)))
+        for name, short, long in zip(("FLOPs", "peak temporary bytes"), *figures, strict=True):
+            expect(
+                long < _GROWTH_LIMIT * short,
+                f"doubling the length to {_GROWTH_LENGTHS[1]} multiplies {name} by {long / short:.2f} (causal={causal}); "
+                f"less than {_GROWTH_LIMIT} was claimed.",
+            )
+
+
+def cost_is_exact(case: Case) -> None:
+    """cost() equals the counter over the jaxpr, and the cache is as large as cost() says."""
+    variant, length = case.variant, case.length
+    for causal in modes(variant):
+        lengths = [(1, 1), (length, length), (211, 211)]
+        if not causal and variant.supports_cross:
+            lengths.append((length, length - 8))
+        for query_length, key_length in lengths:
+            arguments = make_arguments(variant, query_length, key_length, batch=1)
+            said = variant.cost(query_length, key_length, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, causal)
+            counted = cost.count_flops(lambda a, c=causal: call(variant, a, causal=c), arguments)
+            where = f"{query_length} queries, {key_length} keys, causal={causal}"
+            expect(
+                said.executed_flops == counted,
+                f"{where}: cost() says {said.executed_flops} executed FLOPs; the counter finds {counted}.",
+            )
+            pairs = 4 * NUM_HEADS * HEAD_DIM * int(variant.pattern(query_length, key_length, causal).sum())
+            expect(
+                0 < said.ideal_flops <= max(pairs, counted),
+                f"{where}: cost() says {said.ideal_flops} ideal FLOPs; its permitted pairs come to {pairs}.",
+            )
+    if variant.supports_causal:
+        cache = variant.init_cache(1, length, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+        held = sum(leaf.nbytes for leaf in jax.tree.leaves(cache) if jnp.issubdtype(leaf.dtype, jnp.floating))
+        said_bytes = variant.cost(length, length, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, True).cache_bytes
+        expect(said_bytes == held, f"cost() says {said_bytes} cache bytes; init_cache holds {held}.")
+
+
+def equal_variants_do_not_retrace(case: Case) -> None:
+    """Equal variants are equal, hash alike and share one trace."""
+    traces = []
+
+    def run(variant: Any, arguments: Arguments) -> Any:
+        traces.append(variant)
+        return call(variant, arguments, causal=modes(variant)[0])
+
+    compiled = jax.jit(run, static_argnums=0)
+    twin = dataclasses.replace(case.variant)
+    expect(twin == case.variant and hash(twin) == hash(case.variant), "equal fields must make equal variants.")
+    arguments = make_arguments(case.variant, case.length)
+    for variant in (case.variant, twin):
+        compiled(variant, arguments)
+    expect(len(traces) == 1, f"two equal variants were traced {len(traces)} times; expected 1.")
+
+
+def wrong_arguments_are_named(case: Case) -> None:
+    """A wrong shape or dtype raises ValueError; what is not supported raises NotImplementedError."""
+    variant, length = case.variant, case.length
+    causal = modes(variant)[0]
+    query, key, value, controls = make_arguments(variant, length)
+    wrong: dict[str, tuple[type[Exception], Any]] = {
+        "query of rank 3": (ValueError, lambda: variant(query[0], key, value, causal=causal)),
+        "another head_dim": (ValueError, lambda: variant(query, key[..., :-1], value, causal=causal)),
+        "num_kv_heads no divisor": (
+            ValueError,
+            lambda: variant(query[:, :, :4], key, value, causal=causal, controls=controls),
+        ),
+        "value of another length": (ValueError, lambda: variant(query, key, value[:, 1:], causal=causal)),
+        "an integer query": (ValueError, lambda: variant(query.astype(jnp.int32), key, value, causal=causal)),
+        "a float mask": (
+            ValueError,
+            lambda: variant(query, key, value, causal=causal, key_mask=jnp.ones((BATCH, length))),
+        ),
+        "causal with unequal lengths": (
+            ValueError if variant.supports_causal else NotImplementedError,
+            lambda: variant(query[:, 1:], key, value, causal=True, controls=controls),
+        ),
+    }
+    unsupported = {
+        "causal": (variant.supports_causal, lambda: variant(query, key, value, causal=True)),
+        "bidirectional": (variant.supports_bidirectional, lambda: variant(query, key, value, causal=False)),
+        "cross": (variant.supports_cross, lambda: variant(query[:, 1:], key, value, causal=False)),
+        "bias": (variant.supports_bias, lambda: variant(query, key, value, causal=causal, bias=object())),
+    }
+    wrong |= {name: (NotImplementedError, run) for name, (supported, run) in unsupported.items() if not supported}
+    for name, (kind, run) in wrong.items():
+        try:
+            run()
+        except (ValueError, NotImplementedError) as error:
+            expect(isinstance(error, kind), f"{name} must raise {kind.__name__}; got {type(error).__name__}: {error}")
+            expect(len(str(error)) > 20, f"{name}: the message {str(error)!r} does not say what was expected.")
+        else:
+            expect(False, f"{name} must raise {kind.__name__}.")

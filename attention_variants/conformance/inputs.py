@@ -1,0 +1,161 @@
+"""What the laws share: cases, random arguments, comparison."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attention_variants import interface
+from attention_variants.interface import AttentionVariant
+
+BATCH, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM = 2, 6, 3, 5  # distinct, so that a swapped axis cannot pass
+MODEL_DIM = 11
+_SMALLEST_SCALE = 0.3  # arguments are standard normal: what is smaller is the rounding of terms that cancel
+TOLERANCE = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.bfloat16): 4e-2}  # of the largest entry of the reference
+
+
+class LawBroken(AssertionError):
+    """A law does not hold; the message says where and by how much."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A variant at a size where its special features show.
+
+    Attributes:
+      variant: small enough that windows, blocks and chunks end well within `length`.
+      length: a prime.
+      limit: the same kind of attention with settings that make it full attention at `length`, if there are any.
+    """
+
+    variant: AttentionVariant
+    length: int = 37
+    limit: AttentionVariant | None = None
+
+    def lengths(self) -> tuple[int, ...]:
+        """Returns awkward lengths: 1, a prime, and one less, equal and one more than each size the variant is cut by."""
+        sizes = {
+            getattr(self.variant, field.name)
+            for field in dataclasses.fields(self.variant)
+            if field.name.endswith(("_size", "stride"))
+        }
+        edges = {size + offset for size in sizes for offset in (-1, 0, 1)}
+        return tuple(sorted({1, self.length} | {edge for edge in edges if 1 < edge < self.length}))
+
+
+class Arguments(NamedTuple):
+    """One call; `controls` is None for most variants."""
+
+    query: Any
+    key: Any
+    value: Any
+    controls: Any
+
+
+def make_arguments(
+    variant: AttentionVariant,
+    query_length: int,
+    key_length: int | None = None,
+    *,
+    num_kv_heads: int = NUM_KV_HEADS,
+    dtype: Any = jnp.float32,
+    seed: int = 0,
+    batch: int = BATCH,
+) -> Arguments:
+    """Returns random arguments of one call."""
+    random = np.random.RandomState(seed)
+
+    def normal(*shape: int) -> Any:
+        return jnp.asarray(random.standard_normal(shape), dtype)
+
+    key_length = key_length or query_length
+    query = normal(batch, query_length, NUM_HEADS, HEAD_DIM)
+    key, value = (normal(batch, key_length, num_kv_heads, HEAD_DIM) for _ in range(2))
+    controls = variant.make_controls(MODEL_DIM, NUM_HEADS, num_kv_heads, HEAD_DIM, rngs=nnx.Rngs(seed))
+    if controls is not None:
+        controls = cast(controls(normal(batch, query_length, MODEL_DIM).astype(jnp.float32)), dtype)
+    return Arguments(query, key, value, controls)
+
+
+def random_mask(key_length: int, seed: int = 1) -> Any:
+    """Returns a key mask [batch, key_length]: about a third masked, the first key visible but in the last row."""
+    mask = np.random.RandomState(seed).random_sample((BATCH, key_length)) < 0.7
+    mask[:, 0] = True
+    if key_length > 1:
+        mask[-1, 0] = False  # leaves its first causal query with no key
+    return jnp.asarray(mask)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SlopeBias:
+    """A small position bias with a learned leaf, to check that values and gradients pass through."""
+
+    slopes: Any  # [num_heads]
+
+    def block(self, query_positions: Any, key_positions: Any) -> Any:
+        """See `interface.Bias`."""
+        distance = jnp.abs(query_positions[:, None] - key_positions[None, :])
+        return -self.slopes[:, None, None] * distance.astype(self.slopes.dtype)
+
+
+def call(variant: AttentionVariant, arguments: Arguments, **options: Any) -> Any:
+    """Returns the fast path's output."""
+    query, key, value, controls = arguments
+    return variant(query, key, value, controls=controls, **options)
+
+
+def call_dense(variant: AttentionVariant, arguments: Arguments, **options: Any) -> Any:
+    """Returns `dense_weights @ value`."""
+    query, key, value, controls = arguments
+    weights = variant.dense_weights(query, key, controls=controls, **options)
+    value = interface.repeat_heads(value, query.shape[2])
+    if options.get("key_mask") is not None:
+        value = interface.zero_masked(value, options["key_mask"])
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, value.astype(weights.dtype), precision="highest")
+
+
+def with_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the jitted `(arguments, cotangent, *rest) -> (output, gradients of the arguments)`."""
+
+    def both(arguments: Any, cotangent: Any, *rest: Any) -> Any:
+        output, pull = jax.vjp(lambda arguments: function(arguments, *rest), arguments)
+        return output, pull(cotangent.astype(output.dtype))[0]
+
+    return jax.jit(both)
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Casts the floating leaves of a pytree."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+
+
+def expect_close(what: str, actual: Any, expected: Any, tolerance: float) -> None:
+    """Compares pytrees leaf by leaf, relative to the largest entry of each; names the worst leaf."""
+    leaves = zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True)
+    for (path, leaf), reference in leaves:
+        leaf, reference = np.asarray(leaf, np.float64), np.asarray(reference, np.float64)
+        name = what + jax.tree_util.keystr(path)
+        if leaf.shape != reference.shape:
+            raise LawBroken(f"{name}: expected shape {reference.shape}; got {leaf.shape}.")
+        if not np.isfinite(leaf).all():
+            raise LawBroken(f"{name}: not finite.")
+        scale = max(np.abs(reference).max(initial=0.0), _SMALLEST_SCALE)
+        error = np.abs(leaf - reference).max(initial=0.0) / scale
+        if not error <= tolerance:
+            raise LawBroken(f"{name}: differs by {error:.2e} of the largest entry; at most {tolerance:.0e} is allowed.")
+
+
+def expect(condition: Any, message: str) -> None:
+    """Raises LawBroken with `message` unless the condition holds."""
+    if not bool(condition):
+        raise LawBroken(message)
+
+
+def modes(variant: AttentionVariant) -> tuple[bool, ...]:
+    """Returns the values of `causal` that the variant supports."""
+    return (True,) * variant.supports_causal + (False,) * variant.supports_bidirectional

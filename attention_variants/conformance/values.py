@@ -1,0 +1,242 @@
+"""Laws about what is computed: values, gradients, visibility, decoding, limits, masks."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attention_variants.conformance.inputs import (
+    BATCH,
+    HEAD_DIM,
+    NUM_HEADS,
+    NUM_KV_HEADS,
+    TOLERANCE,
+    Arguments,
+    Case,
+    SlopeBias,
+    call,
+    call_dense,
+    cast,
+    expect,
+    expect_close,
+    make_arguments,
+    modes,
+    random_mask,
+    with_gradients,
+)
+from attention_variants.interface import AttentionVariant
+
+
+def matches_definition(case: Case) -> None:
+    """Output and gradients equal dense_weights @ value in float64: causal, bidirectional, cross, masked, biased."""
+    variant = case.variant
+    for causal in modes(variant):
+        for length in case.lengths():
+            _compare(variant, length, length, causal, masked=length == case.length)
+    if not variant.supports_bidirectional or not variant.supports_cross:
+        return
+    _compare(variant, case.length, case.length - 8, False, masked=True)
+    _compare(variant, case.length - 8, case.length, False, masked=False)
+
+
+def matches_definition_in_bfloat16(case: Case) -> None:
+    """The same for bfloat16 arguments, within 0.04 of the largest entry."""
+    for causal in modes(case.variant):
+        _compare(case.variant, case.length, case.length, causal, masked=False, dtype=jnp.bfloat16)
+
+
+def _compare(
+    variant: AttentionVariant, query_length: int, key_length: int, causal: bool, masked: bool, dtype: Any = jnp.float32
+) -> None:
+    arguments = make_arguments(variant, query_length, key_length, dtype=dtype)
+    bias = None
+    if variant.supports_bias and masked:
+        bias = SlopeBias(jnp.linspace(0.1, 0.5, NUM_HEADS, dtype=dtype))
+    key_mask = random_mask(key_length) if masked else None
+    cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(arguments.query.shape), dtype)
+
+    def run(form: Any) -> Any:
+        return with_gradients(lambda both: form(variant, both[0], causal=causal, key_mask=key_mask, bias=both[1]))
+
+    actual = run(call)((arguments, bias), cotangent)
+    with jax.enable_x64(True):
+        wide = cast(((arguments, bias), cotangent), jnp.float64)
+        expected = run(call_dense)(*wide)
+    what = f"{query_length} queries, {key_length} keys, causal={causal}, masked={masked}, (output, gradients)"
+    expect_close(what, actual, expected, TOLERANCE[jnp.dtype(dtype)])
+
+
+def weights_follow_pattern(case: Case) -> None:
+    """dense_weights is zero outside `pattern`; rows sum to 1 where the variant is normalised."""
+    variant = case.variant
+    for causal in modes(variant):
+        query, key, _, controls = make_arguments(variant, case.length)
+        weights = np.asarray(variant.dense_weights(query, key, causal=causal, controls=controls))
+        pattern = variant.pattern(case.length, case.length, causal)
+        expect(pattern.shape == (case.length, case.length) and pattern.dtype == bool, "pattern must be a bool matrix.")
+        expect(not causal or not np.triu(pattern, 1).any(), "the causal pattern shows the future.")
+        expect(not weights[..., ~pattern].any(), f"dense_weights is not zero outside pattern (causal={causal}).")
+        if variant.normalised:
+            sums = weights.sum(-1)[..., pattern.any(-1)]
+            expect(np.allclose(sums, 1, atol=1e-5), f"rows must sum to 1; got {sums.min()} to {sums.max()}.")
+
+
+def sees_only_pattern(case: Case) -> None:
+    """Moving a position outside `pattern` moves no output; inside, it moves some. Checked on the black box."""
+    variant, length = case.variant, case.length
+    for causal in modes(variant):
+        arguments = make_arguments(variant, length, batch=1)
+        moved = np.asarray(_moved_outputs(variant, arguments, causal))  # [moved key, query]
+        pattern = variant.pattern(length, length, causal).T
+        leaks = np.argwhere(moved & ~pattern)
+        expect(not len(leaks), f"causal={causal}: moving a key moved a query that may not see it: {leaks[:3].tolist()}.")
+        blind = np.flatnonzero(pattern.any(1) & ~moved.any(1))
+        expect(not len(blind), f"causal={causal}: moving the visible keys {blind[:5].tolist()} moved nothing.")
+
+
+def _moved_outputs(variant: AttentionVariant, arguments: Arguments, causal: bool) -> Any:
+    """Moves each position in turn; causal also its query and its controls, which no earlier output may read."""
+    length = arguments.key.shape[1]
+
+    def move(position: Any) -> Any:
+        """Returns the outputs with the key, and with the key and the query of a position moved; -1 moves nothing."""
+
+        def shift(leaf: Any) -> Any:
+            factor = jnp.where(jnp.arange(length) == position, 0.5, 1.0).astype(leaf.dtype)
+            return leaf * factor.reshape(1, length, *(1,) * (leaf.ndim - 2))
+
+        query, key, value, controls = arguments
+        if causal:
+            controls = jax.tree.map(shift, controls)
+        moved = Arguments(query, shift(key), shift(value), controls)
+        both = (moved, moved._replace(query=shift(query)))
+        return jnp.stack([call(variant, each, causal=causal)[0] for each in both])
+
+    outputs = np.asarray(jax.jit(lambda: jax.lax.map(move, jnp.arange(-1, length)))())
+    by_key, by_position = (outputs[1:] != outputs[:1]).any(axis=(-1, -2)).swapaxes(0, 1)
+    return by_key | (np.triu(np.ones((length, length), bool), 1).T & by_position) if causal else by_key
+
+
+def decoding_equals_parallel(case: Case) -> None:
+    """`extend` one token at a time, in ragged pieces and after a prefill equals the parallel call."""
+    variant, length = case.variant, case.length
+    if not variant.supports_causal:
+        return
+    arguments = make_arguments(variant, length)
+    expected = call(variant, arguments, causal=True)
+    extend = jax.jit(lambda cache, new: variant.extend(cache, new.query, new.key, new.value, controls=new.controls))
+    ragged = [5, 1, 7, 2]
+    pieces = {
+        "one token at a time": [1] * length,
+        "ragged pieces": [*ragged, length - sum(ragged)],
+        "a prefill and single tokens": [length - 3, 1, 1, 1],
+    }
+    for name, sizes in pieces.items():
+        cache, outputs, start = variant.init_cache(BATCH, length, NUM_KV_HEADS, HEAD_DIM, jnp.float32), [], 0
+        for size in sizes:
+            new = jax.tree.map(lambda leaf, start=start, size=size: leaf[:, start : start + size], arguments)
+            output, cache = extend(cache, new)
+            outputs.append(output)
+            start += size
+        expect_close(f"decoding in {name}", jnp.concatenate(outputs, axis=1), expected, 1e-5)
+    last = jax.tree.map(lambda leaf: leaf[:, :1], arguments)
+    try:
+        variant.extend(cache, last.query, last.key, last.value, controls=last.controls)
+    except ValueError:
+        pass
+    else:
+        expect(False, "extending a full cache must raise ValueError.")
+    poisoned, _ = extend(cache, last)
+    expect(jnp.isnan(poisoned).all(), "extending a full cache inside jit must give NaN.")
+
+
+def limits_are_full_attention(case: Case) -> None:
+    """The limit of the case equals full attention, and the case itself differs from it."""
+    for causal in modes(case.variant):
+        arguments = make_arguments(case.variant, case.length)
+        full = _full_attention(arguments, causal)
+        if case.limit is not None:
+            expect_close(f"limit, causal={causal}", call(case.limit, arguments, causal=causal), full, 1e-5)
+        if case.limit != case.variant:
+            difference = float(jnp.abs(call(case.variant, arguments, causal=causal) - full).max())
+            sharp = f"the case is not sharp: it differs from full attention by {difference:.1e} only (causal={causal})."
+            expect(difference > 1e-3, sharp)
+
+
+def _full_attention(arguments: Arguments, causal: bool) -> Any:
+    """Textbook attention, written once more so that this law leans on no variant."""
+    query, key, value, _ = arguments
+    group = query.shape[2] // key.shape[2]
+    logits = jnp.einsum("bqhd,bkhd->bhqk", query, jnp.repeat(key, group, axis=2)) / HEAD_DIM**0.5
+    if causal:
+        logits = jnp.where(jnp.tril(jnp.ones(logits.shape[-2:], bool)), logits, -jnp.inf)
+    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(logits), jnp.repeat(value, group, axis=2))
+
+
+def padding_equals_truncation(case: Case) -> None:
+    """Masked padding changes nothing, and a query with no permitted key gives 0 with gradient 0."""
+    variant, length = case.variant, case.length
+    short = length - 7
+    key_mask = jnp.broadcast_to(jnp.arange(length) < short, (BATCH, length))
+    for causal in modes(variant):
+        arguments = make_arguments(variant, length)
+        cut = jax.tree.map(lambda leaf: leaf[:, :short], arguments)
+        cotangent = jnp.ones_like(cut.query)
+        expected = with_gradients(lambda a, c=causal: call(variant, a, causal=c))(cut, cotangent)
+        masked = with_gradients(lambda a, m, c=causal: call(variant, a, causal=c, key_mask=m)[:, :short])
+        output, gradients = masked(arguments, cotangent, key_mask)
+        inner = jax.tree.map(lambda leaf: leaf[:, :short], gradients)
+        expect_close(f"padding, causal={causal}, (output, gradients)", (output, inner), expected, 1e-5)
+        for part in ("key", "value"):
+            rest = np.asarray(getattr(gradients, part))[:, short:]
+            expect(not rest.any(), f"padding, causal={causal}: the gradient of a masked {part} is not 0.")
+        everything = with_gradients(lambda a, m, c=causal: call(variant, a, causal=c, key_mask=m))
+        output, gradients = everything(arguments, jnp.ones_like(arguments.query), jnp.zeros((BATCH, length), bool))
+        zero = all(not np.asarray(leaf).any() for leaf in jax.tree.leaves((output, gradients)))
+        expect(zero, f"causal={causal}: with every key masked, output and gradients must be exactly 0.")
+
+
+def masked_nan_stays_out(case: Case) -> None:
+    """A NaN in a masked key or value reaches neither the output nor any gradient."""
+    variant, length = case.variant, case.length
+    key_mask = random_mask(length)
+    for causal in modes(variant):
+        clean = make_arguments(variant, length)
+        poison = lambda leaf: jnp.where(key_mask[:, :, None, None], leaf, jnp.nan)  # noqa: E731
+        dirty = clean._replace(key=poison(clean.key), value=poison(clean.value))
+        run = with_gradients(lambda a, c=causal: call(variant, a, causal=c, key_mask=key_mask))
+        cotangent = jnp.ones_like(clean.query)
+        expect_close(f"NaN behind the mask, causal={causal}", run(dirty, cotangent), run(clean, cotangent), 0.0)
+
+
+def extremes_stay_finite(case: Case) -> None:
+    """Queries and keys at -30 and at +-1e4 give finite outputs and gradients."""
+    for causal in modes(case.variant):
+        clean = make_arguments(case.variant, case.length)
+        run = with_gradients(lambda a, c=causal: call(case.variant, a, causal=c))
+        for name, extreme in (("-30", lambda x: jnp.full_like(x, -30.0)), ("+-1e4", lambda x: jnp.sign(x) * 1e4)):
+            dirty = clean._replace(query=extreme(clean.query), key=extreme(clean.key))
+            leaves = jax.tree.leaves(run(dirty, jnp.ones_like(clean.query)))
+            finite = all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
+            expect(finite, f"queries and keys at {name}, causal={causal}: output or gradients are not finite.")
+
+
+def grouped_heads_equal_repeated(case: Case) -> None:
+    """Grouped key-value heads equal the same heads repeated; gradients of the copies add up."""
+    variant, length = case.variant, case.length
+    for causal in modes(variant):
+        grouped = make_arguments(variant, length)
+        group = NUM_HEADS // NUM_KV_HEADS
+
+        def repeated(arguments: Arguments, causal: bool = causal, group: int = group) -> Any:
+            repeat = lambda leaf: jnp.repeat(leaf, group, axis=2)  # noqa: E731
+            controls = arguments.controls
+            if controls is not None:  # what has one entry per key-value head is repeated with it
+                controls = jax.tree.map(lambda c: repeat(c) if c.shape[2:3] == (NUM_KV_HEADS,) else c, controls)
+            more = Arguments(arguments.query, repeat(arguments.key), repeat(arguments.value), controls)
+            return call(variant, more, causal=causal)
+
+        cotangent = jnp.ones_like(grouped.query)
+        actual = with_gradients(lambda a, c=causal: call(variant, a, causal=c))(grouped, cotangent)
+        expect_close(f"grouped heads, causal={causal}", actual, with_gradients(repeated)(grouped, cotangent), 1e-5)
