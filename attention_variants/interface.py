@@ -42,9 +42,12 @@ class Cache(Protocol):
     """What decoding carries: a NamedTuple of arrays with at least these two counters."""
 
     @property
-    def length(self) -> Int[Array, ""]: ...  # tokens seen so far
+    def length(self) -> Int[Array, ""]:
+        """Tokens seen so far."""
+
     @property
-    def max_length(self) -> Int[Array, ""]: ...  # tokens it was made for
+    def max_length(self) -> Int[Array, ""]:
+        """Tokens it was made for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,7 @@ class AttentionVariant(abc.ABC):
           ValueError: shapes or dtypes do not fit.
           NotImplementedError: the variant does not support what was asked.
         """
-        self._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias)
+        self._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
         if key_mask is not None:
             key, value = zero_masked(key, key_mask), zero_masked(value, key_mask)
         out = self._attend(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
@@ -114,7 +117,7 @@ class AttentionVariant(abc.ABC):
         controls: Any = None,
     ) -> Weights:
         """The definition, O(length^2): `dense_weights @ value` is the output. Arguments as in `__call__`."""
-        self._check(query, key, None, causal=causal, key_mask=key_mask, bias=bias)
+        self._check(query, key, None, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
         if key_mask is not None:
             key = zero_masked(key, key_mask)
         return self._dense_weights(query, key, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
@@ -126,7 +129,9 @@ class AttentionVariant(abc.ABC):
 
         Args:
           cache: from `init_cache` or an earlier call; never changed in place.
-          query, key, value: the new tokens, shaped as in `__call__`, any length >= 1.
+          query: the new tokens, shaped as in `__call__`, any length >= 1.
+          key: theirs.
+          value: theirs.
           bias: as in `__call__`.
           controls: those of the new tokens.
 
@@ -136,7 +141,7 @@ class AttentionVariant(abc.ABC):
         Raises:
           ValueError: the cache is too small for the new tokens.
         """
-        self._check(query, key, value, causal=True, key_mask=None, bias=bias)
+        self._check(query, key, value, causal=True, key_mask=None, bias=bias, controls=controls)
         fits = _fits(cache, query.shape[1])
         out, cache = self._extend(cache, query, key, value, bias=bias, controls=controls)
         return jnp.where(fits, out, jnp.nan).astype(value.dtype), cache
@@ -180,7 +185,9 @@ class AttentionVariant(abc.ABC):
         self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
     ) -> tuple[Array, Any]: ...
 
-    def _check(self, query: Any, key: Any, value: Any, *, causal: bool, key_mask: Any, bias: Any) -> None:
+    def _check(
+        self, query: Any, key: Any, value: Any, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> None:
         check_shapes(query, key, value, key_mask)
         name = type(self).__name__
         if causal and not self.supports_causal:
@@ -189,6 +196,8 @@ class AttentionVariant(abc.ABC):
             raise NotImplementedError(f"{name} does not support causal=False.")
         if bias is not None and not self.supports_bias:
             raise NotImplementedError(f"{name} does not support an additive position bias.")
+        if controls is not None and type(self).make_controls is AttentionVariant.make_controls:
+            raise NotImplementedError(f"{name} has no controls; got {type(controls).__name__} for `controls`.")
         if query.shape[1] != key.shape[1]:
             if causal:
                 raise ValueError(
@@ -261,7 +270,8 @@ def masked_softmax(logits: Float[Array, "*batch query key"], mask: Bool[Array, "
     """Softmax over permitted keys only; a row with none is 0, with gradient 0."""
     logits = jnp.where(mask, logits, -jnp.inf)
     highest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    exponentials = jnp.where(mask, jnp.exp(jnp.where(mask, logits - jnp.where(highest == -jnp.inf, 0.0, highest), 0.0)), 0.0)
+    shifted = jnp.where(mask, logits - jnp.where(highest == -jnp.inf, 0.0, highest), 0.0)
+    exponentials = jnp.where(mask, jnp.exp(shifted), 0.0)
     total = jnp.sum(exponentials, axis=-1, keepdims=True)
     return exponentials / jnp.where(total == 0, 1.0, total)
 
@@ -273,7 +283,7 @@ def dense_logits(query: Queries, key: Keys, bias: Bias | None = None) -> Weights
     logits = jnp.einsum("bqhd,bkhd->bhqk", query.astype(dtype), key.astype(dtype), precision="highest")
     logits = logits / math.sqrt(query.shape[3])
     if bias is not None:
-        logits = logits + bias.block(jnp.arange(query.shape[1]), jnp.arange(key.shape[1])).astype(dtype)
+        logits = logits + bias.block(jnp.arange(query.shape[1]), jnp.arange(key.shape[1]))[None].astype(dtype)
     return logits
 
 

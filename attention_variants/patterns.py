@@ -120,7 +120,9 @@ class Band(Pattern):
 
 @dataclasses.dataclass(frozen=True)
 class EveryNth(Pattern):
-    """Keys at distances that are multiples of `step`, both ways. `EveryNth(2)`::
+    """Keys at distances that are multiples of `step`, both ways.
+
+    `EveryNth(2)`::
 
         1 0 1 0
         0 1 0 1
@@ -142,7 +144,9 @@ class EveryNth(Pattern):
 
 @dataclasses.dataclass(frozen=True)
 class FirstKeys(Pattern):
-    """The first `count` keys, for every query. `FirstKeys(2)`::
+    """The first keys, for every query.
+
+    `FirstKeys(2)`::
 
         1 1 0 0
         1 1 0 0
@@ -150,11 +154,11 @@ class FirstKeys(Pattern):
         1 1 0 0
     """
 
-    count: int
+    num_keys: int
 
     def visible(self, query_position: Any, key_position: Any) -> Any:
         """See `Pattern`."""
-        return (key_position < self.count) & (query_position >= 0)
+        return (key_position < self.num_keys) & (query_position >= 0)
 
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
         """See `Pattern`."""
@@ -167,7 +171,9 @@ class FirstKeys(Pattern):
 
 @dataclasses.dataclass(frozen=True)
 class FirstQueries(Pattern):
-    """Every key, for the first `count` queries: the other half of global tokens. `FirstQueries(2)`::
+    """Every key, for the first queries: the other half of global tokens.
+
+    `FirstQueries(2)`::
 
         1 1 1 1
         1 1 1 1
@@ -175,11 +181,11 @@ class FirstQueries(Pattern):
         0 0 0 0
     """
 
-    count: int
+    num_queries: int
 
     def visible(self, query_position: Any, key_position: Any) -> Any:
         """See `Pattern`."""
-        return (query_position < self.count) & (key_position >= 0)
+        return (query_position < self.num_queries) & (key_position >= 0)
 
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
         """See `Pattern`."""
@@ -192,7 +198,9 @@ class FirstQueries(Pattern):
 
 @dataclasses.dataclass(frozen=True)
 class ListedBlocks(Pattern):
-    """For each block of queries a list of key blocks; -1 lists none. `ListedBlocks(2, ((1,), (0,)))`::
+    """For each block of queries a list of key blocks; -1 lists none.
+
+    `ListedBlocks(2, ((1,), (0,)))`::
 
         0 0 1 1
         0 0 1 1
@@ -215,9 +223,9 @@ class ListedBlocks(Pattern):
         table = np.zeros((rows + 1, columns + 1), np.int64)
         for row, listed in enumerate(self.key_blocks):
             table[row + 1, [block + 1 for block in listed if block >= 0]] = 1
-        integral = table.cumsum(0).cumsum(1)
-        top, bottom = (first_query // self.block_size).clip(0, rows), (last_query // self.block_size + 1).clip(0, rows)
-        left, right = (first_key // self.block_size).clip(0, columns), (last_key // self.block_size + 1).clip(0, columns)
+        integral, size = table.cumsum(0).cumsum(1), self.block_size
+        top, bottom = (first_query // size).clip(0, rows), (last_query // size + 1).clip(0, rows)
+        left, right = (first_key // size).clip(0, columns), (last_key // size + 1).clip(0, columns)
         return integral[bottom, right] - integral[top, right] - integral[bottom, left] + integral[top, left] > 0
 
 

@@ -39,7 +39,7 @@ def unknown(kind: str, word: str, choices: Iterable[str]) -> str:
 def split_layers(spec: str) -> tuple[str, ...]:
     """Splits a hybrid `a:x=1+b` into the specs of its layers."""
     parts = tuple(part.strip() for part in _LAYER_SEPARATOR.split(spec))
-    if not all(parts) or parts[-1].endswith("+"):
+    if not all(parts) or any(part.endswith("+") for part in parts):
         raise SpecError(f"{spec!r} has an empty layer; write specs joined by '+', such as 'full+linear'.")
     return parts
 

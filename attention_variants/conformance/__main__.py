@@ -46,10 +46,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name} at length {case.length}")
         for result in check(case, laws):
             broken += result.broken is not None
-            print(f"  {'holds ' if result.broken is None else 'BROKEN'} {result.law} ({result.seconds:.1f} s)", flush=True)
+            word = "holds " if result.broken is None else "BROKEN"
+            print(f"  {word} {result.law} ({result.seconds:.1f} s)", flush=True)
             if result.broken:
                 print(f"         {result.broken}")
-    print(f"{len(cases)} case(s), {len(laws)} law(s) each: {f'{broken} broken' if broken else 'all hold'} on jax {jax.__version__}")
+    outcome = f"{broken} broken" if broken else "all hold"
+    print(f"{len(cases)} case(s), {len(laws)} law(s) each: {outcome} on jax {jax.__version__}")
     return 1 if broken else 0
 
 

@@ -30,33 +30,33 @@ _GROWTH_LIMIT = 2.3
 
 def transformations_change_nothing(case: Case) -> None:
     """jit, vmap, remat, scan over layers and four devices give the values and gradients of the plain call."""
-    variant = case.variant
-    for causal in modes(variant):
-        arguments = make_arguments(variant, case.length, batch=4)
-        cotangent = jnp.ones_like(arguments.query)
-        plain = lambda a, causal=causal: call(variant, a, causal=causal)  # noqa: E731
-        expected = with_gradients(plain)(arguments, cotangent)
+    variant, causal = case.variant, modes(case.variant)[0]
+    arguments = make_arguments(variant, case.length, batch=4)
+    cotangent = jnp.ones_like(arguments.query)
 
-        def one_by_one(arguments: Arguments, plain: Any = plain) -> Any:
-            single = lambda a: plain(jax.tree.map(lambda leaf: leaf[None], a))[0]  # noqa: E731
-            return jax.vmap(single)(arguments)
+    def plain(arguments: Arguments) -> Any:
+        return call(variant, arguments, causal=causal)
 
-        def layer(arguments: Arguments, plain: Any = plain) -> Any:
-            stacked = jax.tree.map(lambda leaf: leaf[None], arguments)
-            return jax.lax.scan(lambda carry, a: (carry + plain(a), None), jnp.zeros_like(cotangent), stacked)[0]
+    def one_by_one(arguments: Arguments) -> Any:
+        return jax.vmap(lambda a: plain(jax.tree.map(lambda leaf: leaf[None], a))[0])(arguments)
 
-        expect_close(f"without jit, causal={causal}", plain(arguments), expected[0], 1e-5)
-        for name, form in (("vmap", one_by_one), ("remat", jax.checkpoint(plain)), ("scan over layers", layer)):
-            actual = with_gradients(form)(arguments, cotangent)
-            expect_close(f"{name}, causal={causal}, (output, gradients)", actual, expected, 1e-5)
-        expect(
-            jax.device_count() >= 4,
-            f"this law needs 4 devices, got {jax.device_count()}; before the first computation call "
-            "jax.config.update('jax_num_cpu_devices', 4).",
-        )
-        mesh = Mesh(np.asarray(jax.devices()[:4]), ("batch",))
-        shared = jax.device_put((arguments, cotangent), NamedSharding(mesh, PartitionSpec("batch")))
-        expect_close(f"4 devices, causal={causal}", with_gradients(plain)(*shared), expected, 1e-5)
+    def two_layers(arguments: Arguments) -> Any:
+        stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), arguments)
+        layer = lambda carry, a: (carry + plain(a) / 2, None)  # noqa: E731
+        return jax.lax.scan(layer, jnp.zeros_like(cotangent), stacked)[0]
+
+    expected = with_gradients(plain)(arguments, cotangent)
+    expect_close("without jit", plain(arguments), expected[0], 1e-5)
+    for name, form in (("vmap", one_by_one), ("remat", jax.checkpoint(plain)), ("scan over layers", two_layers)):
+        expect_close(f"{name}, (output, gradients)", with_gradients(form)(arguments, cotangent), expected, 1e-5)
+    expect(
+        jax.device_count() >= 4,
+        f"this law needs 4 devices, got {jax.device_count()}; before the first computation call "
+        "jax.config.update('jax_num_cpu_devices', 4).",
+    )
+    mesh = Mesh(np.asarray(jax.devices()[:4]), ("batch",))
+    shared = jax.device_put((arguments, cotangent), NamedSharding(mesh, PartitionSpec("batch")))
+    expect_close("4 devices, (output, gradients)", with_gradients(plain)(*shared), expected, 1e-5)
 
 
 def growth_is_as_claimed(case: Case) -> None:
@@ -65,9 +65,7 @@ def growth_is_as_claimed(case: Case) -> None:
     Checked where the claim is made: for the variant's default settings, from length 2048 to 4096, with gradient.
     """
     variant = type(case.variant)()
-    if not variant.subquadratic:
-        return
-    for causal in modes(variant):
+    for causal in modes(variant) * variant.subquadratic:
         figures = []
         for length in _GROWTH_LENGTHS:
             shapes = jax.eval_shape(lambda length=length: make_arguments(variant, length, batch=1))
@@ -77,8 +75,8 @@ def growth_is_as_claimed(case: Case) -> None:
         for name, short, long in zip(("FLOPs", "peak temporary bytes"), *figures, strict=True):
             expect(
                 long < _GROWTH_LIMIT * short,
-                f"doubling the length to {_GROWTH_LENGTHS[1]} multiplies {name} by {long / short:.2f} (causal={causal}); "
-                f"less than {_GROWTH_LIMIT} was claimed.",
+                f"doubling the length to {_GROWTH_LENGTHS[1]} multiplies {name} by {long / short:.2f} "
+                f"(causal={causal}); less than {_GROWTH_LIMIT} was claimed.",
             )
 
 
@@ -132,6 +130,7 @@ def wrong_arguments_are_named(case: Case) -> None:
     variant, length = case.variant, case.length
     causal = modes(variant)[0]
     query, key, value, controls = make_arguments(variant, length)
+    a_bias: Any = object()
     wrong: dict[str, tuple[type[Exception], Any]] = {
         "query of rank 3": (ValueError, lambda: variant(query[0], key, value, causal=causal)),
         "another head_dim": (ValueError, lambda: variant(query, key[..., :-1], value, causal=causal)),
@@ -150,11 +149,14 @@ def wrong_arguments_are_named(case: Case) -> None:
             lambda: variant(query[:, 1:], key, value, causal=True, controls=controls),
         ),
     }
+    if controls is not None:
+        wrong["controls left out"] = (ValueError, lambda: variant(query, key, value, causal=causal))
     unsupported = {
         "causal": (variant.supports_causal, lambda: variant(query, key, value, causal=True)),
         "bidirectional": (variant.supports_bidirectional, lambda: variant(query, key, value, causal=False)),
         "cross": (variant.supports_cross, lambda: variant(query[:, 1:], key, value, causal=False)),
-        "bias": (variant.supports_bias, lambda: variant(query, key, value, causal=causal, bias=object())),
+        "bias": (variant.supports_bias, lambda: variant(query, key, value, causal=causal, bias=a_bias)),
+        "controls": (controls is not None, lambda: variant(query, key, value, causal=causal, controls=query)),
     }
     wrong |= {name: (NotImplementedError, run) for name, (supported, run) in unsupported.items() if not supported}
     for name, (kind, run) in wrong.items():

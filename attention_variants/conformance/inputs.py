@@ -37,7 +37,7 @@ class Case:
     limit: AttentionVariant | None = None
 
     def lengths(self) -> tuple[int, ...]:
-        """Returns awkward lengths: 1, a prime, and one less, equal and one more than each size the variant is cut by."""
+        """Returns awkward lengths: 1, a prime, and one less, equal and one more than each size of the variant."""
         sizes = {
             getattr(self.variant, field.name)
             for field in dataclasses.fields(self.variant)
@@ -100,7 +100,7 @@ class SlopeBias:
     def block(self, query_positions: Any, key_positions: Any) -> Any:
         """See `interface.Bias`."""
         distance = jnp.abs(query_positions[:, None] - key_positions[None, :])
-        return -self.slopes[:, None, None] * distance.astype(self.slopes.dtype)
+        return -self.slopes[:, None, None] * distance[None].astype(self.slopes.dtype)
 
 
 def call(variant: AttentionVariant, arguments: Arguments, **options: Any) -> Any:

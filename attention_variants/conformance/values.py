@@ -32,7 +32,8 @@ def matches_definition(case: Case) -> None:
     """Output and gradients equal dense_weights @ value in float64: causal, bidirectional, cross, masked, biased."""
     variant = case.variant
     for causal in modes(variant):
-        for length in case.lengths():
+        # The edges of windows, blocks and chunks in one mode; the other cuts at the same places.
+        for length in case.lengths() if causal is modes(variant)[0] else (1, case.length):
             _compare(variant, length, length, causal, masked=length == case.length)
     if not variant.supports_bidirectional or not variant.supports_cross:
         return
@@ -90,7 +91,8 @@ def sees_only_pattern(case: Case) -> None:
         moved = np.asarray(_moved_outputs(variant, arguments, causal))  # [moved key, query]
         pattern = variant.pattern(length, length, causal).T
         leaks = np.argwhere(moved & ~pattern)
-        expect(not len(leaks), f"causal={causal}: moving a key moved a query that may not see it: {leaks[:3].tolist()}.")
+        pairs = leaks[:3].tolist()
+        expect(not len(leaks), f"causal={causal}: moving a key moved a query that may not see it: {pairs}.")
         blind = np.flatnonzero(pattern.any(1) & ~moved.any(1))
         expect(not len(blind), f"causal={causal}: moving the visible keys {blind[:5].tolist()} moved nothing.")
 

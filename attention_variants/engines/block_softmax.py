@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 from attention_variants.interface import KeyMask, Keys, Outputs, Queries, Values, accumulation_dtype
 from attention_variants.patterns import Pattern
 
-_UNROLLED_PAIRS = 4  # so few pairs are written out: a loop costs more than it saves
+_UNROLLED_PAIRS = 2  # so few pairs are written out: a loop costs more than it saves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +91,7 @@ def block_softmax(
       gradients, so that disjoint patterns can be joined by `merge`.
     """
     batch, _, num_heads, _ = query.shape
-    num_kv_heads, value_dim = value.shape[2], value.shape[3]
-    group = num_heads // num_kv_heads
+    group = num_heads // value.shape[2]
     if key_mask is not None:
         key_mask = cut_blocks(key_mask[:, :, None, None], plan.num_key_blocks, plan.key_block, 1)[..., 0]
     out, log_normaliser = _attention(
@@ -229,7 +228,7 @@ def _attention_forward(plan: BlockPlan, query: Array, key: Array, value: Array, 
 
 
 def _attention_backward(plan: BlockPlan, saved: Any, cotangents: Any) -> Any:
-    """With weights p = exp(logits - log_normaliser): d logits = p * (d out . value - d out . out + d log_normaliser)."""
+    """With p = exp(logits - log_normaliser): d logits = p * (d out . value - d out . out + d log_normaliser)."""
     query, key, value, key_mask, bias, out, log_normaliser = saved
     d_out, d_log = cotangents
     dtype = out.dtype

@@ -7,8 +7,8 @@ differences <= 0 are exponentiated, so nothing overflows. Gradients recompute ea
 
 Within, arrays are [chunks, batch, num_kv_heads, group * chunk, dim] as in `block_softmax`.
 
-Reference: Katharopoulos et al. 2020, arXiv:2006.16236; chunks as in Hua et al. 2022, arXiv:2202.10447, and Yang et al. 2024,
-arXiv:2312.06635. All states are float32 (float64 for such inputs).
+References: Katharopoulos et al. 2020, arXiv:2006.16236; chunks as in Hua et al. 2022, arXiv:2202.10447, and Yang et
+al. 2024, arXiv:2312.06635. All states are float32 (float64 for such inputs).
 """
 
 import functools
@@ -69,20 +69,20 @@ def linear_recurrence(
     group, dtype = num_heads // num_kv_heads, accumulation_dtype(query.dtype)
     chunk = even_block(length, chunk_size)
     num_chunks = -(-length // chunk)
-    parts = tuple(
+    query, key, value = (
         cut_blocks(array.astype(dtype), num_chunks, chunk, heads)
         for array, heads in ((query, group), (key, 1), (value, 1))
     )
     decays = None if log_decay is None else cut_blocks(log_decay.astype(dtype)[..., None], num_chunks, chunk, 1)[..., 0]
     body = functools.partial(_chunk, normalise=normalise)
     if num_chunks == 1:
-        out, state = body(state, *(part[0] for part in parts), _first(decays), return_state=return_state)
+        out, state = body(state, query[0], key[0], value[0], _first(decays), return_state=return_state)
         out = out[None]
     else:
         start = state or empty_state(batch, num_kv_heads, head_dim, value_dim, dtype)
         # The scan's own residuals are the incoming states; the rest of a chunk is recomputed.
         step = jax.checkpoint(lambda carry, xs: body(carry, *xs, return_state=True)[::-1], prevent_cse=False)
-        state, out = lax.scan(step, start, (*parts, decays))
+        state, out = lax.scan(step, start, (query, key, value, decays))
     return join_blocks(out, group)[:, :length], state if return_state else None
 
 
@@ -162,7 +162,9 @@ def _chunk(
     return out, _write(state, key, value, to_end, over) if return_state else None
 
 
-def _write(state: LinearState | None, key: Array, value: Array, to_end: Array | None, over: Array | None) -> LinearState:
+def _write(
+    state: LinearState | None, key: Array, value: Array, to_end: Array | None, over: Array | None
+) -> LinearState:
     """The state after a chunk; `to_end` decays each key to the chunk's end, `over` the state across the chunk."""
     if to_end is not None:
         key = key * to_end[..., None]
@@ -171,9 +173,7 @@ def _write(state: LinearState | None, key: Array, value: Array, to_end: Array | 
         return LinearState(memory, normaliser)
     if over is None:
         return LinearState(state.memory + memory, state.normaliser + normaliser)
-    return LinearState(
-        state.memory * over[..., None, None] + memory, state.normaliser * over[..., None] + normaliser
-    )
+    return LinearState(state.memory * over[..., None, None] + memory, state.normaliser * over[..., None] + normaliser)
 
 
 def _divide(out: Array, sums: Array) -> Array:

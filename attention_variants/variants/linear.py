@@ -54,8 +54,8 @@ class LinearAttention(AttentionVariant):
       chunk_size: tokens per chunk: speed only, the function is the same.
 
     References:
-      Katharopoulos et al. 2020, "Transformers are RNNs", arXiv:2006.16236, equations 5, 7 and 9 to 12. The 1e-6 is ours:
-      it keeps rows normalised where all features underflow.
+      Katharopoulos et al. 2020, "Transformers are RNNs", arXiv:2006.16236, equations 5, 7 and 9 to 12. The 1e-6 is
+      ours: it keeps rows normalised where all features underflow.
     """
 
     feature_map: str = "elu"

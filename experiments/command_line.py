@@ -1,0 +1,101 @@
+"""The command line that every main shares: absl flags, and one clear line for whatever is wrong with them.
+
+A main keeps its flags in a `FlagValues` of its own, so that mains with flags of the same name can live in one process:
+
+    FLAGS = command_line.new_flags()
+    _TASK = flags.DEFINE_string("task", None, "Spec of the task.", flag_values=FLAGS)  # read as _TASK.value
+
+    def run() -> None:
+        '''Does the work; returns None, or an exit code.'''
+
+    if __name__ == "__main__":
+        command_line.main(run, FLAGS)
+
+Exit codes: 0 done, 2 the user asked for what cannot be done (one line on standard error), 130 interrupted.
+`--traceback` shows where a one-line error came from.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from absl import flags
+
+from attention_variants import specs
+
+# What a user's mistake looks like by the time it reaches the main: SpecError and UnicodeError are ValueErrors; a folder
+# that is missing, read-only or full is an OSError. Anything else is a bug of ours and keeps its traceback.
+USAGE_ERRORS = (ValueError, NotImplementedError, OSError)
+
+
+class UsageError(ValueError):
+    """A command line that cannot be obeyed; the message is one line."""
+
+
+def new_flags() -> flags.FlagValues:
+    """Returns an empty set of flags for one main, with `--traceback` defined."""
+    values = flags.FlagValues()
+    flags.DEFINE_bool("traceback", False, "Show the Python traceback of an error.", flag_values=values)
+    return values
+
+
+def main(run: Callable[[], int | None], flag_values: flags.FlagValues) -> NoReturn:
+    """Parses `sys.argv`, calls `run` and exits with its code; see the module's docstring."""
+    sys.exit(execute(run, flag_values))
+
+
+def execute(run: Callable[[], int | None], flag_values: flags.FlagValues) -> int:
+    """Does what `main` does, but returns the exit code."""
+    if {"-h", "--help", "-help"} & set(sys.argv[1:]):
+        print(usage(run, flag_values))
+        return 0
+    try:
+        try:
+            parse(flag_values)
+            code = run() or 0
+            sys.stdout.flush()
+            return code
+        except USAGE_ERRORS as error:
+            if isinstance(error, BrokenPipeError) or (flag_values.is_parsed() and flag_values["traceback"].value):
+                raise
+            print(f"error: {one_line(error)}", file=sys.stderr)
+            return 2
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough; keep Python from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        return 130
+
+
+def parse(flag_values: flags.FlagValues) -> None:
+    """Parses `sys.argv` into `flag_values`.
+
+    Raises:
+      UsageError: an unknown flag, nearest valid ones first; a value of the wrong kind; a stray positional argument.
+    """
+    try:
+        positional = flag_values(sys.argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        choices = [f"--{name}" for name in flag_values]
+        raise UsageError(specs.unknown("flag", f"--{error.flagname}", choices)) from error
+    except flags.Error as error:
+        raise UsageError(one_line(error)) from error
+    if positional:
+        raise UsageError(f"unexpected argument {positional[0]!r}; every option is a flag, such as --name=value.")
+
+
+def usage(run: Callable[[], int | None], flag_values: flags.FlagValues) -> str:
+    """Returns the text of `--help`: what the main is for, and its flags."""
+    lines = [(sys.modules[run.__module__].__doc__ or "").strip(), "", "Flags:"]
+    for name in sorted(flag_values):
+        flag = flag_values[name]
+        default = "" if flag.default is None else f" (default: {flag.default_as_str})"
+        lines.append(f"  --{name}: {' '.join((flag.help or '').split())}{default}")
+    return "\n".join(lines)
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the message of `error` on one line; its class name where there is no message."""
+    return " ".join(str(error).split()) or type(error).__name__

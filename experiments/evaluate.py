@@ -1,0 +1,94 @@
+"""Accuracy and loss over fixed rows, as a whole and by slice (query distance, depth, number of pairs ...)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from experiments.tasks.base import Batch
+
+_LAST_PLAIN_VALUE = 15  # slices that reach no further are listed value by value, others in powers of two
+
+
+class Readout(NamedTuple):
+    """What a model said about the scored positions of one batch; arrays [batch, scored]."""
+
+    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is the target
+    loss: Float[Array, "batch scored"]  # cross-entropy in nats
+    weights: Float[Array, "batch scored"]  # 0 for padding
+    slices: dict[str, Int[Array, "batch scored"]]
+
+
+class Evaluation(NamedTuple):
+    """Means over all targets that count."""
+
+    accuracy: float
+    loss: float
+    slices: dict[str, dict[str, list[Any]]]  # {name: {"values" or "edges", "accuracy", "count"}}
+
+
+def read_out(logits: Float[Array, "batch scored vocab"], batch: Batch) -> Readout:
+    """Compares logits at the scored positions with the targets."""
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+    correct = (jnp.argmax(logits, axis=-1) == batch.targets).astype(jnp.float32)
+    return Readout(correct, loss, batch.weights, batch.slices)
+
+
+def mean_loss(readout: Readout) -> Float[Array, ""]:
+    """Returns the mean cross-entropy over targets that count."""
+    return jnp.sum(readout.loss * readout.weights) / jnp.maximum(jnp.sum(readout.weights), 1.0)
+
+
+def evaluate(read_batch: Callable[[PRNGKeyArray], Readout], stream: PRNGKeyArray, rows: int) -> Evaluation:
+    """Evaluates on the first `rows` rows of a stream: batch i is drawn from fold_in(stream, i), every time the same.
+
+    Args:
+      read_batch: draws the batch of a key and reads the model out on it.
+      stream: the key of a split.
+      rows: rows that count; those of the last batch beyond them are left out.
+    """
+    parts: list[Readout] = []
+    while rows > 0:
+        part = jax.tree.map(np.asarray, read_batch(jax.random.fold_in(stream, len(parts))))
+        parts.append(jax.tree.map(lambda leaf: leaf[:rows].ravel(), part))  # noqa: B023 - used at once
+        rows -= len(part.weights)
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    counts = np.asarray(whole.weights) > 0
+    correct, loss, weights, slices = jax.tree.map(lambda leaf: leaf[counts], tuple(whole))
+    weights = weights.astype(np.float64)
+    return Evaluation(
+        accuracy=float(np.average(correct, weights=weights)),
+        loss=float(np.average(loss, weights=weights)),
+        slices={name: by_slice(values, correct, weights) for name, values in slices.items()},
+    )
+
+
+def by_slice(
+    values: Int[np.ndarray, " targets"], correct: Float[np.ndarray, " targets"], weights: Float[np.ndarray, " targets"]
+) -> dict[str, list[Any]]:
+    """Returns accuracy by an integer property of the targets.
+
+    Returns:
+      {"values": [...], "accuracy": [...], "count": [...]}; where values exceed 15, {"edges": [...], ...} instead, with
+      one edge more than bins: bin i holds edges[i] <= value < edges[i + 1], and edges are powers of two (and 0).
+      The accuracy of an empty bin is None.
+    """
+    if values.max() <= _LAST_PLAIN_VALUE:
+        labels, bins = np.unique(values, return_inverse=True)
+        name, size = "values", len(labels)
+    else:
+        labels = np.concatenate([[0], 2 ** np.arange(int(values.max()).bit_length() + 1)])
+        labels = labels[max(0, np.searchsorted(labels, values.min(), side="right") - 1) :]
+        bins = np.searchsorted(labels, values, side="right") - 1
+        name, size = "edges", len(labels) - 1
+    total = np.bincount(bins, weights, size)
+    right = np.bincount(bins, weights * correct, size)
+    return {
+        name: labels.tolist(),
+        "accuracy": [float(r / t) if t > 0 else None for r, t in zip(right, total, strict=True)],
+        "count": np.bincount(bins, minlength=size).tolist(),
+    }

@@ -1,0 +1,140 @@
+"""What a study says while it runs: bars with the time left on a terminal, one plain line per evaluation elsewhere."""
+
+import sys
+import time
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+
+class Display(Protocol):
+    """How a study reports; used as a context manager around all its runs."""
+
+    def __enter__(self) -> Any: ...  # noqa: D105
+    def __exit__(self, *exception: object) -> None: ...  # noqa: D105
+
+    def start(self, index: int, label: str, steps: int) -> None:
+        """Run `index` of the study begins."""
+
+    def update(self, event: dict[str, Any]) -> None:
+        """The run has taken a chunk of steps; `event` is what `train` reports."""
+
+    def end(self, outcome: str) -> None:
+        """The run has ended in `outcome`."""
+
+
+def make_display(runs: int) -> Display:
+    """Returns bars where standard output is a terminal, plain lines otherwise."""
+    return Bars(runs) if sys.stdout.isatty() else Lines(runs)
+
+
+class Lines:
+    """One line per evaluation, for logs and pipes."""
+
+    def __init__(self, runs: int) -> None:
+        """Args: runs, how many will be started."""
+        self._clock = Clock(runs)
+        self._runs, self._prefix = runs, ""
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def start(self, index: int, label: str, steps: int) -> None:
+        """See `Display`."""
+        self._clock.start()
+        self._prefix = f"[{index}/{self._runs}] {label}"
+
+    def update(self, event: dict[str, Any]) -> None:
+        """See `Display`."""
+        print(f"{self._prefix}  {describe(event)}  {left(self._clock.seconds_left(event))}", flush=True)
+
+    def end(self, outcome: str) -> None:
+        """See `Display`."""
+        self._clock.end()
+        print(f"{self._prefix}  {outcome}", flush=True)
+
+
+class Bars:
+    """A bar for the study and one for the run; every ended run leaves a line."""
+
+    def __init__(self, runs: int) -> None:
+        """Args: runs, how many will be started."""
+        self._clock = Clock(runs)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+        self._progress = Progress(*columns, console=Console(highlight=False), transient=True)
+        self._study = self._progress.add_task(f"study of {runs} runs", total=runs, note="")
+        self._run: TaskID | None = None
+        self._label, self._index = "", 0
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def start(self, index: int, label: str, steps: int) -> None:
+        """See `Display`."""
+        self._clock.start()
+        self._label, self._index = label, index
+        self._run = self._progress.add_task(label, total=steps, note="compiling")
+
+    def update(self, event: dict[str, Any]) -> None:
+        """See `Display`."""
+        if self._run is not None:
+            self._progress.update(self._run, completed=event["step"], note=describe(event))
+        done = self._index - 1 + event["step"] / event["steps"]
+        self._progress.update(self._study, completed=done, note=left(self._clock.seconds_left(event)))
+
+    def end(self, outcome: str) -> None:
+        """See `Display`."""
+        self._clock.end()
+        if self._run is not None:
+            self._progress.remove_task(self._run)
+        self._progress.update(self._study, completed=self._index)
+        self._progress.console.print(f"[{self._index}] {self._label}  {outcome}", markup=False)
+
+
+class Clock:
+    """Estimates the time left in a study from the seconds that its ended runs took."""
+
+    def __init__(self, runs: int) -> None:
+        """Args: runs, how many will be started."""
+        self._waiting = runs
+        self._durations: list[float] = []
+        self._started = 0.0
+
+    def start(self) -> None:
+        """A run begins."""
+        self._waiting -= 1
+        self._started = time.monotonic()
+
+    def end(self) -> None:
+        """It has ended."""
+        self._durations.append(time.monotonic() - self._started)
+
+    def seconds_left(self, event: dict[str, Any]) -> float:
+        """Returns an upper estimate: a run that solves its task stops sooner."""
+        this_run = event["seconds_left"]
+        whole = time.monotonic() - self._started + this_run
+        typical = sum(self._durations) / len(self._durations) if self._durations else whole
+        return this_run + self._waiting * typical
+
+
+def describe(event: dict[str, Any]) -> str:
+    """Returns the state of one run in one line."""
+    return (
+        f"step {event['step']}/{event['steps']}  loss {event['train_loss']:.3f}  "
+        f"validation {event['validation_accuracy']:.3f}  {event['tokens_per_second'] / 1e3:.0f} k tokens/s"
+    )
+
+
+def left(seconds: float) -> str:
+    """Returns "about 2 min left"."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left" if seconds < 5400 else f"about {seconds / 3600:.1f} h left"

@@ -1,0 +1,112 @@
+"""What a model could get right at all: its ceiling, from attention patterns and the task's generator alone.
+
+A layer's output at a position can depend on that position (the residual stream), on the few positions before it that
+its convolutions see, and on those that its attention pattern lets it see. Composing the layers says which inputs can
+move which outputs. Targets whose evidence is all within reach may be answered; the others can only be guessed.
+
+The ceiling is an upper bound for the whole model: a convolution before a window carries the window's reach back by its
+kernel_size - 1. The published "share of queries whose value lies within the window" counts the window alone, even where
+a convolution precedes it; that is `share_within(variant.pattern(...), task)`. With a vocabulary of 8192 guessing adds
+less than 0.0003, so it is also the ceiling of the window layer by itself.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+
+from experiments import settings
+from experiments.model import GatedConvolution, Mixer, layer_mixers
+from experiments.tasks.base import Task
+
+Reach = Bool[np.ndarray, "output_length input_length"]
+
+_ROWS_PER_BATCH = 256
+
+
+def ceiling(config: Mapping[str, Any], rows: int = 8192) -> float:
+    """Returns the highest accuracy that a run's model can have.
+
+    Args:
+      config: a nested dict shaped like `configs/base.py`.
+      rows: drawn from the generator, always the same ones, so that equal models have equal ceilings under every seed.
+    """
+    run = settings.read(config)
+    return _model_ceiling(layer_mixers(run.model), run.model.short_conv, run.task, rows)
+
+
+@functools.lru_cache(maxsize=64)
+def _model_ceiling(mixers: tuple[Mixer, ...], short_conv: int, task: Task, rows: int) -> float:
+    return accuracy_within(model_reach(mixers, task.input_length, task.causal, short_conv), task, rows)
+
+
+def model_reach(mixers: Sequence[Mixer], length: int, causal: bool = True, short_conv: int = 0) -> Reach:
+    """Returns which outputs [row] of the last layer can depend on which inputs [column] of the first."""
+    layers = [layer_reach(mixer, length, causal, short_conv) for mixer in mixers]
+    return functools.reduce(lambda inner, outer: _compose(outer, inner), layers)
+
+
+def layer_reach(mixer: Mixer, length: int, causal: bool = True, short_conv: int = 0) -> Reach:
+    """Returns the reach of one layer.
+
+    Args:
+      mixer: an attention variant or a gated convolution.
+      length: tokens per row.
+      causal: whether queries see only keys at their own position and before.
+      short_conv: taps of the causal convolution in front of the attention's projections; 0: none.
+    """
+    if isinstance(mixer, GatedConvolution):
+        return _causal_taps(length, mixer.kernel_size)
+    taps = _causal_taps(length, max(1, short_conv))  # includes the residual stream
+    pattern = mixer.pattern(length, length, causal)
+    return taps | (_compose(pattern, taps) if short_conv > 1 else pattern)
+
+
+def share_within(reach: Reach, task: Task, rows: int = 8192) -> float:
+    """Returns the share of scored targets whose evidence is all within `reach`, such as one layer's pattern."""
+    return _expected(reach, task, rows, guess=False)
+
+
+def accuracy_within(reach: Reach, task: Task, rows: int = 8192) -> float:
+    """Returns the share within reach, plus the rest times the task's guess rate."""
+    return _expected(reach, task, rows, guess=True)
+
+
+def _expected(reach: Reach, task: Task, rows: int, guess: bool) -> float:
+    targets = _draw_targets(task, rows)
+    within = (reach[targets.positions[:, None], targets.evidence] | (targets.evidence < 0)).all(axis=1)
+    return float(np.average(np.where(within, 1.0, targets.guess_rate if guess else 0.0), weights=targets.weights))
+
+
+class _Targets(NamedTuple):
+    """Targets of many rows on one axis."""
+
+    positions: np.ndarray
+    evidence: np.ndarray  # [targets, n]
+    weights: np.ndarray
+    guess_rate: np.ndarray
+
+
+@functools.lru_cache(maxsize=8)
+def _draw_targets(task: Task, rows: int) -> _Targets:
+    sample = jax.jit(task.sample, static_argnums=1)
+    drawn = []
+    for step in range(-(-rows // _ROWS_PER_BATCH)):
+        batch = jax.tree.map(np.asarray, sample(jax.random.key(step), min(rows, _ROWS_PER_BATCH)))
+        drawn.append(_Targets(batch.positions, batch.evidence, batch.weights, task.guess_rate(batch)))
+    joined = [np.concatenate(arrays) for arrays in zip(*drawn, strict=True)]
+    return _Targets(*(array.reshape(-1, *array.shape[2:]) for array in joined))
+
+
+def _compose(outer: Reach, inner: Reach) -> Reach:
+    """Returns the boolean matrix product: what `outer` sees of what `inner` sees. Counts stay exact in float32."""
+    return outer.astype(np.float32) @ inner.astype(np.float32) > 0
+
+
+def _causal_taps(length: int, taps: int) -> Reach:
+    """Returns the band of a causal convolution: the position itself and the taps - 1 before it."""
+    back = np.arange(length)[:, None] - np.arange(length)
+    return (back >= 0) & (back < taps)

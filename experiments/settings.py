@@ -1,0 +1,153 @@
+"""A run's configuration, unpacked at once into frozen dataclasses: a misspelt or senseless field fails here."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from attention_variants import specs
+from attention_variants.interface import check_integer, check_number
+from attention_variants.positions import Position, make_position
+from experiments.tasks.base import Task
+from experiments.tasks.registry import make_task
+
+_LARGEST_SEED = 2**31 - 1
+_SMALLEST, _LARGEST = 1e-30, 1e30  # well inside float32
+_FREE_SECTIONS = ("name", "study")  # how runs are named, compared and repeated; no part of a single run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What `config.model` holds; `configs/base.py` says what each field means."""
+
+    attention: str
+    num_layers: int
+    model_dim: int
+    num_heads: int
+    num_kv_heads: int
+    mlp_dim: int
+    position: str
+    short_conv: int
+    qk_norm: bool
+    tied_embeddings: bool
+
+    def __post_init__(self) -> None:
+        _check_types(self, "model")
+        for name in ("model_dim", "num_heads"):
+            check_integer(f"model.{name}", getattr(self, name), 1)
+        for name in ("num_layers", "num_kv_heads", "mlp_dim", "short_conv"):
+            check_integer(f"model.{name}", getattr(self, name), 0)
+        _check_divides("num_heads", self.num_heads, "model_dim", self.model_dim)
+        _check_divides("num_kv_heads", self.num_kv_heads or self.num_heads, "num_heads", self.num_heads)
+        self.encoding()
+
+    def encoding(self) -> Position:
+        """Returns the position encoding that `position` names."""
+        return make_position(self.position)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What `config.train` holds."""
+
+    batch_size: int
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    clip_norm: float
+    eval_every: int
+    solved_at: float
+    stop_when_solved: bool
+
+    def __post_init__(self) -> None:
+        _check_types(self, "train")
+        for name in ("batch_size", "steps", "eval_every"):
+            check_integer(f"train.{name}", getattr(self, name), 1)
+        check_integer("train.warmup_steps", self.warmup_steps, 0)
+        if self.warmup_steps > self.steps:
+            raise ValueError(
+                f"`train.warmup_steps` must be at most `train.steps`; got {self.warmup_steps} and {self.steps}."
+            )
+        for name in ("learning_rate", "clip_norm"):
+            check_number(f"train.{name}", getattr(self, name), _SMALLEST, _LARGEST)
+        check_number("train.weight_decay", self.weight_decay, 0.0, _LARGEST)
+        check_number("train.solved_at", self.solved_at, 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """What `config.eval` holds."""
+
+    batch_size: int
+    validation_rows: int
+    test_rows: int
+
+    def __post_init__(self) -> None:
+        _check_types(self, "eval")
+        for field in dataclasses.fields(self):
+            check_integer(f"eval.{field.name}", getattr(self, field.name), 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that decides the outcome of one run."""
+
+    task: Task
+    seed: int
+    model: ModelConfig
+    train: TrainConfig
+    eval: EvalConfig
+
+    def __post_init__(self) -> None:
+        check_integer("seed", self.seed, 0)
+        if self.seed > _LARGEST_SEED:
+            raise ValueError(f"`seed` must be at most {_LARGEST_SEED}; got {self.seed}.")
+
+
+def read(config: Mapping[str, Any]) -> Settings:
+    """Unpacks a nested dict shaped like `configs/base.py`.
+
+    Raises:
+      ValueError: a key is unknown or missing, or a value has the wrong type or is out of range; one line.
+    """
+    given = {key: value for key, value in config.items() if key not in _FREE_SECTIONS}
+    _check_keys(given, Settings, "")
+    if not isinstance(given["task"], str):
+        raise ValueError(f"`task` must be a spec string such as 'mqar:length=64,num_pairs=4'; got {given['task']!r}.")
+    sections = {
+        name: _read_section(given[name], kind, name)
+        for name, kind in (("model", ModelConfig), ("train", TrainConfig), ("eval", EvalConfig))
+    }
+    return Settings(task=make_task(given["task"]), seed=given["seed"], **sections)
+
+
+def _read_section(values: Any, kind: type, section: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"`{section}` must be a section of the config; got {values!r}.")
+    _check_keys(values, kind, f"{section}.")
+    return kind(**values)
+
+
+def _check_keys(values: Mapping[str, Any], kind: type, prefix: str) -> None:
+    known = [f"{prefix}{field.name}" for field in dataclasses.fields(kind)]
+    present = [f"{prefix}{key}" for key in values]
+    for key in present:
+        if key not in known:
+            raise ValueError(specs.unknown("config key", key, known + ([] if prefix else list(_FREE_SECTIONS))))
+    for key in known:
+        if key not in present:
+            raise ValueError(f"the config lacks the key {key!r}; `configs/base.py` holds every key and its default.")
+
+
+def _check_divides(part: str, divisor: int, whole: str, value: int) -> None:
+    if value % divisor:
+        raise ValueError(f"`model.{part}` must divide `model.{whole}`; got {divisor} and {value}.")
+
+
+def _check_types(section: Any, name: str) -> None:
+    """Checks text and flags; numbers are checked with their ranges."""
+    for field, kind in typing.get_type_hints(type(section)).items():
+        value = getattr(section, field)
+        if kind in (bool, str) and not isinstance(value, kind):
+            raise ValueError(f"`{name}.{field}` must be {'true or false' if kind is bool else 'text'}; got {value!r}.")

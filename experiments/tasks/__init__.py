@@ -1,0 +1,1 @@
+"""Synthetic long-range tasks, made on device."""

@@ -1,0 +1,93 @@
+"""Induction: say what followed the special token the first time."""
+
+import dataclasses
+from typing import ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from experiments.tasks import sampling
+from experiments.tasks.base import Batch, Task, check_size
+
+_SPECIAL = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Induction(Task):
+    """Induction heads: predict the successor of an earlier occurrence.
+
+    With `length=10`; "s" is the special token, id 0::
+
+        5  2  s  7  7  3  1  2  5  s
+                                   7   <- target
+
+    Tokens are uniform over ids 1..vocab_size - 1. The special token stands once at a uniformly drawn place inside and
+    again at the end, where the token that followed it is asked for. Evidence is that token, the slice `depth` its
+    position.
+
+    References:
+      Olsson et al. 2022, "In-context learning and induction heads", arXiv:2209.11895.
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "induction: say what followed the special token the first time"
+
+    length: int = 64  # tokens per row
+    vocab_size: int = 16  # the special token and at least 2 others
+
+    def __post_init__(self) -> None:
+        check_size("length", self.length, 3)
+        check_size("vocab_size", self.vocab_size, 3)
+
+    @property
+    def input_length(self) -> int:
+        """Tokens per row."""
+        return self.length
+
+    def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
+        """Draws rows."""
+        token_rng, place_rng = jax.random.split(rng)
+        tokens = jax.random.randint(token_rng, (batch_size, self.length), 1, self.vocab_size, jnp.int32)
+        place = jax.random.randint(place_rng, (batch_size, 1), 0, self.length - 2, jnp.int32)
+        column = jnp.arange(self.length, dtype=jnp.int32)[None]
+        inputs = jnp.where((column == place) | (column == self.length - 1), _SPECIAL, tokens)
+        answer = place + 1
+        return Batch(
+            inputs=inputs,
+            targets=jnp.take_along_axis(inputs, answer, axis=1),
+            positions=jnp.full((batch_size, 1), self.length - 1, jnp.int32),
+            weights=jnp.ones((batch_size, 1), jnp.float32),
+            evidence=answer[..., None],
+            slices={"depth": answer, "distance": self.length - 1 - answer},
+        )
+
+    def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
+        """Looks behind the first special token."""
+        return np.array([[row[row.index(_SPECIAL) + 1]] for row in np.asarray(batch.inputs).tolist()])
+
+    def floors(self) -> dict[str, float]:
+        """Guessing without looking, and answering with the row's most frequent token."""
+        seen, kinds = self.length - 2, self.vocab_size - 1
+        most_frequent = sampling.expected_highest_count(seen, kinds) / seen
+        return {"guess a token": 1 / kinds, "guess the row's most frequent token": most_frequent}
+
+    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+        """Tokens are independent: the others say nothing about one that is out of sight."""
+        return np.full(np.shape(batch.targets), 1 / (self.vocab_size - 1))
+
+    def at_length(self, length: int) -> Self:
+        """More or fewer tokens around."""
+        return dataclasses.replace(self, length=length)
+
+    def token_text(self, token: int) -> str:
+        """The special token "s"; others are their ids."""
+        return "s" if token == _SPECIAL else str(token)
+
+    def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
+        """Fillers, the special token and its follower; the last token asks."""
+        roles = ["filler"] * self.length
+        answer = int(batch.evidence[row, 0, 0])
+        roles[answer - 1], roles[answer], roles[-1] = "key", "value", "query"
+        return [(self.token_text(int(token)), role) for token, role in zip(batch.inputs[row], roles, strict=True)]

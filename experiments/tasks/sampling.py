@@ -1,0 +1,82 @@
+"""Drawing and counting that several tasks share."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+
+def distinct(rng: PRNGKeyArray, batch_size: int, count: int, total: int) -> Int[Array, "batch count"]:
+    """Draws `count` distinct numbers below `total` per row, in uniformly random order.
+
+    Floyd's algorithm: for j = total - count .. total - 1 draw t uniform over 0..j and take t, or j where t is taken
+    already; that makes every subset equally likely, and a shuffle then every order. Unlike a permutation of all
+    numbers its cost does not grow with `total`, which may be a whole vocabulary.
+
+    References:
+      Bentley and Floyd 1987, "A sample of brilliance".
+    """
+    draw_rng, shuffle_rng = jax.random.split(rng)
+    highest = jnp.arange(total - count, total, dtype=jnp.int32)[:, None]
+    draws = jax.random.randint(draw_rng, (count, batch_size), 0, highest + 1, jnp.int32)
+
+    def take(taken: Array, step: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        i, j, t = step
+        return taken.at[i].set(jnp.where((taken == t[None]).any(axis=0), j, t)), None
+
+    taken = jnp.full((count, batch_size), -1, jnp.int32)
+    taken, _ = jax.lax.scan(take, taken, (jnp.arange(count), highest, draws))
+    order = jnp.argsort(jax.random.bits(shuffle_rng, (batch_size, count), jnp.uint32), axis=1)
+    return jnp.take_along_axis(taken.T, order, axis=1)
+
+
+def weighted_distinct(
+    rng: PRNGKeyArray, log_weights: Float[Array, "batch total"], count: int
+) -> Int[Array, "batch count"]:
+    """Draws `count` distinct indices per row without replacement, in draw order.
+
+    Probabilities are proportional to the weights, renormalised after each draw. Adding independent Gumbel noise to the
+    log-weights and sorting downwards has exactly that law, order included.
+
+    References:
+      Yellott 1977, "The relationship between Luce's choice axiom, Thurstone's theory ..."; Kool et al. 2019,
+      arXiv:1903.06059, section 2.
+    """
+    noise = jax.random.gumbel(rng, log_weights.shape, jnp.float32)
+    return jax.lax.top_k(log_weights + noise, count)[1]
+
+
+@functools.cache
+def expected_highest_count(draws: int, kinds: int) -> float:
+    """Returns how often, on average, the most frequent of `kinds` equally likely kinds comes in `draws` draws.
+
+    Divided by `draws` it is the accuracy of answering with a row's most frequent token where the answer is one of its
+    tokens. E[max] = sum over c >= 0 of P(max > c), and P(max <= c) is the chance that `kinds` independent Poisson
+    counts stay at or below c, given that they add up to `draws`.
+    """
+    mean = draws / kinds
+    counts = np.arange(draws + 1)
+    log_factorials = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
+    poisson = np.exp(counts * np.log(mean) - mean - log_factorials)
+    total = np.exp(draws * np.log(draws) - draws - log_factorials[-1])
+    expected = 0.0
+    for highest in range(draws):
+        above = 1 - _power(np.where(counts <= highest, poisson, 0.0), kinds)[draws] / total
+        expected += above
+        if highest > mean and above < 1e-9:
+            break
+    return float(expected)
+
+
+def _power(series: np.ndarray, exponent: int) -> np.ndarray:
+    """Raises a power series to a power, truncated to its own length."""
+    result = np.zeros_like(series)
+    result[0] = 1.0
+    while exponent:
+        if exponent % 2:
+            result = np.convolve(result, series)[: len(series)]
+        series = np.convolve(series, series)[: len(series)]
+        exponent //= 2
+    return result

@@ -1,0 +1,87 @@
+"""Every law over every row of the table of sharp cases."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attention_variants.conformance import LAWS, Case, LawBroken, check
+from attention_variants.registry import VARIANTS, make_variant
+from tests.attention_variants.learned_decay import LearnedDecayAttention
+from tests.variant_cases import CASES, PICTURES
+
+ALL_CASES = CASES | {"learned_decay": Case(LearnedDecayAttention(chunk_size=7))}
+
+# Laws that compile much run over every row only with the slow tests, and always over these.
+ALWAYS = {
+    "matches_definition": {"sliding_window"},
+    "matches_definition_in_bfloat16": {"full"},
+    "decoding_equals_parallel": {"sliding_window", "learned_decay"},
+    "padding_equals_truncation": {"linear"},
+    "masked_nan_stays_out": {"bigbird"},
+    "extremes_stay_finite": {"linear"},
+    "grouped_heads_equal_repeated": {"full"},
+    "transformations_change_nothing": {"linear"},
+    "growth_is_as_claimed": {"sliding_window"},
+}
+
+
+def _rows() -> list[Any]:
+    return [
+        pytest.param(law, name, id=f"{law}-{name}", marks=pytest.mark.slow if name not in always else ())
+        for law in LAWS
+        for always in (ALWAYS.get(law, set(ALL_CASES)),)
+        for name in ALL_CASES
+    ]
+
+
+@pytest.mark.parametrize(("law", "name"), _rows())
+def test_law_holds(law: str, name: str) -> None:
+    LAWS[law](ALL_CASES[name])
+
+
+def test_the_table_of_expensive_laws_names_what_exists() -> None:
+    assert set(ALWAYS) <= set(LAWS) and set().union(*ALWAYS.values()) <= set(ALL_CASES)
+
+
+def forgotten(registered: dict[str, type], specs: Any) -> list[str]:
+    """Returns the registered variants that no spec names."""
+    return sorted(set(registered) - {spec.partition(":")[0] for spec in specs})
+
+
+def test_every_registered_variant_has_a_sharp_case() -> None:
+    assert not forgotten(VARIANTS, CASES), "add a row to CASES in tests/variant_cases.py"
+    assert forgotten(VARIANTS | {"new": LearnedDecayAttention}, CASES) == ["new"]
+
+
+def test_every_registered_variant_has_a_picture() -> None:
+    assert not forgotten(VARIANTS, PICTURES), "draw a picture in PICTURES in tests/variant_cases.py"
+
+
+def test_every_row_is_named_after_its_variant() -> None:
+    for spec, case in CASES.items():
+        assert type(case.variant) is VARIANTS[spec.partition(":")[0]]
+        assert case.length >= 17 and all(case.length % n for n in range(2, case.length)), f"{spec}: length not a prime"
+
+
+@pytest.mark.parametrize("spec", PICTURES)
+def test_picture_is_the_causal_pattern(spec: str) -> None:
+    drawn = np.array([[character == "1" for character in line.split()] for line in PICTURES[spec].split("\n")[1:-1]])
+    assert drawn.shape == (8, 8)
+    np.testing.assert_array_equal(make_variant(spec).pattern(8, 8, True), drawn)
+
+
+def test_check_reports_each_law_and_never_raises() -> None:
+    class Crashing(LearnedDecayAttention):
+        def pattern(self, query_length: int, key_length: int, causal: bool) -> Any:
+            raise RuntimeError("no\n  pattern")
+
+    results = list(check(Case(Crashing(chunk_size=7)), ["weights_follow_pattern", "equal_variants_do_not_retrace"]))
+    assert [result.law for result in results] == ["weights_follow_pattern", "equal_variants_do_not_retrace"]
+    assert [result.broken for result in results] == ["RuntimeError: no pattern", None]
+    assert all(result.seconds >= 0 for result in results)
+
+
+def test_a_law_needs_a_sharp_case() -> None:
+    with pytest.raises(LawBroken, match="the case is not sharp"):
+        LAWS["limits_are_full_attention"](Case(make_variant("sliding_window:window_size=64")))

@@ -1,0 +1,280 @@
+"""Each law catches the mistake it is meant for: bugs are planted into real variants, one at a time."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from attention_variants import patterns
+from attention_variants.conformance import LAWS, Case, LawBroken
+from attention_variants.engines import block_softmax, linear_recurrence
+from attention_variants.interface import AttentionVariant
+from attention_variants.variants import strided_sparse
+from attention_variants.variants.full import FullAttention
+from attention_variants.variants.linear import LinearAttention
+from attention_variants.variants.sliding_window import SlidingWindowAttention
+from attention_variants.variants.strided_sparse import StridedSparseAttention
+
+
+class OneLength(Case):
+    def lengths(self) -> tuple[int, ...]:
+        return (self.length,)
+
+
+# One mode each, so that a law compiles once.
+class Window(SlidingWindowAttention):
+    supports_bidirectional = supports_cross = False
+
+
+class Linear(LinearAttention):
+    supports_bidirectional = supports_cross = False
+
+
+class Strided(StridedSparseAttention):
+    supports_bidirectional = supports_cross = False
+
+
+class BothSides(FullAttention):
+    supports_causal = supports_cross = False
+
+
+class LinearBothSides(LinearAttention):
+    supports_causal = supports_cross = False
+
+
+WINDOW, LINEAR, STRIDED = Window(window_size=5), Linear(chunk_size=7), Strided(stride=4)
+
+
+class WiderWindow(Window):
+    def block_pattern(self, query_length, key_length, causal):
+        return patterns.window(self.window_size + 1, causal)
+
+
+class NarrowerWindow(Window):
+    def block_pattern(self, query_length, key_length, causal):
+        return patterns.window(self.window_size - 1, causal)
+
+
+class SeesTheFuture(Window):
+    def block_pattern(self, query_length, key_length, causal):
+        return patterns.Band(before=self.window_size - 1, after=1)
+
+
+class ShowsTheFuture(Window):
+    def pattern(self, query_length, key_length, causal):
+        return patterns.Band(before=self.window_size - 1, after=1).matrix(query_length, key_length)
+
+
+class WeightsOutsidePattern(Window):
+    def _dense_weights(self, query, key, **options):
+        return SlidingWindowAttention(window_size=6)._dense_weights(query, key, **options)
+
+
+class NotNormalised(Linear):
+    def _dense_weights(self, query, key, **options):
+        return 2 * super()._dense_weights(query, key, **options)
+
+
+class IgnoresMask(BothSides):
+    def _attend(self, query, key, value, *, key_mask, **options):
+        return super()._attend(query, key, value, key_mask=None, **options)
+
+
+class FeaturesOfMaskedKeys(LinearBothSides):
+    def _attend(self, query, key, value, *, key_mask, **options):
+        return super()._attend(query, key, value, key_mask=None, **options)
+
+
+class KeepsMaskedValues(Window):
+    def __call__(self, query, key, value, *, key_mask=None, causal=True, bias=None, controls=None):
+        return self._attend(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+
+
+class ShortCache(Window):
+    def cache_size(self, max_length):
+        return min(self.window_size - 2, max_length)
+
+
+class StuckCounter(Linear):
+    def _extend(self, cache, query, key, value, **options):
+        out, new = super()._extend(cache, query, key, value, **options)
+        return out, new._replace(length=cache.length)
+
+
+class ForgetsThePast(Linear):
+    def _extend(self, cache, query, key, value, **options):
+        return super()._extend(cache._replace(normaliser=0 * cache.normaliser), query, key, value, **options)
+
+
+class CostWithoutNormaliser(Linear):
+    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
+        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
+        missing = 2 * query_length * num_heads * head_dim
+        return cost._replace(executed_flops=cost.executed_flops - missing)
+
+
+class CostOfHalfACache(Window):
+    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
+        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
+        return cost._replace(cache_bytes=cost.cache_bytes // 2)
+
+
+class BoastsOfIdealCost(Window):
+    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
+        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
+        return cost._replace(ideal_flops=0)
+
+
+class ClaimsSubquadratic(FullAttention):
+    supports_bidirectional = supports_cross = False
+    subquadratic = True
+
+
+class QuadraticMemory(Linear):
+    """The FLOPs keep their promise; a mask that is made whole does not."""
+
+    def _attend(self, query, key, value, **options):
+        length = query.shape[1]
+        distance = (jnp.arange(length)[:, None] - jnp.arange(length)[None, :]).astype(query.dtype)
+        decay = jnp.sort(jnp.sin(distance * query[0, 0, 0, 0]), axis=0)
+        return super()._attend(query, key, value, **options) + decay.sum()
+
+
+class TilesHeads(Window):
+    def _attend(self, query, key, value, **options):
+        group = query.shape[2] // key.shape[2]
+        return super()._attend(query, jnp.tile(key, (1, 1, group, 1)), jnp.tile(value, (1, 1, group, 1)), **options)
+
+
+class NoMaximum(Window):
+    def _attend(self, query, key, value, *, causal, key_mask, bias, controls):
+        key, value = (jnp.repeat(array, query.shape[2] // key.shape[2], axis=2) for array in (key, value))
+        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(query.shape[-1])
+        weights = jnp.where(self.pattern(query.shape[1], key.shape[1], causal), jnp.exp(logits), 0.0)
+        return jnp.einsum("bhqk,bkhd->bqhd", weights / weights.sum(-1, keepdims=True), value)
+
+
+class MixesTheBatch(Linear):
+    def _attend(self, query, key, value, **options):
+        out = super()._attend(query, key, value, **options)
+        return out + 0.01 * out.mean(axis=0, keepdims=True)
+
+
+class WithoutEquality(Window):
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+class IgnoresBias(Linear):
+    def _check(self, query, key, value, *, bias, **options):
+        super()._check(query, key, value, bias=None, **options)
+
+
+class IgnoresControls(Linear):
+    def _check(self, query, key, value, *, controls, **options):
+        super()._check(query, key, value, controls=None, **options)
+
+
+def constant_normaliser(patch: pytest.MonkeyPatch) -> None:
+    """The famous one: no forward check sees it."""
+    divide = linear_recurrence._divide
+    patch.setattr(linear_recurrence, "_divide", lambda out, sums: divide(out, jax.lax.stop_gradient(sums)))
+
+
+def softmax_without_normaliser_gradient(patch: pytest.MonkeyPatch) -> None:
+    """The term d out . out of the backward pass is left out."""
+
+    def backward(plan: Any, saved: Any, cotangents: Any) -> Any:
+        *arguments, out, log_normaliser = saved
+        return block_softmax._attention_backward(plan, (*arguments, 0 * out, log_normaliser), cotangents)
+
+    planted = jax.custom_vjp(block_softmax._attention.__wrapped__, nondiff_argnums=(0,))
+    planted.defvjp(block_softmax._attention_forward, backward)
+    patch.setattr(block_softmax, "_attention", planted)
+
+
+def merge_without_normaliser_gradient(patch: pytest.MonkeyPatch) -> None:
+    merge, stop = strided_sparse.merge, jax.lax.stop_gradient
+    patch.setattr(
+        strided_sparse, "merge", lambda first, second: merge((first[0], stop(first[1])), (second[0], stop(second[1])))
+    )
+
+
+def sums_in_bfloat16(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(linear_recurrence, "accumulation_dtype", lambda dtype: dtype)
+
+
+class Bug(NamedTuple):
+    """A broken variant, or a sound one and what to patch; the law that must notice, and what it must say."""
+
+    law: str
+    sound: AttentionVariant
+    broken: type[AttentionVariant] | Callable[[pytest.MonkeyPatch], None]
+    says: str
+    length: int = 19
+
+
+BUGS = [
+    Bug("sees_only_pattern", WINDOW, WiderWindow, r"may not see it: \[\[0, 5\], \[1, 6\]"),
+    Bug("sees_only_pattern", WINDOW, SeesTheFuture, r"may not see it: \[\[1, 0\], \[2, 1\]"),
+    Bug("matches_definition", WINDOW, NarrowerWindow, r"differs by .* of the largest entry"),
+    Bug("matches_definition", WINDOW, TilesHeads, r"gradients\)\[0\]: differs"),
+    Bug("matches_definition", WINDOW, softmax_without_normaliser_gradient, r"gradients\)\[1\].*query: differs"),
+    Bug("matches_definition", LINEAR, constant_normaliser, r"gradients\)\[1\].*query: differs"),
+    Bug("matches_definition", STRIDED, merge_without_normaliser_gradient, r"gradients\)\[1\].*query: differs"),
+    Bug("matches_definition_in_bfloat16", Linear(chunk_size=1), sums_in_bfloat16, r"differs by .* at most 4e-02", length=509),
+    Bug("weights_follow_pattern", WINDOW, ShowsTheFuture, "the causal pattern shows the future"),
+    Bug("weights_follow_pattern", WINDOW, WeightsOutsidePattern, "dense_weights is not zero outside pattern"),
+    Bug("weights_follow_pattern", LINEAR, NotNormalised, "rows must sum to 1; got 1.99|rows must sum to 1; got 2.0"),
+    Bug("decoding_equals_parallel", WINDOW, ShortCache, "decoding in one token at a time: differs"),
+    Bug("decoding_equals_parallel", LINEAR, ForgetsThePast, "decoding in one token at a time: differs"),
+    Bug("decoding_equals_parallel", LINEAR, StuckCounter, "extending a full cache must raise ValueError"),
+    Bug("padding_equals_truncation", BothSides(block_size=8), IgnoresMask, r"padding, causal=False.*differs"),
+    Bug("padding_equals_truncation", LinearBothSides(), FeaturesOfMaskedKeys, r"padding, causal=False.*differs"),
+    Bug("masked_nan_stays_out", WINDOW, KeepsMaskedValues, "NaN behind the mask, causal=True.*not finite"),
+    Bug("extremes_stay_finite", WINDOW, NoMaximum, r"queries and keys at -30, .* not finite"),
+    Bug("grouped_heads_equal_repeated", WINDOW, TilesHeads, r"grouped heads, causal=True\[0\]: differs"),
+    Bug("transformations_change_nothing", LINEAR, MixesTheBatch, r"vmap, .*\[0\]: differs"),
+    Bug("growth_is_as_claimed", LINEAR, ClaimsSubquadratic, r"to 4096 multiplies FLOPs by 3\.\d\d .* less than 2.3"),
+    Bug("growth_is_as_claimed", LINEAR, QuadraticMemory, r"multiplies peak temporary bytes by [34]"),
+    Bug("cost_is_exact", LINEAR, CostWithoutNormaliser, r"cost\(\) says \d+ executed FLOPs; the counter finds \d+"),
+    Bug("cost_is_exact", WINDOW, CostOfHalfACache, r"cost\(\) says \d+ cache bytes; init_cache holds \d+"),
+    Bug("cost_is_exact", WINDOW, BoastsOfIdealCost, r"cost\(\) says 0 ideal FLOPs"),
+    Bug("equal_variants_do_not_retrace", WINDOW, WithoutEquality, "equal fields must make equal variants"),
+    Bug("wrong_arguments_are_named", LINEAR, IgnoresBias, "bias must raise NotImplementedError"),
+    Bug("wrong_arguments_are_named", LINEAR, IgnoresControls, "controls must raise NotImplementedError"),
+]
+
+
+@functools.lru_cache
+def check_holds(law: str, variant: AttentionVariant, length: int) -> None:
+    LAWS[law](OneLength(variant, length))
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.law}-{bug.broken.__name__}")
+def test_planted_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_holds(bug.law, bug.sound, bug.length)
+    variant = bug.sound
+    if isinstance(bug.broken, type):
+        fields = {field.name: getattr(variant, field.name) for field in dataclasses.fields(variant)}
+        variant = bug.broken(**fields) if issubclass(bug.broken, type(variant)) else bug.broken()
+    else:
+        bug.broken(monkeypatch)
+    with pytest.raises(LawBroken, match=bug.says):
+        LAWS[bug.law](OneLength(variant, bug.length))
+
+
+def test_the_limit_must_be_full_attention() -> None:
+    short = OneLength(WINDOW, 19, limit=Window(window_size=18))
+    LAWS["limits_are_full_attention"](dataclasses.replace(short, limit=Window(window_size=19)))
+    with pytest.raises(LawBroken, match="limit, causal=True: differs"):
+        LAWS["limits_are_full_attention"](short)
+
+
+def test_every_law_catches_something() -> None:
+    assert {bug.law for bug in BUGS} | {"limits_are_full_attention"} == set(LAWS)

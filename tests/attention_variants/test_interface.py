@@ -1,0 +1,149 @@
+"""The checks of the contract: what is wrong is named, what is unsupported is refused, and the shared pieces hold."""
+
+import dataclasses
+import pickle
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention_variants import interface
+from attention_variants.interface import AttentionVariant
+from attention_variants.registry import VARIANTS, make_variant
+from tests.attention_variants.learned_decay import LearnedDecayAttention
+
+BATCH, LENGTH, HEADS, KV_HEADS, DIM = 2, 7, 6, 3, 5
+FULL = make_variant("full")
+VALID = {
+    "query": jnp.ones((BATCH, LENGTH, HEADS, DIM)),
+    "key": jnp.ones((BATCH, LENGTH, KV_HEADS, DIM)),
+    "value": jnp.ones((BATCH, LENGTH, KV_HEADS, DIM)),
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"query": jnp.ones((7, 6, 5))}, ValueError, "`query` must be non-empty [batch, query_length, num_heads, head"),
+        ({"query": jnp.ones((0, 7, 6, 5))}, ValueError, "got (0, 7, 6, 5)"),
+        ({"key": jnp.ones((2, 7, 3, 4))}, ValueError, "`value` must be|`key` must have the head_dim of `query`"),
+        ({"key": jnp.ones((3, 7, 3, 5))}, ValueError, "`key` must be [batch, key_length, num_kv_heads, dim] with the"),
+        ({"key": jnp.ones((2, 7, 15))}, ValueError, "got (2, 7, 15)"),
+        ({"value": jnp.ones((2, 6, 3, 5))}, ValueError, "`value` must be"),
+        ({"value": jnp.ones((2, 7, 2, 5))}, ValueError, "`value` must be"),
+        ({"query": jnp.ones((2, 7, 4, 5))}, ValueError, "num_kv_heads must divide num_heads; got 3 and 4."),
+        ({"query": jnp.ones((2, 7, 6, 5), int)}, ValueError, "must be floating; got int32 and float32."),
+        ({"value": jnp.ones((2, 7, 3, 5), bool)}, ValueError, "must be floating; got float32 and bool."),
+        ({"key_mask": jnp.ones((2, 6), bool)}, ValueError, "`key_mask` must be [batch, key_length] (2, 7); got (2, 6)"),
+        ({"key_mask": jnp.ones((2, 7))}, ValueError, "`key_mask` must be boolean, True = may be attended; got dtype"),
+        ({"query": jnp.ones((2, 6, 6, 5))}, ValueError, "causal attention needs equal lengths; got query_length 6 and"),
+        ({"controls": jnp.ones((2, 7, 3))}, NotImplementedError, "FullAttention has no controls"),
+    ],
+)
+def test_wrong_argument_is_named(changed: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        FULL(**(VALID | changed))
+    assert any(part in str(caught.value) for part in message.split("|"))
+    if "value" not in changed:
+        arguments = {name: argument for name, argument in (VALID | changed).items() if name != "value"}
+        with pytest.raises(error):
+            FULL.dense_weights(**arguments)
+
+
+def test_value_may_have_a_dim_of_its_own() -> None:
+    assert FULL(**VALID | {"value": jnp.ones((2, 7, 3, 4))}).shape == (2, 7, 6, 4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_output_has_the_dtype_of_the_value(name: str, dtype: Any) -> None:
+    arguments = {part: jax.ShapeDtypeStruct(array.shape, dtype) for part, array in VALID.items()}
+    out = jax.eval_shape(lambda a: make_variant(name)(**a), arguments)
+    assert (out.shape, out.dtype) == ((BATCH, LENGTH, HEADS, DIM), dtype)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "options", "message"),
+    [
+        ("supports_causal", {"causal": True}, "Limited does not support causal=True."),
+        ("supports_bidirectional", {"causal": False}, "Limited does not support causal=False."),
+        ("supports_bias", {"bias": object()}, "Limited does not support an additive position bias."),
+        ("supports_cross", {"causal": False, "query": VALID["query"][:, :4]}, "Limited does not support cross-att"),
+    ],
+)
+def test_what_is_unsupported_is_refused(attribute: str, options: dict[str, Any], message: str) -> None:
+    limited = type("Limited", (type(FULL),), {attribute: False})()
+    with pytest.raises(NotImplementedError, match=message):
+        limited(**VALID | options)
+
+
+def test_controls_left_out_are_named() -> None:
+    variant = LearnedDecayAttention()
+    cache = variant.init_cache(BATCH, LENGTH, KV_HEADS, DIM, jnp.float32)
+    for run in (lambda: variant(**VALID), lambda: variant.extend(cache, **VALID)):
+        with pytest.raises(ValueError, match="`controls` must be the log decay .* got None"):
+            run()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_full_cache_raises_and_names_its_size(name: str) -> None:
+    variant = make_variant(name)
+    cache = variant.init_cache(BATCH, LENGTH - 1, KV_HEADS, DIM, jnp.float32)
+    with pytest.raises(ValueError, match="made for 6 tokens and holds 0; cannot extend it by 7"):
+        variant.extend(cache, **VALID)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_are_frozen_keyword_only_and_described(name: str) -> None:
+    variant = VARIANTS[name]()
+    assert pickle.loads(pickle.dumps(variant)) == variant
+    assert all(field.kw_only for field in dataclasses.fields(variant))
+    assert all(isinstance(getattr(variant, text), str) for text in ("family", "cost_order", "state_order", "paper"))
+    assert "References:" in type(variant).__doc__
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        variant.family = "other"
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments", "message"),
+    [
+        (interface.check_integer, ("n", 0, 1), "`n` must be an integer >= 1; got 0."),
+        (interface.check_integer, ("n", True, 1), "`n` must be an integer >= 1; got True."),
+        (interface.check_integer, ("n", 2.0, 1), "`n` must be an integer >= 1; got 2.0."),
+        (interface.check_number, ("x", float("nan"), 0, 1), r"`x` must be a number in \[0, 1\]; got nan."),
+        (interface.check_number, ("x", "1", 0, 1), r"`x` must be a number in \[0, 1\]; got '1'."),
+        (interface.check_choice, ("c", "z", {"b", "a"}), "`c` must be one of a, b; got 'z'."),
+    ],
+)
+def test_field_checks(check: Any, arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(*arguments)
+
+
+def test_masked_softmax_of_an_empty_row_is_zero_with_gradient_zero() -> None:
+    logits = jnp.asarray(np.random.RandomState(0).standard_normal((4, 5)), jnp.float32)
+    mask = jnp.asarray([[1, 1, 1, 1, 1], [0, 1, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 1, 0, 0]], bool)
+    weights, pull = jax.vjp(lambda logits: interface.masked_softmax(logits, mask), logits)
+    np.testing.assert_allclose(weights.sum(-1), [1, 1, 0, 1], rtol=1e-6)
+    np.testing.assert_allclose(weights[0], jax.nn.softmax(logits[0]), rtol=1e-6)
+    assert not weights[~mask].any()
+    (gradient,) = pull(jnp.asarray(np.random.RandomState(1).standard_normal((4, 5)), jnp.float32))
+    assert jnp.isfinite(gradient).all() and not gradient[~mask].any() and gradient[1].any()
+
+
+def test_grouped_heads_are_repeated_in_order() -> None:
+    heads = interface.repeat_heads(jnp.arange(3.0).reshape(1, 1, 3, 1), 6)
+    np.testing.assert_array_equal(heads[0, 0, :, 0], [0, 0, 1, 1, 2, 2])
+
+
+def test_zero_masked_removes_what_stood_there() -> None:
+    mask = jnp.asarray([[True, False]])
+    array = jnp.asarray([[1.0, jnp.nan]]).reshape(1, 2, 1, 1)
+    np.testing.assert_array_equal(interface.zero_masked(array, mask).ravel(), [1, 0])
+
+
+def test_the_contract_is_abstract() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        AttentionVariant()

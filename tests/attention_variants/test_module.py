@@ -1,0 +1,261 @@
+"""The attention module: equals its written-out form, decodes as it runs in parallel, and shares its projections."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attention_variants import interface
+from attention_variants.interface import AttentionVariant, Cost
+from attention_variants.module import MultiHeadAttention
+from attention_variants.positions import RotaryPosition, make_position
+
+BATCH, LENGTH, HEADS, MODEL_DIM = 2, 11, 6, 36
+
+
+class PlainCache(NamedTuple):
+    key: Any
+    value: Any
+    gates: Any
+    length: Any
+    max_length: Any
+
+
+def _put(buffer: Any, new: Any, start: Any) -> Any:
+    return jax.lax.dynamic_update_slice_in_dim(buffer, new.astype(buffer.dtype), start, axis=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plain(AttentionVariant):
+    """Dense softmax attention, the plainest thing that keeps the contract."""
+
+    def _attend(self, query, key, value, *, causal, key_mask, bias, controls):
+        weights = self._dense_weights(query, key, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, interface.repeat_heads(value, query.shape[2]))
+
+    def _dense_weights(self, query, key, *, causal, key_mask, bias, controls, past=0):
+        later = jnp.arange(key.shape[1])[None, :] > past + jnp.arange(query.shape[1])[:, None]
+        mask = (~later | (not causal))[None, None]
+        mask = mask if key_mask is None else mask & key_mask[:, None, None, :]
+        weights = interface.masked_softmax(interface.dense_logits(query, key), mask)
+        return weights if controls is None else weights * controls.swapaxes(1, 2)[:, :, None, :]
+
+    def init_cache(self, batch, max_length, num_kv_heads, head_dim, dtype):
+        empty = jnp.zeros((batch, max_length, num_kv_heads, head_dim), dtype)
+        return PlainCache(empty, empty, jnp.zeros((batch, max_length, HEADS)), jnp.int32(0), jnp.int32(max_length))
+
+    def _extend(self, cache, query, key, value, *, bias, controls):
+        start, gates = cache.length, cache.gates
+        key, value = _put(cache.key, key, start), _put(cache.value, value, start)
+        if controls is not None:
+            controls = gates = _put(gates, controls, start)
+        weights = self._dense_weights(query, key, causal=True, key_mask=None, bias=None, controls=controls, past=start)
+        out = jnp.einsum("bhqk,bkhd->bqhd", weights, interface.repeat_heads(value, query.shape[2]))
+        return out, PlainCache(key, value, gates, start + query.shape[1], cache.max_length)
+
+    def pattern(self, query_length, key_length, causal):
+        return np.tri(query_length, key_length, dtype=bool) | (not causal)
+
+    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
+        return Cost(0, 0, 0)
+
+
+class Gate(nnx.Module):
+    def __init__(self, model_dim: int, num_heads: int, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(model_dim, num_heads, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(self.linear(x))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gated(Plain):
+    """Weights times a learned gate per key and head."""
+
+    def make_controls(self, model_dim, num_heads, num_kv_heads, head_dim, *, rngs):
+        return Gate(model_dim, num_heads, rngs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SelfOnly(Plain):
+    supports_cross = False
+
+
+def _rngs(seed: int = 0) -> nnx.Rngs:
+    return nnx.Rngs(params=seed, controls=seed + 100)
+
+
+def _layer(variant: AttentionVariant = Plain(), **options: Any) -> MultiHeadAttention:  # noqa: B008
+    return MultiHeadAttention(variant, MODEL_DIM, HEADS, rngs=options.pop("rngs", _rngs()), **options)
+
+
+def _x(length: int = LENGTH, seed: int = 1) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), (BATCH, length, MODEL_DIM))
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "grouped_rope": {"num_kv_heads": 2, "position": RotaryPosition()},
+    "short_conv": {"short_conv": 3},
+    "all": {"variant": Gated(), "num_kv_heads": 3, "position": RotaryPosition(), "qk_norm": True, "short_conv": 4},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("chunks", [(1,) * LENGTH, (5, 1, 2, 3)], ids=["tokens", "ragged"])
+def test_decoding_equals_the_parallel_call(case: str, chunks: tuple[int, ...]) -> None:
+    layer, x = _layer(**CASES[case]), _x()
+    cache, outs, start = layer.init_cache(BATCH, LENGTH), [], 0
+    for size in chunks:
+        out, cache = layer.extend(cache, x[:, start : start + size])
+        outs.append(out)
+        start += size
+        assert int(cache.length) == start
+    np.testing.assert_allclose(np.concatenate(outs, 1), layer(x), atol=2e-5)
+    with pytest.raises(ValueError, match=r"made for 11 tokens and holds 11; cannot extend it by 1"):
+        layer.extend(cache, x[:, :1])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_causal_and_bidirectional_reach(case: str) -> None:
+    """Seen by gradients: output 4 depends on inputs 0 to 4 when causal, on all when not."""
+    layer = _layer(**CASES[case])
+    for causal, last in ((True, 4), (False, LENGTH - 1)):
+        gradient = jax.jit(jax.grad(lambda x, c=causal: jnp.square(layer(x, causal=c)[:, 4]).sum()))(_x())
+        assert (np.abs(gradient).max((0, 2)) > 0).tolist() == [i <= last for i in range(LENGTH)]
+
+
+def test_equals_the_written_out_form() -> None:
+    layer, x = _layer(**CASES["all"]), _x()
+    history = np.concatenate([np.zeros((BATCH, 3, MODEL_DIM)), x], 1)
+    u = sum(history[:, i : i + LENGTH] * np.asarray(layer.conv_kernel[...])[i] for i in range(4))
+    query, key, value = (
+        (u @ np.asarray(linear.kernel[...])).reshape(BATCH, LENGTH, -1, 6)
+        for linear in (layer.query, layer.key, layer.value)
+    )
+    query, key = (a / np.sqrt(np.mean(a**2, -1, keepdims=True) + 1e-6) for a in (query, key))
+    query, key = (RotaryPosition().rotate(jnp.asarray(a, jnp.float32), jnp.arange(LENGTH)) for a in (query, key))
+    logits = np.einsum("bqhd,bkhd->bhqk", query, np.repeat(key, 2, 2)) / np.sqrt(6)
+    logits = np.where(np.tri(LENGTH, dtype=bool), logits, -np.inf)
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    weights = weights / weights.sum(-1, keepdims=True)
+    gates = np.asarray(layer.controls(jnp.asarray(u, jnp.float32))).swapaxes(1, 2)[:, :, None]
+    out = np.einsum("bhqk,bkhd->bqhd", weights * gates, np.repeat(value, 2, 2)).reshape(BATCH, LENGTH, MODEL_DIM)
+    np.testing.assert_allclose(layer(x), out @ np.asarray(layer.output.kernel[...]), atol=2e-5)
+
+
+@pytest.mark.parametrize("case", ["grouped_rope", "all"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_padding_equals_truncation(case: str, causal: bool) -> None:
+    layer, short = _layer(**CASES[case]), _x(length=7)
+    x = jnp.concatenate([short, jnp.full((BATCH, 4, MODEL_DIM), jnp.nan)], 1)
+    key_mask = jnp.broadcast_to(jnp.arange(LENGTH) < 7, (BATCH, LENGTH))
+
+    def loss(layer_state: Any, x: jax.Array, **options: Any) -> jax.Array:
+        return jnp.square(nnx.merge(graph, layer_state)(x, causal=causal, **options)[:, :7]).sum()
+
+    graph, state = nnx.split(layer)
+    value_and_gradient = jax.jit(jax.value_and_grad(loss))
+    padded, padded_gradient = value_and_gradient(state, x, key_mask=key_mask)
+    plain, gradient = value_and_gradient(state, short)
+    np.testing.assert_allclose(padded, plain, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), padded_gradient, gradient)
+
+
+def test_cross_attention_reads_the_context() -> None:
+    layer, x, context = _layer(short_conv=3, position=RotaryPosition()), _x(5), _x(seed=2)
+    out = layer(x, context=context, causal=False)
+    assert out.shape == x.shape
+    keys = (context @ layer.key.kernel[...]).reshape(BATCH, LENGTH, HEADS, 6)
+    values = (context @ layer.value.kernel[...]).reshape(BATCH, LENGTH, HEADS, 6)
+    convolved, _ = layer._convolve(x, jnp.zeros((BATCH, 2, MODEL_DIM)))
+    queries = (convolved @ layer.query.kernel[...]).reshape(BATCH, 5, HEADS, 6)
+    expected = jax.nn.dot_product_attention(queries, keys, values).reshape(BATCH, 5, MODEL_DIM)
+    np.testing.assert_allclose(out, expected @ layer.output.kernel[...], atol=1e-5)
+
+    key_mask = jnp.broadcast_to(jnp.arange(LENGTH) < 8, (BATCH, LENGTH))
+    poisoned = jnp.where(key_mask[:, :, None], context, jnp.nan)
+    masked = layer(x, context=poisoned, causal=False, key_mask=key_mask)
+    np.testing.assert_allclose(masked, layer(x, context=context[:, :8], causal=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("rngs", [_rngs, lambda: nnx.Rngs(0)], ids=["streams", "one stream"])
+def test_projections_are_bit_identical_across_variants(rngs: Any) -> None:
+    """In a stack too: what one layer's controls draw must not move the next layer's projections."""
+
+    def stack(variant: AttentionVariant) -> list[MultiHeadAttention]:
+        streams = rngs()
+        return [_layer(variant, qk_norm=True, short_conv=2, rngs=streams) for _ in range(2)]
+
+    plain, gated = stack(Plain()), stack(Gated())
+    for one, other in zip(plain, gated, strict=True):
+        assert one.controls is None and other.controls is not None
+        other.controls = None
+        jax.tree.map(np.testing.assert_array_equal, nnx.state(one), nnx.state(other))
+    assert not np.array_equal(plain[0].query.kernel[...], plain[1].query.kernel[...])
+
+
+def test_options_do_not_move_the_shared_draws() -> None:
+    plain, rich = _layer(), _layer(**CASES["all"] | {"num_kv_heads": None})
+    for name in ("query", "key", "value", "output"):
+        np.testing.assert_array_equal(getattr(plain, name).kernel[...], getattr(rich, name).kernel[...])
+
+
+def test_computes_in_the_dtype_of_x() -> None:
+    layer = _layer(**CASES["all"])
+    x = _x().astype(jnp.bfloat16)
+    out, cache = layer.extend(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), x)
+    assert layer(x).dtype == out.dtype == cache.history.dtype == jnp.bfloat16
+    np.testing.assert_allclose(layer(x).astype(jnp.float32), layer(_x()), atol=0.1)
+
+
+def test_functional_split_under_jit_and_grad() -> None:
+    graph, params = nnx.split(_layer(**CASES["all"]))
+    gradient = jax.jit(jax.grad(lambda p: jnp.square(nnx.merge(graph, p)(_x())).sum()))(params)
+    norms = jax.tree.map(lambda g: float(jnp.abs(g).sum()), gradient)
+    assert all(norm > 0 for norm in jax.tree.leaves(norms)), norms
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_heads": 5}, "`num_heads` must divide `model_dim`; got num_heads 5 and model_dim 36"),
+        ({"num_kv_heads": 4}, "`num_kv_heads` must divide `num_heads`; got num_kv_heads 4 and num_heads 6"),
+        ({"num_heads": 0}, "`num_heads` must be an integer >= 1; got 0"),
+        ({"num_kv_heads": 0}, "`num_kv_heads` must be an integer >= 1; got 0"),
+        ({"short_conv": -1}, "`short_conv` must be an integer >= 0; got -1"),
+        ({"variant": "full"}, "`variant` must be an AttentionVariant, .* got 'full'"),
+        ({"position": "rope"}, "`position` must be a Position, .* got 'rope'"),
+    ],
+)
+def test_bad_construction(arguments: dict[str, Any], message: str) -> None:
+    arguments = {"variant": Plain(), "model_dim": MODEL_DIM, "num_heads": HEADS} | arguments
+    with pytest.raises(ValueError, match=message):
+        MultiHeadAttention(**arguments, rngs=_rngs())
+
+
+@pytest.mark.parametrize(
+    ("variant", "arguments", "error", "message"),
+    [
+        (Plain(), {"x": jnp.ones((2, 3, 5))}, ValueError, r"`x` must be floating .*=36\]; got float32 \(2, 3, 5\)"),
+        (Plain(), {"x": jnp.ones((2, 3, 36), int)}, ValueError, "`x` must be floating .* got int32"),
+        (Plain(), {"context": jnp.ones((2, 3, 5)), "causal": False}, ValueError, "`context` must be floating"),
+        (Plain(), {"context": jnp.ones((2, 11, 36))}, ValueError, "attention to a `context` needs causal=False"),
+        (Plain(), {"key_mask": jnp.ones((2, 3), bool)}, ValueError, r"`key_mask` must be .* \(2, 11\); got \(2, 3\)"),
+        (Plain(), {"key_mask": jnp.ones((2, 11), int)}, ValueError, "`key_mask` must be boolean"),
+        (SelfOnly(), {"context": jnp.ones((2, 3, 36)), "causal": False}, NotImplementedError, "does not support"),
+        (Gated(), {"context": jnp.ones((2, 3, 36)), "causal": False}, NotImplementedError, "has controls"),
+    ],
+)
+def test_bad_calls(variant: Any, arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        _layer(variant)(arguments.pop("x", _x()), **arguments)
+
+
+def test_extend_refuses_another_batch() -> None:
+    layer = _layer(position=make_position("rope"))
+    with pytest.raises(ValueError, match=r"cache was made for batch 3; got x of shape \(2, 11, 36\)"):
+        layer.extend(layer.init_cache(3, LENGTH), _x())

@@ -1,0 +1,102 @@
+"""Made-up run folders, so that tables and reports can be tested without training."""
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+from experiments import study
+
+ENVIRONMENT = {
+    "python": "3.11.2",
+    "jax": "0.10.2",
+    "jaxlib": "0.10.2",
+    "flax": "0.12.8",
+    "optax": "0.2.8",
+    "numpy": "2.4.6",
+    "platform": "Linux-x86_64",
+    "backend": "cpu",
+    "device": "Imaginary CPU @ 2.00GHz",
+    "devices": 1,
+    "cores": 2,
+    "flags": {},
+}
+# attention: (final accuracy, ceiling, forward FLOPs per token, cache bytes, steps to solve, last visible distance)
+KINDS: dict[str, tuple[float, float, float, int, int | None, int]] = {
+    "conv+full": (0.998, 1.0, 9e4, 66304, 300, 999),
+    "conv+sliding_window:window_size=16": (0.41, 0.42, 7e4, 17152, None, 16),
+    "conv+strided_sparse:stride=8": (0.62, 0.66, 7.6e4, 33536, None, 30),
+    "conv+bigbird:window_size=8,num_global=2,num_random=2": (0.57, 0.61, 7.9e4, 40000, None, 24),
+    "conv+linear": (0.83, 1.0, 6.8e4, 17408, None, 999),
+    "conv+sliding_window:window_size=16+linear": (0.97, 1.0, 8.8e4, 34304, 700, 999),
+}
+
+
+def write_run(folder: Path, config: dict[str, Any], **changes: Any) -> Path:
+    """Writes one ended run of `config` below `folder`; `changes` override fields of its result and environment."""
+    attention, seed = config["model"]["attention"], config["seed"]
+    accuracy, ceiling, flops, cache, solved, reach = KINDS[attention]
+    rng = random.Random(f"{attention} {seed}")
+    accuracy = min(1.0, max(0.1, accuracy + rng.gauss(0, 0.012) * (1.02 - accuracy) * 4))
+    steps = solved + 100 * rng.randrange(3) if solved else config["train"]["steps"]
+    edges = [2, 4, 8, 16, 32, 64, 128]
+    per_bin = [min(accuracy * 1.05, 1.0) if edge < reach else 0.125 for edge in edges[:-1]]
+    environment = ENVIRONMENT | changes.pop("environment", {})
+    result = {
+        "run_id": f"{abs(hash((attention, seed, json.dumps(config)))):012x}"[:12],
+        "status": "done",
+        "config": config,
+        "test_accuracy": accuracy,
+        "validation_accuracy": accuracy - 0.002,
+        "test_loss": 3 * (1 - accuracy),
+        "floor": 0.125,
+        "ceiling": ceiling,
+        "slices": {
+            "distance": {"edges": edges, "accuracy": per_bin, "count": [700, 600, 500, 400, 300, 200]},
+            "num_pairs": {"values": [8], "accuracy": [accuracy], "count": [2700]},
+        },
+        "steps": steps,
+        "steps_to_solve": steps if solved else None,
+        "compute": {
+            "params": 33_920,
+            "control_params": 132 if "linear" in attention else 0,
+            "train_flops_executed": 3.0 * flops * 128 * 64 * steps,
+            "train_flops_ideal": 2.6 * flops * 128 * 64 * steps,
+            "forward_flops_per_token": flops,
+            "peak_bytes": 31_000_000 + 200 * flops,
+            "step_ms": 40 + flops / 4e3 + rng.random(),
+            "tokens_per_second": 128 * 64 / (40 + flops / 4e3) * 1e3,
+            "cache_bytes": cache,
+        },
+        "parameter_hash": "0" * 64,
+        "environment": environment,
+    } | changes
+    path = folder / result["run_id"]
+    path.mkdir(parents=True)
+    manifest = {
+        "version": "1.1",
+        "environment": environment,
+        "command": "python -m experiments.run --config=configs/toy.py",
+        "date": "2026-01-02T03:04:05+00:00",
+    }
+    lines = []
+    for step in range(100, steps + 1, 100):
+        progress = 1 / (1 + math.exp(-(step - 0.55 * steps) / (0.1 * steps)))
+        score = 0.125 + (accuracy - 0.125) * progress
+        losses = {"train_loss": 2 - score, "validation_loss": 2 - score}
+        lines.append({"step": step, "validation_accuracy": score, **losses})
+    for name, value in (("config", config), ("manifest", manifest), ("result", result)):
+        (path / f"{name}.json").write_text(json.dumps(value))
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def write_study(folder: Path, kinds: dict[str, Any] | list[str] = KINDS, seeds: int = 3, **fields: Any) -> Path:
+    """Writes a whole study below `folder`; `fields` set config keys, such as `name="toy"`."""
+    config = study.complete({"task": "mqar:length=128,num_pairs=8,vocab_size=128", **fields}, "fake")
+    for attention in kinds:
+        for seed in range(seeds):
+            model = config["model"] | {"attention": attention}
+            write_run(folder, config | {"model": model, "seed": seed})
+    return folder

@@ -1,0 +1,189 @@
+"""Rows and tables, from made-up run folders."""
+
+import csv
+import io
+import sys
+
+import pytest
+
+from experiments import study, table
+from experiments.summary import read_study
+from tests.experiments.fake_study import ENVIRONMENT, KINDS, write_run, write_study
+
+SHORT = ["conv+full", "conv+linear"]
+
+
+def config_of(attention: str, seed: int = 0, **train):
+    config = study.complete({"model": {"attention": attention}, "train": train}, "test")
+    return config | {"seed": seed}
+
+
+def row_of(summary, attention: str):
+    return next(row for row in summary.rows if row.attention == attention)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("results") / "toy")
+
+
+def test_one_row_per_cell_best_first(toy):
+    summary = read_study(toy)
+    assert len(summary.rows) == len(KINDS) and summary.varied == () and summary.name == "toy"
+    means = [row.accuracy[0] for row in summary.rows]
+    assert means == sorted(means, reverse=True)
+    full = summary.rows[0]
+    assert full.attention == "conv+full" and full.ended == 3 and full.solved == 3
+    assert full.accuracy[1] < full.accuracy[0] <= full.accuracy[2] <= 1.0
+
+
+def test_text_is_readable_on_a_terminal(toy):
+    text = table.render(read_study(toy), "text")
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 140 and text.isascii()
+    (line,) = [line for line in lines if line.startswith("conv+full")]
+    assert "0.997" in line and "3/3" in line and "33.9k" in line and "66.3 kB" in line and "885G" in line
+    assert "window_size=16+linear" in text and "+132" in text
+
+
+def test_markdown_is_a_table_with_the_separated_best_in_bold(toy):
+    lines = table.render(read_study(toy), "markdown").splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + len(KINDS) and len({line.count("|") for line in rows}) == 1
+    assert "**0.997 [" in rows[2] and not any("**" in line for line in rows[3:])
+
+
+def test_latex_is_balanced_and_escaped(toy):
+    text = table.render(read_study(toy), "latex")
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len(body) == 1 + len(KINDS) and len({line.count("&") for line in body}) == 1
+    assert r"\texttt{conv+sliding\_window:window\_size=16}" in text and r"\textbf{0.997" in text
+    assert text.count("{") == text.count("}")
+    outside_comments = [line for line in text.splitlines() if not line.startswith("%")]
+    assert not any(line.replace(r"\%", "").count("%") for line in outside_comments)
+
+
+def test_csv_has_the_numbers_in_full(toy):
+    summary = read_study(toy)
+    records = list(csv.DictReader(io.StringIO(table.render(summary, "csv"))))
+    assert [record["model.attention"] for record in records] == [row.attention for row in summary.rows]
+    assert float(records[0]["accuracy"]) == summary.rows[0].accuracy[0]
+    assert float(records[0]["cache_bytes"]) == 66304 and records[2]["steps_to_solve_median"] == ""
+
+
+def test_nothing_is_bold_where_intervals_overlap_or_one_seed_says_nothing(tmp_path):
+    for name, seeds, scores in (("overlap", 3, (0.90, 0.50, 0.70)), ("single", 1, (0.9,))):
+        for seed in range(seeds):
+            write_run(tmp_path / name, config_of("conv+full", seed), test_accuracy=scores[seed])
+            write_run(tmp_path / name, config_of("conv+linear", seed), test_accuracy=0.6 + 0.01 * seed)
+        summary = read_study(tmp_path / name)
+        assert not any(summary.best(row) for row in summary.rows), name
+        assert "**" not in table.render(summary, "markdown")
+
+
+def test_other_varied_keys_get_columns_and_other_tasks_are_no_rivals(tmp_path):
+    for task in ("mqar:length=64,num_pairs=4", "induction"):
+        for attention in SHORT:
+            for seed in range(2):
+                config = config_of(attention, seed, steps=200 if task == "induction" else 1000) | {"task": task}
+                write_run(tmp_path / "study", config)
+    summary = read_study(tmp_path / "study")
+    assert summary.varied == ("task", "train.steps") and len(summary.rows) == 4
+    assert [summary.best(row) for row in summary.rows] == [True, False, True, False]
+    assert "induction" in table.render(summary, "text") and ",task,train.steps," in table.render(summary, "csv")
+
+
+def test_selection_is_by_validation_and_never_by_test(tmp_path):
+    for rate, validation, test in ((0.01, 0.9, 0.2), (0.001, 0.3, 0.99)):
+        for seed in range(3):
+            config = config_of("conv+full", seed, learning_rate=rate)
+            config["study"]["select"] = ("train.learning_rate",)
+            write_run(tmp_path / "study", config, validation_accuracy=validation, test_accuracy=test)
+    summary = read_study(tmp_path / "study")
+    (row,) = summary.rows
+    assert row.accuracy[0] == pytest.approx(0.2) and summary.varied == ()
+    assert "for conv+full: train.learning_rate=0.01." in table.render(summary, "text")
+
+
+def test_diverged_runs_stay_in_the_denominator_failed_and_unfinished_are_told(tmp_path):
+    folder = tmp_path / "study"
+    write_run(folder, config_of("conv+full", 0))
+    write_run(folder, config_of("conv+full", 1), status="diverged", steps_to_solve=None, test_accuracy=0.2)
+    write_run(folder, config_of("conv+full", 2), status="diverged", steps_to_solve=None, test_accuracy=None)
+    write_run(folder, config_of("conv+full", 3), status="failed", error="boom")
+    (write_run(folder, config_of("conv+full", 4)) / "result.json").unlink()
+    summary = read_study(folder)
+    (row,) = summary.rows
+    assert (row.ended, row.solved, row.diverged, len(row.accuracies)) == (3, 1, 2, 2)
+    assert row.steps_to_solve is None
+    text = " ".join(table.render(summary, "text").split())
+    assert "2 runs diverged" in text and "1 run failed" in text and "1 run not finished" in text and " 1/3 " in text
+
+
+def test_times_of_other_devices_carry_a_footnote(tmp_path):
+    write_run(tmp_path / "study", config_of("conv+full"))
+    write_run(tmp_path / "study", config_of("conv+linear"), environment={"device": "Another CPU"})
+    summary = read_study(tmp_path / "study")
+    assert sorted(summary.mark(row) for row in summary.rows) == ["a", "b"]
+    text = table.render(summary, "text")
+    assert "63.1 (" in text and "Another CPU" in text and "do not compare" in text
+    same = [ENVIRONMENT | {"numpy": version} for version in ("1", "2")]  # numpy does not change step times
+    for seed, environment in enumerate(same):
+        write_run(tmp_path / "same", config_of("conv+full", seed), environment=environment)
+    assert "(a)" not in table.render(read_study(tmp_path / "same"), "text")
+
+
+def test_two_spellings_of_one_spec_are_one_cell(tmp_path):
+    write_run(tmp_path / "study", config_of("conv+linear", 0))
+    KINDS["conv + linear"] = KINDS["conv+linear"]
+    try:
+        write_run(tmp_path / "study", config_of("conv + linear", 1))
+    finally:
+        del KINDS["conv + linear"]
+    (row,) = read_study(tmp_path / "study").rows
+    assert row.ended == 2
+
+
+@pytest.mark.parametrize(
+    "value, unit, text",
+    [
+        (None, "", "-"),
+        (0, "", "0"),
+        (7, "", "7"),
+        (0.01234, "", "0.0123"),
+        (999, "", "999"),
+        (999.7, "", "1.00k"),
+        (1000, "", "1k"),
+        (1_234_567, "", "1.23M"),
+        (33_920, "B", "33.9 kB"),
+        (512, "B", "512 B"),
+        (1.5e13, "", "15T"),
+        (float("inf"), "", "-"),
+    ],
+)
+def test_human(value, unit, text):
+    assert table.human(value, unit) == text
+
+
+def test_the_command_line(toy, tmp_path, monkeypatch, capsys):
+    def run(*arguments: str) -> tuple[int, str, str]:
+        for name in table.FLAGS:
+            table.FLAGS[name].unparse()
+        monkeypatch.setattr(sys, "argv", ["table", *arguments])
+        code = table.main()
+        return code, *capsys.readouterr()
+
+    assert run(str(toy))[0] == 0
+    assert run(f"--study={toy}", "--format=csv")[1].startswith("model.attention,")
+    assert run(str(toy), "--format=latex", f"--output={tmp_path / 'table.tex'}")[:2] == (0, "")
+    assert (tmp_path / "table.tex").read_text().startswith("%")
+    for arguments, message in (
+        ([], "name the folder of a study"),
+        ([str(toy), "extra"], "'extra'"),
+        ([str(toy.parent / "toyy")], f"studies near: {toy}"),
+        ([str(toy.parent)], f"studies near: {toy}"),
+        ([str(toy), "--format=word"], "word"),
+        ([str(toy), "--fromat=csv"], "--format"),
+    ):
+        code, out, err = run(*arguments)
+        assert code == 2 and out == "" and err.count("\n") == 1 and message in err, (arguments, err)

@@ -1,0 +1,129 @@
+"""Imports run one way: who may import whom, read off the source."""
+
+import ast
+import graphlib
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# Each part of the library and the parts it may import.
+LIBRARY = {
+    "specs": set(),
+    "interface": set(),
+    "patterns": {"interface"},
+    "cost": {"interface"},
+    "engines": {"engines", "interface", "patterns"},
+    "variants": {"engines", "interface", "patterns"},
+    "registry": {"specs", "interface", "variants"},
+    "positions": {"specs", "interface"},
+    "module": {"interface", "positions"},
+    "flax_adapter": {"interface"},
+    "conformance": {"conformance", "specs", "interface", "patterns", "cost", "registry", "module"},
+}
+USES_FLAX = {"variants", "positions", "module", "flax_adapter", "conformance"}
+
+# The experiments from the bottom up; a part may import its own row and those above it here. All others are mains.
+EXPERIMENTS = (
+    {"statistics", "progress", "command_line"},
+    {"tasks"},
+    {"settings", "model", "optimizer"},
+    {"program", "train", "evaluate", "reach", "compute"},
+    {"study", "store", "summary"},
+)
+FOREIGN_TO_THE_LIBRARY = {"experiments", "configs", "tests", "absl", "optax", "ml_collections", "matplotlib", "rich"}
+
+
+def read_sources() -> dict[str, str]:
+    """Returns module name -> source, for both packages."""
+    paths = [path for package in ("attention_variants", "experiments") for path in (ROOT / package).rglob("*.py")]
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths}
+    return {name: path.read_text() for path, name in names.items()}
+
+
+def imports(source: str, modules: set[str]) -> set[str]:
+    """Returns what a module imports, wherever it does so, but for what only a type checker sees."""
+    found, todo = set(), [ast.parse(source)]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (whole & modules) or {str(node.module)}
+        todo += ast.iter_child_nodes(node)
+    return found
+
+
+def wrong_arrows(sources: dict[str, str]) -> list[str]:
+    """Returns a line per import that runs the wrong way, and one per cycle."""
+    graph = {name: imports(source, set(sources)) for name, source in sources.items()}
+    lines = [
+        f"{name} imports {target}" for name, targets in graph.items() for target in targets if not allowed(name, target)
+    ]
+    try:
+        graphlib.TopologicalSorter({name: targets - {name} for name, targets in graph.items()}).prepare()
+    except graphlib.CycleError as error:
+        lines.append(f"cycle: {' -> '.join(error.args[1])}")
+    return sorted(lines)
+
+
+def allowed(name: str, target: str) -> bool:
+    """Says whether the module `name` may import `target`."""
+    (package, part), (target_package, target_part) = ((*n.split("."), "")[:2] for n in (name, target))
+    if package == "experiments":
+        return target_package != "experiments" or _row(target_part) <= _row(part)
+    if target_package == "flax":
+        return part in USES_FLAX
+    if target_package != "attention_variants":
+        return target_package not in FOREIGN_TO_THE_LIBRARY
+    if not part:  # attention_variants/__init__.py gathers public names
+        return True
+    assert part in LIBRARY, f"say in LIBRARY what attention_variants.{part} may import"
+    return target_part in LIBRARY[part] or not target_part
+
+
+def _row(part: str) -> int:
+    return next((row for row, parts in enumerate(EXPERIMENTS) if part in parts), len(EXPERIMENTS) if part else 0)
+
+
+def test_imports_run_one_way() -> None:
+    assert wrong_arrows(read_sources()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("attention_variants.interface", "from attention_variants import registry"),
+        ("attention_variants.interface", "from flax import nnx"),
+        ("attention_variants.engines.planted", "from attention_variants.variants.full import FullAttention"),
+        ("attention_variants.variants.planted", "from attention_variants.variants.full import FullAttention"),
+        ("attention_variants.variants.planted", "from attention_variants.registry import make_variant"),
+        ("attention_variants.module", "from attention_variants.registry import make_variant"),
+        ("attention_variants.cost", "import experiments.compute"),
+        ("attention_variants.specs", "def f():\n    import optax"),
+        ("attention_variants.patterns", "from ml_collections import config_dict"),
+        ("experiments.tasks.planted", "from experiments.model import Model"),
+        ("experiments.model", "from experiments import train"),
+        ("experiments.train", "from experiments.store import RunFolder"),
+        ("experiments.store", "from experiments import run"),
+        ("experiments.statistics", "import experiments.tasks.base"),
+    ],
+)
+def test_a_planted_wrong_arrow_is_caught(name: str, line: str) -> None:
+    sources = read_sources()
+    assert any(found.startswith(f"{name} imports") for found in wrong_arrows(sources | {name: line}))
+
+
+def test_a_planted_cycle_is_caught() -> None:
+    planted = {"experiments.a": "import experiments.b", "experiments.b": "from experiments import a"}
+    assert any("cycle" in line for line in wrong_arrows(read_sources() | planted))
+
+
+def test_type_checking_imports_do_not_count() -> None:
+    assert imports("if TYPE_CHECKING:\n    import optax\nelse:\n    import jax\n", set()) == {"jax"}

@@ -1,0 +1,73 @@
+"""The repository itself: nothing of the machine it was written on, nothing left undone, pins that match the ranges."""
+
+import pathlib
+import re
+import subprocess
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = pathlib.Path(__file__).parent.parent
+BINARY = {".png", ".pdf", ".npz"}
+
+FORBIDDEN = {
+    "absolute machine path": r"(?<![\w.:/])/(?:home|root|Users|tmp|work|opt|mnt)/\w",
+    "package registry": r"files\.pythonhosted|pypi\.(?:org|python)|--(?:extra-)?index-[u]rl|--find-[l]inks",
+    "work left undone": r"\b(?:TOD[O]|FIXM[E]|XX[X])\b",
+    "test that does not run": r"pytest\.(?:mark\.)?(?:skip|xfail)",
+}
+
+
+def tracked() -> list[pathlib.Path]:
+    """Returns the repository's text files: those that git knows or would take; without git, those of its folders."""
+    if not (ROOT / ".git").exists():
+        folders = ("attention_variants", "experiments", "configs", "tests", "docs", ".ci")
+        paths = [path for folder in folders for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts]
+        return [path for path in [*paths, *ROOT.glob("*.*")] if path.is_file() and path.suffix not in BINARY]
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    paths = [ROOT / name for name in names if name]
+    return [path for path in paths if path.is_file() and path.suffix not in BINARY]
+
+
+def findings(text: str) -> list[str]:
+    """Returns a line for each forbidden thing in `text`."""
+    return [f"{what}: {match.group()!r}" for what, pattern in FORBIDDEN.items() for match in re.finditer(pattern, text)]
+
+
+def test_files_hold_nothing_forbidden() -> None:
+    found = {str(path.relative_to(ROOT)): findings(path.read_text()) for path in tracked()}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["cd /ro" + "ot/x", 'open("/tm' + 'p/a")', "pypi" + ".org", "# TO" + "DO later", "@pytest.mark.sk" + "ip"]
+)
+def test_a_planted_finding_is_caught(text: str) -> None:
+    assert len(findings(text)) == 1
+
+
+def test_pins_lie_within_the_ranges() -> None:
+    """For both Pythons every dependency of pyproject.toml is pinned, once, to a version its range admits."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [(ROOT / name).read_text().splitlines() for name in ("requirements.txt", "requirements-dev.txt")]
+    pins = [Requirement(line) for line in sum(lines, []) if not line.startswith(("#", "-r"))]
+    for python in ("3.11", "3.12", "3.13"):
+        active = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})]
+        versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in active}
+        assert len(versions) == len(active), f"a package is pinned twice for Python {python}"
+        for line in project["dependencies"] + project["optional-dependencies"]["dev"]:
+            wanted = Requirement(line)
+            assert versions[canonicalize_name(wanted.name)] in wanted.specifier, f"{line} on Python {python}"
+
+
+def test_source_files_stay_readable() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for package in ("attention_variants", "experiments", "configs")
+        for path in (ROOT / package).rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 330
+    }
+    assert long == {}
