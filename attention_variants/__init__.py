@@ -1,1 +1,33 @@
 """Efficient attention variants behind one Flax interface."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attention_variants.flax_adapter import attention_fn as attention_fn
+    from attention_variants.interface import AttentionVariant as AttentionVariant
+    from attention_variants.interface import Cost as Cost
+    from attention_variants.module import MultiHeadAttention as MultiHeadAttention
+    from attention_variants.positions import make_position as make_position
+    from attention_variants.registry import VARIANTS as VARIANTS
+    from attention_variants.registry import make_variant as make_variant
+
+__version__ = "0.1.0"
+
+# Imported when first asked for: whoever uses a variant alone does not need Flax.
+_HOMES = {
+    "AttentionVariant": "interface",
+    "Cost": "interface",
+    "MultiHeadAttention": "module",
+    "VARIANTS": "registry",
+    "attention_fn": "flax_adapter",
+    "make_position": "positions",
+    "make_variant": "registry",
+}
+__all__ = [*_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -30,7 +30,12 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
 
 def peak_memory(function: Callable[..., Any], *args: Any) -> int:
     """Returns the bytes of temporaries that XLA allocates for the compiled `function(*args)`."""
-    analysis = jax.jit(function).lower(*args).compile().memory_analysis()
+    return temporary_bytes(jax.jit(function).lower(*args).compile())
+
+
+def temporary_bytes(compiled: jax.stages.Compiled) -> int:
+    """Returns the bytes of temporaries of a compiled function; raises NotImplementedError where XLA does not say."""
+    analysis = compiled.memory_analysis()
     if analysis is None:
         raise NotImplementedError(f"{jax.default_backend()} does not report the memory of a compiled function.")
     return int(analysis.temp_size_in_bytes)

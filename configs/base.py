@@ -41,5 +41,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.study = ml_collections.ConfigDict()
     config.study.vary = ()  # default grid, such as ('model.attention=full|linear',); --vary replaces it
     config.study.seeds = 1  # runs per cell of the grid, at seeds config.seed, config.seed + 1, ...; --seeds replaces it
-    config.study.select = ()  # varied keys chosen by best mean validation accuracy rather than shown, such as ('train.learning_rate',)
+    config.study.select = ()  # varied keys chosen by validation accuracy, not shown, such as ('train.learning_rate',)
     return config

@@ -1,4 +1,4 @@
-"""The model whose training speed is quoted: two layers of width 64 on short recall. For `experiments.benchmark --training`."""
+"""The model whose training speed is quoted, two layers of width 64 on short recall: `benchmark --training`."""
 
 import ml_collections
 

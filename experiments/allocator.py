@@ -11,7 +11,7 @@ def keep_freed_memory() -> bool:
     """Tells glibc to keep freed memory for the next call; returns whether there is a glibc to tell.
 
     XLA on CPU allocates the temporaries of a compiled function anew at every call. Large blocks come from mmap and go
-    back at once, so the kernel zeroes every page again: 82 of 210 ms for a sliding window of length 16384 with gradient.
+    back at once, so the kernel zeroes every page again: 82 of 210 ms for a window of length 16384 with gradient.
     Blocks of threads' own arenas always come from mmap, hence a single arena. Call it before JAX starts its threads.
     """
     if not sys.platform.startswith("linux"):

@@ -20,14 +20,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from absl import flags
-from rich.console import Console
-from rich.table import Table
 
 from attention_variants import cost
 from attention_variants.interface import AttentionVariant
 from attention_variants.registry import VARIANTS, make_variant
 from experiments import command_line, store, study, train
-from experiments.table import human
+from experiments.table import describe_environment, human
 
 BASELINE = "jax.nn"
 
@@ -49,6 +47,7 @@ _BASELINE_MAX = flags.DEFINE_integer(
 )
 _TRAINING = flags.DEFINE_bool("training", False, "Time whole training steps of --config instead.", flag_values=FLAGS)
 _CONFIG = flags.DEFINE_string("config", "configs/throughput.py", "For --training.", flag_values=FLAGS)
+_FORMAT = flags.DEFINE_enum("format", "text", ["text", "markdown"], "How to print the table.", flag_values=FLAGS)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the figures and the environment.", flag_values=FLAGS)
 
 Contender = Callable[[Any, Any, Any], Any]
@@ -80,12 +79,13 @@ def run() -> None:
         raise command_line.UsageError(f"--output={_OUTPUT.value}: its folder does not exist.")
     if _TRAINING.value:
         figures: Sequence[dict[str, Any]] = training_figures(_CONFIG.value)
-        show([f"{f['attention']}: {f['tokens_per_second']:,.0f} training tokens/s" for f in figures])
+        for figure in figures:
+            print(f"{figure['attention']}: {figure['tokens_per_second']:,.0f} training tokens/s")
     else:
         measured = attention_figures(contenders(_VARIANTS.value), _lengths(_LENGTHS.value))
         figures = [dataclasses.asdict(figure) for figure in measured]
-        Console(soft_wrap=True).print(as_table(measured))
-    show([f"{key} {value}" for key, value in store.environment().items()])
+        print(render(measured, _FORMAT.value))
+    print("\n" + describe_environment(store.environment()))
     if _OUTPUT.value:
         text = json.dumps({"environment": store.environment(), "flags": _flags(), "figures": figures}, indent=1)
         Path(_OUTPUT.value).write_text(text + "\n")
@@ -126,9 +126,8 @@ def _figures_at(variants: dict[str, AttentionVariant | None], length: int) -> li
         gradient = _with_gradient(attend)
         flops = cost.count_flops(gradient, query, key, value)
         both = jax.jit(gradient).lower(query, key, value).compile()
-        peak = both.memory_analysis().temp_size_in_bytes
         compiled[name] = jax.jit(attend).lower(query, key, value).compile(), both
-        figures[name] = Figure(name, length, 0.0, 0.0, flops, peak)
+        figures[name] = Figure(name, length, 0.0, 0.0, flops, cost.temporary_bytes(both))
     forwards = _take_turns({name: pair[0] for name, pair in compiled.items()}, (query, key, value))
     gradients = _take_turns({name: pair[1] for name, pair in compiled.items()}, (query, key, value))
     for name, figure in figures.items():
@@ -182,12 +181,10 @@ def training_figures(config_path: str) -> list[dict[str, Any]]:
     return figures
 
 
-def as_table(figures: Sequence[Figure]) -> Table:
-    """Returns the figures as a table for a terminal."""
-    title = f"{_BATCH.value} x {_HEADS.value} heads x {_DIM.value}, float32, causal={_CAUSAL.value}, medians of {_REPEATS.value}"
-    table = Table(title=title, box=None)
-    table.add_column("variant")
-    for column in (
+def render(figures: Sequence[Figure], style: str) -> str:
+    """Returns the figures as aligned text or as a Markdown table, with a line that says what they are."""
+    header = (
+        "variant",
         "length",
         "forward ms",
         "with gradient ms",
@@ -196,25 +193,38 @@ def as_table(figures: Sequence[Figure]) -> Table:
         "speed-up",
         "time x",
         "memory x",
-    ):
-        table.add_column(column, justify="right")
-    for figure in figures:
-        ratios = (figure.speedup, figure.time_growth, figure.memory_growth)
-        table.add_row(
-            figure.variant,
-            str(figure.length),
-            f"{figure.forward_ms:.1f}",
-            f"{figure.gradient_ms:.1f}",
-            human(figure.executed_flops),
-            human(figure.peak_bytes, "B"),
-            *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
-        )
-    return table
+    )
+    rows = [header, *(_cells(figure) for figure in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    aligned = [
+        [
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    ]
+    what = (
+        f"{_BATCH.value} x {_HEADS.value} heads x {_DIM.value}, float32, causal={_CAUSAL.value}; "
+        f"medians of {_REPEATS.value}; FLOPs and temporaries of forward and gradient; speed-up over {BASELINE}, "
+        "time x and memory x over the shortest length, with gradient."
+    )
+    if style == "markdown":
+        aligned.insert(1, ["---", *["---:"] * (len(header) - 1)])
+        return "\n".join([*("| " + " | ".join(row) + " |" for row in aligned), "", what])
+    return "\n".join([*("  ".join(row) for row in aligned), "", what])
 
 
-def show(lines: Sequence[str]) -> None:
-    """Prints lines as they are."""
-    print("\n".join(lines))
+def _cells(figure: Figure) -> tuple[str, ...]:
+    ratios = (figure.speedup, figure.time_growth, figure.memory_growth)
+    return (
+        figure.variant,
+        str(figure.length),
+        f"{figure.forward_ms:.1f}",
+        f"{figure.gradient_ms:.1f}",
+        human(figure.executed_flops),
+        human(figure.peak_bytes, "B"),
+        *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
+    )
 
 
 def _lengths(texts: Sequence[str]) -> list[int]:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pathlib
 import sys
+from typing import TypeGuard
 
 import jax
 
@@ -37,12 +38,13 @@ def main(argv: list[str] | None = None) -> int:
         if options.length is not None and options.length < 17:
             raise ValueError(f"--length must be an integer >= 17, room for ragged pieces; got {options.length}.")
         cases = _all_cases() if options.all else {options.variant: _one_case(options.variant)}
-    except (ValueError, ImportError) as error:
+    except ValueError as error:
         print(f"conformance: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     broken = 0
     for name, case in cases.items():
-        case = Case(case.variant, options.length or case.length, case.limit)
+        if options.length is not None:  # limit and sharpness were known for the length of the case only
+            case = Case(case.variant, options.length, sharp=False)
         print(f"{name} at length {case.length}")
         for result in check(case, laws):
             broken += result.broken is not None
@@ -76,15 +78,20 @@ def _one_case(name: str) -> Case:
         sys.path.insert(0, os.getcwd())
         try:
             module = importlib.import_module(module_name)
-        except ImportError as error:
+        except Exception as error:  # whatever a module of the user's raises
             raise ValueError(f"cannot import {module_name!r} of --variant={name}: {error}") from error
         class_name, _, fields = rest.partition(":")
         found = getattr(module, class_name, None)
-        if not (isinstance(found, type) and issubclass(found, AttentionVariant)):
-            choices = [key for key, value in vars(module).items() if isinstance(value, type)]
+        if not _is_variant(found):
+            choices = [key for key, value in vars(module).items() if _is_variant(value)]
             raise ValueError(specs.unknown(f"AttentionVariant in {module_name}", class_name, choices))
-        return Case(specs.build(f"{class_name}:{fields}" if fields else class_name, {class_name: found}, "variant"))
-    return Case(make_variant(name))
+        spec = f"{class_name}:{fields}" if fields else class_name
+        return Case(specs.build(spec, {class_name: found}, "variant"), sharp=False)
+    return Case(make_variant(name), sharp=False)
+
+
+def _is_variant(item: object) -> TypeGuard[type[AttentionVariant]]:
+    return isinstance(item, type) and issubclass(item, AttentionVariant) and item is not AttentionVariant
 
 
 if __name__ == "__main__":

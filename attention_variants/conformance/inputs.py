@@ -30,11 +30,13 @@ class Case:
       variant: small enough that windows, blocks and chunks end well within `length`.
       length: a prime.
       limit: the same kind of attention with settings that make it full attention at `length`, if there are any.
+      sharp: whether `variant` must differ from full attention at `length`, as it should in a table of cases.
     """
 
     variant: AttentionVariant
     length: int = 37
     limit: AttentionVariant | None = None
+    sharp: bool = True
 
     def lengths(self) -> tuple[int, ...]:
         """Returns awkward lengths: 1, a prime, and one less, equal and one more than each size of the variant."""

@@ -26,7 +26,9 @@ def test_any_decay_equals_the_definition_far_past_a_chunk(decay: float) -> None:
     with jax.enable_x64(True):
         wide = cast((arguments, cotangent), jnp.float64)
         expected = with_gradients(lambda a: call_dense(VARIANT, a))(*wide)
-    expect_close("(output, gradients)", actual, expected, 1e-5)
+    expect_close("output", actual[0], expected[0], 1e-5)
+    # Float32 sums of logs reach -440 within a chunk: what they multiply is known to 3e-5 only.
+    expect_close("gradients", actual[1], expected[1], 1e-5 if decay > 0.5 else 1e-4)
 
 
 def make_layer(variant: Any, **options: Any) -> MultiHeadAttention:

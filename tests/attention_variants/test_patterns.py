@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attention_variants import patterns
-from attention_variants.patterns import AllOf, AnyOf, Band, Everything, EveryNth, FirstKeys, FirstQueries, ListedBlocks
+from attention_variants.patterns import AllOf, AnyOf, Band, EveryNth, Everything, FirstKeys, FirstQueries, ListedBlocks
 from attention_variants.registry import make_variant
 
 CAUSAL = Band(before=None, after=0)
@@ -120,7 +120,9 @@ def test_scattered_patterns_skip_exactly_what_is_hidden(name: str, block: int) -
 
 
 @pytest.mark.parametrize("name", ONE_CALL)
-@pytest.mark.parametrize(("sizes", "causal"), [((31, 31), True), ((31, 31), False), ((31, 13), False), ((7, 29), False)])
+@pytest.mark.parametrize(
+    ("sizes", "causal"), [((31, 31), True), ((31, 31), False), ((31, 13), False), ((7, 29), False)]
+)
 def test_block_pattern_of_a_variant_is_its_pattern(name: str, sizes: tuple[int, int], causal: bool) -> None:
     """`pattern` is written from the definition, `block_pattern` from pieces."""
     variant = ONE_CALL[name]

@@ -1,0 +1,33 @@
+"""The serious comparison: the same eight pairs over 64 to 512 tokens, five seeds, two learning rates.
+
+As the filler between the pairs and their queries grows, so does the distance to look back; everything else stays. The
+learning rate of each row is chosen by validation. About an hour on two cores; it continues where it was interrupted:
+
+    python -m experiments.run --config=configs/mqar.py
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the study: four kinds of attention at four lengths, 160 runs."""
+    config = base.get_config()
+    config.name = "mqar"
+    config.model.num_heads = 1
+    config.train.steps = 400
+    config.eval.validation_rows = 256
+    config.eval.test_rows = 1024
+    config.study.seeds = 5
+    config.study.select = ("train.learning_rate",)
+    config.study.vary = (
+        "task=mqar:length=64,num_pairs=8,vocab_size=512|mqar:length=128,num_pairs=8,vocab_size=512"
+        "|mqar:length=256,num_pairs=8,vocab_size=512|mqar:length=512,num_pairs=8,vocab_size=512",
+        "model.attention=conv+full"
+        "|conv+sliding_window:window_size=64"
+        "|conv+bigbird:window_size=32,num_global=8,num_random=1,block_size=32"
+        "|conv+linear:chunk_size=64",
+        "train.learning_rate=0.002|0.005",
+    )
+    return config
