@@ -28,6 +28,6 @@ def get_config() -> ml_collections.ConfigDict:
         "|conv+sliding_window:window_size=64"
         "|conv+bigbird:window_size=32,num_global=8,num_random=1,block_size=32"
         "|conv+linear:chunk_size=64",
-        "train.learning_rate=0.002|0.005",
+        "train.learning_rate=0.002|0.003",
     )
     return config
