@@ -218,7 +218,17 @@ class ListedBlocks(Pattern):
         return (table[row] == (key_position // self.block_size)[..., None]).any(-1)
 
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`; the sum of the block table over a rectangle, by its integral."""
+        """See `Pattern`."""
+        return self._listed(first_query, last_query, first_key, last_key) > 0
+
+    def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
+        """See `Pattern`."""
+        size = self.block_size
+        rows, columns = last_query // size - first_query // size + 1, last_key // size - first_key // size + 1
+        return self._listed(first_query, last_query, first_key, last_key) == rows * columns
+
+    def _listed(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
+        """Counts the listed blocks that a rectangle meets, by the integral of the block table."""
         rows, columns = len(self.key_blocks), 1 + max((block for row in self.key_blocks for block in row), default=0)
         table = np.zeros((rows + 1, columns + 1), np.int64)
         for row, listed in enumerate(self.key_blocks):
@@ -226,7 +236,7 @@ class ListedBlocks(Pattern):
         integral, size = table.cumsum(0).cumsum(1), self.block_size
         top, bottom = (first_query // size).clip(0, rows), (last_query // size + 1).clip(0, rows)
         left, right = (first_key // size).clip(0, columns), (last_key // size + 1).clip(0, columns)
-        return integral[bottom, right] - integral[top, right] - integral[bottom, left] + integral[top, left] > 0
+        return integral[bottom, right] - integral[top, right] - integral[bottom, left] + integral[top, left]
 
 
 @dataclasses.dataclass(frozen=True)
