@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -9,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+
+from attention_variants.checks import check_shapes
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -139,9 +142,11 @@ class AttentionVariant(abc.ABC):
           (output, cache). Where `cache.length` is traced (inside jit), tokens past the capacity give NaN.
 
         Raises:
-          ValueError: the cache is too small for the new tokens.
+          ValueError: the cache is too small for the new tokens, or was made for another batch, number of key-value
+            heads or head_dim; or value_dim is not head_dim.
         """
         self._check(query, key, value, causal=True, key_mask=None, bias=bias, controls=controls)
+        self._check_cache(cache, key, value)
         fits = _fits(cache, query.shape[1])
         out, cache = self._extend(cache, query, key, value, bias=bias, controls=controls)
         return jnp.where(fits, out, jnp.nan).astype(value.dtype), cache
@@ -207,48 +212,30 @@ class AttentionVariant(abc.ABC):
             if not self.supports_cross:
                 raise NotImplementedError(f"{name} does not support cross-attention (key_length != query_length).")
 
-
-def check_shapes(query: Any, key: Any, value: Any = None, key_mask: Any = None) -> None:
-    """Raises ValueError, naming expectation and fact, unless these are arguments of one attention call."""
-    if query.ndim != 4 or 0 in query.shape:
-        raise ValueError(f"`query` must be non-empty [batch, query_length, num_heads, head_dim]; got {query.shape}.")
-    for name, array in (("key", key), ("value", value)):
-        if array is None:
-            continue
-        if array.ndim != 4 or 0 in array.shape or array.shape[0] != query.shape[0] or array.shape[:3] != key.shape[:3]:
-            raise ValueError(
-                f"`{name}` must be [batch, key_length, num_kv_heads, dim] with the batch of `query` {query.shape} and, "
-                f"but for dim, the shape of `key` {key.shape}; got {array.shape}."
+    def _check_cache(self, cache: Any, key: Any, value: Any) -> None:
+        batch, _, num_kv_heads, head_dim = key.shape
+        if value.shape[3] != head_dim:
+            raise ValueError(f"`extend` needs a value_dim equal to head_dim {head_dim}; got {value.shape[3]}.")
+        short, long = _cache_shapes(self, batch, num_kv_heads, head_dim)
+        for name, got, one, many in zip(short._fields, cache, short, long, strict=True):
+            # An axis on which short and long sequences differ is the length's, and free.
+            fits = got.ndim == one.ndim and all(
+                size == a or a != b for size, a, b in zip(got.shape, one.shape, many.shape, strict=True)
             )
-        if not jnp.issubdtype(array.dtype, jnp.floating) or not jnp.issubdtype(query.dtype, jnp.floating):
-            raise ValueError(f"`query`, `key` and `value` must be floating; got {query.dtype} and {array.dtype}.")
-    if key.shape[3] != query.shape[3]:
-        raise ValueError(f"`key` must have the head_dim of `query` {query.shape}; got {key.shape}.")
-    if query.shape[2] % key.shape[2]:
-        raise ValueError(f"num_kv_heads must divide num_heads; got {key.shape[2]} and {query.shape[2]}.")
-    if key_mask is not None:
-        if key_mask.shape != key.shape[:2]:
-            raise ValueError(f"`key_mask` must be [batch, key_length] {key.shape[:2]}; got {key_mask.shape}.")
-        if key_mask.dtype != jnp.bool_:
-            raise ValueError(f"`key_mask` must be boolean, True = may be attended; got dtype {key_mask.dtype}.")
+            if not fits:
+                raise ValueError(
+                    f"the cache must come from `init_cache` for batch {batch}, num_kv_heads {num_kv_heads} and "
+                    f"head_dim {head_dim}, like `key` {key.shape}; its `{name}` is {got.shape}."
+                )
 
 
-def check_integer(name: str, value: Any, minimum: int) -> None:
-    """Raises ValueError unless `value` is an integer of at least `minimum`; for `__post_init__`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer >= {minimum}; got {value!r}.")
-
-
-def check_number(name: str, value: Any, low: float, high: float) -> None:
-    """Raises ValueError unless `value` is a number in [low, high]; NaN is in no interval."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"`{name}` must be a number in [{low}, {high}]; got {value!r}.")
-
-
-def check_choice(name: str, value: Any, choices: Any) -> None:
-    """Raises ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(sorted(choices))}; got {value!r}.")
+@functools.lru_cache(maxsize=256)
+def _cache_shapes(variant: AttentionVariant, batch: int, num_kv_heads: int, head_dim: int) -> tuple[Any, Any]:
+    """Returns the caches of a short and of a long sequence, shapes in place of arrays."""
+    lengths = (1, 2**20)
+    make = lambda length: variant.init_cache(batch, length, num_kv_heads, head_dim, jnp.float32)  # noqa: E731
+    short, long = (jax.eval_shape(functools.partial(make, length)) for length in lengths)
+    return short, long
 
 
 def zero_masked(array: Float[Array, "batch key_length heads dim"], key_mask: KeyMask) -> Array:

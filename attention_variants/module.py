@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from attention_variants.interface import AttentionVariant, check_integer
+from attention_variants.checks import check_integer
+from attention_variants.interface import AttentionVariant
 from attention_variants.positions import NoPosition, Position
 
 Stream = Float[Array, "batch length model_dim"]

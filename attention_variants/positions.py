@@ -13,7 +13,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from attention_variants import specs
-from attention_variants.interface import accumulation_dtype, check_number
+from attention_variants.checks import check_number
+from attention_variants.interface import accumulation_dtype
 
 Positions = Int[Array, " length"] | Int[Array, "batch length"]
 Stream = Float[Array, "batch length model_dim"]

@@ -28,6 +28,7 @@ from experiments import command_line, store, study, train
 from experiments.table import describe_environment, human
 
 BASELINE = "jax.nn"
+_LONGEST = 2**20
 
 FLAGS = command_line.new_flags()
 _VARIANTS = flags.DEFINE_string(
@@ -63,6 +64,7 @@ class Figure:
     gradient_ms: float  # forward and gradient together
     executed_flops: int  # forward and gradient together
     peak_bytes: int  # temporaries of the compiled forward and gradient
+    forward_speedup: float | None = None  # over the baseline at this length
     speedup: float | None = None  # over the baseline at this length, with gradient
     time_growth: float | None = None  # over the shortest length, with gradient
     memory_growth: float | None = None  # over the shortest length
@@ -75,8 +77,10 @@ def main() -> int:
 
 def run() -> None:
     """Measures what the flags ask for, prints it and writes --output."""
-    if _OUTPUT.value and not Path(_OUTPUT.value).absolute().parent.is_dir():
-        raise command_line.UsageError(f"--output={_OUTPUT.value}: its folder does not exist.")
+    if _OUTPUT.value:
+        if Path(_OUTPUT.value).is_dir():
+            raise command_line.UsageError(f"--output={_OUTPUT.value} is a folder; expected a file.")
+        store.check_writable(Path(_OUTPUT.value).absolute().parent)  # before the measurement, which must not be lost
     if _TRAINING.value:
         figures: Sequence[dict[str, Any]] = training_figures(_CONFIG.value)
         for figure in figures:
@@ -88,7 +92,7 @@ def run() -> None:
     print("\n" + describe_environment(store.environment()))
     if _OUTPUT.value:
         text = json.dumps({"environment": store.environment(), "flags": _flags(), "figures": figures}, indent=1)
-        Path(_OUTPUT.value).write_text(text + "\n")
+        store.write_file(Path(_OUTPUT.value), text + "\n")
 
 
 def contenders(specs: str | None) -> dict[str, AttentionVariant | None]:
@@ -110,6 +114,7 @@ def attention_figures(variants: dict[str, AttentionVariant | None], lengths: Seq
     for figure in figures:
         baseline, first = by_key.get((BASELINE, figure.length)), by_key.get((figure.variant, lengths[0]))
         if baseline is not None:
+            figure.forward_speedup = baseline.forward_ms / figure.forward_ms
             figure.speedup = baseline.gradient_ms / figure.gradient_ms
         if first is not None and figure.length != lengths[0]:
             figure.time_growth = figure.gradient_ms / first.gradient_ms
@@ -190,7 +195,8 @@ def render(figures: Sequence[Figure], style: str) -> str:
         "with gradient ms",
         "FLOPs",
         "temporaries",
-        "speed-up",
+        "forward x",
+        "gradient x",
         "time x",
         "memory x",
     )
@@ -205,8 +211,8 @@ def render(figures: Sequence[Figure], style: str) -> str:
     ]
     what = (
         f"{_BATCH.value} x {_HEADS.value} heads x {_DIM.value}, float32, causal={_CAUSAL.value}; "
-        f"medians of {_REPEATS.value}; FLOPs and temporaries of forward and gradient; speed-up over {BASELINE}, "
-        "time x and memory x over the shortest length, with gradient."
+        f"medians of {_REPEATS.value}. FLOPs and temporaries: of forward and gradient together; forward x and gradient "
+        f"x: times faster than {BASELINE}; time x and memory x: over the shortest length, with gradient."
     )
     if style == "markdown":
         aligned.insert(1, ["---", *["---:"] * (len(header) - 1)])
@@ -215,7 +221,7 @@ def render(figures: Sequence[Figure], style: str) -> str:
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:
-    ratios = (figure.speedup, figure.time_growth, figure.memory_growth)
+    ratios = (figure.forward_speedup, figure.speedup, figure.time_growth, figure.memory_growth)
     return (
         figure.variant,
         str(figure.length),
@@ -232,8 +238,10 @@ def _lengths(texts: Sequence[str]) -> list[int]:
         lengths = sorted({int(text) for text in texts})
     except ValueError:
         lengths = []
-    if not lengths or lengths[0] < 1:
-        raise command_line.UsageError(f"--lengths must be integers >= 1 between commas; got {','.join(texts)!r}.")
+    if not lengths or lengths[0] < 1 or lengths[-1] > _LONGEST:
+        raise command_line.UsageError(
+            f"--lengths must be integers from 1 to {_LONGEST} between commas; got {','.join(texts)!r}."
+        )
     return lengths
 
 

@@ -1,6 +1,7 @@
 """What a run costs: parameters, training and inference FLOPs, decoding state. Counted from the program, not guessed.
 
-FLOPs are those of matrix products and convolutions, one multiply-add being 2. *Executed* counts the gradient step as it
+FLOPs are those of matrix products, one multiply-add being 2; elementwise work, such as the depthwise convolutions of a
+few taps, is not counted. *Executed* counts the gradient step as it
 is traced. *Ideal* replaces the attention in it by what its permitted query-key pairs need at least: with attention(x)
 the counted FLOPs of one layer's forward and backward pass on one row, and ideal(x) its `Cost.ideal_flops`,
 

@@ -9,10 +9,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from attention_variants import specs
-from attention_variants.interface import AttentionVariant, check_integer
+from attention_variants.checks import check_integer
+from attention_variants.interface import AttentionVariant
 from attention_variants.module import MultiHeadAttention
 from attention_variants.registry import VARIANTS
-from experiments.settings import ModelConfig, Settings
+from experiments.settings import MOST_TAPS, ModelConfig, Settings
 from experiments.tasks.base import Task
 
 INIT_STREAM = 3  # of fold_in(key(seed), .); 0, 1 and 2 are training, validation and test data
@@ -32,7 +33,7 @@ class GatedConvolution:
     kernel_size: int = 3  # tokens that the convolution sees, the present one included
 
     def __post_init__(self) -> None:
-        check_integer("kernel_size", self.kernel_size, 1)
+        check_integer("kernel_size", self.kernel_size, 1, MOST_TAPS)
 
 
 Mixer = AttentionVariant | GatedConvolution

@@ -54,6 +54,9 @@ def run(command: str = "") -> int:
     if _CONFIG.value is None:
         raise command_line.UsageError("--config is required, such as --config=configs/quickstart.py.")
     config = study.apply_overrides(study.load_config(_CONFIG.value), _OVERRIDE.value)
+    for key in {item.partition("=")[0].strip() for item in _VARY.value}:
+        if key in {item.partition("=")[0].strip() for item in _OVERRIDE.value}:
+            raise command_line.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")
     runs = study.expand(config, _VARY.value, _SEEDS.value)
     check(runs)
     if _DRY_RUN.value:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from attention_variants import specs
-from attention_variants.interface import check_integer, check_number
+from attention_variants.checks import check_integer, check_number
 from attention_variants.positions import Position, make_position
 from experiments.tasks.base import Task
 from experiments.tasks.registry import make_task
 
+_LARGEST_WIDTH = 2**16  # beyond it a layer is larger than the memory of any one device
+_MOST_LAYERS = 256
+MOST_TAPS = 64  # of a convolution; each is written out
 _LARGEST_SEED = 2**31 - 1
 _SMALLEST, _LARGEST = 1e-30, 1e30  # well inside float32
 _FREE_SECTIONS = ("name", "study")  # how runs are named, compared and repeated; no part of a single run
@@ -34,9 +37,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _check_types(self, "model")
         for name in ("model_dim", "num_heads"):
-            check_integer(f"model.{name}", getattr(self, name), 1)
+            check_integer(f"model.{name}", getattr(self, name), 1, _LARGEST_WIDTH)
         for name in ("num_layers", "num_kv_heads", "mlp_dim", "short_conv"):
-            check_integer(f"model.{name}", getattr(self, name), 0)
+            check_integer(f"model.{name}", getattr(self, name), 0, _LARGEST_WIDTH)
+        check_integer("model.num_layers", self.num_layers, 0, _MOST_LAYERS)
+        check_integer("model.short_conv", self.short_conv, 0, MOST_TAPS)
         _check_divides("num_heads", self.num_heads, "model_dim", self.model_dim)
         _check_divides("num_kv_heads", self.num_kv_heads or self.num_heads, "num_heads", self.num_heads)
         self.encoding()

@@ -88,7 +88,11 @@ def set_field(config: Config, key: str, value: Any, label: str) -> None:
 
 
 def apply_overrides(config: Config, overrides: Iterable[str]) -> Config:
-    """Returns `config` with every `a.b=value` of `overrides` applied; raises SpecError."""
+    """Returns `config` with every `a.b=value` of `overrides` applied; its own grid no longer varies them.
+
+    Raises:
+      SpecError: an unknown key, or a value of the wrong type.
+    """
     config = copy.deepcopy(config)
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -97,6 +101,8 @@ def apply_overrides(config: Config, overrides: Iterable[str]) -> Config:
         if key == "study.vary":
             raise specs.SpecError("--config.study.vary: give the grid with --vary='a.b=x|y'.")
         set_field(config, key, value.strip(), "--config")
+        vary = config["study"]["vary"]
+        config["study"]["vary"] = tuple(axis for axis in vary if axis.partition("=")[0].strip() != key)
     return config
 
 

@@ -28,11 +28,12 @@ _OUTPUT = flags.DEFINE_string("output", None, "File to write; the terminal where
 _LABEL_WIDTH = 26
 EXPLANATION = (
     "Accuracy: mean over n seeds on test rows drawn once, with a 95 % Student interval. Floor: the best shortcut. "
-    "Ceiling: what the attention pattern can reach at all. Solved: runs that reached the validation target, with a "
-    "95 % Wilson interval; steps: the median, unsolved and diverged runs counting as later than any. Train FLOPs: "
-    "forward and backward over the steps each run actually took (a run that solves the task stops), mean over seeds; "
-    "executed: what the fast path computes; ideal: permitted query-key pairs only. Peak: bytes of one training step. "
-    "State: decoding cache of one sequence at the task's length, all layers."
+    "Ceiling: what the attention pattern can reach at all; no floor is above it. Solved: runs that reached the "
+    "validation target, with a 95 % Wilson interval; steps: the median, unsolved and diverged runs counting as later "
+    "than any. Train FLOPs: forward and backward over the steps each run actually took (a run that solves the task "
+    "stops), mean over seeds; executed: what the fast path computes; ideal: permitted query-key pairs only, or a "
+    "recurrence token by token. Peak: bytes of one training step. State: decoding cache of one sequence at the task's "
+    "length, all layers."
 )
 
 
@@ -187,7 +188,7 @@ def human(value: float | None, unit: str = "", digits: int = 3) -> str:
     """Returns a number as people read it: 1234567 -> "1.23M", of bytes "1.23 MB"; "-" for None or an infinite one."""
     if value is None or value in (float("inf"), float("-inf")):
         return "-"
-    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for factor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor * 0.9995:
             return f"{_significant(value / factor, digits)}{' ' * bool(unit)}{prefix}{unit}"
     return f"{_significant(value, digits)} {unit}".rstrip()

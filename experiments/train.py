@@ -92,7 +92,13 @@ def train(
             folder.save_checkpoint(stop, (state, best))
         if report is not None:
             report(_event(run, row))
-    return _result(run, program, state, best, history, diverged_at) | {"ceiling": float(reach.ceiling(config))}
+    return _result(run, program, state, best, history, diverged_at) | bounds(config)
+
+
+def bounds(config: Mapping[str, Any]) -> dict[str, float]:
+    """Returns floor and ceiling of a run: a shortcut through what the pattern cannot see is worth no more than that."""
+    ceiling, floors = float(reach.ceiling(config)), settings.read(config).task.floors()
+    return {"floor": min(max(floors.values()), ceiling), "ceiling": ceiling}
 
 
 def validate(config: Mapping[str, Any]) -> None:
@@ -184,7 +190,6 @@ def _result(
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
         "validation_accuracy": validation.accuracy,
-        "floor": max(run.task.floors().values()),
         "slices": test.slices,
         "steps": steps,
         "steps_to_solve": _steps_to_solve(run, history),

@@ -11,16 +11,17 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Each part of the library and the parts it may import.
 LIBRARY = {
     "specs": set(),
-    "interface": set(),
+    "checks": set(),
+    "interface": {"checks"},
     "patterns": {"interface"},
     "cost": {"interface"},
-    "engines": {"engines", "interface", "patterns"},
-    "variants": {"engines", "interface", "patterns"},
+    "engines": {"checks", "engines", "interface", "patterns"},
+    "variants": {"checks", "engines", "interface", "patterns"},
     "registry": {"specs", "interface", "variants"},
-    "positions": {"specs", "interface"},
-    "module": {"interface", "positions"},
-    "flax_adapter": {"interface"},
-    "conformance": {"conformance", "specs", "interface", "patterns", "cost", "registry", "module"},
+    "positions": {"checks", "specs", "interface"},
+    "module": {"checks", "interface", "positions"},
+    "flax_adapter": {"checks", "interface"},
+    "conformance": {"checks", "conformance", "specs", "interface", "patterns", "cost", "registry", "module"},
 }
 USES_FLAX = {"variants", "positions", "module", "flax_adapter", "conformance"}
 

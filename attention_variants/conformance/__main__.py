@@ -6,7 +6,7 @@ import importlib.util
 import os
 import pathlib
 import sys
-from typing import TypeGuard
+from typing import NoReturn, TypeGuard
 
 import jax
 
@@ -18,19 +18,32 @@ from attention_variants.registry import VARIANTS, make_variant
 _CASES = pathlib.Path(__file__).parents[2] / "tests" / "variant_cases.py"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Raises in one line instead of printing the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ValueError, with the nearest flags where one is unknown."""
+        if message.startswith("unrecognized arguments: -"):
+            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+            raise ValueError(specs.unknown("flag", message.split()[2].partition("=")[0], flags))
+        raise ValueError(f"{message}.")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m attention_variants.conformance", description=__doc__)
-    chosen = parser.add_mutually_exclusive_group(required=True)
+    parser = _Parser(prog="python -m attention_variants.conformance", description=__doc__, allow_abbrev=False)
+    chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--variant", help="a spec such as sliding_window:window_size=5, or my_module:MyVariant")
     chosen.add_argument("--all", action="store_true", help="every registered variant at its sharp cases")
     parser.add_argument("--length", type=int, help="sequence length, best a prime (default: 37)")
     parser.add_argument("--law", action="append", help=f"only this law; may be repeated. One of: {', '.join(LAWS)}")
-    options = parser.parse_args(argv)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 4)
     jax.config.update("jax_disable_most_optimizations", True)  # the laws compile much and compute little
     try:
+        options = parser.parse_args(argv)
+        if not options.all and options.variant is None:
+            raise ValueError("--variant=SPEC or --all is needed.")
         laws = options.law or list(LAWS)
         for law in laws:
             if law not in LAWS:
@@ -78,7 +91,7 @@ def _one_case(name: str) -> Case:
         sys.path.insert(0, os.getcwd())
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:  # whatever a module of the user's raises
+        except (Exception, SystemExit) as error:  # whatever a module of the user's raises
             raise ValueError(f"cannot import {module_name!r} of --variant={name}: {error}") from error
         class_name, _, fields = rest.partition(":")
         found = getattr(module, class_name, None)

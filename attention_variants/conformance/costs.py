@@ -1,6 +1,7 @@
 """Laws about what a call costs and how it behaves under JAX's transformations."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -151,6 +152,12 @@ def wrong_arguments_are_named(case: Case) -> None:
     }
     if controls is not None:
         wrong["controls left out"] = (ValueError, lambda: variant(query, key, value, causal=causal))
+    if variant.supports_causal:
+        one = make_arguments(variant, 1)
+        for name, sizes in (("another batch", (BATCH + 1, NUM_KV_HEADS)), ("other heads", (BATCH, NUM_KV_HEADS + 1))):
+            cache = variant.init_cache(sizes[0], length, sizes[1], HEAD_DIM, jnp.float32)
+            extend = functools.partial(variant.extend, cache, one.query, one.key, one.value, controls=one.controls)
+            wrong[f"a cache for {name}"] = (ValueError, extend)
     unsupported = {
         "causal": (variant.supports_causal, lambda: variant(query, key, value, causal=True)),
         "bidirectional": (variant.supports_bidirectional, lambda: variant(query, key, value, causal=False)),

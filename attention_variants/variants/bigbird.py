@@ -6,8 +6,8 @@ import functools
 import numpy as np
 
 from attention_variants import patterns
+from attention_variants.checks import check_integer
 from attention_variants.engines.pattern_attention import PatternAttention
-from attention_variants.interface import check_integer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

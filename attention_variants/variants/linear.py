@@ -9,15 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from attention_variants.checks import check_choice, check_integer
 from attention_variants.engines import linear_recurrence as engine
-from attention_variants.interface import (
-    AttentionVariant,
-    Cost,
-    accumulation_dtype,
-    check_choice,
-    check_integer,
-    repeat_heads,
-)
+from attention_variants.interface import AttentionVariant, Cost, accumulation_dtype, repeat_heads
 
 # Every feature has a smallest value: it keeps the normaliser away from 0 / 0 where all of them underflow.
 FEATURE_MAPS: dict[str, Callable[[Array], Array]] = {

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Array
 
 from attention_variants import patterns
+from attention_variants.checks import check_integer
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan, merge
 from attention_variants.engines.pattern_attention import PatternAttention
-from attention_variants.interface import Cost, check_integer
+from attention_variants.interface import Cost
 
 _COLUMN_BLOCK = 32  # keys of one column per block: bounds the memory of all columns together
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from attention_variants.interface import check_integer
+from attention_variants.checks import check_integer
 
 LARGEST_SIZE = 2**20  # of a length or a vocabulary; beyond it ids and memory would fail in less clear ways
 
@@ -75,6 +75,4 @@ class Task(abc.ABC):
 
 def check_size(name: str, value: Any, minimum: int) -> None:
     """Raises ValueError unless `value`, a length, count or vocabulary, is an integer in [minimum, LARGEST_SIZE]."""
-    check_integer(name, value, minimum)
-    if value > LARGEST_SIZE:
-        raise ValueError(f"`{name}` must be at most {LARGEST_SIZE}; got {value}.")
+    check_integer(name, value, minimum, LARGEST_SIZE)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from attention_variants.interface import check_number
+from attention_variants.checks import check_number
 from experiments.tasks import sampling
 from experiments.tasks.base import Batch, Task, check_size
 

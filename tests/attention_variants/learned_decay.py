@@ -9,8 +9,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from attention_variants.checks import check_integer
 from attention_variants.engines import linear_recurrence as engine
-from attention_variants.interface import AttentionVariant, Cost, check_integer, repeat_heads
+from attention_variants.interface import AttentionVariant, Cost, repeat_heads
 
 
 class DecayCache(NamedTuple):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_variants import interface
+from attention_variants import checks, interface
 from attention_variants.interface import AttentionVariant
 from attention_variants.registry import VARIANTS, make_variant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
@@ -109,12 +109,12 @@ def test_variants_are_frozen_keyword_only_and_described(name: str) -> None:
 @pytest.mark.parametrize(
     ("check", "arguments", "message"),
     [
-        (interface.check_integer, ("n", 0, 1), "`n` must be an integer >= 1; got 0."),
-        (interface.check_integer, ("n", True, 1), "`n` must be an integer >= 1; got True."),
-        (interface.check_integer, ("n", 2.0, 1), "`n` must be an integer >= 1; got 2.0."),
-        (interface.check_number, ("x", float("nan"), 0, 1), r"`x` must be a number in \[0, 1\]; got nan."),
-        (interface.check_number, ("x", "1", 0, 1), r"`x` must be a number in \[0, 1\]; got '1'."),
-        (interface.check_choice, ("c", "z", {"b", "a"}), "`c` must be one of a, b; got 'z'."),
+        (checks.check_integer, ("n", 0, 1), "`n` must be an integer >= 1; got 0."),
+        (checks.check_integer, ("n", True, 1), "`n` must be an integer >= 1; got True."),
+        (checks.check_integer, ("n", 2.0, 1), "`n` must be an integer >= 1; got 2.0."),
+        (checks.check_number, ("x", float("nan"), 0, 1), r"`x` must be a number in \[0, 1\]; got nan."),
+        (checks.check_number, ("x", "1", 0, 1), r"`x` must be a number in \[0, 1\]; got '1'."),
+        (checks.check_choice, ("c", "z", {"b", "a"}), "`c` must be one of a, b; got 'z'."),
     ],
 )
 def test_field_checks(check: Any, arguments: tuple[Any, ...], message: str) -> None:
@@ -147,3 +147,20 @@ def test_zero_masked_removes_what_stood_there() -> None:
 def test_the_contract_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         AttentionVariant()
+
+
+@pytest.mark.parametrize("name", ["full", "sliding_window:window_size=3", "linear"])
+@pytest.mark.parametrize(("batch", "num_kv_heads", "head_dim"), [(3, 2, 5), (2, 1, 5), (2, 2, 7)])
+def test_a_cache_of_another_shape_is_refused(name: str, batch: int, num_kv_heads: int, head_dim: int) -> None:
+    variant = make_variant(name)
+    cache = variant.init_cache(batch, 11, num_kv_heads, head_dim, jnp.float32)
+    query, key = jnp.zeros((2, 1, 4, 5)), jnp.zeros((2, 1, 2, 5))
+    with pytest.raises(ValueError, match="must come from `init_cache` for batch 2, num_kv_heads 2 and head_dim 5"):
+        variant.extend(cache, query, key, key)
+
+
+def test_extend_needs_a_value_dim_of_head_dim() -> None:
+    variant = make_variant("full")
+    cache = variant.init_cache(2, 11, 2, 5, jnp.float32)
+    with pytest.raises(ValueError, match="value_dim equal to head_dim 5; got 3"):
+        variant.extend(cache, jnp.zeros((2, 1, 4, 5)), jnp.zeros((2, 1, 2, 5)), jnp.zeros((2, 1, 2, 3)))

@@ -105,6 +105,11 @@ BAD_INPUT = [  # arguments, what the line must name
     (["--vary=model.attention=full|liner"], ["'liner'", "linear"]),
     (["--vary=train.learning_rate=0.1|inf"], ["train.learning_rate", "'inf'"]),
     (["--vary=model.attention=full|full:block_size=512"], ["same run twice"]),
+    (["--vary=model.attention=full|sliding_window:window_size=3000000000"], ["window_size", "at most"]),
+    (["--vary=model.attention=full|conv:kernel_size=99999"], ["kernel_size", "at most"]),
+    (["--config.train.steps=99999999999999"], ["train.steps", "at most"]),
+    (["--config.model.model_dim=1000000000"], ["model.model_dim", "at most"]),
+    (["--config.model.num_heads=1", "--vary=model.num_heads=1|2"], ["model.num_heads", "give one of them"]),
     (["--seeds=0"], ["seeds", "0"]),
     (["--seeds=many"], ["seeds", "many"]),
     (["--sedes=3"], ["--sedes", "--seeds"]),
@@ -273,7 +278,8 @@ def test_the_command_in_a_process_of_its_own(tmp_path):
     arguments = [sys.executable, "-m", "experiments.run", "--config=configs/bse.py"]
     process = subprocess.run(arguments, capture_output=True, text=True)
     assert process.returncode == 2 and process.stdout == ""
-    assert process.stderr == "error: --config: there is no file 'configs/bse.py'; nearest: configs/base.py.\n"
+    line = "error: --config: there is no file 'configs/bse.py'; nearest: configs/base.py"
+    assert process.stderr.startswith(line) and process.stderr.count("\n") == 1
 
 
 def test_lists(command):

@@ -81,6 +81,14 @@ def test_wrong_overrides(override, message):
         study.apply_overrides(study.defaults(), [override])
 
 
+def test_an_override_ends_the_grid_of_its_own_key():
+    config = study.defaults()
+    config["study"]["vary"] = ("model.attention=full|linear", "train.steps=100|200")
+    changed = study.apply_overrides(config, ["model.attention=sliding_window"])
+    assert changed["study"]["vary"] == ("train.steps=100|200",)
+    assert {run["model"]["attention"] for run in study.expand(changed)} == {"sliding_window"}
+
+
 def test_the_grid_is_every_cell_at_every_seed_and_all_cells_of_a_seed_come_together():
     config = study.apply_overrides(study.defaults(), ["seed=5"])
     runs = study.expand(config, ["model.attention=full|linear", "train.learning_rate=1e-2|1e-3"], seeds=3)
