@@ -165,14 +165,18 @@ def _with_gradient(attend: Contender) -> Contender:
 
 
 def _take_turns(compiled: dict[str, Any], arguments: tuple[Any, ...]) -> dict[str, float]:
-    """Returns the median milliseconds of each function, called in turns after one warm-up."""
+    """Returns the median milliseconds of each function.
+
+    They are called in turns, and each turn is an untimed call and a timed one: what the others left in the caches would
+    cost a long call more than a short one.
+    """
     times: dict[str, list[float]] = {name: [] for name in compiled}
-    for turn in range(_REPEATS.value + 1):
+    for _ in range(_REPEATS.value):
         for name, function in compiled.items():
+            jax.block_until_ready(function(*arguments))
             start = time.perf_counter()
             jax.block_until_ready(function(*arguments))
-            if turn:
-                times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -37,7 +37,7 @@ class BigBirdAttention(PatternAttention):
       with existing tokens as global ones.
     """
 
-    window_size: int = 192
+    window_size: int = 128
     num_global: int = 64
     num_random: int = 3
     block_size: int = 64
