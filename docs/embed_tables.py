@@ -16,7 +16,7 @@ REFERENCE = ROOT / "results" / "reference"
 
 def embedded(readme: str) -> str:
     """Returns `readme` with every block between markers made anew."""
-    for name, block in {"quickstart": study("quickstart"), "benchmark": benchmark()}.items():
+    for name, block in {"quickstart": study("quickstart"), "benchmark": benchmark(), "mqar": study("mqar")}.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
         readme = pattern.sub(lambda _, text=f"{begin}\n{block}\n{end}": text, readme)
