@@ -274,7 +274,7 @@ def dense_logits(query: Queries, key: Keys, bias: Bias | None = None) -> Weights
     return logits
 
 
-def _fits(cache: Any, new_tokens: int) -> Bool[Array, ""]:
+def _fits(cache: Cache, new_tokens: int) -> Bool[Array, ""]:
     """Raises where the cache is known to be too small; else returns, perhaps traced, whether it is large enough."""
     fits = cache.length + new_tokens <= cache.max_length
     if not isinstance(fits, jax.core.Tracer) and not bool(fits):

@@ -31,8 +31,8 @@ def study(name: str) -> str:
     rows = [line for line in table.as_markdown(runs).splitlines() if line.startswith("|")]
     manifest = json.loads(next(iter(sorted((REFERENCE / name).glob("*/manifest.json")))).read_text())
     where = table.describe_environment(manifest["environment"])
-    command = f"`python -m experiments.run --config=configs/{name}.py`"
-    return "\n".join([*rows, "", f"{command} on {where}, {manifest['date'][:10]}."])
+    origin = f"`configs/{name}.py`, by the commands in [results/reference](results/reference/README.md)"
+    return "\n".join([*rows, "", f"{origin}, on {where}, {manifest['date'][:10]}."])
 
 
 def benchmark() -> str:

@@ -1,8 +1,8 @@
 """The table of small, sharp cases: one row per registered variant or more. The laws run over every row.
 
 A row is sharp where the variant's windows, blocks and chunks end well within the length; its `limit` has the settings
-that make it full attention at that length. `picture` shows what is causally visible at length 8, drawn by hand from the
-definition, for variants with a static pattern.
+that make it full attention at that length. `PICTURES` shows what is causally visible at length 8, drawn by hand from
+the definition.
 """
 
 from attention_variants.conformance import Case
