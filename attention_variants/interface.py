@@ -170,8 +170,10 @@ class AttentionVariant(abc.ABC):
     ) -> "nnx.Module | None":
         """Returns the module x [batch, length, model_dim] -> controls, or None where there are no controls.
 
-        Controls are a pytree whose array leaves begin with [batch, length]; what belongs to a running state (a decay, a
-        write strength) has one entry per key-value head. Parameters draw from `rngs.params()`, a stream of their own.
+        Controls are a pytree whose array leaves begin with [batch, length], or with 1 in either place for what all
+        sequences or all tokens share (a learned feature map). The axis that follows counts key-value heads where a
+        leaf belongs to keys or to a running state (a decay, a write strength), query heads where it belongs to
+        queries. Parameters draw from `rngs.params()`, a stream of their own; constants per head are controls too.
         """
         return None
 

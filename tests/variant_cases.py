@@ -1,8 +1,7 @@
 """The table of small, sharp cases: one row per registered variant or more. The laws run over every row.
 
 A row is sharp where the variant's windows, blocks and chunks end well within the length; its `limit` has the settings
-that make it full attention at that length. `PICTURES` shows what is causally visible at length 8, drawn by hand from
-the definition.
+that make it full attention at that length.
 """
 
 from attention_variants.conformance import Case
@@ -24,57 +23,4 @@ CASES: dict[str, Case] = {
     ),
     "linear": _case("linear:chunk_size=7"),
     "linear:feature_map=relu": _case("linear:feature_map=relu,chunk_size=7"),
-}
-
-PICTURES: dict[str, str] = {
-    "full": """
-        1 . . . . . . .
-        1 1 . . . . . .
-        1 1 1 . . . . .
-        1 1 1 1 . . . .
-        1 1 1 1 1 . . .
-        1 1 1 1 1 1 . .
-        1 1 1 1 1 1 1 .
-        1 1 1 1 1 1 1 1
-    """,
-    "sliding_window:window_size=3": """
-        1 . . . . . . .
-        1 1 . . . . . .
-        1 1 1 . . . . .
-        . 1 1 1 . . . .
-        . . 1 1 1 . . .
-        . . . 1 1 1 . .
-        . . . . 1 1 1 .
-        . . . . . 1 1 1
-    """,
-    "strided_sparse:stride=3": """
-        1 . . . . . . .
-        1 1 . . . . . .
-        1 1 1 . . . . .
-        1 1 1 1 . . . .
-        . 1 1 1 1 . . .
-        . . 1 1 1 1 . .
-        1 . . 1 1 1 1 .
-        . 1 . . 1 1 1 1
-    """,
-    "bigbird:window_size=2,num_global=1,num_random=0,block_size=2": """
-        1 . . . . . . .
-        1 1 . . . . . .
-        1 1 1 . . . . .
-        1 . 1 1 . . . .
-        1 . . 1 1 . . .
-        1 . . . 1 1 . .
-        1 . . . . 1 1 .
-        1 . . . . . 1 1
-    """,
-    "linear": """
-        1 . . . . . . .
-        1 1 . . . . . .
-        1 1 1 . . . . .
-        1 1 1 1 . . . .
-        1 1 1 1 1 . . .
-        1 1 1 1 1 1 . .
-        1 1 1 1 1 1 1 .
-        1 1 1 1 1 1 1 1
-    """,
 }

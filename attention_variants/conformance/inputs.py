@@ -83,6 +83,12 @@ def make_arguments(
     return Arguments(query, key, value, controls)
 
 
+def cut(arguments: Arguments, start: int, stop: int) -> Arguments:
+    """Returns the positions from `start` to `stop`; a control that all tokens share stays whole."""
+    length = arguments.query.shape[1]
+    return jax.tree.map(lambda leaf: leaf[:, start:stop] if leaf.shape[1] == length else leaf, arguments)
+
+
 def random_mask(key_length: int, seed: int = 1) -> Any:
     """Returns a key mask [batch, key_length]: about a third masked, the first key visible but in the last row."""
     mask = np.random.RandomState(seed).random_sample((BATCH, key_length)) < 0.7

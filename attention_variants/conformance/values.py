@@ -18,6 +18,7 @@ from attention_variants.conformance.inputs import (
     call,
     call_dense,
     cast,
+    cut,
     expect,
     expect_close,
     make_arguments,
@@ -105,6 +106,8 @@ def _moved_outputs(variant: AttentionVariant, arguments: Arguments, causal: bool
         """Returns the outputs with the key, and with the key and the query of a position moved; -1 moves nothing."""
 
         def shift(leaf: Any) -> Any:
+            if leaf.shape[1] != length:  # a control that all tokens share
+                return leaf
             factor = jnp.where(jnp.arange(length) == position, 0.5, 1.0).astype(leaf.dtype)
             return leaf * factor.reshape(1, length, *(1,) * (leaf.ndim - 2))
 
@@ -137,12 +140,12 @@ def decoding_equals_parallel(case: Case) -> None:
     for name, sizes in pieces.items():
         cache, outputs, start = variant.init_cache(BATCH, length, NUM_KV_HEADS, HEAD_DIM, jnp.float32), [], 0
         for size in sizes:
-            new = jax.tree.map(lambda leaf, start=start, size=size: leaf[:, start : start + size], arguments)
+            new = cut(arguments, start, start + size)
             output, cache = extend(cache, new)
             outputs.append(output)
             start += size
         expect_close(f"decoding in {name}", jnp.concatenate(outputs, axis=1), expected, 1e-5)
-    last = jax.tree.map(lambda leaf: leaf[:, :1], arguments)
+    last = cut(arguments, 0, 1)
     try:
         variant.extend(cache, last.query, last.key, last.value, controls=last.controls)
     except ValueError:
@@ -183,12 +186,12 @@ def padding_equals_truncation(case: Case) -> None:
     key_mask = jnp.broadcast_to(jnp.arange(length) < short, (BATCH, length))
     for causal in modes(variant):
         arguments = make_arguments(variant, length)
-        cut = jax.tree.map(lambda leaf: leaf[:, :short], arguments)
-        cotangent = jnp.ones_like(cut.query)
-        expected = with_gradients(lambda a, c=causal: call(variant, a, causal=c))(cut, cotangent)
+        truncated = cut(arguments, 0, short)
+        cotangent = jnp.ones_like(truncated.query)
+        expected = with_gradients(lambda a, c=causal: call(variant, a, causal=c))(truncated, cotangent)
         masked = with_gradients(lambda a, m, c=causal: call(variant, a, causal=c, key_mask=m)[:, :short])
         output, gradients = masked(arguments, cotangent, key_mask)
-        inner = jax.tree.map(lambda leaf: leaf[:, :short], gradients)
+        inner = cut(gradients, 0, short)
         expect_close(f"padding, causal={causal}, (output, gradients)", (output, inner), expected, 1e-5)
         for part in ("key", "value"):
             rest = np.asarray(getattr(gradients, part))[:, short:]

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from attention_variants.conformance import LAWS, Case, LawBroken, check
+from attention_variants.engines.pattern_attention import PatternAttention
 from attention_variants.registry import VARIANTS, make_variant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
-from tests.variant_cases import CASES, PICTURES
+from tests.pattern_pictures import PICTURES
+from tests.variant_cases import CASES
 
 ALL_CASES = CASES | {"learned_decay": Case(LearnedDecayAttention(chunk_size=7))}
 
@@ -56,8 +58,9 @@ def test_every_registered_variant_has_a_sharp_case() -> None:
     assert forgotten(VARIANTS | {"new": LearnedDecayAttention}, CASES) == ["new"]
 
 
-def test_every_registered_variant_has_a_picture() -> None:
-    assert not forgotten(VARIANTS, PICTURES), "draw a picture in PICTURES in tests/variant_cases.py"
+def test_every_static_pattern_has_a_picture() -> None:
+    static = {name: kind for name, kind in VARIANTS.items() if issubclass(kind, PatternAttention)}
+    assert static and not forgotten(static, PICTURES), "draw a picture in tests/pattern_pictures.py"
 
 
 def test_every_row_is_named_after_its_variant() -> None:
