@@ -81,6 +81,10 @@ class MultiHeadAttention(nnx.Module):
         self.key_norm = nnx.RMSNorm(head_dim, rngs=rngs) if qk_norm else None
         # Variance 1 / kernel_size per tap keeps the scale of x.
         kernel_init = nnx.initializers.normal(max(short_conv, 1) ** -0.5)
+        self.bias = position.make_bias(num_heads, rngs=rngs)
+        if self.bias is not None and not variant.supports_bias:
+            name = type(variant).__name__
+            raise NotImplementedError(f"{name} does not support an additive position bias such as {position}.")
         self.conv_kernel = nnx.Param(kernel_init(rngs.params(), (short_conv, model_dim))) if short_conv else None
         streams = nnx.Rngs(rngs.controls())
         self.controls = variant.make_controls(model_dim, num_heads, num_kv_heads, head_dim, rngs=streams)
@@ -92,6 +96,7 @@ class MultiHeadAttention(nnx.Module):
         context: Float[Array, "batch context_length model_dim"] | None = None,
         causal: bool = True,
         key_mask: Bool[Array, "batch key_length"] | None = None,
+        positions: Int[Array, " length"] | None = None,
     ) -> Stream:
         """Attends over a whole sequence.
 
@@ -100,6 +105,7 @@ class MultiHeadAttention(nnx.Module):
           context: [batch, context_length, model_dim]: attend to this instead of to x itself; needs causal=False.
           causal: a token sees itself and what came before.
           key_mask: [batch, length], or [batch, context_length] with a context; False is padding, read as zeros.
+          positions: [length], where the tokens of x stand for the position encoding; None: 0, 1, 2 ...
 
         Returns:
           [batch, length, model_dim], in the dtype of x.
@@ -120,11 +126,13 @@ class MultiHeadAttention(nnx.Module):
             source = jnp.where(key_mask[:, :, None], source, jnp.zeros((), source.dtype))
         x, _ = self._convolve(source if context is None else x, self._no_history(x.shape[0], x.dtype))
         if context is None:
-            query, key, value = self._project(x, x, jnp.arange(x.shape[1]))
+            query, key, value = self._project(x, x, jnp.arange(x.shape[1]) if positions is None else positions)
         else:
             query, key, value = self._project(x, source, None)
         controls = None if self.controls is None else self.controls(x)
-        return self._merge(self.variant(query, key, value, causal=causal, key_mask=key_mask, controls=controls))
+        bias = None if self.bias is None or context is not None else self.bias(causal, positions)
+        options = {"causal": causal, "key_mask": key_mask, "bias": bias, "controls": controls}
+        return self._merge(self.variant(query, key, value, **options))
 
     def init_cache(self, batch: int, max_length: int, dtype: Any = jnp.float32) -> AttentionCache:
         """Returns an empty cache for `max_length` tokens of causal self-attention."""
@@ -146,7 +154,8 @@ class MultiHeadAttention(nnx.Module):
         x, history = self._convolve(x, cache.history)
         query, key, value = self._project(x, x, cache.length + jnp.arange(x.shape[1]))
         controls = None if self.controls is None else self.controls(x)
-        out, attention = self.variant.extend(cache.attention, query, key, value, controls=controls)
+        bias = None if self.bias is None else self.bias(True)
+        out, attention = self.variant.extend(cache.attention, query, key, value, bias=bias, controls=controls)
         return self._merge(out), AttentionCache(attention, history)
 
     def _project(self, x: Array, source: Array, positions: Array | None) -> tuple[Array, Array, Array]:

@@ -1,20 +1,23 @@
-"""Where a token stands: none, sinusoidal, learned and rotary position encodings.
+"""Where a token stands: none, sinusoidal, learned, rotary, ALiBi, T5 and randomized position encodings.
 
-An encoding acts in one of two places: `add` at the model's input, or `rotate` on the queries and keys of every layer.
-Positions are absolute, an int array [length] or [batch, length], so that decoding and packed rows need no special case.
+An encoding acts in one of three places: `add` at the model's input, `rotate` on the queries and keys of every layer, or
+the logits of every layer, as the additive bias of `make_bias`. Positions are absolute, an int array [length] or
+[batch, length], so that decoding and packed rows need no special case.
 """
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_variants import specs
-from attention_variants.checks import check_number
+from attention_variants.checks import check_choice, check_integer, check_number
 from attention_variants.interface import accumulation_dtype
+from attention_variants.position_biases import AlibiSlopes, PositionBias, RelativeTable
 
 Positions = Int[Array, " length"] | Int[Array, "batch length"]
 Stream = Float[Array, "batch length model_dim"]
@@ -36,6 +39,14 @@ class Position:
     def rotate(self, x: Heads, positions: Positions) -> Heads:
         """Applies the encoding to queries or keys [batch, length, num_heads, head_dim]."""
         return x
+
+    def make_bias(self, num_heads: int, *, rngs: nnx.Rngs) -> PositionBias | None:
+        """Returns what one layer adds to its logits, learned parts drawn from `rngs.params()`, or None."""
+        return None
+
+    def draw(self, length: int, rng: PRNGKeyArray | None = None) -> Int[Array, " length"]:
+        """Returns the positions of a sequence: 0, 1, 2 ..., unless the encoding draws them with `rng`."""
+        return jnp.arange(length)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,22 +109,120 @@ class RotaryPosition(Position):
         (x_i, x_(i + head_dim/2)) -> rotated by p * base^(-2i / head_dim),  i < head_dim / 2
 
     References:
-      Su et al. 2021, "RoFormer", arXiv:2104.09864, equation 34. We pair coordinate i with i + head_dim / 2 ("rotate
+      Su et al. 2021, "RoFormer", arXiv:2104.09864, equation 34; rotating a fraction of the coordinates as in Black et
+      al. 2022, "GPT-NeoX-20B", arXiv:2204.06745, section 2.1. We pair coordinate i with i + head_dim / 2 ("rotate
       half") where the paper pairs neighbours: the same up to a fixed permutation of coordinates.
     """
 
     base: float = 10_000.0
+    fraction: float = 1.0  # of the coordinates that are rotated, the first ones; the others carry content alone
 
     def __post_init__(self) -> None:
         check_number("base", self.base, 1.0, 1e9)
+        check_number("fraction", self.fraction, 1e-6, 1.0)
 
     def rotate(self, x: Heads, positions: Positions) -> Heads:
         """Turns each pair by its angle, in float32 whatever the dtype of x."""
-        dtype = accumulation_dtype(x.dtype)
-        angles = _angles(positions, x.shape[3], self.base, dtype)[:, :, None, :]
+        dtype, head_dim = accumulation_dtype(x.dtype), x.shape[3]
+        rotated = head_dim if self.fraction == 1 else max(2, 2 * round(self.fraction * head_dim / 2))
+        if rotated > head_dim:
+            raise ValueError(f"rotary positions need a head_dim of at least 2; got {head_dim}.")
+        angles = _angles(positions, rotated, self.base, dtype)[:, :, None, :]
         cos, sin = jnp.cos(angles), jnp.sin(angles)
-        first, second = jnp.split(x.astype(dtype), 2, axis=-1)
-        return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+        turned, plain = x[..., :rotated].astype(dtype), x[..., rotated:]
+        first, second = jnp.split(turned, 2, axis=-1)
+        turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+        return jnp.concatenate([turned.astype(x.dtype), plain], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlibiPosition(Position):
+    """ALiBi: logits lose slope_h * |i - j|; nothing is learned, and nothing limits the length.
+
+    References:
+      Press et al. 2022, "Train Short, Test Long", arXiv:2108.12409, section 3. Not causal, distances count
+      both ways.
+    """
+
+    def make_bias(self, num_heads: int, *, rngs: nnx.Rngs) -> PositionBias:
+        """Returns the slopes."""
+        return AlibiSlopes(num_heads)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RelativePosition(Position):
+    """T5's relative bias: a learned number per head and bucket of the distance is added to the logits.
+
+    Distances below half the buckets have one each; larger ones share, in logarithmic steps up to `max_distance`, beyond
+    which all are one. Not causal, half of the buckets are for keys after the query.
+
+    References:
+      Raffel et al. 2020, "Exploring the Limits of Transfer Learning", arXiv:1910.10683, section 2.1. There one table
+      serves all layers; here every layer has its own.
+    """
+
+    num_buckets: int = 32
+    max_distance: int = 128
+
+    def __post_init__(self) -> None:
+        check_integer("num_buckets", self.num_buckets, 4)
+        check_integer("max_distance", self.max_distance, self.num_buckets)
+
+    def make_bias(self, num_heads: int, *, rngs: nnx.Rngs) -> PositionBias:
+        """Returns the table, [num_buckets, num_heads], at first zero."""
+        return RelativeTable(num_heads, self.num_buckets, self.max_distance)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomizedPosition(Position):
+    """Another encoding at random positions: a sorted draw from 0 .. max_length - 1, anew for every batch.
+
+    A model trained so has met every position below `max_length`, however short its sequences. Where nothing is drawn,
+    as in decoding, positions are 0, 1, 2 ...
+
+    References:
+      Ruoss et al. 2023, "Randomized Positional Encodings Boost Length Generalization", arXiv:2305.16843, section 3. As
+      there, one draw serves the whole batch, and evaluation draws too.
+    """
+
+    encoding: str = "rope"  # spec of the encoding without its fields, such as "sinusoidal"
+    max_length: int = 2048
+
+    def __post_init__(self) -> None:
+        inner = [name for name in POSITIONS if name not in ("none", "randomized")]
+        check_choice("encoding", self.encoding, inner)
+        check_integer("max_length", self.max_length, 1)
+
+    def make_table(self, model_dim: int, max_length: int, *, rngs: nnx.Rngs) -> nnx.Module | None:
+        """Returns the table of the encoding for all positions that may be drawn."""
+        if max_length > self.max_length:
+            raise ValueError(
+                f"randomized positions need `max_length` >= {max_length}, the length; got {self.max_length}."
+            )
+        return self._inner().make_table(model_dim, self.max_length, rngs=rngs)
+
+    def add(self, x: Stream, positions: Positions, table: nnx.Module | None = None) -> Stream:
+        """See `Position`."""
+        return self._inner().add(x, positions, table)
+
+    def rotate(self, x: Heads, positions: Positions) -> Heads:
+        """See `Position`."""
+        return self._inner().rotate(x, positions)
+
+    def make_bias(self, num_heads: int, *, rngs: nnx.Rngs) -> PositionBias | None:
+        """See `Position`."""
+        return self._inner().make_bias(num_heads, rngs=rngs)
+
+    def draw(self, length: int, rng: PRNGKeyArray | None = None) -> Int[Array, " length"]:
+        """Returns `length` distinct positions in ascending order."""
+        if length > self.max_length:
+            raise ValueError(f"randomized positions need `max_length` >= {length}, the length; got {self.max_length}.")
+        if rng is None:
+            return jnp.arange(length)
+        return jnp.sort(jax.random.choice(rng, self.max_length, (length,), replace=False))
+
+    def _inner(self) -> Position:
+        return POSITIONS[self.encoding]()
 
 
 POSITIONS: dict[str, type[Position]] = {
@@ -121,6 +230,9 @@ POSITIONS: dict[str, type[Position]] = {
     "sinusoidal": SinusoidalPosition,
     "learned": LearnedPosition,
     "rope": RotaryPosition,
+    "alibi": AlibiPosition,
+    "t5": RelativePosition,
+    "randomized": RandomizedPosition,
 }
 
 

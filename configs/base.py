@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.num_heads = 2  # must divide model_dim
     config.model.num_kv_heads = 0  # must divide num_heads; 0: as many as num_heads
     config.model.mlp_dim = 0  # hidden width of the MLP after every mixer; 0: no MLP
-    config.model.position = "none"  # spec of the position encoding: none, sinusoidal, learned, rope
+    config.model.position = "none"  # spec of the position encoding: none, rope, alibi ..., see --list_positions
     config.model.short_conv = 0  # kernel of a causal convolution before the projections; 0: none
     config.model.qk_norm = False  # RMS-normalise queries and keys per head
     config.model.tied_embeddings = False  # unembed with the embedding matrix

@@ -20,7 +20,8 @@ from flax import nnx
 
 from attention_variants.cost import count_flops
 from experiments import settings
-from experiments.model import GatedConvolutionLayer, abstract_model
+from experiments.mixers import LayerMixer
+from experiments.model import Mixer, abstract_model, layer_mixers
 from experiments.program import gradient_step
 from experiments.settings import Settings
 
@@ -52,7 +53,8 @@ def count(run: Settings, steps: int) -> dict[str, int]:
     row = jax.eval_shape(lambda: run.task.sample(jax.random.key(0), 1))
     executed = count_flops(lambda params, batch: gradient_step(graph, params, batch), params, batch)
     forward = count_flops(lambda params, row: nnx.merge(graph, params)(row.inputs, row.positions), params, row)
-    surplus = sum(_surplus_flops(run, layer.mixer) for layer in model.layers)
+    layers = list(zip(layer_mixers(run.model), (layer.mixer for layer in model.layers), strict=True))
+    surplus = sum(_surplus_flops(run, layer) for mixer, layer in layers if not isinstance(mixer, LayerMixer))
     controls = sum(_size(nnx.state(layer.mixer.controls)) for layer in model.layers if _has_controls(layer.mixer))
     return {
         "params": _size(params) - controls,
@@ -60,14 +62,12 @@ def count(run: Settings, steps: int) -> dict[str, int]:
         "train_flops_executed": steps * executed,
         "train_flops_ideal": steps * (executed - surplus),
         "forward_flops_per_token": round(forward / run.task.input_length),
-        "cache_bytes": sum(_cache_bytes(run, layer.mixer) for layer in model.layers) if run.task.causal else 0,
+        "cache_bytes": sum(_cache_bytes(run, *both) for both in layers) if run.task.causal else 0,
     }
 
 
 def _surplus_flops(run: Settings, mixer: Any) -> int:
     """What the attention of one layer executes in one training step beyond the ideal."""
-    if isinstance(mixer, GatedConvolutionLayer):
-        return 0
     shape = (run.train.batch_size, run.task.input_length)
     x = jax.ShapeDtypeStruct((*shape, run.model.model_dim), jnp.float32)
     query = jax.ShapeDtypeStruct((*shape, mixer.num_heads, mixer.head_dim), jnp.float32)
@@ -89,11 +89,11 @@ def _cost(run: Settings, mixer: Any) -> Any:
     return mixer.variant.cost(length, length, mixer.num_heads, mixer.num_kv_heads, mixer.head_dim, run.task.causal)
 
 
-def _cache_bytes(run: Settings, mixer: Any) -> int:
+def _cache_bytes(run: Settings, mixer: Mixer, layer: Any) -> int:
     """A convolution is charged all its taps, as published counts do, though the present token needs no keeping."""
-    if isinstance(mixer, GatedConvolutionLayer):
-        return _SCALAR_BYTES * mixer.kernel.shape[0] * run.model.model_dim
-    return _cost(run, mixer).cache_bytes + _SCALAR_BYTES * run.model.short_conv * run.model.model_dim
+    if isinstance(mixer, LayerMixer):
+        return mixer.state_bytes(run.model.model_dim)
+    return _cost(run, layer).cache_bytes + _SCALAR_BYTES * run.model.short_conv * run.model.model_dim
 
 
 def _has_controls(mixer: Any) -> bool:

@@ -1,42 +1,24 @@
 """The one model of every experiment: a small pre-norm Transformer whose layers may mix tokens in different ways."""
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_variants import specs
-from attention_variants.checks import check_integer
 from attention_variants.interface import AttentionVariant
 from attention_variants.module import MultiHeadAttention
 from attention_variants.registry import VARIANTS
-from experiments.settings import MOST_TAPS, ModelConfig, Settings
+from experiments.mixers import MIXERS, LayerMixer, Stream
+from experiments.settings import ModelConfig, Settings
 from experiments.tasks.base import Task
 
 INIT_STREAM = 3  # of fold_in(key(seed), .); 0, 1 and 2 are training, validation and test data
 
-Stream = Float[Array, "batch length model_dim"]
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GatedConvolution:
-    """The layer mixer `conv`: y = conv(u) * Linear(u) + u, with a causal depthwise convolution.
-
-    References:
-      Arora et al. 2023, "Zoology", arXiv:2312.04927, the BaseConv layer; Arora et al. 2024, "Based", arXiv:2402.18668,
-      which uses it with 3 taps before attention.
-    """
-
-    kernel_size: int = 3  # tokens that the convolution sees, the present one included
-
-    def __post_init__(self) -> None:
-        check_integer("kernel_size", self.kernel_size, 1, MOST_TAPS)
-
-
-Mixer = AttentionVariant | GatedConvolution
+Mixer = AttentionVariant | LayerMixer
 
 
 def layer_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
@@ -45,7 +27,7 @@ def layer_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
     Raises:
       ValueError: a spec names nothing we have, or there are more specs than layers.
     """
-    mixers_by_name: dict[str, type[Mixer]] = {**VARIANTS, "conv": GatedConvolution}
+    mixers_by_name: dict[str, type[Mixer]] = {**VARIANTS, **MIXERS}
     mixers: tuple[Mixer, ...] = tuple(
         specs.build(spec, mixers_by_name, "attention variant") for spec in specs.split_layers(config.attention)
     )
@@ -56,39 +38,6 @@ def layer_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
             f"{config.attention!r}; got {num_layers}."
         )
     return tuple(mixers[layer % len(mixers)] for layer in range(num_layers))
-
-
-class ConvolutionCache(NamedTuple):
-    """What a gated convolution carries while decoding."""
-
-    history: Float[Array, "batch past model_dim"]  # its last kernel_size - 1 inputs
-
-
-class GatedConvolutionLayer(nnx.Module):
-    """The parameters of a `GatedConvolution`."""
-
-    def __init__(self, spec: GatedConvolution, model_dim: int, rngs: nnx.Rngs):
-        kernel_init = nnx.initializers.normal(spec.kernel_size**-0.5)  # keeps the scale of u
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (spec.kernel_size, model_dim)))
-        self.gate = nnx.Linear(model_dim, model_dim, rngs=rngs)
-
-    def __call__(self, u: Stream, *, causal: bool = True) -> Stream:
-        """Mixes a whole sequence."""
-        if not causal:
-            raise NotImplementedError("the layer mixer conv is causal; this task reads in both directions.")
-        return self.extend(self.init_cache(u.shape[0], u.shape[1], u.dtype), u)[0]
-
-    def init_cache(self, batch: int, max_length: int, dtype: Any) -> ConvolutionCache:
-        """Returns the cache of an empty sequence; its size does not depend on `max_length`."""
-        past, model_dim = self.kernel.shape[0] - 1, self.kernel.shape[1]
-        return ConvolutionCache(jnp.zeros((batch, past, model_dim), dtype))
-
-    def extend(self, cache: ConvolutionCache, u: Stream) -> tuple[Stream, ConvolutionCache]:
-        """Continues a sequence by one or more tokens."""
-        kernel, length = self.kernel[...], u.shape[1]
-        padded = jnp.concatenate([cache.history, u], axis=1)
-        mixed = sum(padded[:, tap : tap + length] * kernel[None, None, tap] for tap in range(kernel.shape[0]))
-        return mixed * _flat(self.gate, u) + u, ConvolutionCache(padded[:, length:])
 
 
 class MLP(nnx.Module):
@@ -121,26 +70,13 @@ class Layer(nnx.Module):
         # The MLP's key comes first, so that it is the same whatever the mixer draws.
         mlp_rngs = nnx.Rngs(params=rngs.params())
         self.norm = Norm(config.model_dim)
-        self.mixer: GatedConvolutionLayer | MultiHeadAttention
-        if isinstance(mixer, GatedConvolution):
-            self.mixer = GatedConvolutionLayer(mixer, config.model_dim, rngs)
-        else:
-            self.mixer = MultiHeadAttention(
-                mixer,
-                config.model_dim,
-                config.num_heads,
-                num_kv_heads=config.num_kv_heads or None,
-                position=config.encoding(),
-                qk_norm=config.qk_norm,
-                short_conv=config.short_conv,
-                rngs=rngs,
-            )
+        self.mixer: Any = _make_mixer(mixer, config, rngs)
         self.mlp_norm = Norm(config.model_dim) if config.mlp_dim else None
         self.mlp = MLP(config.model_dim, config.mlp_dim, mlp_rngs) if config.mlp_dim else None
 
-    def __call__(self, x: Stream, *, causal: bool) -> Stream:
-        """Applies the layer to a whole sequence."""
-        return self._feed_forward(x + self.mixer(_flat(self.norm, x), causal=causal))
+    def __call__(self, x: Stream, *, causal: bool, positions: Int[Array, " length"]) -> Stream:
+        """Applies the layer to a whole sequence whose tokens stand at `positions`."""
+        return self._feed_forward(x + self.mixer(_flat(self.norm, x), causal=causal, positions=positions))
 
     def extend(self, cache: Any, x: Stream) -> tuple[Stream, Any]:
         """Continues a sequence by one or more tokens."""
@@ -151,6 +87,21 @@ class Layer(nnx.Module):
         if self.mlp is None or self.mlp_norm is None:
             return x
         return x + _flat(self.mlp, _flat(self.mlp_norm, x))
+
+
+def _make_mixer(mixer: Mixer, config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module:
+    if isinstance(mixer, LayerMixer):
+        return mixer.make_layer(config.model_dim, rngs)
+    return MultiHeadAttention(
+        mixer,
+        config.model_dim,
+        config.num_heads,
+        num_kv_heads=config.num_kv_heads or None,
+        position=config.encoding(),
+        qk_norm=config.qk_norm,
+        short_conv=config.short_conv,
+        rngs=rngs,
+    )
 
 
 class ModelCache(NamedTuple):
@@ -192,13 +143,20 @@ class Model(nnx.Module):
         self.norm = Norm(config.model_dim)
 
     def __call__(
-        self, tokens: Int[Array, "batch length"], positions: Int[Array, "batch scored"]
+        self,
+        tokens: Int[Array, "batch length"],
+        scored: Int[Array, "batch scored"],
+        rng: PRNGKeyArray | None = None,
     ) -> Float[Array, "batch scored vocab"]:
-        """Returns the logits at `positions` [batch, scored], and computes no others."""
-        x = self._embed(tokens, jnp.arange(tokens.shape[1]))
+        """Returns the logits at the tokens `scored` [batch, scored], and computes no others.
+
+        `rng` draws the positions of encodings that are random; without it they are 0, 1, 2 ... as in decoding.
+        """
+        positions = self.position.draw(tokens.shape[1], rng)
+        x = self._embed(tokens, positions)
         for layer in self.layers:
-            x = layer(x, causal=self.causal)
-        return self._unembed(jnp.take_along_axis(x, positions[:, :, None], axis=1))
+            x = layer(x, causal=self.causal, positions=positions)
+        return self._unembed(jnp.take_along_axis(x, scored[:, :, None], axis=1))
 
     def init_cache(self, batch: int, max_length: int, dtype: Any = jnp.float32) -> ModelCache:
         """Returns an empty cache for `max_length` tokens.

@@ -18,6 +18,7 @@ from experiments.settings import Settings
 from experiments.tasks.base import Batch
 
 TRAIN, VALIDATION, TEST = range(3)  # splits; model.INIT_STREAM is the next
+_MODEL_STREAM = 2**31 - 1  # of a batch; tasks split its key into small numbers
 
 
 class TrainState(NamedTuple):
@@ -64,11 +65,13 @@ def split_key(seed: PRNGKeyArray, split: int) -> PRNGKeyArray:
     return jax.random.fold_in(seed, split)
 
 
-def gradient_step(graph: Any, params: Any, batch: Batch) -> tuple[Float[Array, ""], Any]:
+def gradient_step(
+    graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None = None
+) -> tuple[Float[Array, ""], Any]:
     """Returns the loss and its gradient; the whole of what is counted as a training step's FLOPs."""
 
     def loss(params: Any) -> Float[Array, ""]:
-        return mean_loss(_read(graph, params, batch))
+        return mean_loss(_read(graph, params, batch, rng))
 
     return jax.value_and_grad(loss)(params)
 
@@ -124,8 +127,9 @@ def _chunk(
 
 
 def _step(run: Settings, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Array) -> Any:
-    batch = run.task.sample(jax.random.fold_in(split_key(seed, TRAIN), state.step), run.train.batch_size)
-    loss, gradient = gradient_step(graph, state.params, batch)
+    rng = jax.random.fold_in(split_key(seed, TRAIN), state.step)
+    batch = run.task.sample(rng, run.train.batch_size)
+    loss, gradient = gradient_step(graph, state.params, batch, _model_rng(rng))
     direction, moments = make_direction(run.train).update(gradient, state.moments, state.params)
     rate = schedule(run.train, peak, state.step)
     params = jax.tree.map(lambda leaf, change: leaf - rate * change, state.params, direction)
@@ -134,8 +138,13 @@ def _step(run: Settings, graph: Any, state: TrainState, seed: PRNGKeyArray, peak
 
 
 def _read_batch(run: Settings, graph: Any, params: Any, rng: PRNGKeyArray) -> Readout:
-    return _read(graph, params, run.task.sample(rng, run.eval.batch_size))
+    return _read(graph, params, run.task.sample(rng, run.eval.batch_size), _model_rng(rng))
 
 
-def _read(graph: Any, params: Any, batch: Batch) -> Readout:
-    return read_out(nnx.merge(graph, params)(batch.inputs, batch.positions), batch)
+def _read(graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None) -> Readout:
+    return read_out(nnx.merge(graph, params)(batch.inputs, batch.positions, rng), batch)
+
+
+def _model_rng(rng: PRNGKeyArray) -> PRNGKeyArray:
+    """Returns what the model draws with, beside a batch that was drawn with `rng` itself."""
+    return jax.random.fold_in(rng, _MODEL_STREAM)

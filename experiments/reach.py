@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from experiments import settings
-from experiments.model import GatedConvolution, Mixer, layer_mixers
+from experiments.mixers import LayerMixer, causal_taps
+from experiments.model import Mixer, layer_mixers
 from experiments.tasks.base import Task
 
 Reach = Bool[np.ndarray, "output_length input_length"]
@@ -53,14 +54,14 @@ def layer_reach(mixer: Mixer, length: int, causal: bool = True, short_conv: int 
     """Returns the reach of one layer.
 
     Args:
-      mixer: an attention variant or a gated convolution.
+      mixer: an attention variant or another layer mixer.
       length: tokens per row.
       causal: whether queries see only keys at their own position and before.
       short_conv: taps of the causal convolution in front of the attention's projections; 0: none.
     """
-    if isinstance(mixer, GatedConvolution):
-        return _causal_taps(length, mixer.kernel_size)
-    taps = _causal_taps(length, max(1, short_conv))  # includes the residual stream
+    if isinstance(mixer, LayerMixer):
+        return mixer.reach(length)
+    taps = causal_taps(length, max(1, short_conv))  # includes the residual stream
     pattern = mixer.pattern(length, length, causal)
     return taps | (_compose(pattern, taps) if short_conv > 1 else pattern)
 
@@ -104,9 +105,3 @@ def _draw_targets(task: Task, rows: int) -> _Targets:
 def _compose(outer: Reach, inner: Reach) -> Reach:
     """Returns the boolean matrix product: what `outer` sees of what `inner` sees. Counts stay exact in float32."""
     return outer.astype(np.float32) @ inner.astype(np.float32) > 0
-
-
-def _causal_taps(length: int, taps: int) -> Reach:
-    """Returns the band of a causal convolution: the position itself and the taps - 1 before it."""
-    back = np.arange(length)[:, None] - np.arange(length)
-    return (back >= 0) & (back < taps)

@@ -13,24 +13,25 @@ LIBRARY = {
     "specs": set(),
     "checks": set(),
     "interface": {"checks"},
-    "patterns": {"interface"},
+    "patterns": {"interface", "patterns"},
     "cost": {"interface"},
     "engines": {"checks", "engines", "interface", "patterns"},
     "variants": {"checks", "engines", "interface", "patterns"},
     "registry": {"specs", "interface", "variants"},
-    "positions": {"checks", "specs", "interface"},
+    "position_biases": {"interface"},
+    "positions": {"checks", "specs", "interface", "position_biases"},
     "module": {"checks", "interface", "positions"},
     "flax_adapter": {"checks", "interface"},
     "conformance": {"checks", "conformance", "specs", "interface", "patterns", "cost", "registry", "module"},
 }
-USES_FLAX = {"variants", "positions", "module", "flax_adapter", "conformance"}
+USES_FLAX = {"variants", "position_biases", "positions", "module", "flax_adapter", "conformance"}
 
 # The experiments from the bottom up; a part may import its own row and those above it here. All others are mains.
 EXPERIMENTS = (
     {"", "allocator"},  # the package itself sets JAX up
     {"statistics", "progress", "command_line"},
     {"tasks"},
-    {"settings", "model", "optimizer"},
+    {"settings", "mixers", "model", "optimizer"},
     {"program", "train", "evaluate", "reach", "compute"},
     {"study", "store", "summary"},
 )

@@ -17,6 +17,12 @@ from attention_variants.positions import (
 )
 
 BATCH, LENGTH, HEADS, DIM = 2, 7, 3, 10
+EFFECTS = {  # (adds at the input, rotates); the others act on logits or not at all
+    "sinusoidal": (True, False),
+    "learned": (True, False),
+    "rope": (False, True),
+    "randomized": (False, True),
+}
 
 
 def _heads(seed: int = 0, dtype: object = jnp.float32) -> jax.Array:
@@ -59,8 +65,9 @@ def test_each_acts_in_one_place(name: str) -> None:
     position, positions = make_position(name), jnp.arange(1, LENGTH + 1)
     adds = not np.array_equal(position.add(_stream(), positions, _table(position)), _stream())
     rotates = not np.array_equal(position.rotate(_heads(), positions), _heads())
-    assert (adds, rotates) == {"none": (False, False), "rope": (False, True)}.get(name, (True, False))
+    assert (adds, rotates) == EFFECTS.get(name, (False, False))
     assert (_table(position) is None) == (name != "learned")
+    assert (position.make_bias(HEADS, rngs=nnx.Rngs(params=3)) is not None) == (name in ("alibi", "t5"))
 
 
 def test_rope_is_the_complex_rotation() -> None:
@@ -71,6 +78,35 @@ def test_rope_is_the_complex_rotation() -> None:
     expected = (x[..., : DIM // 2] + 1j * x[..., DIM // 2 :]) * turn
     got = np.asarray(RotaryPosition(base=base).rotate(_heads(), jnp.asarray(positions)))
     np.testing.assert_allclose(got, np.concatenate([expected.real, expected.imag], -1), atol=2e-4)
+
+
+@pytest.mark.parametrize(("fraction", "rotated"), [(0.01, 2), (0.4, 4), (0.8, 8), (1.0, 10)])
+def test_partial_rope_leaves_the_last_coordinates_alone(fraction: float, rotated: int) -> None:
+    x, positions = _heads(), jnp.arange(LENGTH) + 1
+    turned = RotaryPosition(fraction=fraction).rotate(x, positions)
+    np.testing.assert_array_equal(turned[..., rotated:], x[..., rotated:])
+    np.testing.assert_array_equal(turned[..., :rotated], RotaryPosition().rotate(x[..., :rotated], positions))
+    assert (turned[..., :rotated] != x[..., :rotated]).any(axis=(0, 1, 2)).all()
+
+
+def test_randomized_positions_are_sorted_distinct_and_cover_the_range() -> None:
+    position = make_position("randomized:max_length=13")
+    np.testing.assert_array_equal(position.draw(LENGTH), np.arange(LENGTH))
+    draws = np.stack([position.draw(LENGTH, jax.random.key(seed)) for seed in range(40)])
+    assert (np.diff(draws) > 0).all() and draws.min() == 0 and draws.max() == 12
+    assert set(draws.ravel().tolist()) == set(range(13)) and len(np.unique(draws, axis=0)) > 30
+    np.testing.assert_array_equal(position.draw(13, jax.random.key(0)), np.arange(13))
+    for needs_more in (lambda: position.draw(14), lambda: position.make_table(DIM, 14, rngs=nnx.Rngs(0))):
+        with pytest.raises(ValueError, match="need `max_length` >= 14, the length; got 13"):
+            needs_more()
+
+
+@pytest.mark.parametrize("encoding", ["sinusoidal", "learned", "rope"])
+def test_randomized_positions_are_those_of_the_encoding(encoding: str) -> None:
+    position, inner = make_position(f"randomized:encoding={encoding},max_length=11"), make_position(encoding)
+    table, positions = _table(position, LENGTH), position.draw(LENGTH, jax.random.key(5))
+    np.testing.assert_array_equal(position.add(_stream(), positions, table), inner.add(_stream(), positions, table))
+    np.testing.assert_array_equal(position.rotate(_heads(), positions), inner.rotate(_heads(), positions))
 
 
 def test_rope_products_depend_on_distance_alone() -> None:
@@ -129,6 +165,10 @@ def test_learned_past_its_table() -> None:
         ("rop", r"unknown position encoding 'rop'; valid choices, nearest first: rope"),
         ("rope:bas=2", r"unknown field of position encoding 'rope': 'bas'; valid choices, nearest first: base"),
         ("rope:base=0.5", r"`base` must be a number in \[1.0, 1000000000.0\]; got 0.5"),
+        ("rope:fraction=1.5", r"`fraction` must be a number in \[1e-06, 1.0\]; got 1.5"),
+        ("t5:num_buckets=3", r"`num_buckets` must be an integer >= 4; got 3"),
+        ("t5:max_distance=31", r"`max_distance` must be an integer >= 32; got 31"),
+        ("randomized:encoding=rop", r"`encoding` must be one of .*got 'rop'"),
         ("rope:base=nan", r"`base` must be a finite number; got 'nan'"),
     ],
 )

@@ -8,7 +8,8 @@ from attention_variants import registry
 from attention_variants.cost import count_flops
 from attention_variants.variants.full import FullAttention
 from experiments import settings
-from experiments.model import GatedConvolution, GatedConvolutionLayer, layer_mixers, make_model
+from experiments.mixers import GatedConvolution
+from experiments.model import layer_mixers, make_model
 from experiments.tasks import registry as task_registry
 from experiments.tasks.mqar import MQAR
 from experiments.train import validate
@@ -105,23 +106,14 @@ def test_a_tied_model_unembeds_with_its_embedding():
     np.testing.assert_allclose(after[..., token], 2 * before[..., token], rtol=1e-5)
 
 
-def test_the_gated_convolution_is_its_equation():
-    layer = GatedConvolutionLayer(GatedConvolution(kernel_size=3), 7, nnx.Rngs(0))
-    u = np.asarray(jax.random.normal(jax.random.key(1), (2, 5, 7)))
-    kernel, matrix = np.asarray(layer.kernel[...]), np.asarray(layer.gate.kernel[...])
-    layer.gate.bias[...] = jnp.arange(7.0)
-    expected = np.zeros_like(u)
-    for t in range(5):
-        taps = sum(kernel[2 - back] * u[:, t - back] for back in range(3) if t >= back)
-        expected[:, t] = taps * (u[:, t] @ matrix + np.arange(7.0)) + u[:, t]
-    np.testing.assert_allclose(jax.jit(lambda u: layer(u))(u), expected, rtol=1e-5, atol=1e-5)
-
-
 DECODED = {
     "every kind of mixer": dict(model__attention="conv+sliding_window:window_size=4+linear", model__mlp_dim=17),
     "rotary positions and a short convolution": dict(
         model__attention="conv:kernel_size=4+full", model__position="rope", model__short_conv=3, model__num_kv_heads=1
     ),
+    "recurrent networks": dict(model__attention="lstm+gru+full"),
+    "a bias on the logits": dict(model__attention="full:block_size=5", model__position="alibi"),
+    "positions that are drawn only in training": dict(model__position="randomized:encoding=sinusoidal"),
     "positions at the input": dict(model__attention="full", model__position="learned", model__tied_embeddings=True),
 }
 
@@ -140,6 +132,16 @@ def test_decoding_equals_the_parallel_model(case):
         np.testing.assert_allclose(jnp.concatenate(parts, axis=1), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_drawn_positions_move_the_model_and_only_with_a_key():
+    run, model, _ = build(model__position="randomized:encoding=sinusoidal,max_length=50", model__attention="full")
+    batch = run.task.sample(jax.random.key(0), 2)
+    plain, again, one, other = (
+        model(batch.inputs, batch.positions, rng) for rng in (None, None, jax.random.key(1), jax.random.key(2))
+    )
+    np.testing.assert_array_equal(plain, again)
+    assert np.abs(one - plain).max() > 1e-3 and np.abs(one - other).max() > 1e-3
+
+
 def test_a_future_token_moves_no_gradient():
     run, model, _ = build(model__attention="conv+full", model__short_conv=2, model__mlp_dim=17)
     tokens = run.task.sample(jax.random.key(0), 1).inputs
@@ -148,7 +150,7 @@ def test_a_future_token_moves_no_gradient():
         def readout(offsets):
             x = model.embedding[...][tokens] + offsets
             for layer in model.layers:
-                x = layer(x, causal=True)
+                x = layer(x, causal=True, positions=jnp.arange(14))
             return jnp.sum(jnp.sin(x[0, t]))
 
         gradient = jax.jit(jax.grad(readout))(jnp.zeros((1, 14, 12)))
@@ -160,5 +162,6 @@ def test_a_future_token_moves_no_gradient():
 def test_both_directions_are_for_attention_alone(monkeypatch):
     monkeypatch.setitem(task_registry.TASKS, "both", type("Both", (MQAR,), {"causal": False}))
     validate(tiny_config(task="both:length=14,num_pairs=3,vocab_size=22", model__attention="full"))
-    with pytest.raises(NotImplementedError, match="conv is causal"):
-        validate(tiny_config(task="both:length=14,num_pairs=3,vocab_size=22"))
+    for mixer in ("conv", "lstm", "gru"):
+        with pytest.raises(NotImplementedError, match=f"the layer mixer {mixer} is causal"):
+            validate(tiny_config(task="both:length=14,num_pairs=3,vocab_size=22", model__attention=f"full+{mixer}"))

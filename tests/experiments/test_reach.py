@@ -10,7 +10,7 @@ import pytest
 
 from configs import base
 from experiments import reach
-from experiments.model import GatedConvolution
+from experiments.mixers import GatedConvolution
 from experiments.tasks.base import Task
 from experiments.tasks.induction import Induction
 from experiments.tasks.mqar import MQAR
