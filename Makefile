@@ -15,7 +15,7 @@ compare: venv
 	@$(BIN)/python -m experiments.run --config=configs/quickstart.py $(ARGS)
 
 test: venv-dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 lint: venv-dev
 	@$(BIN)/python -m ruff check .

@@ -1,5 +1,6 @@
 """Multi-head attention as a Flax module: the projections around any attention variant, and its decoding cache."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -131,8 +132,8 @@ class MultiHeadAttention(nnx.Module):
             query, key, value = self._project(x, source, None)
         controls = None if self.controls is None else self.controls(x)
         bias = None if self.bias is None or context is not None else self.bias(causal, positions)
-        options = {"causal": causal, "key_mask": key_mask, "bias": bias, "controls": controls}
-        return self._merge(self.variant(query, key, value, **options))
+        attend = functools.partial(self.variant, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+        return self._merge(attend(query, key, value))
 
     def init_cache(self, batch: int, max_length: int, dtype: Any = jnp.float32) -> AttentionCache:
         """Returns an empty cache for `max_length` tokens of causal self-attention."""

@@ -11,7 +11,7 @@ from typing import NoReturn, TypeGuard
 import jax
 
 from attention_variants import specs
-from attention_variants.conformance import LAWS, Case, check
+from attention_variants.conformance import LAWS, Case, side_by_side
 from attention_variants.interface import AttentionVariant
 from attention_variants.registry import VARIANTS, make_variant
 
@@ -37,9 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     chosen.add_argument("--all", action="store_true", help="every registered variant at its sharp cases")
     parser.add_argument("--length", type=int, help="sequence length, best a prime (default: 37)")
     parser.add_argument("--law", action="append", help=f"only this law; may be repeated. One of: {', '.join(LAWS)}")
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", 4)
-    jax.config.update("jax_disable_most_optimizations", True)  # the laws compile much and compute little
+    parser.add_argument("--jobs", type=int, help="cases checked side by side (default: one per core)")
+    side_by_side.configure()
     try:
         options = parser.parse_args(argv)
         if not options.all and options.variant is None:
@@ -50,21 +49,19 @@ def main(argv: list[str] | None = None) -> int:
                 raise ValueError(specs.unknown("law", law, LAWS))
         if options.length is not None and options.length < 17:
             raise ValueError(f"--length must be an integer >= 17, room for ragged pieces; got {options.length}.")
+        if options.jobs is not None and options.jobs < 1:
+            raise ValueError(f"--jobs must be an integer >= 1; got {options.jobs}.")
         cases = _all_cases() if options.all else {options.variant: _one_case(options.variant)}
     except ValueError as error:
         print(f"conformance: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    if options.length is not None:  # limit and sharpness were known for the length of the case only
+        cases = {name: Case(case.variant, options.length, sharp=False) for name, case in cases.items()}
+    jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(cases))
     broken = 0
-    for name, case in cases.items():
-        if options.length is not None:  # limit and sharpness were known for the length of the case only
-            case = Case(case.variant, options.length, sharp=False)
-        print(f"{name} at length {case.length}")
-        for result in check(case, laws):
-            broken += result.broken is not None
-            word = "holds " if result.broken is None else "BROKEN"
-            print(f"  {word} {result.law} ({result.seconds:.1f} s)", flush=True)
-            if result.broken:
-                print(f"         {result.broken}")
+    for line in side_by_side.check_cases(cases, laws, jobs):
+        broken += line.startswith(side_by_side.BROKEN)
+        print(line, flush=True)
     outcome = f"{broken} broken" if broken else "all hold"
     print(f"{len(cases)} case(s), {len(laws)} law(s) each: {outcome} on jax {jax.__version__}")
     return 1 if broken else 0

@@ -1,6 +1,7 @@
 """The command line of the laws: 0 where they hold, 1 where one is broken, 2 and one line for a mistake."""
 
 import pathlib
+import re
 import sys
 from collections.abc import Iterator
 
@@ -8,8 +9,8 @@ import jax
 import pytest
 
 from attention_variants import specs
-from attention_variants.conformance import LAWS, __main__
-from attention_variants.registry import VARIANTS
+from attention_variants.conformance import LAWS, Case, __main__, side_by_side
+from attention_variants.registry import VARIANTS, make_variant
 from attention_variants.variants.full import FullAttention
 
 HERE = pathlib.Path(__file__).parent
@@ -66,8 +67,19 @@ def test_a_broken_variant(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_all_runs_every_sharp_case(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "--all", "--law=equal_variants_do_not_retrace")
+    code, out, _ = run(capsys, "--all", "--law=wrong_arguments_are_named", "--jobs=1")
     assert code == 0 and all(f"\n{name} at length" in f"\n{out}" for name in VARIANTS)
+
+
+@pytest.mark.slow
+def test_side_by_side_prints_the_same_in_the_same_order() -> None:
+    cases = {str(size): Case(make_variant(f"sliding_window:window_size={size}")) for size in (5, 64, 2)}
+    laws = [FAST, "limits_are_full_attention"]
+    alone, together = (
+        [re.sub(r"\d+\.\d s", "", line) for line in side_by_side.check_cases(cases, laws, jobs)] for jobs in (1, 2)
+    )
+    assert alone == together and len(alone) == 3 * 3 + 1
+    assert [line.startswith(side_by_side.BROKEN) for line in alone].index(True) == 5, "a window of 64 is not sharp"
 
 
 def test_all_names_a_variant_without_a_case(
@@ -95,6 +107,7 @@ def test_all_names_a_variant_without_a_case(
         (["--variant=modules_of_mine:LearnedDecayAttention:chunk_size=0"], "`chunk_size` must be an integer >= 1"),
         (["--variant=modules_of_mine:LearnedDecayAttention:size=1"], "unknown field"),
         (["--variant=full", "--law=matches_definitions"], "unknown law 'matches_definitions'; valid choices, nearest"),
+        (["--variant=full", "--jobs=0"], "--jobs must be an integer >= 1; got 0."),
         (["--variant=full", "--length=16"], "--length must be an integer >= 17, room for ragged pieces; got 16."),
     ],
 )

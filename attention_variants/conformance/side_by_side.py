@@ -1,0 +1,47 @@
+"""Checks several cases at once, one process each, and says what came out, a line per law."""
+
+import concurrent.futures
+import functools
+import multiprocessing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import jax
+
+from attention_variants.conformance import Case, check
+
+HOLDS, BROKEN = "  holds ", "  BROKEN"  # how the line of a law begins
+
+
+def configure() -> None:
+    """Sets JAX up for the laws, which compile much, compute little and want four devices."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 4)
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def check_cases(cases: Mapping[str, Case], laws: Sequence[str], jobs: int) -> Iterator[str]:
+    """Yields the lines of all cases in their order; with several jobs, a case at a time."""
+    if jobs == 1:
+        for name, case in cases.items():
+            yield from _check_one(laws, name, case)
+        return
+    # Fresh processes: a forked one would inherit JAX's threads without their locks.
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=spawn, initializer=configure) as pool:
+        whole = functools.partial(_check_whole, laws)
+        for lines in pool.map(whole, cases.keys(), cases.values()):
+            yield from lines
+
+
+def _check_whole(laws: Sequence[str], name: str, case: Case) -> list[str]:
+    return list(_check_one(laws, name, case))
+
+
+def _check_one(laws: Iterable[str], name: str, case: Case) -> Iterator[str]:
+    """Yields what is printed about one case, each line as soon as it is known."""
+    yield f"{name} at length {case.length}"
+    for result in check(case, laws):
+        word = HOLDS if result.broken is None else BROKEN
+        yield f"{word} {result.law} ({result.seconds:.1f} s)"
+        if result.broken:
+            yield f"         {result.broken}"
