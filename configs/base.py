@@ -21,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.short_conv = 0  # kernel of a causal convolution before the projections; 0: none
     config.model.qk_norm = False  # RMS-normalise queries and keys per head
     config.model.tied_embeddings = False  # unembed with the embedding matrix
+    config.model.bidirectional = False  # attention sees the whole row, also where the task could be read causally
 
     config.train = ml_collections.ConfigDict()
     config.train.batch_size = 64  # rows per step

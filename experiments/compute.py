@@ -62,7 +62,7 @@ def count(run: Settings, steps: int) -> dict[str, int]:
         "train_flops_executed": steps * executed,
         "train_flops_ideal": steps * (executed - surplus),
         "forward_flops_per_token": round(forward / run.task.input_length),
-        "cache_bytes": sum(_cache_bytes(run, *both) for both in layers) if run.task.causal else 0,
+        "cache_bytes": sum(_cache_bytes(run, *both) for both in layers) if run.causal else 0,
     }
 
 
@@ -75,7 +75,7 @@ def _surplus_flops(run: Settings, mixer: Any) -> int:
     controls = jax.eval_shape(mixer.controls, x) if _has_controls(mixer) else None
 
     def attend(query: Any, key: Any, value: Any, controls: Any) -> Any:
-        return mixer.variant(query, key, value, causal=run.task.causal, controls=controls)
+        return mixer.variant(query, key, value, causal=run.causal, controls=controls)
 
     def forward_and_backward(output_gradient: Any, *inputs: Any) -> Any:
         return jax.vjp(attend, *inputs)[1](output_gradient)
@@ -86,7 +86,7 @@ def _surplus_flops(run: Settings, mixer: Any) -> int:
 
 def _cost(run: Settings, mixer: Any) -> Any:
     length = run.task.input_length
-    return mixer.variant.cost(length, length, mixer.num_heads, mixer.num_kv_heads, mixer.head_dim, run.task.causal)
+    return mixer.variant.cost(length, length, mixer.num_heads, mixer.num_kv_heads, mixer.head_dim, run.causal)
 
 
 def _cache_bytes(run: Settings, mixer: Mixer, layer: Any) -> int:

@@ -21,7 +21,7 @@ _SCALAR_BYTES = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerMixer(abc.ABC):
-    """A frozen set of hyperparameters, named by a spec wherever that of an attention variant may stand. Causal only."""
+    """A frozen set of hyperparameters, named by a spec wherever that of an attention variant may stand."""
 
     summary: ClassVar[str]
     paper: ClassVar[str]
@@ -42,6 +42,8 @@ class LayerMixer(abc.ABC):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GatedConvolution(LayerMixer):
     """The layer mixer `conv`: y = conv(u) * Linear(u) + u, with a causal depthwise convolution.
+
+    It looks back in a model that reads both ways, too, as the convolution in front of attention's projections does.
 
     References:
       Arora et al. 2023, "Zoology", arXiv:2312.04927, the BaseConv layer; Arora et al. 2024, "Based", arXiv:2402.18668,
@@ -131,13 +133,13 @@ class ConvolutionCache(NamedTuple):
 class _CausalLayer(nnx.Module):
     """A layer whose whole-sequence form is one long continuation of nothing."""
 
-    name: str
+    directed: str | None = None  # the spec of a layer that has no place in a model that reads both ways
 
     def __call__(self, u: Stream, *, causal: bool = True, positions: Any = None) -> Stream:
         """Mixes a whole sequence; `positions` are for attention and not used here."""
-        if not causal:
+        if not causal and self.directed is not None:
             raise NotImplementedError(
-                f"the layer mixer {self.name} is causal, but this task reads in both directions; use attention instead."
+                f"the layer mixer {self.directed} is causal, but this model reads in both directions; use attention."
             )
         return self.extend(self.init_cache(u.shape[0], u.shape[1], u.dtype), u)[0]
 
@@ -154,7 +156,6 @@ class GatedConvolutionLayer(_CausalLayer):
     """The parameters of a `GatedConvolution`."""
 
     def __init__(self, spec: GatedConvolution, model_dim: int, rngs: nnx.Rngs):
-        self.name = "conv"
         kernel_init = nnx.initializers.normal(spec.kernel_size**-0.5)  # keeps the scale of u
         self.kernel = nnx.Param(kernel_init(rngs.params(), (spec.kernel_size, model_dim)))
         self.gate = nnx.Linear(model_dim, model_dim, rngs=rngs)
@@ -183,7 +184,7 @@ class RecurrentLayer(_CausalLayer):
     """A Flax cell, run over the tokens of a sequence; its output is the hidden state."""
 
     def __init__(self, name: str, cell: Any, states: int, model_dim: int):
-        self.name, self.cell, self.states, self.model_dim = name, cell, states, model_dim
+        self.directed, self.cell, self.states, self.model_dim = name, cell, states, model_dim
 
     def init_cache(self, batch: int, max_length: int, dtype: Any) -> RecurrentCache:
         """See `_CausalLayer`."""

@@ -128,7 +128,7 @@ class Model(nnx.Module):
         """
         # Small, because tokens are normalised: the smaller an embedding, the faster the optimizer turns it.
         embed_init, unembed_init = nnx.initializers.normal(0.02), nnx.initializers.normal(config.model_dim**-0.5)
-        self.causal = task.causal
+        self.causal = task.causal and not config.bidirectional
         self.position = config.encoding()
         self.embedding = nnx.Param(embed_init(rngs.params(), (task.vocab_size, config.model_dim)))
         unembedding = unembed_init(rngs.params(), (config.model_dim, task.vocab_size))

@@ -36,12 +36,12 @@ def ceiling(config: Mapping[str, Any], rows: int = 8192) -> float:
       rows: drawn from the generator, always the same ones, so that equal models have equal ceilings under every seed.
     """
     run = settings.read(config)
-    return _model_ceiling(layer_mixers(run.model), run.model.short_conv, run.task, rows)
+    return _model_ceiling(layer_mixers(run.model), run.causal, run.model.short_conv, run.task, rows)
 
 
 @functools.lru_cache(maxsize=64)
-def _model_ceiling(mixers: tuple[Mixer, ...], short_conv: int, task: Task, rows: int) -> float:
-    return accuracy_within(model_reach(mixers, task.input_length, task.causal, short_conv), task, rows)
+def _model_ceiling(mixers: tuple[Mixer, ...], causal: bool, short_conv: int, task: Task, rows: int) -> float:
+    return accuracy_within(model_reach(mixers, task.input_length, causal, short_conv), task, rows)
 
 
 def model_reach(mixers: Sequence[Mixer], length: int, causal: bool = True, short_conv: int = 0) -> Reach:

@@ -9,7 +9,6 @@ ended is never repeated; one that was interrupted continues where it stopped. St
 runs between the two processes. Exit code: 0, 1 where a run failed, 2 for a mistake in the command.
 """
 
-import dataclasses
 import shlex
 import sys
 import traceback
@@ -19,10 +18,8 @@ from typing import Any
 
 from absl import flags
 
-from attention_variants.registry import VARIANTS
-from experiments import command_line, compute, progress, report, store, study, table, train
+from experiments import catalogue, command_line, compute, progress, report, store, study, table, train
 from experiments.summary import read_study
-from experiments.tasks.registry import TASKS
 
 FLAGS = command_line.new_flags()
 _CONFIG = flags.DEFINE_string("config", None, "Python file with get_config(); it is executed.", flag_values=FLAGS)
@@ -37,6 +34,12 @@ _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
 _LIST_VARIANTS = flags.DEFINE_bool("list_variants", False, "Print every attention variant.", flag_values=FLAGS)
 _LIST_TASKS = flags.DEFINE_bool("list_tasks", False, "Print every task.", flag_values=FLAGS)
+_LIST_POSITIONS = flags.DEFINE_bool("list_positions", False, "Print every position encoding.", flag_values=FLAGS)
+_LISTS = (
+    (_LIST_VARIANTS, catalogue.variants_text),
+    (_LIST_POSITIONS, catalogue.positions_text),
+    (_LIST_TASKS, catalogue.tasks_text),
+)
 
 
 def main() -> int:
@@ -48,8 +51,9 @@ def main() -> int:
 
 def run(command: str = "") -> int:
     """Does what the flags say; returns 1 where a run failed, else 0."""
-    if _LIST_VARIANTS.value or _LIST_TASKS.value:
-        print("\n\n".join(_variants() * _LIST_VARIANTS.value + _tasks() * _LIST_TASKS.value))
+    lists = [text() for flag, text in _LISTS if flag.value]
+    if lists:
+        print("\n\n".join(lists))
         return 0
     if _CONFIG.value is None:
         raise command_line.UsageError("--config is required, such as --config=configs/quickstart.py.")
@@ -179,27 +183,6 @@ def _outcome(result: dict[str, Any]) -> str:
     solved = f"solved at step {result['steps_to_solve']}" if result["steps_to_solve"] is not None else "not solved"
     bounds = f"floor {result['floor']:.3f}, ceiling {result['ceiling']:.3f}"
     return f"{solved}, test accuracy {result['test_accuracy']:.3f} ({bounds})"
-
-
-def _variants() -> list[str]:
-    blocks = []
-    for name, variant in sorted(VARIANTS.items()):
-        able = [word for word in ("causal", "bidirectional", "cross", "bias") if getattr(variant, f"supports_{word}")]
-        blocks.append(
-            f"{name}{_fields(variant)}\n  {variant.family}; {', '.join(able)}\n"
-            f"  cost {variant.cost_order}; state {variant.state_order}\n  {variant.paper}"
-        )
-    return blocks
-
-
-def _tasks() -> list[str]:
-    return [f"{name}{_fields(task)}\n  {task.summary}" for name, task in sorted(TASKS.items())]
-
-
-def _fields(cls: Any) -> str:
-    """Returns the fields of a spec with their defaults, ":length=64,num_pairs=4"."""
-    fields = [f"{field.name}={field.default}" for field in dataclasses.fields(cls)]
-    return f":{','.join(fields)}" if fields else ""
 
 
 def _as_overrides(arguments: Sequence[str]) -> list[str]:

@@ -33,6 +33,7 @@ class ModelConfig:
     short_conv: int
     qk_norm: bool
     tied_embeddings: bool
+    bidirectional: bool = False  # a field with a default is younger than some runs: see `without_defaults`
 
     def __post_init__(self) -> None:
         _check_types(self, "model")
@@ -94,6 +95,9 @@ class EvalConfig:
             check_integer(f"eval.{field.name}", getattr(self, field.name), 1)
 
 
+_SECTIONS = {"model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that decides the outcome of one run."""
@@ -109,6 +113,11 @@ class Settings:
         if self.seed > _LARGEST_SEED:
             raise ValueError(f"`seed` must be at most {_LARGEST_SEED}; got {self.seed}.")
 
+    @property
+    def causal(self) -> bool:
+        """Whether attention sees only what came before."""
+        return self.task.causal and not self.model.bidirectional
+
 
 def read(config: Mapping[str, Any]) -> Settings:
     """Unpacks a nested dict shaped like `configs/base.py`.
@@ -120,11 +129,19 @@ def read(config: Mapping[str, Any]) -> Settings:
     _check_keys(given, Settings, "")
     if not isinstance(given["task"], str):
         raise ValueError(f"`task` must be a spec string such as 'mqar:length=64,num_pairs=4'; got {given['task']!r}.")
-    sections = {
-        name: _read_section(given[name], kind, name)
-        for name, kind in (("model", ModelConfig), ("train", TrainConfig), ("eval", EvalConfig))
-    }
+    sections = {name: _read_section(given[name], kind, name) for name, kind in _SECTIONS.items()}
     return Settings(task=make_task(given["task"]), seed=given["seed"], **sections)
+
+
+def without_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves out fields that hold their default here: a run made before there was such a field is the same run."""
+    kept = dict(config)
+    for name, kind in _SECTIONS.items():
+        defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+        kept[name] = {
+            key: value for key, value in config[name].items() if key not in defaults or defaults[key] != value
+        }
+    return kept
 
 
 def _read_section(values: Any, kind: type, section: str) -> Any:
@@ -136,11 +153,12 @@ def _read_section(values: Any, kind: type, section: str) -> Any:
 
 def _check_keys(values: Mapping[str, Any], kind: type, prefix: str) -> None:
     known = [f"{prefix}{field.name}" for field in dataclasses.fields(kind)]
+    needed = [f"{prefix}{field.name}" for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
     present = [f"{prefix}{key}" for key in values]
     for key in present:
         if key not in known:
             raise ValueError(specs.unknown("config key", key, known + ([] if prefix else list(_FREE_SECTIONS))))
-    for key in known:
+    for key in needed:
         if key not in present:
             raise ValueError(f"the config lacks the key {key!r}; `configs/base.py` holds every key and its default.")
 

@@ -24,6 +24,7 @@ from flax import serialization
 
 from attention_variants import specs
 from attention_variants.registry import VARIANTS, make_variant
+from experiments import settings
 from experiments.tasks.registry import make_task
 
 FORMAT = 1  # raise it when training itself changes, so that old runs are not taken for new ones
@@ -41,7 +42,7 @@ class BusyError(RuntimeError):
 
 def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what decides a run's numbers: `config` without name and study, with specs in their shortest form."""
-    config = {key: value for key, value in config.items() if key not in ("name", "study")}
+    config = settings.without_defaults({key: value for key, value in config.items() if key not in ("name", "study")})
     task_name, _ = specs.parse_spec(config["task"])
     layers = []
     for layer in specs.split_layers(config["model"]["attention"]):

@@ -8,6 +8,7 @@ from attention_variants import registry
 from attention_variants.cost import count_flops
 from attention_variants.variants.full import FullAttention
 from experiments import settings
+from experiments.compute import compute
 from experiments.mixers import GatedConvolution
 from experiments.model import layer_mixers, make_model
 from experiments.tasks import registry as task_registry
@@ -159,9 +160,20 @@ def test_a_future_token_moves_no_gradient():
     assert seen_from(6) == list(range(7))
 
 
-def test_both_directions_are_for_attention_alone(monkeypatch):
+def test_who_reads_in_both_directions(monkeypatch):
     monkeypatch.setitem(task_registry.TASKS, "both", type("Both", (MQAR,), {"causal": False}))
-    validate(tiny_config(task="both:length=14,num_pairs=3,vocab_size=22", model__attention="full"))
-    for mixer in ("conv", "lstm", "gru"):
-        with pytest.raises(NotImplementedError, match=f"the layer mixer {mixer} is causal"):
-            validate(tiny_config(task="both:length=14,num_pairs=3,vocab_size=22", model__attention=f"full+{mixer}"))
+    for ways in (dict(task="both:length=14,num_pairs=3,vocab_size=22"), dict(model__bidirectional=True)):
+        validate(tiny_config(model__attention="conv+full", **ways))
+        for mixer in ("lstm", "gru"):
+            with pytest.raises(NotImplementedError, match=f"the layer mixer {mixer} is causal"):
+                validate(tiny_config(model__attention=f"full+{mixer}", **ways))
+
+
+def test_a_bidirectional_model_sees_what_comes_after():
+    for bidirectional in (True, False):
+        run, model, _ = build(model__attention="conv+full", model__bidirectional=bidirectional)
+        tokens = run.task.sample(jax.random.key(0), 1).inputs
+        moved = tokens.at[0, -1].set((tokens[0, -1] + 1) % 22)
+        first = jnp.zeros((1, 1), jnp.int32)
+        assert bool((model(tokens, first) != model(moved, first)).any()) == bidirectional
+        assert compute(tiny_config(model__bidirectional=bidirectional))["cache_bytes"] > 0 or bidirectional

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 from experiments import store, study
 from experiments.tasks.mqar import MQAR
+
+REFERENCE = pathlib.Path(__file__).parents[2] / "results" / "reference"
 
 
 class State(NamedTuple):
@@ -165,6 +168,13 @@ def test_create_writes_config_and_manifest_and_sweeps_up(folder):
     assert store.open_study(folder.path.parent)[0].path == folder.path
 
 
+def test_committed_runs_keep_their_names():
+    """Whoever continues a reference study does not repeat what is there."""
+    results = [json.loads(path.read_text()) for path in REFERENCE.glob("*/*/result.json")]
+    assert len(results) > 50
+    assert [result["run_id"] for result in results if store.run_id(result["config"]) != result["run_id"]] == []
+
+
 def test_run_id_depends_on_what_decides_the_numbers_and_on_nothing_else(monkeypatch):
     config = study.complete({"model": {"attention": "conv+sliding_window:window_size=8"}}, "test")
     name = store.run_id(config)
@@ -178,6 +188,8 @@ def test_run_id_depends_on_what_decides_the_numbers_and_on_nothing_else(monkeypa
     assert name == changed(name="other", study__seeds=7) == changed(task="mqar: num_pairs=4 , length=64")
     assert name == changed(model__attention="conv + sliding_window: window_size=8")
     assert name == changed(task="mqar") and name != changed(task="mqar:num_pairs=3")
+    assert name == store.run_id(config | {"model": {k: v for k, v in config["model"].items() if k != "bidirectional"}})
+    assert name != changed(model__bidirectional=True)
     different = [changed(seed=1), changed(train__steps=7), changed(model__attention="full"), changed(task="induction")]
     assert len({name, *different}) == 5
     monkeypatch.setattr(MQAR, "version", MQAR.version + 1)

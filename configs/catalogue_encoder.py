@@ -1,0 +1,21 @@
+"""The catalogue's part that cannot be causal: the same tasks and models as configs/catalogue.py, read in both directions.
+
+Neither task gives its answers away to whoever reads ahead. Runs go to the same study, where they are rows of their own:
+
+    python -m experiments.run --config=configs/catalogue_encoder.py
+"""
+
+import ml_collections
+
+from configs import catalogue
+
+BIDIRECTIONAL = ("full", "linear:chunk_size=32", "linformer:rank=32,max_length=128", "nystrom:num_landmarks=32")
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the study: the low-rank variants, and two to compare them with, two seeds each."""
+    config = catalogue.get_config()
+    config.model.bidirectional = True
+    mixers = "|".join(f"conv+{spec}" for spec in BIDIRECTIONAL)
+    config.study.vary = (f"task={'|'.join(catalogue.TASKS)}", f"model.attention={mixers}")
+    return config
