@@ -72,7 +72,10 @@ def _surplus_flops(run: Settings, mixer: Any) -> int:
     x = jax.ShapeDtypeStruct((*shape, run.model.model_dim), jnp.float32)
     query = jax.ShapeDtypeStruct((*shape, mixer.num_heads, mixer.head_dim), jnp.float32)
     key = jax.ShapeDtypeStruct((*shape, mixer.num_kv_heads, mixer.head_dim), jnp.float32)
-    controls = jax.eval_shape(mixer.controls, x) if _has_controls(mixer) else None
+    controls = None
+    if _has_controls(mixer):
+        graph, params = nnx.split(mixer.controls)  # its parameters are shapes, too
+        controls = jax.eval_shape(lambda params, x: nnx.merge(graph, params)(x), params, x)
 
     def attend(query: Any, key: Any, value: Any, controls: Any) -> Any:
         return mixer.variant(query, key, value, causal=run.causal, controls=controls)
