@@ -1,8 +1,9 @@
 """Exact FLOPs of a traced function, and its compiled peak memory.
 
 XLA's own `cost_analysis()` counts the body of a loop once, whatever the trip count. Walking the jaxpr and multiplying
-by the length of each `scan` is exact for everything here: `dot_general` and convolutions. Elementwise work is not
-counted. Loops without a static trip count and custom kernels cannot be counted and raise.
+by the length of each `scan` is exact for everything here: `dot_general`, convolutions and triangular solves (n^2 m for
+an n x n system with m right-hand sides). Elementwise work is not counted. Loops without a static trip count and custom
+kernels cannot be counted and raise.
 """
 
 import math
@@ -16,7 +17,7 @@ _UNCOUNTABLE = ("while", "pallas_call", "custom_call", "ffi_call")
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> int:
-    """Counts the matrix-product FLOPs (one multiply-add is 2) of `function(*args)`, dead code included.
+    """Counts the FLOPs of matrix products and solves (one multiply-add is 2) of `function(*args)`, dead code included.
 
     Args:
       function: a traceable function; count `jax.value_and_grad(...)` as it is jitted.
@@ -51,6 +52,8 @@ def _count_equation(equation: Any) -> int:
         return _dot_flops(equation)
     if name == "conv_general_dilated":
         return _convolution_flops(equation)
+    if name == "triangular_solve":
+        return _solve_flops(equation)
     if name == "cond":
         return max(_count(branch.jaxpr) for branch in equation.params["branches"])
     if name == "while":
@@ -85,3 +88,9 @@ def _convolution_flops(equation: Any) -> int:
     kernel = equation.invars[1].aval.shape
     out_features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
     return 2 * math.prod(equation.outvars[0].aval.shape) * (math.prod(kernel) // out_features)
+
+
+def _solve_flops(equation: Any) -> int:
+    """Substitution takes n (n - 1) / 2 multiply-adds and n divisions for each of m right-hand sides: n^2 m FLOPs."""
+    system, right_hand_side = (variable.aval.shape for variable in equation.invars)
+    return math.prod(right_hand_side) * system[-1]

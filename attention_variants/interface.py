@@ -38,7 +38,10 @@ class Bias(Protocol):
     """An additive position bias: a small pytree, evaluated block by block so that memory stays linear."""
 
     def block(self, query_positions: Int[Array, " query"], key_positions: Int[Array, " key"]) -> Array:
-        """Returns the bias [num_heads, query, key] of these positions."""
+        """Returns the bias [num_heads, query, key] of these positions.
+
+        One that a variant makes itself may depend on the sequence too: [batch, num_heads, query, key].
+        """
 
 
 class Cache(Protocol):

@@ -175,7 +175,7 @@ class RelativePosition(Position):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomizedPosition(Position):
-    """Another encoding at random positions: a sorted draw from 0 .. max_length - 1, anew for every batch.
+    """Another encoding at random positions: a sorted draw of those below `max_length`, anew for every batch.
 
     A model trained so has met every position below `max_length`, however short its sequences. Where nothing is drawn,
     as in decoding, positions are 0, 1, 2 ...

@@ -1,4 +1,4 @@
-"""The catalogue's part that cannot be causal: the same tasks and models as configs/catalogue.py, read in both directions.
+"""The part of the catalogue that cannot be causal: tasks and models of configs/catalogue.py, read in both directions.
 
 Neither task gives its answers away to whoever reads ahead. Runs go to the same study, where they are rows of their own:
 

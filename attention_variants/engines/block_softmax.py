@@ -83,7 +83,7 @@ def block_softmax(
       key: [batch, key_length, num_kv_heads, head_dim]; masked keys hold finite values.
       value: [batch, key_length, num_kv_heads, value_dim].
       key_mask: [batch, key_length], True = may be attended.
-      bias: a pytree with `block`, see `interface.Bias`.
+      bias: a pytree with `block`, see `interface.Bias`; its leaves are floating.
 
     Returns:
       The output [batch, query_length, num_heads, value_dim] in float32 (float64 for such inputs), and the log of the
@@ -149,7 +149,7 @@ def _pairs(plan: BlockPlan) -> tuple[np.ndarray, np.ndarray]:
     return np.argwhere(touched & ~filled), np.argwhere(filled)
 
 
-def _for_pairs(plan: BlockPlan, always_mask: bool, body: Callable[..., Any], carry: Any) -> Any:
+def for_pairs(plan: BlockPlan, always_mask: bool, body: Callable[..., Any], carry: Any) -> Any:
     """Runs `carry = body(carry, query_block, key_block, masked)` over all visited pairs."""
     partial, whole = _pairs(plan)
     for pairs, masked in ((partial, True), (whole, always_mask)):
@@ -166,11 +166,11 @@ def _positions(plan: BlockPlan, i: Any, j: Any) -> tuple[Array, Array]:
     return i * plan.query_block + jnp.arange(plan.query_block), j * plan.key_block + jnp.arange(plan.key_block)
 
 
-def _masked_logits(
+def masked_logits(
     plan: BlockPlan, i: Any, j: Any, query: Array, key: Array, key_mask: Array | None, bias: Any, masked: bool
 ) -> Array:
     """Logits of one pair, -inf where a key may not be seen; [batch, kv_heads, group * block, key_block]."""
-    logits = _matmul("bhqd,bhkd->bhqk", query, key) / math.sqrt(query.shape[-1])
+    logits = matmul("bhqd,bhkd->bhqk", query, key) / math.sqrt(query.shape[-1])
     if bias is None and not masked:
         return logits
     shape = logits.shape
@@ -178,7 +178,7 @@ def _masked_logits(
     queries, keys = _positions(plan, i, j)
     if bias is not None:
         block = bias.block(queries, keys).astype(logits.dtype)
-        logits = logits + block.reshape(1, *logits.shape[1:])
+        logits = logits + block.reshape(-1, *logits.shape[1:])  # [1 or batch, kv_heads, group, block, key_block]
     if masked:
         visible = plan.pattern.visible(queries[:, None], keys[None, :]) & (keys < plan.key_length)[None, :]
         visible = visible[None, None, None]
@@ -188,8 +188,59 @@ def _masked_logits(
     return logits.reshape(shape)
 
 
-def _matmul(equation: str, left: Array, right: Array) -> Array:
+def matmul(equation: str, left: Array, right: Array) -> Array:
+    """Returns an einsum of two arrays, summed at least in float32."""
     return jnp.einsum(equation, left, right, preferred_element_type=accumulation_dtype(left.dtype))
+
+
+def pull_back(
+    plan: BlockPlan,
+    weigh: Callable[[Any, Array, Array], tuple[Array, Array]],
+    d_out: Array,
+    query: Array,
+    key: Array,
+    value: Array,
+    key_mask: Array | None,
+    bias: Any,
+) -> tuple[Array, Array, Array, None, Any]:
+    """Returns the gradients of output = weights @ value, weights being recomputed for each pair.
+
+    Args:
+      plan: as in the forward pass; the arrays are cut into its blocks.
+      weigh: (query block, logits, d weights) -> (weights, d logits), each [batch, kv_heads, group * block, key_block].
+      d_out: the cotangent of the output.
+      query: this and the rest are the arguments of the forward pass.
+      key: see there.
+      value: see there.
+      key_mask: see there.
+      bias: see there.
+
+    Returns:
+      Those of query, key, value, key_mask (None) and bias.
+    """
+    dtype, scale = d_out.dtype, 1 / math.sqrt(query.shape[-1])
+
+    def body(carry: Any, i: Any, j: Any, masked: bool) -> Any:
+        d_query, d_key, d_value, d_bias = carry
+        logits = masked_logits(plan, i, j, query[i], key[j], key_mask, bias, masked)
+        d_weights = matmul("bhqd,bhkd->bhqk", d_out[i], value[j].astype(dtype))
+        weights, d_logits = weigh(i, logits, d_weights)
+        d_query = d_query.at[i].add(matmul("bhqk,bhkd->bhqd", d_logits * scale, key[j].astype(dtype)))
+        d_key = d_key.at[j].add(matmul("bhqk,bhqd->bhkd", d_logits * scale, query[i].astype(dtype)))
+        d_value = d_value.at[j].add(matmul("bhqk,bhqd->bhkd", weights, d_out[i]))
+        if bias is not None:
+            block, pull = jax.vjp(lambda bias: bias.block(*_positions(plan, i, j)), bias)
+            d_block = d_logits.reshape(-1, *block.shape[-3:])
+            d_block = d_block if block.ndim == 4 else d_block.sum(0)
+            d_bias = jax.tree.map(jnp.add, d_bias, pull(d_block.astype(block.dtype))[0])
+        return d_query, d_key, d_value, d_bias
+
+    carry = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), (query, key, value, bias))
+    gradients = for_pairs(plan, key_mask is not None, body, carry)
+    d_query, d_key, d_value, d_bias = jax.tree.map(
+        lambda g, leaf: g.astype(leaf.dtype), gradients, (query, key, value, bias)
+    )
+    return d_query, d_key, d_value, None, d_bias
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -207,16 +258,16 @@ def _attention(
 
     def body(carry: Any, i: Any, j: Any, masked: bool) -> Any:
         out, highest, total = carry
-        logits = _masked_logits(plan, i, j, query[i], key[j], key_mask, bias, masked)
+        logits = masked_logits(plan, i, j, query[i], key[j], key_mask, bias, masked)
         new_highest = jnp.maximum(highest[i], logits.max(-1))
         shift = jnp.where(new_highest == -jnp.inf, 0.0, new_highest)
         weights = jnp.exp(logits - shift[..., None])
         decay = jnp.exp(highest[i] - shift)
-        new_out = out[i] * decay[..., None] + _matmul("bhqk,bhkd->bhqd", weights.astype(value.dtype), value[j])
+        new_out = out[i] * decay[..., None] + matmul("bhqk,bhkd->bhqd", weights.astype(value.dtype), value[j])
         new_total = total[i] * decay + weights.sum(-1)
         return out.at[i].set(new_out), highest.at[i].set(new_highest), total.at[i].set(new_total)
 
-    out, highest, total = _for_pairs(plan, key_mask is not None, body, carry)
+    out, highest, total = for_pairs(plan, key_mask is not None, body, carry)
     empty = total == 0
     total = jnp.where(empty, 1.0, total)
     return out / total[..., None], jnp.where(empty, -jnp.inf, highest + jnp.log(total))
@@ -229,32 +280,16 @@ def _attention_forward(plan: BlockPlan, query: Array, key: Array, value: Array, 
 
 def _attention_backward(plan: BlockPlan, saved: Any, cotangents: Any) -> Any:
     """With p = exp(logits - log_normaliser): d logits = p * (d out . value - d out . out + d log_normaliser)."""
-    query, key, value, key_mask, bias, out, log_normaliser = saved
+    *arguments, out, log_normaliser = saved
     d_out, d_log = cotangents
-    dtype = out.dtype
-    scale = 1 / math.sqrt(query.shape[-1])
     shared = (d_out * out).sum(-1) - d_log
     shift = jnp.where(log_normaliser == -jnp.inf, 0.0, log_normaliser)
-    zeros = functools.partial(jax.tree.map, lambda leaf: jnp.zeros(leaf.shape, dtype))
 
-    def body(carry: Any, i: Any, j: Any, masked: bool) -> Any:
-        d_query, d_key, d_value, d_bias = carry
-        weights = jnp.exp(_masked_logits(plan, i, j, query[i], key[j], key_mask, bias, masked) - shift[i][..., None])
-        d_weights = _matmul("bhqd,bhkd->bhqk", d_out[i], value[j].astype(dtype))
-        d_logits = weights * (d_weights - shared[i][..., None])
-        d_query = d_query.at[i].add(_matmul("bhqk,bhkd->bhqd", d_logits * scale, key[j].astype(dtype)))
-        d_key = d_key.at[j].add(_matmul("bhqk,bhqd->bhkd", d_logits * scale, query[i].astype(dtype)))
-        d_value = d_value.at[j].add(_matmul("bhqk,bhqd->bhkd", weights, d_out[i]))
-        if bias is not None:
-            block, pull = jax.vjp(lambda bias: bias.block(*_positions(plan, i, j)), bias)
-            total = d_logits.reshape(d_logits.shape[0], *block.shape).sum(0).astype(block.dtype)
-            d_bias = jax.tree.map(jnp.add, d_bias, pull(total)[0])
-        return d_query, d_key, d_value, d_bias
+    def weigh(i: Any, logits: Array, d_weights: Array) -> tuple[Array, Array]:
+        weights = jnp.exp(logits - shift[i][..., None])
+        return weights, weights * (d_weights - shared[i][..., None])
 
-    carry = zeros(query), zeros(key), zeros(value), zeros(bias)
-    d_query, d_key, d_value, d_bias = _for_pairs(plan, key_mask is not None, body, carry)
-    like = lambda gradient, leaf: gradient.astype(leaf.dtype)  # noqa: E731
-    return like(d_query, query), like(d_key, key), like(d_value, value), None, jax.tree.map(like, d_bias, bias)
+    return pull_back(plan, weigh, d_out, *arguments)
 
 
 _attention.defvjp(_attention_forward, _attention_backward)

@@ -1,9 +1,9 @@
 """The recurrence S_t = decay_t S_(t-1) + key_t value_t^T, read by output_t = query_t S_t.
 
 Three forms of one function: chunked (parallel within a chunk, a running state between chunks), recurrent (a chunk of
-one token) and, without decay and not causal, one sum over all keys. Within a chunk position i reads position j <= i
-with the product of the decays of j+1..i, which is exp(a_i - a_j) for the running sum a of log decays; only such
-differences <= 0 are exponentiated, so nothing overflows. Gradients recompute each chunk from its incoming state.
+one token) and, without decay and not causal, one sum over all keys. A decay is one number per head, or one per channel
+of the key: then the rows of S decay apart, and a chunk holds a factor per pair of its tokens and channel. `decays` says
+what is left of a key, and why nothing overflows. Gradients recompute each chunk from its incoming state.
 
 Within, arrays are [chunks, batch, num_kv_heads, group * chunk, dim] as in `block_softmax`.
 
@@ -20,22 +20,24 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from attention_variants.engines.block_softmax import cut_blocks, even_block, join_blocks
+from attention_variants.engines.decays import chunk_decays
 from attention_variants.interface import Outputs, Queries, accumulation_dtype
 
 
 class LinearState(NamedTuple):
     """The running sums over past tokens."""
 
-    memory: Float[Array, "batch num_kv_heads head_dim value_dim"]  # sum of decayed key value^T
-    normaliser: Float[Array, "batch num_kv_heads head_dim"]  # sum of decayed keys
+    memory: Float[Array, "batch num_kv_heads key_dim value_dim"]  # sum of decayed key value^T
+    normaliser: Float[Array, "batch num_kv_heads key_dim"] | None  # sum of decayed keys; None if nothing is normalised
 
 
-def empty_state(batch: int, num_kv_heads: int, head_dim: int, value_dim: int, dtype: Any = jnp.float32) -> LinearState:
+def empty_state(
+    batch: int, num_kv_heads: int, key_dim: int, value_dim: int, dtype: Any = jnp.float32, *, normalise: bool = True
+) -> LinearState:
     """Returns the state before the first token."""
     dtype = accumulation_dtype(dtype)
-    return LinearState(
-        jnp.zeros((batch, num_kv_heads, head_dim, value_dim), dtype), jnp.zeros((batch, num_kv_heads, head_dim), dtype)
-    )
+    memory = jnp.zeros((batch, num_kv_heads, key_dim, value_dim), dtype)
+    return LinearState(memory, jnp.zeros((batch, num_kv_heads, key_dim), dtype) if normalise else None)
 
 
 def linear_recurrence(
@@ -43,19 +45,24 @@ def linear_recurrence(
     key: Float[Array, "batch query_length num_kv_heads head_dim"],
     value: Float[Array, "batch query_length num_kv_heads value_dim"],
     *,
-    log_decay: Float[Array, "batch query_length num_kv_heads"] | None = None,
+    log_decay: Float[Array, "#batch #query_length num_kv_heads *channels"] | None = None,
+    bonus: Float[Array, "#batch #query_length num_kv_heads head_dim"] | None = None,
     normalise: bool = False,
     chunk_size: int,
     state: LinearState | None = None,
     return_state: bool = False,
 ) -> tuple[Outputs, LinearState | None]:
-    """Causal linear attention in chunks.
+    """Causal linear attention in chunks. `head_dim` is that of the features; that of the values may be another.
 
     Args:
       query: [batch, length, num_heads, head_dim], feature map and scale applied.
       key: [batch, length, num_kv_heads, head_dim], feature map applied, masked keys 0.
       value: [batch, length, num_kv_heads, value_dim].
-      log_decay: [batch, length, num_kv_heads], <= 0; the log of what is left of the past when this token is written.
+      log_decay: <= 0, the log of what is left of the past when this token is written: [batch, length, num_kv_heads],
+        or [batch, length, num_kv_heads, head_dim] for one per channel of the key, which takes chunk_size * head_dim
+        numbers of working memory per token and head. Batch and length may be 1; None forgets nothing.
+      bonus: for decays per channel: the output reads the state before this token's decay and write, and in place of
+        the write sees its own key weighted by `bonus` [batch or 1, length or 1, num_kv_heads, head_dim].
       normalise: divide by the sum of the weights query . key; a query whose weights sum to 0 gives 0.
       chunk_size: tokens per chunk.
       state: what came before; None is nothing.
@@ -63,26 +70,38 @@ def linear_recurrence(
 
     Returns:
       The output [batch, length, num_heads, value_dim] in float32, and the final state or None.
+
+    Raises:
+      ValueError: a bonus without decays per channel.
     """
-    batch, length, num_heads, head_dim = query.shape
+    batch, length, num_heads, key_dim = query.shape
     num_kv_heads, value_dim = value.shape[2:]
     group, dtype = num_heads // num_kv_heads, accumulation_dtype(query.dtype)
+    if bonus is not None and (log_decay is None or log_decay.ndim != 4):
+        got = "none" if log_decay is None else log_decay.shape
+        raise ValueError(f"`bonus` needs a `log_decay` [batch, length, num_kv_heads, head_dim]; got {got}.")
+    if log_decay is not None and log_decay.ndim == 3:
+        log_decay = log_decay[..., None]
     chunk = even_block(length, chunk_size)
     num_chunks = -(-length // chunk)
-    query, key, value = (
-        cut_blocks(array.astype(dtype), num_chunks, chunk, heads)
-        for array, heads in ((query, group), (key, 1), (value, 1))
-    )
-    decays = None if log_decay is None else cut_blocks(log_decay.astype(dtype)[..., None], num_chunks, chunk, 1)[..., 0]
+
+    def cut(array: Array | None, heads: int) -> Array | None:
+        if array is None:
+            return None
+        array = jnp.broadcast_to(array.astype(dtype), (batch, length, *array.shape[2:]))
+        return cut_blocks(array, num_chunks, chunk, heads)
+
+    parts: Any = cut(query, group), cut(key, 1), cut(value, 1), cut(log_decay, 1), cut(bonus, 1)
     body = functools.partial(_chunk, normalise=normalise)
     if num_chunks == 1:
-        out, state = body(state, query[0], key[0], value[0], _first(decays), return_state=return_state)
+        only = jax.tree.map(lambda part: part[0], parts)
+        out, state = body(state, *only, return_state=return_state)
         out = out[None]
     else:
-        start = state or empty_state(batch, num_kv_heads, head_dim, value_dim, dtype)
+        start = state or empty_state(batch, num_kv_heads, key_dim, value_dim, dtype, normalise=normalise)
         # The scan's own residuals are the incoming states; the rest of a chunk is recomputed.
         step = jax.checkpoint(lambda carry, xs: body(carry, *xs, return_state=True)[::-1], prevent_cse=False)
-        state, out = lax.scan(step, start, (query, key, value, decays))
+        state, out = lax.scan(step, start, parts)
     return join_blocks(out, group)[:, :length], state if return_state else None
 
 
@@ -105,22 +124,31 @@ def linear_sum(
 
 
 def chunked_flops(
-    length: int, num_heads: int, num_kv_heads: int, head_dim: int, chunk_size: int, normalise: bool
+    length: int, num_heads: int, num_kv_heads: int, key_dim: int, value_dim: int, *, chunk_size: int, normalise: bool
 ) -> int:
-    """FLOPs of the matrix products of `linear_recurrence` on one sequence without a state; value_dim == head_dim."""
+    """FLOPs of the matrix products of `linear_recurrence` on one sequence without a state, whatever the decays."""
     chunk = even_block(length, chunk_size)
     num_chunks = -(-length // chunk)
-    within = 4 * num_heads * chunk * chunk * head_dim
-    between = 2 * num_heads * chunk * head_dim * (head_dim + normalise) + 2 * num_kv_heads * chunk * head_dim**2
-    return num_chunks * (within + between) if num_chunks > 1 else within
+    within = 2 * num_heads * chunk * chunk * (key_dim + value_dim)
+    if num_chunks == 1:
+        return within
+    between = summed_flops(chunk, chunk, num_heads, num_kv_heads, key_dim, value_dim, normalise=normalise)
+    return num_chunks * (within + between)
 
 
 def summed_flops(
-    query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, normalise: bool
+    query_length: int,
+    key_length: int,
+    num_heads: int,
+    num_kv_heads: int,
+    key_dim: int,
+    value_dim: int,
+    *,
+    normalise: bool,
 ) -> int:
     """FLOPs of `linear_sum` on one sequence, which are also those of the token-by-token recurrence."""
-    write = 2 * key_length * num_kv_heads * head_dim**2
-    return write + 2 * query_length * num_heads * head_dim * (head_dim + normalise)
+    write = 2 * key_length * num_kv_heads * key_dim * value_dim
+    return write + 2 * query_length * num_heads * key_dim * (value_dim + normalise)
 
 
 def _chunk(
@@ -129,57 +157,64 @@ def _chunk(
     key: Array,
     value: Array,
     log_decay: Array | None,
+    bonus: Array | None,
     *,
     normalise: bool,
     return_state: bool,
 ) -> tuple[Array, LinearState | None]:
-    """One chunk: query [batch, kv_heads, group * chunk, dim], key and value [batch, kv_heads, chunk, dim]."""
-    chunk = key.shape[2]
-    group = query.shape[2] // chunk
-    weights = jnp.einsum("bhqd,bhkd->bhqk", query, key)
-    causal = jnp.tile(jnp.tril(jnp.ones((chunk, chunk), bool)), (group, 1))
+    """One chunk: query [batch, kv_heads, group * chunk, dim], the others [batch, kv_heads, chunk, dim or 1]."""
+    rows, chunk = query.shape[:3], key.shape[2]
+    query = query.reshape(*rows[:2], -1, chunk, query.shape[3])  # [batch, kv_heads, group, chunk, dim]
+    from_start: Any = 1.0
+    to_end: Any = 1.0
+    over: Any = 1.0
     if log_decay is None:
-        weights = jnp.where(causal, weights, 0.0)
-        from_start = to_end = over = None
+        causal = jnp.tril(jnp.ones((chunk, chunk), bool))
+        weights = jnp.where(causal, jnp.einsum("bhgid,bhjd->bhgij", query, key), 0.0)
     else:
-        total = jnp.cumsum(log_decay, axis=-1)
-        between = jnp.tile(total, group)[..., :, None] - total[..., None, :]
-        weights = jnp.where(causal, weights * jnp.exp(jnp.where(causal, between, 0.0)), 0.0)
-        from_start, to_end, over = (
-            jnp.exp(jnp.tile(total, group)),
-            jnp.exp(total[..., -1:] - total),
-            jnp.exp(total[..., -1]),
-        )
-    out = jnp.einsum("bhqk,bhkd->bhqd", weights, value)
-    sums = weights.sum(-1)
+        between, from_start, to_end, over = chunk_decays(log_decay, bonus)
+        from_start, over = from_start[:, :, None], over[..., None]
+        if log_decay.shape[3] == 1:
+            weights = jnp.einsum("bhgid,bhjd->bhgij", query, key) * between[:, :, None, ..., 0]
+        else:
+            weights = jnp.einsum("bhgid,bhijd->bhgij", query, key[:, :, None] * between)
+    out, sums = jnp.einsum("bhgij,bhje->bhgie", weights, value), weights.sum(-1)
     if state is not None:
-        decayed = query if from_start is None else query * from_start[..., None]
-        out = out + jnp.einsum("bhqd,bhde->bhqe", decayed, state.memory)
+        query = query * from_start
+        out = out + jnp.einsum("bhgid,bhde->bhgie", query, state.memory)
         if normalise:
-            sums = sums + jnp.einsum("bhqd,bhd->bhq", decayed, state.normaliser)
+            sums = sums + jnp.einsum("bhgid,bhd->bhgi", query, state.normaliser)
     if normalise:
         out = _divide(out, sums)
-    return out, _write(state, key, value, to_end, over) if return_state else None
+    if return_state:
+        state = _write(state, key * to_end, value, over, normalise)
+    return out.reshape(*rows, -1), state if return_state else None
 
 
-def _write(
-    state: LinearState | None, key: Array, value: Array, to_end: Array | None, over: Array | None
-) -> LinearState:
-    """The state after a chunk; `to_end` decays each key to the chunk's end, `over` the state across the chunk."""
-    if to_end is not None:
-        key = key * to_end[..., None]
-    memory, normaliser = jnp.einsum("bhkd,bhke->bhde", key, value), key.sum(2)
+def _write(state: LinearState | None, key: Array, value: Array, over: Any, normalise: bool) -> LinearState:
+    """The state after a chunk: what is left of it, `over` [..., dim or 1, 1], and the keys decayed to the end."""
+    memory, normaliser = jnp.einsum("bhjd,bhje->bhde", key, value), key.sum(2) if normalise else None
     if state is None:
         return LinearState(memory, normaliser)
-    if over is None:
-        return LinearState(state.memory + memory, state.normaliser + normaliser)
-    return LinearState(state.memory * over[..., None, None] + memory, state.normaliser * over[..., None] + normaliser)
+    memory = state.memory * over + memory
+    if normaliser is None or state.normaliser is None:
+        return state._replace(memory=memory)
+    return LinearState(memory, (state.normaliser[..., None] * over)[..., 0] + normaliser)
 
 
 def _divide(out: Array, sums: Array) -> Array:
-    empty = sums == 0
-    return jnp.where(empty[..., None], 0.0, out / jnp.where(empty, 1.0, sums)[..., None])
+    empty = (sums == 0)[..., None]
+    return jnp.where(empty, 0.0, _ratio(out, jnp.where(empty, 1.0, sums[..., None])))
 
 
-def _first(array: Array | None) -> Array | None:
-    return None if array is None else array[0]
+@jax.custom_jvp
+def _ratio(out: Array, sums: Array) -> Array:
+    """Returns out / sums; the derivative rule of a division squares `sums`, which may over- or underflow."""
+    return out / sums
+
+
+@_ratio.defjvp
+def _ratio_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (out, sums), (d_out, d_sums) = primals, tangents
+    ratio = out / sums
+    return ratio, (d_out - ratio * d_sums) / sums

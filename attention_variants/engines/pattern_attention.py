@@ -50,6 +50,10 @@ class PatternAttention(AttentionVariant):
         """Returns how many of the newest keys later queries may still see."""
         return max_length
 
+    def weigh(self, logits: Array, mask: Array, controls: Any) -> Array:
+        """Turns logits [batch, num_heads, query, key] into weights; `mask` broadcasts to them. Here by softmax."""
+        return masked_softmax(logits, mask)
+
     def plan(self, query_length: int, key_length: int, causal: bool) -> BlockPlan:
         """Returns how the engine cuts a call up."""
         pattern = self.block_pattern(query_length, key_length, causal)
@@ -65,7 +69,7 @@ class PatternAttention(AttentionVariant):
             cache_bytes=2 * 4 * self.cache_size(key_length) * num_kv_heads * head_dim,
         )
 
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> KeyValueCache:
+    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
         """See `AttentionVariant`."""
         empty = jnp.zeros((batch, self.cache_size(max_length), num_kv_heads, head_dim), dtype)
         return KeyValueCache(empty, empty, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
@@ -82,19 +86,27 @@ class PatternAttention(AttentionVariant):
         mask = jnp.asarray(self.pattern(query.shape[1], key.shape[1], causal))[None, None]
         if key_mask is not None:
             mask = mask & key_mask[:, None, None, :]
-        return masked_softmax(dense_logits(query, key, bias), mask)
+        return self.weigh(dense_logits(query, key, bias), mask, controls)
 
     def _extend(
-        self, cache: KeyValueCache, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
-    ) -> tuple[Array, KeyValueCache]:
+        self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
+    ) -> tuple[Array, Any]:
         size, new = cache.key.shape[1], key.shape[1]
         keys = jnp.concatenate([cache.key, key.astype(cache.key.dtype)], axis=1)
         values = jnp.concatenate([cache.value, value.astype(cache.value.dtype)], axis=1)
         key_positions = cache.length - size + jnp.arange(size + new)
         # Causal rows do not depend on the length, so one row count serves for every cache.
         pattern = self.block_pattern(size + new, size + new, True)
-        out = attend_cached(query, keys, values, cache.length + jnp.arange(new), key_positions, pattern.visible, bias)
+        where = cache.length + jnp.arange(new), key_positions, pattern.visible
+        out = self._attend_cached(query, keys, values, where, bias=bias, controls=controls)
         return out, KeyValueCache(keys[:, new:], values[:, new:], cache.length + new, cache.max_length)
+
+    def _attend_cached(
+        self, query: Array, key: Array, value: Array, where: tuple[Any, Any, Any], *, bias: Any, controls: Any
+    ) -> Array:
+        """`where` are the positions of queries and of keys, and the rule that says which are visible."""
+        weigh = functools.partial(self.weigh, controls=controls)
+        return attend_cached(query, key, value, *where, bias=bias, weigh=weigh)
 
 
 def attend_cached(
@@ -105,8 +117,12 @@ def attend_cached(
     key_positions: Int[Array, " slots"],
     visible: Callable[[Any, Any], Any],
     bias: Any = None,
+    weigh: Callable[[Array, Array], Array] = masked_softmax,
 ) -> Float[Array, "batch new num_heads value_dim"]:
-    """Softmax attention of new queries over cached keys, strip by strip; slots at negative positions are empty."""
+    """Attention of new queries over cached keys, strip by strip; slots at negative positions are empty.
+
+    `weigh` turns (logits [batch, num_heads, query, key], mask) into weights.
+    """
     batch, new, num_heads, head_dim = query.shape
     num_kv_heads = key.shape[2]
     dtype = accumulation_dtype(query.dtype)
@@ -116,9 +132,9 @@ def attend_cached(
         logits = jnp.einsum("bqhgd,bkhd->bhgqk", queries, key.astype(dtype)) / math.sqrt(head_dim)
         if bias is not None:
             block = bias.block(positions, key_positions).astype(dtype)
-            logits = logits + block.reshape(1, *logits.shape[1:])
+            logits = logits + block.reshape(-1, *logits.shape[1:])
         mask = visible(positions[:, None], key_positions[None, :]) & (key_positions >= 0)[None, :]
-        weights = masked_softmax(logits, mask[None, None, None])
+        weights = weigh(logits.reshape(batch, num_heads, *mask.shape), mask[None, None]).reshape(logits.shape)
         return jnp.einsum("bhgqk,bkhd->bqhgd", weights, value.astype(dtype))
 
     if new <= _DECODED_AT_ONCE:

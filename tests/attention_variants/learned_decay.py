@@ -66,8 +66,8 @@ class LearnedDecayAttention(AttentionVariant):
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
         sizes = num_heads, num_kv_heads, head_dim
-        executed = engine.chunked_flops(query_length, *sizes, self.chunk_size, normalise=False)
-        recurrent = engine.summed_flops(query_length, key_length, *sizes, normalise=False)
+        executed = engine.chunked_flops(query_length, *sizes, head_dim, chunk_size=self.chunk_size, normalise=False)
+        recurrent = engine.summed_flops(query_length, key_length, *sizes, head_dim, normalise=False)
         pairs = 4 * num_heads * head_dim * (query_length * (query_length + 1) // 2)
         return Cost(executed, min(recurrent, pairs), cache_bytes=4 * num_kv_heads * head_dim**2)
 

@@ -1,7 +1,9 @@
 """The FLOP counter against XLA's own figures, and the engines against the dots that XLA is given."""
 
 import functools
+import importlib
 import math
+import pkgutil
 import re
 import types
 from collections.abc import Callable
@@ -12,8 +14,9 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from attention_variants import cost
-from attention_variants.engines import block_softmax, linear_recurrence
+from attention_variants import cost, engines, variants
+from attention_variants.conformance.inputs import HEAD_DIM, NUM_HEADS, NUM_KV_HEADS, call, make_arguments, modes
+from attention_variants.engines import block_softmax
 from attention_variants.interface import AttentionVariant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
 from tests.variant_cases import CASES
@@ -48,6 +51,11 @@ def mapped(x: Any, w: Any) -> Any:
 def looped(x: Any, w: Any) -> Any:
     """Static bounds make a scan of it."""
     return lax.fori_loop(0, 9, lambda _, x: x @ w, x)
+
+
+def solved(x: Any, w: Any) -> Any:
+    """Solves w y = x^T: 5 x 5 with 3 right-hand sides."""
+    return lax.linalg.triangular_solve(w, x.T, left_side=True, lower=True)
 
 
 def branched(x: Any, w: Any) -> Any:
@@ -129,6 +137,16 @@ def test_counter_equals_xla_without_loops(function: Callable[..., Any]) -> None:
     assert cost.count_flops(function, X, W) == xla_flops(function, X, W) > 0
 
 
+def test_a_triangular_solve_counts_its_substitution() -> None:
+    """For each of 3 right-hand sides n (n - 1) / 2 multiply-adds and n divisions, n = 5; so does its transpose."""
+    substitution = 3 * (2 * 5 * 4 // 2 + 5)
+    assert cost.count_flops(solved, X, W) == substitution == 5**2 * 3
+    assert cost.count_flops(jax.vmap(solved, in_axes=(None, 0)), X, jnp.ones((7, 5, 5))) == 7 * substitution
+    from_the_right = lambda x, w: lax.linalg.triangular_solve(w, x)  # noqa: E731
+    assert cost.count_flops(from_the_right, X, W) == substitution
+    assert cost.count_flops(lambda x, w: jax.vjp(lambda x: solved(x, w), x)[1](x.T), X, W) == 2 * substitution
+
+
 def test_elementwise_work_is_free() -> None:
     assert cost.count_flops(lambda x, w: jnp.tanh(x).sum() + jnp.cumsum(w), X, W) == 0
     assert cost.count_flops(lambda x, w: lax.while_loop(lambda x: x.sum() < 9, lambda x: x + 1, x), X, W) == 0
@@ -157,22 +175,25 @@ def test_peak_memory_sees_what_is_held() -> None:
 _DOT = re.compile(
     r"stablehlo\.dot_general .* contracting_dims = \[([\d, ]*)\] x .* : \(tensor<([\dx]*)xf32>, .* -> (.*)"
 )
+_SOLVE = re.compile(r"@lapack_[sd]trsm_ffi\(.* : \(tensor<([\dx]*)xf\d+>, tensor<([\dx]*)xf\d+>\)")
 
 
 def dots_given_to_xla(text: str) -> int:
-    """Sums the FLOPs of the dots in StableHLO, functions as often as they are called."""
+    """Sums the FLOPs of the dots and triangular solves in StableHLO, functions as often as they are called."""
     bodies = {name: body for name, body in re.findall(r"func\.func \w+ @(\w+)\((.*?)\n  }", text, re.DOTALL)}
 
     @functools.lru_cache
     def flops(name: str) -> int:
         assert "stablehlo.while" not in bodies[name], "a loop is left"
-        total = sum(flops(called) for called in re.findall(r"[^.]call @(\w+)\(", bodies[name]))
+        total = sum(flops(called) for called in re.findall(r"(?<![._])call @(\w+)\(", bodies[name]))
         lines = [line for line in bodies[name].splitlines() if "stablehlo.dot_general" in line]
         for line in lines:
             contracted, left, out = _DOT.search(line).groups()
             sizes = [int(size) for size in left.split("x")]
             out_sizes = [int(size) for size in re.search(r"tensor<([\dx]*)xf32>", out)[1].split("x")]
-            total += 2 * math.prod(out_sizes) * math.prod(sizes[int(axis)] for axis in contracted.split(","))
+            total += 2 * math.prod(out_sizes) * math.prod(sizes[int(axis)] for axis in re.findall(r"\d+", contracted))
+        for system, right_hand_side in _SOLVE.findall(bodies[name]):
+            total += int(system.split("x")[-1]) * math.prod(int(size) for size in right_hand_side.split("x"))
         return total
 
     return flops("main")
@@ -185,6 +206,17 @@ def python_scan(step: Callable[..., Any], carry: Any, xs: Any) -> Any:
         outputs.append(out)
     # A loop writes its last carry even where nobody reads it.
     return lax.optimization_barrier((carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)))
+
+
+def python_map(function: Callable[..., Any], xs: Any) -> Any:
+    return python_scan(lambda _, x: (None, function(x)), None, xs)[1]
+
+
+def python_loop(first: int, end: int, step: Callable[..., Any], carry: Any) -> Any:
+    return functools.reduce(lambda carry, i: step(i, carry), range(first, end), carry)
+
+
+UNROLLED = types.SimpleNamespace(**vars(lax) | {"scan": python_scan, "map": python_map, "fori_loop": python_loop})
 
 
 def test_dots_are_read_off_the_text() -> None:
@@ -204,13 +236,15 @@ def test_cost_is_what_xla_is_given_with_loops_unrolled(
     name: str, causal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variant: AttentionVariant = VARIANTS[name]
-    if not causal and not variant.supports_bidirectional:
-        assert name == "learned"
+    if causal not in modes(variant):
+        with pytest.raises(NotImplementedError):
+            call(variant, make_arguments(variant, 5), causal=causal)
         return
     monkeypatch.setattr(block_softmax, "_UNROLLED_PAIRS", 10**9)
-    monkeypatch.setattr(linear_recurrence, "lax", types.SimpleNamespace(scan=python_scan))
-    query, key = (jax.ShapeDtypeStruct((1, 37, heads, 5), jnp.float32) for heads in (6, 3))
-    controls = jax.ShapeDtypeStruct((1, 37, 3), jnp.float32) if name == "learned" else None
-    call = jax.jit(lambda q, k, v, c: variant(q, k, v, causal=causal, controls=c))
-    said = variant.cost(37, 37, 6, 3, 5, causal).executed_flops
-    assert said == dots_given_to_xla(call.lower(query, key, key, controls).as_text()) > 0
+    for package in (engines, variants):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            if hasattr(importlib.import_module(module.name), "lax"):
+                monkeypatch.setattr(f"{module.name}.lax", UNROLLED)
+    arguments = jax.eval_shape(lambda: make_arguments(variant, 37, batch=1))
+    text = jax.jit(lambda arguments: call(variant, arguments, causal=causal)).lower(arguments).as_text()
+    assert variant.cost(37, 37, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, causal).executed_flops == dots_given_to_xla(text) > 0

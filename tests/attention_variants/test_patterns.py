@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 
 from attention_variants import patterns
-from attention_variants.patterns import AllOf, AnyOf, Band, EveryNth, Everything, FirstKeys, FirstQueries, ListedBlocks
+from attention_variants.patterns import (
+    AllOf,
+    AnyOf,
+    Band,
+    Blockwise,
+    EveryNth,
+    Everything,
+    FirstKeys,
+    FirstQueries,
+    LastOfBlocks,
+    ListedBlocks,
+    PowersOfTwo,
+)
 from attention_variants.registry import make_variant
 
 CAUSAL = Band(before=None, after=0)
@@ -20,8 +32,12 @@ PATTERNS = {
     "band": Band(before=3, after=2),
     "band past the own key": Band(before=7, after=-2),
     "every 3rd": EveryNth(3),
+    "powers of two": PowersOfTwo(),
     "first 4 keys": FirstKeys(4),
     "first 3 queries": FirstQueries(3),
+    "last 2 of every 5": LastOfBlocks(5, 2),
+    "own block of 3": Blockwise(Band(before=0, after=0), 3, 3),
+    "2 keys for each earlier block of 3": Blockwise(Band(before=None, after=-1), 3, 2),
     "listed blocks": ListedBlocks(3, ((2, -1), (-1, -1), (0, 5), (1, 3), (4, 0), (0, 1), (2, 3), (6, 6))),
     "any of": AnyOf((Band(before=2, after=0), FirstKeys(2), EveryNth(7))),
     "all of": AllOf((CAUSAL, AnyOf((Band(before=None, after=-4), EveryNth(2))))),
@@ -42,8 +58,12 @@ ONE_CALL = {
         (CAUSAL, 0),
         (Band(before=1, after=0), 1),
         (EveryNth(2), 0),
+        (PowersOfTwo(), 0),
         (FirstKeys(2), 0),
         (FirstQueries(2), 0),
+        (LastOfBlocks(2, 1), 0),
+        (Blockwise(Band(before=0, after=0), 2, 2), 0),
+        (Blockwise(Band(before=None, after=-1), 2, 1), 1),
         (ListedBlocks(2, ((1,), (0,))), 0),
     ],
 )
@@ -59,8 +79,9 @@ def test_count_is_the_sum_of_the_matrix(name: str, sizes: tuple[int, int]) -> No
     assert PATTERNS[name].count(*sizes) == PATTERNS[name].matrix(*sizes).sum()
 
 
-def test_count_goes_over_more_than_one_strip() -> None:
-    assert AllOf((CAUSAL, EveryNth(3))).count(601, 601) == sum(row // 3 + 1 for row in range(601))
+@pytest.mark.parametrize("pattern", [AllOf((CAUSAL, EveryNth(3))), AllOf((CAUSAL, FirstKeys(300))), PowersOfTwo()])
+def test_count_goes_over_more_than_one_tile(pattern: patterns.Pattern) -> None:
+    assert pattern.count(601, 530) == pattern.matrix(601, 530).sum()
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -96,7 +117,20 @@ def test_blocks_are_touched_and_filled_conservatively(name: str, sizes: tuple[in
         check_blocks(PATTERNS[name], *sizes, rng)
 
 
-@pytest.mark.parametrize("name", ["everything", "causal", "future", "band", "first 4 keys", "first 3 queries"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "everything",
+        "causal",
+        "future",
+        "band",
+        "first 4 keys",
+        "first 3 queries",
+        "last 2 of every 5",
+        "own block of 3",
+        "2 keys for each earlier block of 3",
+    ],
+)
 @pytest.mark.parametrize("block", [1, 2, 5])
 def test_simple_patterns_are_exact(name: str, block: int) -> None:
     """No block is visited in vain, none masked in vain: this is what makes skipping worth it."""
@@ -109,7 +143,7 @@ def test_simple_patterns_are_exact(name: str, block: int) -> None:
     np.testing.assert_array_equal(np.broadcast_to(pattern.filled(*ends), shape), matrix.all(axis=(1, 3)))
 
 
-@pytest.mark.parametrize("name", ["every 3rd", "listed blocks"])
+@pytest.mark.parametrize("name", ["every 3rd", "powers of two", "listed blocks"])
 @pytest.mark.parametrize("block", [3, 6])
 def test_scattered_patterns_skip_exactly_what_is_hidden(name: str, block: int) -> None:
     pattern, length = PATTERNS[name], 24

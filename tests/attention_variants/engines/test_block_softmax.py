@@ -1,5 +1,6 @@
 """The block-softmax engine against dense softmax: ragged lengths, merging, biases, and how it cuts."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -77,6 +78,42 @@ def test_bias_and_its_gradient() -> None:
     expected = pulled(lambda *a: dense(CAUSAL, *a), arguments)
     assert_close(actual, expected)
     assert np.abs(expected[1][3].slopes).min() > 0.1
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SequenceBias:
+    """A bias that differs from sequence to sequence: a number per query and one per key."""
+
+    numbers: Any  # [batch, length]
+
+    def block(self, query_positions: Any, key_positions: Any) -> Any:
+        block = self.numbers[:, query_positions, None] * self.numbers[:, None, key_positions]
+        return block[:, None] * jnp.arange(1.0, HEADS + 1)[None, :, None, None]
+
+
+def test_a_bias_may_depend_on_the_sequence() -> None:
+    arguments = (*make_arrays(21, 21), SequenceBias(jnp.asarray(np.random.RandomState(5).rand(BATCH, 21), jnp.float32)))
+    plan = engine.make_plan(CAUSAL, 21, 21, 8)
+    actual = pulled(lambda q, k, v, bias: engine.block_softmax(plan, q, k, v, bias=bias), arguments)
+    positions = jnp.arange(21)
+
+    def with_bias(query: Any, key: Any, value: Any, bias: Any) -> Any:
+        """A sequence at a time, each with its own plain bias."""
+        sequences = range(BATCH)
+        parts = [
+            dense(CAUSAL, query[b : b + 1], key[b : b + 1], value[b : b + 1], OneSequence(bias, b)) for b in sequences
+        ]
+        return tuple(jnp.concatenate(part) for part in zip(*parts, strict=True))
+
+    class OneSequence:
+        def __init__(self, bias: Any, sequence: int):
+            self.bias, self.sequence = bias, sequence
+
+        def block(self, query_positions: Any, key_positions: Any) -> Any:
+            return self.bias.block(positions, positions)[self.sequence]
+
+    assert_close(actual, pulled(with_bias, arguments))
 
 
 def test_merging_disjoint_patterns_is_their_union() -> None:

@@ -1,0 +1,136 @@
+"""Keys and values compressed block by block with weights per position, and which compressed blocks a query may see."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from attention_variants.engines import cached_keys
+from attention_variants.engines.chosen_blocks import cut_keys
+from attention_variants.interface import KeyMask, Keys, Values, accumulation_dtype, masked_softmax
+from attention_variants.patterns import Pattern
+
+PositionWeights = Float[Array, "num_kv_heads block_size"]  # what a key's place in its block weighs
+Compressed = Float[Array, "batch blocks num_kv_heads dim"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedBlocks(Pattern):
+    """Keys that stand for blocks of `block_size` positions, seen from the last position of the block on.
+
+    `FinishedBlocks(2)`, keys being blocks 0 and 1::
+
+        0 0
+        1 0
+        1 0
+        1 1
+    """
+
+    block_size: int
+
+    def visible(self, query_position: Any, key_position: Any) -> Any:
+        """See `Pattern`."""
+        return (key_position + 1) * self.block_size <= query_position + 1
+
+    def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
+        """See `Pattern`."""
+        return self.visible(last_query, first_key)
+
+    def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
+        """See `Pattern`."""
+        return self.visible(first_query, last_key)
+
+
+def compress(array: Float[Array, "batch key_length num_kv_heads dim"], weights: PositionWeights) -> Compressed:
+    """Returns the weighted sum of every block, the ragged last one padded with 0."""
+    dtype = accumulation_dtype(array.dtype)
+    blocks = cut_keys(array.astype(dtype), weights.shape[1])
+    return jnp.einsum("bnthd,ht->bnhd", blocks, weights.astype(dtype))
+
+
+def any_key(key_mask: KeyMask, block_size: int) -> Bool[Array, "batch blocks"]:
+    """Returns which blocks hold an unmasked key."""
+    return cut_keys(key_mask[..., None, None], block_size).any((2, 3, 4))
+
+
+def compress_flops(key_length: int, block_size: int, num_kv_heads: int, head_dim: int) -> int:
+    """FLOPs of `compress` on one sequence."""
+    return 2 * -(-key_length // block_size) * block_size * num_kv_heads * head_dim
+
+
+def dense_weights(
+    logits: Float[Array, "batch num_heads query_length key_length"],
+    members: Bool[Array, "#batch blocks key_length"],
+    key_weights: PositionWeights,
+    value_weights: PositionWeights,
+) -> tuple[
+    Float[Array, "batch num_heads query_length blocks"], Float[Array, "batch num_heads query_length key_length"]
+]:
+    """The definition of softmax attention to finished compressed blocks.
+
+    Args:
+      logits: those of the keys, which compression adds up.
+      members: the unmasked keys of every block.
+      key_weights: [num_kv_heads, block_size].
+      value_weights: [num_kv_heads, block_size].
+
+    Returns:
+      Every block's logit, and the weight of every value.
+    """
+    (_, num_heads, query_length, key_length), block_size = logits.shape, key_weights.shape[1]
+
+    def spread(weights: Array) -> Array:
+        """What every key weighs in every block, [batch, num_heads, blocks, key_length]."""
+        weights = jnp.repeat(weights, num_heads // len(weights), axis=0)[:, np.arange(key_length) % block_size]
+        return jnp.where(members[:, None], weights[None, :, None, :], 0.0).astype(logits.dtype)
+
+    def contract(equation: str, left: Array, right: Array) -> Array:
+        return jnp.einsum(equation, left, jnp.broadcast_to(right, (len(left), *right.shape[1:])), precision="highest")
+
+    scores = contract("bhqk,bhck->bhqc", logits, spread(key_weights))
+    last = (np.arange(members.shape[1]) + 1) * block_size - 1
+    finished = jnp.asarray(last[None, :] <= np.arange(query_length)[:, None])[None, None]
+    weights = masked_softmax(scores, finished & members.any(2)[:, None, None, :])
+    return scores, contract("bhqc,bhck->bhqk", weights, spread(value_weights))
+
+
+class CompressedCache(NamedTuple):
+    """All keys and values, slot s holding position s, and what they compress to so far."""
+
+    key: Float[Array, "batch max_length num_kv_heads head_dim"]
+    value: Float[Array, "batch max_length num_kv_heads head_dim"]
+    block_key: Float[Array, "batch blocks num_kv_heads head_dim"]
+    block_value: Float[Array, "batch blocks num_kv_heads head_dim"]
+    length: Int[Array, ""]  # tokens seen so far
+    max_length: Int[Array, ""]  # tokens it was made for
+
+
+def empty_cache(
+    batch: int, max_length: int, num_kv_heads: int, head_dim: int, block_size: int, dtype: Any
+) -> CompressedCache:
+    """Returns the cache before the first token."""
+    empty = cached_keys.empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
+    sums = jnp.zeros((batch, -(-max_length // block_size), num_kv_heads, head_dim), accumulation_dtype(dtype))
+    return CompressedCache(empty.key, empty.value, sums, sums, empty.length, empty.max_length)
+
+
+def append(
+    cache: CompressedCache, key: Keys, value: Values, key_weights: PositionWeights, value_weights: PositionWeights
+) -> CompressedCache:
+    """Returns the cache with the keys and values of new tokens."""
+    positions, block_size = cache.length + jnp.arange(key.shape[1]), key_weights.shape[1]
+
+    def add(sums: Array, array: Array, weights: Array) -> Array:
+        weighted = array.astype(sums.dtype) * weights.T[positions % block_size].astype(sums.dtype)[None, :, :, None]
+        return sums.at[:, positions // block_size].add(weighted, mode="drop")
+
+    return CompressedCache(
+        cached_keys.put(cache.key, key, cache.length),
+        cached_keys.put(cache.value, value, cache.length),
+        add(cache.block_key, key, key_weights),
+        add(cache.block_value, value, value_weights),
+        cache.length + key.shape[1],
+        cache.max_length,
+    )

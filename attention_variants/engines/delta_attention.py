@@ -1,0 +1,153 @@
+"""Attention as a memory that is corrected token by token: what the delta-rule variants share.
+
+A variant gives the module that makes its controls, and so says what decays. The fast path is the engine `delta_rule`;
+`_dense_weights` follows each query back through the tokens.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from attention_variants.checks import check_integer
+from attention_variants.engines import delta_rule as engine
+from attention_variants.interface import AttentionVariant, Cost, accumulation_dtype, repeat_heads
+
+_SMALLEST_SQUARE = 1e-6  # keeps a zero key, such as a masked one, at zero with finite gradients
+
+
+class DeltaControls(NamedTuple):
+    """The learned inputs of the delta rule."""
+
+    write_strength: Float[Array, "batch length num_kv_heads"]  # 0: writes nothing; 1: replaces what the key held
+    log_decay: Float[Array, "batch length num_kv_heads *head_dim"] | None = None  # <= 0; None: nothing decays
+
+
+class DeltaCache(NamedTuple):
+    """The memory; constant in length."""
+
+    memory: Float[Array, "batch num_kv_heads head_dim head_dim"]  # from keys to values
+    length: Int[Array, ""]  # tokens seen so far
+    max_length: Int[Array, ""]  # tokens it was made for
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeltaRuleAttention(AttentionVariant):
+    """Causal attention through a memory written by the delta rule. A subclass gives `make_controls` and the decays."""
+
+    chunk_size: int = 64
+
+    supports_bidirectional = False
+    supports_cross = False
+    normalised = False
+    subquadratic = True
+    family = "delta rule"
+    cost_order = "length * (chunk_size + head_dim) * head_dim"
+    state_order = "head_dim^2"
+
+    def __post_init__(self) -> None:
+        check_integer("chunk_size", self.chunk_size, 1)
+
+    def decay_shape(self, num_kv_heads: int, head_dim: int) -> tuple[int, ...] | None:
+        """Returns the shape of one token's `log_decay`; None where nothing decays."""
+        return None
+
+    def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
+        """Returns the lower triangle."""
+        return np.tril(np.ones((query_length, key_length), bool))
+
+    def cost(
+        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
+    ) -> Cost:
+        """See `AttentionVariant`. Ideal is the cheaper of the permitted pairs and the token-by-token rule."""
+        sizes = query_length, num_heads, num_kv_heads, head_dim
+        pairs = 4 * num_heads * head_dim * (query_length * (query_length + 1) // 2)
+        return Cost(
+            executed_flops=engine.chunked_flops(*sizes, self.chunk_size),
+            ideal_flops=min(engine.recurrent_flops(*sizes), pairs),
+            cache_bytes=4 * num_kv_heads * head_dim**2,
+        )
+
+    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> DeltaCache:
+        """See `AttentionVariant`; the memory is float32 whatever `dtype`."""
+        memory = engine.empty_state(batch, num_kv_heads, head_dim, head_dim, dtype)
+        return DeltaCache(memory, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
+
+    def _attend(
+        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        query, key = unit_features(query), unit_features(key)
+        return engine.delta_rule(query, key, value, **controls._asdict(), chunk_size=self.chunk_size)[0]
+
+    def _dense_weights(
+        self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        """Follows u = query_i back: weight_ij = strength_j u . key_j, then u <- decay_j (u - weight_ij key_j)."""
+        num_heads, positions = query.shape[2], jnp.arange(key.shape[1])
+        query, key = unit_features(query), repeat_heads(unit_features(key), num_heads)
+        strength, log_decay = jax.tree.map(lambda leaf: leaf.astype(key.dtype), controls)
+        if log_decay is None:
+            log_decay = jnp.zeros_like(strength)
+        strength = repeat_heads(strength[..., None], num_heads)
+        decay = jnp.exp(repeat_heads(log_decay.reshape(*log_decay.shape[:3], -1), num_heads))
+
+        def back(reader: Array, token: Any) -> tuple[Array, Array]:
+            key, strength, decay, position = token
+            seen = positions >= position
+            weight = jnp.einsum("bhqd,bhd->bhq", reader, key * strength, precision="highest")
+            weight = jnp.where(seen, weight, 0.0)
+            earlier = (reader - weight[..., None] * key[:, :, None]) * decay[:, :, None]
+            return jnp.where(seen[:, None], earlier, reader), weight
+
+        tokens = *(jnp.moveaxis(array, 1, 0) for array in (key, strength, decay)), positions
+        _, weights = lax.scan(back, jnp.moveaxis(query, 1, 2), tokens, reverse=True)
+        return jnp.moveaxis(weights, 0, -1)
+
+    def _extend(
+        self, cache: DeltaCache, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
+    ) -> tuple[Array, DeltaCache]:
+        out, memory = engine.delta_rule(
+            unit_features(query),
+            unit_features(key),
+            value,
+            **controls._asdict(),
+            chunk_size=self.chunk_size,
+            state=cache.memory,
+            return_state=True,
+        )
+        assert memory is not None
+        return out, DeltaCache(memory, cache.length + key.shape[1], cache.max_length)
+
+    def _check(
+        self, query: Any, key: Any, value: Any, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> None:
+        super()._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+        name = type(self).__name__
+        if not isinstance(controls, DeltaControls):
+            raise ValueError(f"{name} needs DeltaControls from make_controls; got {type(controls).__name__}.")
+        decay = self.decay_shape(key.shape[2], key.shape[3])
+        wanted = {"write_strength": key.shape[:3], "log_decay": None if decay is None else (*key.shape[:2], *decay)}
+        got = {field: None if leaf is None else leaf.shape for field, leaf in controls._asdict().items()}
+        if got != wanted:
+            raise ValueError(f"`controls` of {name} must have the shapes {wanted}; got {got}.")
+
+
+def unit_features(x: Float[Array, "batch length heads head_dim"]) -> Float[Array, "batch length heads head_dim"]:
+    """Returns silu(x) / |silu(x)|, the feature map of queries and keys, at least in float32; 0 for 0."""
+    x = jax.nn.silu(x.astype(accumulation_dtype(x.dtype)))
+    return x * lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + _SMALLEST_SQUARE)
+
+
+def draw_log_rate(rng: Array, shape: tuple[int, ...]) -> Array:
+    """Returns the logs of rates from 1 to 16 per unit of time, as Mamba-2 begins."""
+    return jnp.log(jax.random.uniform(rng, shape, minval=1.0, maxval=16.0))
+
+
+def draw_step_bias(rng: Array, shape: tuple[int, ...]) -> Array:
+    """Returns what softplus takes to time steps from 0.001 to 0.1, log-uniform, as Mamba-2 begins."""
+    step = jnp.exp(jax.random.uniform(rng, shape, minval=jnp.log(0.001), maxval=jnp.log(0.1)))
+    return step + jnp.log(-jnp.expm1(-step))

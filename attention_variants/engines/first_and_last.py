@@ -1,0 +1,86 @@
+"""Decoding in bounded memory: the first tokens, which stay, and the last ones, which roll."""
+
+import abc
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from attention_variants.engines.pattern_attention import PatternAttention, attend_cached
+
+
+class FirstAndLastCache(NamedTuple):
+    """The first keys and values and the last ones; constant in length."""
+
+    first_key: Float[Array, "batch first num_kv_heads head_dim"]  # slot s holds position s
+    first_value: Float[Array, "batch first num_kv_heads head_dim"]
+    last_key: Float[Array, "batch last num_kv_heads head_dim"]  # slot s holds position length - last + s
+    last_value: Float[Array, "batch last num_kv_heads head_dim"]
+    length: Int[Array, ""]  # tokens seen so far
+    max_length: Int[Array, ""]  # tokens it was made for
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FirstAndLastAttention(PatternAttention):
+    """Softmax attention over a static pattern that causally shows the first `num_first` and last `num_last` keys."""
+
+    @property
+    @abc.abstractmethod
+    def num_first(self) -> int:
+        """First keys that every later query sees."""
+
+    @property
+    @abc.abstractmethod
+    def num_last(self) -> int:
+        """Keys before and at its own position that a query sees."""
+
+    def cache_size(self, max_length: int) -> int:
+        """Returns how many tokens the cache holds."""
+        return min(self.num_first + self.num_last, max_length)
+
+    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
+        """Returns an empty `FirstAndLastCache`; see `AttentionVariant`."""
+        num_first = min(self.num_first, max_length)
+        first = jnp.zeros((batch, num_first, num_kv_heads, head_dim), dtype)
+        last = jnp.zeros((batch, self.cache_size(max_length) - num_first, num_kv_heads, head_dim), dtype)
+        return FirstAndLastCache(
+            first, first, last, last, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32)
+        )
+
+    def _extend(
+        self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
+    ) -> tuple[Array, Any]:
+        key, value = key.astype(cache.last_key.dtype), value.astype(cache.last_value.dtype)
+        first, last, new = cache.first_key.shape[1], cache.last_key.shape[1], key.shape[1]
+        before, rolling = jnp.arange(first), cache.length - last + jnp.arange(last)
+        positions = [
+            jnp.where(before < cache.length, before, -1),
+            jnp.where(rolling >= first, rolling, -1),  # what is among the first is not seen twice
+            cache.length + jnp.arange(new),
+        ]
+        out = attend_cached(
+            query,
+            jnp.concatenate([cache.first_key, cache.last_key, key], axis=1),
+            jnp.concatenate([cache.first_value, cache.last_value, value], axis=1),
+            cache.length + jnp.arange(new),
+            jnp.concatenate(positions),
+            self.block_pattern(new, new, True).visible,  # causal rows do not depend on the lengths
+            bias,
+        )
+        cache = FirstAndLastCache(
+            _fill(cache.first_key, key, cache.length),
+            _fill(cache.first_value, value, cache.length),
+            jnp.concatenate([cache.last_key, key], axis=1)[:, new:],
+            jnp.concatenate([cache.last_value, value], axis=1)[:, new:],
+            cache.length + new,
+            cache.max_length,
+        )
+        return out, cache
+
+
+def _fill(first: Array, new: Array, length: Array) -> Array:
+    """Returns the first tokens with those that arrive at positions `length` and on."""
+    arriving = jnp.arange(first.shape[1]) - length
+    within = (arriving >= 0) & (arriving < new.shape[1])
+    return jnp.where(within[None, :, None, None], new[:, arriving.clip(0, new.shape[1] - 1)], first)

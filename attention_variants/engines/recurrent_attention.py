@@ -1,0 +1,213 @@
+"""Attention as a linear recurrence: what such variants share.
+
+A variant gives itself twice: `recurrence`, the features, decays and bonus that the engine runs on, and `kernel`, its
+weights spelled out from the paper's definition. The laws hold one against the other.
+"""
+
+import abc
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from attention_variants.checks import check_integer
+from attention_variants.engines import linear_recurrence as engine
+from attention_variants.interface import AttentionVariant, Cost, accumulation_dtype, repeat_heads
+
+
+class Recurrence(NamedTuple):
+    """What the engine runs on; see `linear_recurrence`."""
+
+    query: Float[Array, "batch query_length num_heads key_dim"]  # features, scaled
+    key: Float[Array, "batch key_length num_kv_heads key_dim"]  # features, times the write strength if there is one
+    log_decay: Float[Array, "#batch #key_length num_kv_heads *key_dim"] | None = None
+    bonus: Float[Array, "#batch #key_length num_kv_heads key_dim"] | None = None
+
+
+class MemoryCache(NamedTuple):
+    """The running state of a variant that is not normalised; constant in length."""
+
+    memory: Float[Array, "batch num_kv_heads key_dim head_dim"]  # sum of decayed feature(key) value^T
+    length: Int[Array, ""]  # tokens seen so far
+    max_length: Int[Array, ""]  # tokens it was made for
+
+
+class NormalisedCache(NamedTuple):
+    """The running state of a normalised variant; constant in length."""
+
+    memory: Float[Array, "batch num_kv_heads key_dim head_dim"]  # sum of decayed feature(key) value^T
+    normaliser: Float[Array, "batch num_kv_heads key_dim"]  # sum of decayed feature(key)
+    length: Int[Array, ""]  # tokens seen so far
+    max_length: Int[Array, ""]  # tokens it was made for
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecurrentAttention(AttentionVariant):
+    """Causal attention through a running state; where nothing decays, also bidirectional, as one sum over all keys.
+
+    A subclass gives `recurrence` and `kernel`, and perhaps `key_dim`, `feature_flops` and `make_controls`. One
+    whose state decays sets `supports_bidirectional` and `supports_cross` to False.
+    """
+
+    chunk_size: int = 128
+
+    family = "linear recurrence"
+    subquadratic = True
+
+    def __post_init__(self) -> None:
+        check_integer("chunk_size", self.chunk_size, 1)
+
+    @abc.abstractmethod
+    def recurrence(self, query: Array, key: Array, controls: Any, positions: Int[Array, " length"]) -> Recurrence:
+        """Returns what the engine runs on.
+
+        Args:
+          query: [batch, query_length, num_heads, head_dim], in float32 (float64 for such inputs), as all here.
+          key: [batch, key_length, num_kv_heads, head_dim]; masked keys are 0, and so will be made their features.
+          controls: from `make_controls`.
+          positions: [key_length], where the tokens stand; those of the queries too, but for cross-attention.
+        """
+
+    @abc.abstractmethod
+    def kernel(self, query: Array, key: Array, controls: Any) -> Array:
+        """Returns the weights [batch, num_heads, query_length, key_length] before masks and normalisation.
+
+        The definition, O(length^2), sharing no code with `recurrence` but elementwise helpers; arguments as there.
+        Pairs outside the pattern may hold any finite number.
+        """
+
+    def key_dim(self, head_dim: int) -> int:
+        """Returns the number of features."""
+        return head_dim
+
+    def feature_flops(
+        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int
+    ) -> int:
+        """Returns the FLOPs of the matrix products in `recurrence`, for one sequence."""
+        return 0
+
+    @property
+    def has_controls(self) -> bool:
+        """Whether calls need `controls`."""
+        return type(self).make_controls is not AttentionVariant.make_controls
+
+    def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
+        """Returns all True, or the lower triangle where causal."""
+        everything = np.ones((query_length, key_length), bool)
+        return np.tril(everything) if causal else everything
+
+    def cost(
+        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
+    ) -> Cost:
+        """See `AttentionVariant`. Ideal is the cheaper of the permitted pairs and the token-by-token recurrence."""
+        heads, key_dim = (num_heads, num_kv_heads), self.key_dim(head_dim)
+        features = self.feature_flops(query_length, key_length, *heads, head_dim)
+        sizes = *heads, key_dim, head_dim
+        summed = engine.summed_flops(query_length, key_length, *sizes, normalise=self.normalised)
+        if causal:
+            executed = engine.chunked_flops(query_length, *sizes, chunk_size=self.chunk_size, normalise=self.normalised)
+            pairs = query_length * (query_length + 1) // 2
+        else:
+            executed, pairs = summed, query_length * key_length
+        ideal = min(summed, 2 * num_heads * (key_dim + head_dim) * pairs)
+        cache_bytes = 4 * num_kv_heads * key_dim * (head_dim + self.normalised)
+        return Cost(features + executed, features + ideal, cache_bytes)
+
+    def init_cache(
+        self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any
+    ) -> MemoryCache | NormalisedCache:
+        """See `AttentionVariant`; the state is float32 whatever `dtype`."""
+        sizes = batch, num_kv_heads, self.key_dim(head_dim), head_dim
+        memory, normaliser = engine.empty_state(*sizes, dtype, normalise=self.normalised)
+        counters = jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32)
+        return MemoryCache(memory, *counters) if normaliser is None else NormalisedCache(memory, normaliser, *counters)
+
+    def _attend(
+        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        query, key, log_decay, bonus = self.recurrence(*_widened(query, key, controls), jnp.arange(key.shape[1]))
+        if key_mask is not None:
+            key = jnp.where(key_mask[:, :, None, None], key, 0.0)
+        if not causal:
+            return engine.linear_sum(query, key, value, normalise=self.normalised)
+        return engine.linear_recurrence(
+            query,
+            key,
+            value,
+            log_decay=log_decay,
+            bonus=bonus,
+            normalise=self.normalised,
+            chunk_size=self.chunk_size,
+        )[0]
+
+    def _extend(
+        self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
+    ) -> tuple[Array, Any]:
+        positions = cache.length + jnp.arange(key.shape[1])
+        query, key, log_decay, bonus = self.recurrence(*_widened(query, key, controls), positions)
+        out, state = engine.linear_recurrence(
+            query,
+            key,
+            value,
+            log_decay=log_decay,
+            bonus=bonus,
+            normalise=self.normalised,
+            chunk_size=self.chunk_size,
+            state=engine.LinearState(cache.memory, cache.normaliser if self.normalised else None),
+            return_state=True,
+        )
+        assert state is not None
+        kept = {"normaliser": state.normaliser} if self.normalised else {}
+        return out, cache._replace(memory=state.memory, length=cache.length + key.shape[1], **kept)
+
+    def _dense_weights(
+        self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        kernel = self.kernel(*_widened(query, key, controls))
+        mask = jnp.asarray(self.pattern(query.shape[1], key.shape[1], causal))[None, None]
+        if key_mask is not None:
+            mask = mask & key_mask[:, None, None, :]
+        kernel = jnp.where(mask, kernel, 0.0)
+        if not self.normalised:
+            return kernel
+        total = kernel.sum(-1, keepdims=True)
+        return kernel / jnp.where(total == 0, 1.0, total)
+
+    def _check(
+        self, query: Any, key: Any, value: Any, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> None:
+        super()._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+        if (controls is not None) != self.has_controls:
+            name, got = type(self).__name__, type(controls).__name__
+            if self.has_controls:
+                raise ValueError(f"{name} needs `controls`, what the module of its make_controls returns; got {got}.")
+            raise NotImplementedError(f"{name} with these settings has no controls; got {got} for `controls`.")
+
+
+def dense_products(query: Array, key: Array) -> Float[Array, "batch num_heads query_length key_length"]:
+    """Returns query . key for all pairs; for definitions."""
+    return jnp.einsum("bqhd,bkhd->bhqk", query, repeat_heads(key, query.shape[2]), precision="highest")
+
+
+def dense_decays(
+    decay: Float[Array, "batch length num_heads *channels"],
+) -> Float[Array, "batch num_heads length length *channels"]:
+    """Returns what token i has left of token j's write: the decays of j+1 .. i multiplied; for definitions."""
+
+    def row(left: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+        decay, position = now
+        left = (left * decay[:, None]).at[:, position].set(1.0)
+        return left, left
+
+    nothing = jnp.zeros((decay.shape[0], decay.shape[1], *decay.shape[2:]), decay.dtype)
+    _, rows = jax.lax.scan(row, nothing, (jnp.moveaxis(decay, 1, 0), jnp.arange(decay.shape[1])))
+    return jnp.moveaxis(rows, (0, 1, 2, 3), (2, 0, 3, 1))
+
+
+def _widened(query: Array, key: Array, controls: Any) -> tuple[Array, Array, Any]:
+    """Returns all in the dtype of the state."""
+    dtype = accumulation_dtype(query.dtype)
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), (query, key, controls))

@@ -1,0 +1,106 @@
+"""Patterns that depend on the distance between query and key alone."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from attention_variants.patterns.base import Pattern
+
+
+@dataclasses.dataclass(frozen=True)
+class Band(Pattern):
+    """Keys from `before` positions before the query to `after` positions after it; None is without end.
+
+    `Band(before=None, after=0)` is causal attention and `Band(before=1, after=0)` a causal window of 2::
+
+        1 0 0 0      1 0 0 0
+        1 1 0 0      1 1 0 0
+        1 1 1 0      0 1 1 0
+        1 1 1 1      0 0 1 1
+    """
+
+    before: int | None
+    after: int | None
+
+    def visible(self, query_position: Any, key_position: Any) -> Any:
+        """See `Pattern`."""
+        return self._overlaps(query_position - key_position, query_position - key_position)
+
+    def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
+        """See `Pattern`."""
+        return self._overlaps(first_query - last_key, last_query - first_key)
+
+    def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
+        """See `Pattern`."""
+        return self._overlaps(first_query - last_key, first_query - last_key) & self._overlaps(
+            last_query - first_key, last_query - first_key
+        )
+
+    def count(self, query_length: int, key_length: int) -> int:
+        """See `Pattern`; a row at a time."""
+        rows = np.arange(query_length)
+        first = 0 if self.before is None else np.maximum(rows - self.before, 0)
+        end = key_length if self.after is None else np.minimum(rows + self.after + 1, key_length)
+        return int(np.maximum(end - first, 0).sum() if np.ndim(end - first) else query_length * (end - first))
+
+    def _overlaps(self, low: Any, high: Any) -> Any:
+        """Whether the distances low..high (query - key) meet -after..before."""
+        result = low == low
+        if self.before is not None:
+            result = result & (low <= self.before)
+        if self.after is not None:
+            result = result & (high >= -self.after)
+        return result
+
+
+@dataclasses.dataclass(frozen=True)
+class EveryNth(Pattern):
+    """Keys at distances that are multiples of `step`, both ways.
+
+    `EveryNth(2)`::
+
+        1 0 1 0
+        0 1 0 1
+        1 0 1 0
+        0 1 0 1
+    """
+
+    step: int
+
+    def visible(self, query_position: Any, key_position: Any) -> Any:
+        """See `Pattern`."""
+        return (query_position - key_position) % self.step == 0
+
+    def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
+        """See `Pattern`."""
+        low, high = first_query - last_key, last_query - first_key
+        return high // self.step * self.step >= low
+
+
+@dataclasses.dataclass(frozen=True)
+class PowersOfTwo(Pattern):
+    """Keys at distances 1, 2, 4, 8 ..., both ways.
+
+    ::
+
+        0 1 1 0
+        1 0 1 1
+        1 1 0 1
+        0 1 1 0
+    """
+
+    def visible(self, query_position: Any, key_position: Any) -> Any:
+        """See `Pattern`."""
+        distance = abs(query_position - key_position)
+        return (distance > 0) & (distance & (distance - 1) == 0)
+
+    def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
+        """See `Pattern`."""
+        low, high = first_query - last_key, last_query - first_key
+        return self._between(low, high) | self._between(-high, -low)
+
+    def _between(self, low: Any, high: Any) -> Any:
+        """Whether there is a power of two from `low` to `high`."""
+        highest = np.exp2(np.floor(np.log2(np.maximum(high, 1))))  # the largest one up to `high`
+        return (high >= 1) & (highest >= low)

@@ -1,0 +1,78 @@
+"""cosFormer: linear attention that weighs near keys more, by the cosine of their distance."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from attention_variants.checks import check_integer
+from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention, dense_products
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CosformerAttention(RecurrentAttention):
+    """Normalised linear attention with ReLU features and a cosine of the distance.
+
+    ::
+
+        output_i = sum_j w_ij value_j / sum_j w_ij,   w_ij = f(query_i) . f(key_j) cos(pi/2 (i - j) / horizon)
+        f(x) = relu(x) + 1e-3
+
+    By cos(a - b) = cos(a) cos(b) + sin(a) sin(b) that is a product of 2 head_dim features, none of them negative.
+
+    Attributes:
+      horizon: the distance at which weights reach 0; no sequence may be longer, and no cache holds more tokens.
+      chunk_size: tokens per chunk: speed only, the function is the same.
+
+    References:
+      Qin et al. 2022, "cosFormer: Rethinking Softmax in Attention", arXiv:2202.08791, section 3. The 1e-3 is
+      ours: it keeps rows normalised where relu leaves nothing. Cross-attention, which the paper gives the positions of
+      both sequences, is left out.
+    """
+
+    horizon: int = 16384
+
+    supports_cross = False
+    cost_order = "length * (chunk_size + head_dim) * head_dim"
+    state_order = "2 * head_dim^2"
+    paper = "Qin et al. 2022, arXiv:2202.08791"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("horizon", self.horizon, 1)
+
+    def key_dim(self, head_dim: int) -> int:
+        """Returns the number of features: a cosine and a sine of each coordinate."""
+        return 2 * head_dim
+
+    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
+        """See `AttentionVariant`; the cache holds at most `horizon` tokens."""
+        return super().init_cache(batch, min(max_length, self.horizon), num_kv_heads, head_dim, dtype)
+
+    def recurrence(self, query: Array, key: Array, controls: Any, positions: Array) -> Recurrence:
+        """See `RecurrentAttention`."""
+        angles = (np.pi / 2 / self.horizon) * positions.astype(query.dtype)[None, :, None, None]
+
+        def features(x: Array) -> Array:
+            return jnp.concatenate([_rectified(x) * jnp.cos(angles), _rectified(x) * jnp.sin(angles)], axis=-1)
+
+        return Recurrence(features(query), features(key))
+
+    def kernel(self, query: Array, key: Array, controls: Any) -> Array:
+        """See `RecurrentAttention`."""
+        positions = jnp.arange(key.shape[1])
+        distance = (positions[:, None] - positions[None, :]).astype(query.dtype)
+        cosine = jnp.cos(np.pi / 2 * distance / self.horizon)
+        return dense_products(_rectified(query), _rectified(key)) * cosine[None, None]
+
+    def _check(self, query: Any, key: Any, value: Any, **options: Any) -> None:
+        super()._check(query, key, value, **options)
+        if key.shape[1] > self.horizon:
+            raise ValueError(f"CosformerAttention sees at most `horizon` {self.horizon} tokens; got {key.shape[1]}.")
+
+
+def _rectified(x: Array) -> Array:
+    return jax.nn.relu(x) + 1e-3

@@ -1,0 +1,133 @@
+"""Forgetting attention: softmax attention with a forget gate."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from attention_variants.engines.block_softmax import block_softmax
+from attention_variants.engines.forget_bias import forget_bias
+from attention_variants.engines.modified_softmax import ModifiedSoftmaxAttention
+from attention_variants.engines.pattern_attention import attend_cached
+from attention_variants.interface import Cost, accumulation_dtype, dense_logits, masked_softmax, repeat_heads
+
+
+class ForgetControls(NamedTuple):
+    """The forget gates."""
+
+    log_gate: Float[Array, "batch length num_kv_heads"]  # log of what is left of the past when a token comes
+
+
+class ForgetGate(nnx.Module):
+    """x -> log sigmoid(W x + b) per key-value head."""
+
+    def __init__(self, model_dim: int, num_kv_heads: int, *, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(model_dim, num_kv_heads, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "batch length model_dim"]) -> ForgetControls:
+        """See the class."""
+        return ForgetControls(jax.nn.log_sigmoid(self.linear(x)))
+
+
+class ForgettingCache(NamedTuple):
+    """The last keys, values and gates, newest last; slot s holds position length - size + s, nothing where < 0."""
+
+    key: Float[Array, "batch size num_kv_heads head_dim"]
+    value: Float[Array, "batch size num_kv_heads head_dim"]
+    log_gate: Float[Array, "batch size num_kv_heads"]
+    length: Int[Array, ""]  # tokens seen so far
+    max_length: Int[Array, ""]  # tokens it was made for
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ForgettingAttention(ModifiedSoftmaxAttention):
+    """Softmax attention whose logits fall with every forget gate between key and query.
+
+    ::
+
+        output_i = sum_(j <= i) softmax_j(query_i . key_j / sqrt(head_dim) + sum_(j < t <= i) log f_t) value_j
+        f_t      = sigmoid(W x_t + b)
+
+    A decay of the unnormalised weights that the tokens choose: ALiBi with learned, data-dependent slopes. f = 1 is full
+    attention. It needs no position encoding. Causal only.
+
+    Attributes:
+      block_size: tokens per block of the engine: speed only, the function is the same.
+
+    References:
+      Lin et al. 2025, "Forgetting Transformer: Softmax Attention with a Forget Gate", arXiv:2503.02130, section
+      3. One gate per key-value head, where the paper has one per head. Its Pro block (output gate, norms, shifts of
+      keys and values) lies outside attention.
+    """
+
+    supports_bidirectional = False
+    supports_cross = False
+    normalised = True
+    paper = "Lin et al. 2025, arXiv:2503.02130"
+
+    def make_controls(
+        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        """Returns x -> ForgetControls."""
+        return ForgetGate(model_dim, num_kv_heads, rngs=rngs)
+
+    def cost(
+        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
+    ) -> Cost:
+        """See `AttentionVariant`; the cache holds the gates too."""
+        plain = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
+        return plain._replace(cache_bytes=plain.cache_bytes + 4 * key_length * num_kv_heads)
+
+    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> ForgettingCache:
+        """See `AttentionVariant`; the gates are float32 whatever `dtype`."""
+        plain = super().init_cache(batch, max_length, num_kv_heads, head_dim, dtype)
+        gates = jnp.zeros((batch, max_length, num_kv_heads), accumulation_dtype(dtype))
+        return ForgettingCache(plain.key, plain.value, gates, plain.length, plain.max_length)
+
+    def _attend(
+        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        log_gate = controls.log_gate.astype(accumulation_dtype(query.dtype))
+        bias = forget_bias(log_gate, query.shape[2] // key.shape[2], bias)
+        plan = self.plan(query.shape[1], key.shape[1], causal)
+        return block_softmax(plan, query, key, value, key_mask=key_mask, bias=bias)[0]
+
+    def _dense_weights(
+        self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        logits = dense_logits(query, key, bias)
+        log_gate = repeat_heads(controls.log_gate.astype(logits.dtype)[..., None], query.shape[2])[..., 0]
+        positions = jnp.arange(key.shape[1])
+
+        def row(faded: Array, token: tuple[Array, Array]) -> tuple[Array, Array]:
+            """Fades every earlier key by the gate of a token, whose own key is still fresh."""
+            log_gate, position = token
+            faded = jnp.where(positions < position, faded + log_gate[..., None], 0.0)
+            return faded, faded
+
+        _, faded = lax.scan(row, jnp.zeros_like(logits[:, :, 0]), (jnp.moveaxis(log_gate, 1, 0), positions))
+        mask = jnp.asarray(self.pattern(query.shape[1], key.shape[1], causal))[None, None]
+        if key_mask is not None:
+            mask = mask & key_mask[:, None, None, :]
+        return masked_softmax(logits + jnp.moveaxis(faded, 0, 2), mask)
+
+    def _extend(
+        self, cache: ForgettingCache, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
+    ) -> tuple[Array, ForgettingCache]:
+        size, new = cache.key.shape[1], key.shape[1]
+        held = cache.key, cache.value, cache.log_gate
+        key, value, log_gate = (
+            jnp.concatenate([old, added.astype(old.dtype)], axis=1)
+            for old, added in zip(held, (key, value, controls.log_gate), strict=True)
+        )
+        first = cache.length - size
+        bias = forget_bias(log_gate, query.shape[2] // key.shape[2], bias, first)
+        positions = first + jnp.arange(size + new)
+        visible = self.block_pattern(size + new, size + new, True).visible
+        out = attend_cached(query, key, value, positions[size:], positions, visible, bias)
+        counters = cache.length + new, cache.max_length
+        return out, ForgettingCache(key[:, new:], value[:, new:], log_gate[:, new:], *counters)

@@ -1,0 +1,69 @@
+"""Kimi Delta Attention: the delta rule in a memory whose channels fade apart."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attention_variants.engines.delta_attention import (
+    DeltaControls,
+    DeltaRuleAttention,
+    draw_log_rate,
+    draw_step_bias,
+)
+
+
+class WriteAndChannelDecay(nnx.Module):
+    """x -> write strength sigmoid(W x) per key-value head, log decay -rate * softplus(W_2 W_1 x + bias) per channel."""
+
+    def __init__(self, model_dim: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs):
+        shape = num_kv_heads, head_dim
+        self.strength = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
+        self.down = nnx.Linear(model_dim, head_dim, use_bias=False, rngs=rngs)
+        self.up = nnx.LinearGeneral(head_dim, shape, use_bias=False, rngs=rngs)
+        self.step_bias = nnx.Param(draw_step_bias(rngs.params(), shape))
+        self.log_rate = nnx.Param(draw_log_rate(rngs.params(), (num_kv_heads, 1)))
+
+    def __call__(self, x: Float[Array, "batch length model_dim"]) -> DeltaControls:
+        """See the class."""
+        step = jax.nn.softplus(self.up(self.down(x)) + self.step_bias[None, None])
+        return DeltaControls(jax.nn.sigmoid(self.strength(x)), -jnp.exp(self.log_rate[None, None]) * step)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KimiDeltaAttention(DeltaRuleAttention):
+    """The delta rule with a learned decay per channel of the key and token.
+
+    ::
+
+        S_t      = (I - beta_t f(key_t) f(key_t)^T) Diag(alpha_t) S_(t-1) + beta_t f(key_t) value_t^T
+        output_t = S_t^T f(query_t),    f(x) = silu(x) / |silu(x)|
+        alpha_t  = exp(-a softplus(W_2 W_1 x_t + b)) per channel,    beta_t = sigmoid(W x_t)
+
+    With equal channels it is `gated_delta`. No scale is applied.
+
+    Attributes:
+      chunk_size: tokens per chunk: speed only, the function is the same. Working memory grows with chunk_size.
+
+    References:
+      Kimi Team 2025, "Kimi Linear: An Expressive, Efficient Attention Architecture", arXiv:2510.26692, equation 1 and
+      the parametrisation of its section 4; W_1 maps to head_dim. a, one per head, and b begin as in Mamba-2 (Dao and Gu
+      2024, arXiv:2405.21060). Short convolutions, the output's norm and gate lie outside attention. alpha and beta are
+      per key-value head, and 1e-6 under the root of the norm keeps a zero key at zero.
+    """
+
+    chunk_size: int = 16
+
+    paper = "Kimi Team 2025, arXiv:2510.26692"
+
+    def decay_shape(self, num_kv_heads: int, head_dim: int) -> tuple[int, ...]:
+        """See `DeltaRuleAttention`."""
+        return (num_kv_heads, head_dim)
+
+    def make_controls(
+        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        """Returns the module that makes write strengths and decays."""
+        return WriteAndChannelDecay(model_dim, num_kv_heads, head_dim, rngs=rngs)

@@ -1,0 +1,150 @@
+"""Native sparse attention: compressed blocks, chosen blocks and a window, joined by learned gates."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attention_variants import patterns
+from attention_variants.checks import check_integer
+from attention_variants.engines import compressed_blocks as compressing
+from attention_variants.engines.block_choice import BlockChoiceAttention
+from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
+from attention_variants.engines.cached_keys import attend_window
+from attention_variants.engines.pattern_attention import attend_cached
+from attention_variants.interface import Cost, dense_logits, masked_softmax
+
+
+class NativeSparseControls(NamedTuple):
+    """What is learned beyond queries, keys and values."""
+
+    gates: Float[Array, "batch length num_heads 3"]  # of the compressed, the chosen and the window branch
+    key_weights: Float[Array, "1 1 num_kv_heads block_size"]  # by which a block of keys is compressed
+    value_weights: Float[Array, "1 1 num_kv_heads block_size"]
+
+
+class GatesAndWeights(nnx.Module):
+    """x -> gates sigmoid(W x + b), and compression weights, about 1 / block_size to begin with."""
+
+    def __init__(self, model_dim: int, num_heads: int, num_kv_heads: int, block_size: int, *, rngs: nnx.Rngs):
+        self.gates = nnx.Linear(model_dim, 3 * num_heads, rngs=rngs)
+        weights = (1 + 0.1 * jax.random.normal(rngs.params(), (2, num_kv_heads, block_size))) / block_size
+        self.key_weights, self.value_weights = nnx.Param(weights[0]), nnx.Param(weights[1])
+
+    def __call__(self, x: Float[Array, "batch length model_dim"]) -> NativeSparseControls:
+        """See the class."""
+        gates = jax.nn.sigmoid(self.gates(x)).reshape(*x.shape[:2], -1, 3)
+        return NativeSparseControls(gates, self.key_weights[None, None], self.value_weights[None, None])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NativeSparseAttention(BlockChoiceAttention):
+    """The gated sum of softmax attention to compressed blocks, to the keys of chosen blocks and to a window; causal.
+
+    ::
+
+        output_i = gate_i1 sum_B p_iB sum_(j in B) v_j value_j + gate_i2 chosen_i + gate_i3 window_i
+        p_iB     = softmax_B(query_i . key_B / sqrt(head_dim)),   key_B = sum_(j in B) k_j key_j,   B finished at i
+
+    k and v weigh a position in its block, per key-value head. chosen_i is softmax attention to the query's own block
+    and the num_blocks - 1 earlier ones of largest p_iB, without gradient of the choice; window_i, to window_size keys.
+
+    Attributes:
+      block_size: keys per block.
+      num_blocks: blocks of the second branch, the query's own included.
+      window_size: keys of the third branch, the query's own included.
+
+    References:
+      Yuan et al. 2025, "Native Sparse Attention", arXiv:2502.11089, equations 5 to 12. There an MLP compresses
+      overlapping blocks, a group of query heads chooses together by the sum of its p, the first block and two local
+      ones are always chosen, and each branch has its own keys. Ours compresses linearly; every head chooses alone.
+    """
+
+    window_size: int = 128
+
+    supports_bidirectional = False
+    normalised = False
+    cost_order = "length * (num_blocks * block_size + window_size + length / block_size)"
+    paper = "Yuan et al. 2025, arXiv:2502.11089"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("window_size", self.window_size, 1)
+
+    def make_controls(
+        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        """Returns the module that makes gates and compression weights."""
+        return GatesAndWeights(model_dim, num_heads, num_kv_heads, self.block_size, rngs=rngs)
+
+    def cost(
+        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
+    ) -> Cost:
+        """See `AttentionVariant`. Ideal compresses, and charges finished blocks, chosen ones and the window."""
+        plans = self._plans(query_length)
+        compress = 2 * compressing.compress_flops(key_length, self.block_size, num_kv_heads, head_dim)
+        executed, ideal = self.chosen_cost(query_length, num_heads, head_dim, causal)
+        executed += compress + sum(plan.executed_flops(num_heads, head_dim) for plan in plans)
+        pairs = sum(plan.pattern.count(plan.query_length, plan.key_length) for plan in plans)
+        ideal += compress + 4 * num_heads * head_dim * pairs
+        return Cost(executed, ideal, cache_bytes=2 * 4 * (key_length + plans[0].key_length) * num_kv_heads * head_dim)
+
+    def _plans(self, length: int) -> tuple[BlockPlan, BlockPlan]:
+        """Returns how the block engine cuts up the first branch and the third."""
+        compressed = make_plan(compressing.FinishedBlocks(self.block_size), length, -(-length // self.block_size), 128)
+        near = patterns.window(self.window_size, causal=True)
+        return compressed, make_plan(near, length, length, min(512, max(16, self.window_size)))
+
+    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
+        """Returns an empty `CompressedCache`; see `AttentionVariant`."""
+        return compressing.empty_cache(batch, max_length, num_kv_heads, head_dim, self.block_size, dtype)
+
+    def _attend(
+        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        gates, key_weights, value_weights = _needed(controls)
+        block_key, block_value = compressing.compress(key, key_weights), compressing.compress(value, value_weights)
+        mask = None if key_mask is None else compressing.any_key(key_mask, self.block_size)
+        plans, wide = self._plans(query.shape[1]), query.astype(block_key.dtype)
+        compressed, _ = block_softmax(plans[0], wide, block_key, block_value, key_mask=mask)
+        chosen = self.attend_chosen(query, key, value, block_key, block_mask=mask, key_mask=key_mask)
+        window, _ = block_softmax(plans[1], query, key, value, key_mask=key_mask)
+        return _join(gates, compressed, chosen, window)
+
+    def _dense_weights(
+        self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        gates, key_weights, value_weights = _needed(controls)
+        logits, members = dense_logits(query, key), self.members(key.shape[1], key_mask)
+        scores, compressed = compressing.dense_weights(logits, members, key_weights, value_weights)
+        near = np.triu(np.tril(np.ones(logits.shape[2:], bool)), 1 - self.window_size)
+        window = masked_softmax(logits, jnp.asarray(near)[None, None] & members.any(1)[:, None, None, :])
+        chosen = self.chosen_weights(logits, scores, members, causal)
+        return _join(jnp.moveaxis(gates, 2, 1), compressed, chosen, window)
+
+    def _extend(
+        self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
+    ) -> tuple[Array, Any]:
+        gates, key_weights, value_weights = _needed(controls)
+        first, cache = cache.length, compressing.append(cache, key, value, key_weights, value_weights)
+        positions, blocks = first + jnp.arange(query.shape[1]), jnp.arange(cache.block_key.shape[1])
+        finished = compressing.FinishedBlocks(self.block_size).visible
+        compressed = attend_cached(query, cache.block_key, cache.block_value, positions, blocks, finished)
+        chosen = self.attend_chosen(query, cache.key, cache.value, cache.block_key, first_position=first)
+        window = attend_window(query, cache.key, cache.value, self.window_size, first)
+        return _join(gates, compressed, chosen, window), cache
+
+
+def _join(gates: Array, compressed: Array, chosen: Array, window: Array) -> Array:
+    gates = gates.astype(chosen.dtype)[..., None, :]
+    return gates[..., 0] * compressed + gates[..., 1] * chosen + gates[..., 2] * window
+
+
+def _needed(controls: NativeSparseControls | None) -> tuple[Array, Array, Array]:
+    if controls is None:
+        raise ValueError("`controls` must be the NativeSparseControls that make_controls gives; got None.")
+    return controls.gates, controls.key_weights[0, 0], controls.value_weights[0, 0]

@@ -1,0 +1,73 @@
+"""Retention: linear attention that forgets at a fixed rate per head."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention, dense_products
+
+
+class RetentionControls(NamedTuple):
+    """What the heads forget; not learned."""
+
+    log_decay: Float[Array, "1 1 num_kv_heads"]  # log gamma_h
+
+
+class RetentionRates(nnx.Module):
+    """x -> the rates of the heads, the same for every x; holds no parameters."""
+
+    def __init__(self, num_kv_heads: int):
+        self.num_kv_heads = num_kv_heads
+
+    def __call__(self, x: Float[Array, "batch length model_dim"]) -> RetentionControls:
+        """Returns log(1 - 2^(-5 - h)), exact also where gamma itself would round to 1."""
+        log_decay = np.log1p(-(2.0 ** (-5 - np.arange(self.num_kv_heads))))
+        return RetentionControls(jnp.asarray(log_decay, jnp.float32)[None, None])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetentionAttention(RecurrentAttention):
+    """Unnormalised linear attention with a fixed decay per head; causal only.
+
+    ::
+
+        output_i = sum_(j <= i) gamma_h^(i - j) (query_i . key_j / sqrt(head_dim)) value_j
+        gamma_h = 1 - 2^(-5 - h),   h = 0, 1, ... num_kv_heads - 1
+
+    Attributes:
+      chunk_size: tokens per chunk: speed only, the function is the same.
+
+    References:
+      Sun et al. 2023, "Retentive Network", arXiv:2307.08621, equations 5 to 8. Its group norm (and the scalings that
+      cancel in it), its gate and xPos are the model's, not part of this; query heads that share a key-value head share
+      its rate.
+    """
+
+    supports_bidirectional = False
+    supports_cross = False
+    normalised = False
+    cost_order = "length * (chunk_size + head_dim) * head_dim"
+    state_order = "head_dim^2"
+    paper = "Sun et al. 2023, arXiv:2307.08621"
+
+    def make_controls(
+        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        """Returns x -> RetentionControls, without parameters."""
+        return RetentionRates(num_kv_heads)
+
+    def recurrence(self, query: Array, key: Array, controls: RetentionControls, positions: Array) -> Recurrence:
+        """See `RecurrentAttention`."""
+        return Recurrence(query / np.sqrt(query.shape[3]), key, controls.log_decay)
+
+    def kernel(self, query: Array, key: Array, controls: RetentionControls) -> Array:
+        """See `RecurrentAttention`."""
+        gamma = jnp.repeat(jnp.exp(controls.log_decay[0, 0]), query.shape[2] // key.shape[2])
+        positions = jnp.arange(key.shape[1], dtype=query.dtype)
+        distance = jnp.maximum(positions[:, None] - positions[None, :], 0)
+        products = dense_products(query, key) / np.sqrt(query.shape[3])
+        return products * gamma[None, :, None, None] ** distance[None, None]

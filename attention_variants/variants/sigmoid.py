@@ -1,0 +1,52 @@
+"""Sigmoid attention: every key is weighed by itself."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from attention_variants.engines.block_sigmoid import block_sigmoid
+from attention_variants.engines.modified_softmax import ModifiedSoftmaxAttention
+from attention_variants.interface import accumulation_dtype
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SigmoidAttention(ModifiedSoftmaxAttention):
+    """Attention without competition between keys.
+
+    ::
+
+        output_i = sum_j sigmoid(query_i . key_j / sqrt(head_dim) - log n_i) value_j,   j <= i where causal
+        n_i      = the number of keys that query i may see
+
+    At logits near 0 a row sums to about 1, as in softmax; unlike there, a query may take in nothing or everything.
+
+    Attributes:
+      block_size: tokens per block of the engine: speed only, the function is the same.
+
+    References:
+      Ramapuram et al. 2024, "Theory, Analysis, and Best Practices for Sigmoid Self-Attention", arXiv:2409.04431,
+      section 2. The paper's n is the length of the sequence; ours counts what the query sees (i + 1 where causal, keys
+      that are not masked), so that a row does not depend on what follows and padding changes nothing.
+    """
+
+    paper = "Ramapuram et al. 2024, arXiv:2409.04431"
+
+    def weigh(self, logits: Array, mask: Array, controls: Any) -> Array:
+        """Sigmoid of logits less the log of the number of permitted keys."""
+        seen = jnp.maximum(mask.sum(-1, keepdims=True), 1).astype(logits.dtype)
+        return jnp.where(mask, jax.nn.sigmoid(logits - jnp.log(seen)), 0.0)
+
+    def _attend(
+        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        query_length, key_length = query.shape[1], key.shape[1]
+        permitted = jnp.ones((1, key_length), bool) if key_mask is None else key_mask
+        seen = jnp.cumsum(permitted, axis=1)
+        if not causal:
+            seen = jnp.broadcast_to(seen[:, -1:], (seen.shape[0], query_length))
+        shift = jnp.log(jnp.maximum(seen, 1).astype(accumulation_dtype(query.dtype)))
+        plan = self.plan(query_length, key_length, causal)
+        return block_sigmoid(plan, query, key, value, shift, key_mask=key_mask, bias=bias)

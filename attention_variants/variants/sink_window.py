@@ -1,0 +1,75 @@
+"""Sink-window attention: a sliding window and the first few tokens, so that a stream may go on for ever."""
+
+import dataclasses
+
+import numpy as np
+
+from attention_variants import patterns
+from attention_variants.checks import check_integer
+from attention_variants.engines.first_and_last import FirstAndLastAttention
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SinkWindowAttention(FirstAndLastAttention):
+    """Softmax attention over the last `window_size` keys and the first `num_sinks`.
+
+    ::
+
+        output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j
+        over j <= i with i - j < window_size or j < num_sinks
+
+    The softmax has to put its weight somewhere even where no key matters, and models learn to put it on the first
+    tokens; a window that drops them breaks. Decoding keeps num_sinks + window_size keys whatever the length. Not
+    causal, the window lies around the query (window_size // 2 keys before it). `window_size >= length` is full causal
+    attention.
+
+    Attributes:
+      window_size: keys visible around (causal: before) the query, its own included.
+      num_sinks: first tokens that every query sees.
+
+    References:
+      Xiao et al. 2024, "Efficient streaming language models with attention sinks", arXiv:2309.17453, section 3.2 (four
+      sinks). There positions are counted within the cache; here every key keeps the position it was written at, so
+      that decoding equals the parallel call. Not causal is our mirror image. Causally the same function as
+      `global_window`.
+    """
+
+    window_size: int = 64
+    num_sinks: int = 4
+
+    family = "softmax, static pattern"
+    cost_order = "length * (window_size + num_sinks)"
+    state_order = "(window_size + num_sinks) * head_dim"
+    paper = "Xiao et al. 2024, arXiv:2309.17453"
+    subquadratic = True
+
+    def __post_init__(self) -> None:
+        check_integer("window_size", self.window_size, 1)
+        check_integer("num_sinks", self.num_sinks, 0)
+
+    def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
+        """Returns the window and the sinks."""
+        query_position, key_position = np.arange(query_length)[:, None], np.arange(key_length)[None, :]
+        first = query_position - (self.window_size - 1 if causal else self.window_size // 2)
+        seen = (key_position >= first) & (key_position < first + self.window_size)
+        seen |= key_position < self.num_sinks
+        return seen & (key_position <= query_position) if causal else seen
+
+    def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
+        """See `PatternAttention`."""
+        near, sinks = patterns.window(self.window_size, causal), patterns.FirstKeys(self.num_sinks)
+        return patterns.AllOf((patterns.causal_or_full(causal), patterns.AnyOf((near, sinks))))
+
+    def engine_block(self, query_length: int, key_length: int) -> int:
+        """Returns a block about as long as the window."""
+        return min(512, max(16, self.window_size))
+
+    @property
+    def num_first(self) -> int:
+        """See `FirstAndLastAttention`."""
+        return self.num_sinks
+
+    @property
+    def num_last(self) -> int:
+        """See `FirstAndLastAttention`."""
+        return self.window_size

@@ -1,0 +1,86 @@
+"""State-space duality: the selective state space of Mamba-2, read as attention."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attention_variants.engines.recurrent_attention import (
+    Recurrence,
+    RecurrentAttention,
+    dense_decays,
+    dense_products,
+)
+
+
+class StateSpaceControls(NamedTuple):
+    """The discretised state space."""
+
+    log_decay: Float[Array, "batch length num_kv_heads"]  # -delta exp(A_log)
+    write_strength: Float[Array, "batch length num_kv_heads"]  # delta
+
+
+class Discretisation(nnx.Module):
+    """x -> step sizes delta = softplus(x W + b), and what a state of rates exp(A_log) keeps over each."""
+
+    def __init__(self, model_dim: int, num_kv_heads: int, *, rngs: nnx.Rngs):
+        self.step = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
+        log_delta = jax.random.uniform(rngs.params(), (num_kv_heads,), minval=jnp.log(1e-3), maxval=jnp.log(1e-1))
+        delta = jnp.exp(log_delta)
+        self.step_bias = nnx.Param(delta + jnp.log(-jnp.expm1(-delta)))  # the inverse of softplus
+        self.log_rate = nnx.Param(jnp.log(jax.random.uniform(rngs.params(), (num_kv_heads,), minval=1.0, maxval=16.0)))
+
+    def __call__(self, x: Float[Array, "batch length model_dim"]) -> StateSpaceControls:
+        """Returns decays and write strengths."""
+        delta = jax.nn.softplus(self.step(x) + self.step_bias[...][None, None])
+        return StateSpaceControls(-delta * jnp.exp(self.log_rate[...])[None, None], delta)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StateSpaceAttention(RecurrentAttention):
+    """A state space with a data-dependent step size per head; causal only.
+
+    ::
+
+        S_t = exp(-delta_t a) S_(t-1) + delta_t key_t value_t^T,   output_t = S_t^T query_t
+        delta_t = softplus(x_t w + b),   a = exp(A_log) > 0
+
+    In the paper's letters key is B, query is C, value is X. At first b gives steps of 0.001 to 0.1, spread evenly by
+    their logs, and a is between 1 and 16. No scale is applied to the query.
+
+    Attributes:
+      chunk_size: tokens per chunk: speed only, the function is the same.
+
+    References:
+      Dao and Gu 2024, "Transformers are SSMs", arXiv:2405.21060, sections 5 and 7. Its short convolution is
+      the model's, and so are its gate, its norm and its skip D x; a key-value head is one of the paper's heads with a B
+      of its own, while query heads that share it share its steps.
+    """
+
+    chunk_size: int = 64
+
+    supports_bidirectional = False
+    supports_cross = False
+    normalised = False
+    cost_order = "length * (chunk_size + head_dim) * head_dim"
+    state_order = "head_dim^2"
+    paper = "Dao and Gu 2024, arXiv:2405.21060"
+
+    def make_controls(
+        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
+    ) -> nnx.Module:
+        """Returns x -> StateSpaceControls."""
+        return Discretisation(model_dim, num_kv_heads, rngs=rngs)
+
+    def recurrence(self, query: Array, key: Array, controls: StateSpaceControls, positions: Array) -> Recurrence:
+        """See `RecurrentAttention`."""
+        return Recurrence(query, key * controls.write_strength[..., None], controls.log_decay)
+
+    def kernel(self, query: Array, key: Array, controls: StateSpaceControls) -> Array:
+        """See `RecurrentAttention`."""
+        group = query.shape[2] // key.shape[2]
+        decay, delta = (jnp.repeat(array, group, axis=2) for array in (jnp.exp(controls[0]), controls[1]))
+        return dense_products(query, key) * dense_decays(decay) * jnp.moveaxis(delta, 1, 2)[:, :, None, :]

@@ -1,0 +1,117 @@
+"""Taylor linear attention (Based): the exponential cut off after its square."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attention_variants.checks import check_integer
+from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention, dense_products
+
+
+class TaylorControls(NamedTuple):
+    """The down-projections, the same at every token."""
+
+    query_map: Float[Array, "1 1 num_heads head_dim feature_dim"]
+    key_map: Float[Array, "1 1 num_kv_heads head_dim feature_dim"]
+
+
+class DownProjections(nnx.Module):
+    """x -> the down-projections of queries and keys, the same for every x."""
+
+    def __init__(self, num_heads: int, num_kv_heads: int, head_dim: int, feature_dim: int, *, rngs: nnx.Rngs):
+        initialise = nnx.initializers.lecun_normal(batch_axis=0)
+        self.query_map = nnx.Param(initialise(rngs.params(), (num_heads, head_dim, feature_dim)))
+        self.key_map = nnx.Param(initialise(rngs.params(), (num_kv_heads, head_dim, feature_dim)))
+
+    def __call__(self, x: Float[Array, "batch length model_dim"]) -> TaylorControls:
+        """Returns both."""
+        return TaylorControls(self.query_map[...][None, None], self.key_map[...][None, None])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaylorAttention(RecurrentAttention):
+    """Normalised linear attention whose kernel is the second-order Taylor polynomial of exp.
+
+    ::
+
+        output_i = sum_j t(q_i . k_j / sqrt(feature_dim)) value_j / sum_j t(...),   t(x) = 1 + x + x^2 / 2
+        q, k = query W_q, key W_k, one learned projection per head
+
+    t is at least 1/2, so rows are normalised without further ado. The feature map behind it holds each product of two
+    coordinates once: 1 + f + f (f + 1) / 2 features for feature_dim f.
+
+    Attributes:
+      feature_dim: width f of q and k; 0: head_dim, queries and keys as they come, without projections.
+      chunk_size: tokens per chunk: speed only, the function is the same.
+
+    References:
+      Arora et al. 2024, "Simple linear attention language models balance the recall-throughput tradeoff",
+      arXiv:2402.18668, section 4. The paper projects x to feature_dim at once; here the projections
+      follow the ones to head_dim that all variants share, so that only these two are extra. The map of the paper's code
+      holds products twice, f^2 of them.
+    """
+
+    feature_dim: int = 16
+
+    cost_order = "length * (chunk_size + head_dim) * feature_dim^2"
+    state_order = "feature_dim^2 * head_dim"
+    paper = "Arora et al. 2024, arXiv:2402.18668"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("feature_dim", self.feature_dim, 0)
+
+    @property
+    def has_controls(self) -> bool:
+        """Whether there are projections."""
+        return self.feature_dim > 0
+
+    def make_controls(
+        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
+    ) -> nnx.Module | None:
+        """Returns x -> TaylorControls."""
+        if not self.has_controls:
+            return None
+        return DownProjections(num_heads, num_kv_heads, head_dim, self.feature_dim, rngs=rngs)
+
+    def key_dim(self, head_dim: int) -> int:
+        """Returns the number of monomials of degree 0 to 2."""
+        width = self.feature_dim or head_dim
+        return 1 + width + width * (width + 1) // 2
+
+    def feature_flops(
+        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int
+    ) -> int:
+        """Returns the FLOPs of the projections."""
+        return 2 * head_dim * self.feature_dim * (query_length * num_heads + key_length * num_kv_heads)
+
+    def recurrence(self, query: Array, key: Array, controls: TaylorControls | None, positions: Array) -> Recurrence:
+        """See `RecurrentAttention`."""
+        query, key = _projected(query, key, controls)
+        scale = query.shape[3] ** -0.25
+        return Recurrence(_monomials(query * scale), _monomials(key * scale))
+
+    def kernel(self, query: Array, key: Array, controls: TaylorControls | None) -> Array:
+        """See `RecurrentAttention`."""
+        query, key = _projected(query, key, controls)
+        x = dense_products(query, key) / np.sqrt(query.shape[3])
+        return 1 + x + x**2 / 2
+
+
+def _projected(query: Array, key: Array, controls: TaylorControls | None) -> tuple[Array, Array]:
+    if controls is None:
+        return query, key
+    project = lambda x, maps: jnp.einsum("blhd,hdf->blhf", x, maps[0, 0])  # noqa: E731
+    return project(query, controls.query_map), project(key, controls.key_map)
+
+
+def _monomials(x: Float[Array, "*rows width"]) -> Float[Array, "*rows key_dim"]:
+    """Returns features m(x) with m(x) . m(y) = 1 + x . y + (x . y)^2 / 2."""
+    first, second = np.triu_indices(x.shape[-1])
+    weights = jnp.asarray(np.where(first == second, np.sqrt(0.5), 1.0), x.dtype)
+    squares = x[..., first] * x[..., second] * weights.reshape(*(1,) * (x.ndim - 1), -1)
+    return jnp.concatenate([jnp.ones_like(x[..., :1]), x, squares], axis=-1)

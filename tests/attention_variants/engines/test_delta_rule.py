@@ -1,0 +1,182 @@
+"""The delta rule: chunked, in one chunk and token by token are one function, at any decay and any write strength."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention_variants.engines import delta_rule as engine
+
+BATCH, HEADS, KV_HEADS, DIM, VALUE_DIM = 2, 6, 3, 5, 4
+DECAYS = "none", "scalar", "channel"
+
+
+def unit(array: Any) -> Any:
+    return array / np.linalg.norm(array, axis=-1, keepdims=True)
+
+
+def make_arrays(length: int, decays: str = "channel", *, equal_keys: bool = False, seed: int = 0) -> dict[str, Any]:
+    """Unit keys and queries; decays from 0.001 to 1 - 1e-6 mixed, a third of the write strengths 0 and a third 1."""
+    random = np.random.RandomState(seed)
+    query, key = (unit(random.standard_normal((BATCH, length, heads, DIM))) for heads in (HEADS, KV_HEADS))
+    if equal_keys:
+        key = np.broadcast_to(key[:, :1], key.shape)
+    strength = np.clip(random.uniform(-1, 2, (BATCH, length, KV_HEADS)), 0, 1)
+    arrays = {"query": query, "key": key, "write_strength": strength}
+    arrays["value"] = random.standard_normal((BATCH, length, KV_HEADS, VALUE_DIM))
+    if decays != "none":
+        extremes = np.log([0.001, 0.5, 1 - 1e-3, 1 - 1e-6, 1 - 1e-6])
+        shape = (BATCH, length, KV_HEADS, DIM) if decays == "channel" else (BATCH, length, KV_HEADS)
+        arrays["log_decay"] = random.choice(extremes, shape)
+    return {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
+
+
+def by_token(arrays: dict[str, Any], state: Any = 0.0) -> tuple[Any, Any]:
+    """The rule as it is defined, a token at a time, in the dtype of the arrays; (output, final state)."""
+    query, key, value, strength = (arrays[name] for name in ("query", "key", "value", "write_strength"))
+    log_decay = arrays.get("log_decay", jnp.zeros_like(strength))
+    decay = jnp.broadcast_to(jnp.exp(log_decay.reshape(*strength.shape, -1)), key.shape)
+    state = jnp.zeros((BATCH, KV_HEADS, DIM, VALUE_DIM), value.dtype) + state
+
+    def step(state: Any, token: Any) -> Any:
+        query, key, value, strength, decay = token
+        state = state * decay[..., None]
+        surprise = value - jnp.einsum("bhd,bhde->bhe", key, state)
+        state = state + jnp.einsum("bh,bhd,bhe->bhde", strength, key, surprise)
+        return state, jnp.einsum("bhd,bhde->bhe", query, jnp.repeat(state, HEADS // KV_HEADS, axis=1))
+
+    tokens = tuple(jnp.moveaxis(array, 1, 0) for array in (query, key, value, strength, decay))
+    state, out = jax.lax.scan(step, state, tokens)
+    return jnp.moveaxis(out, 0, 1), state
+
+
+def pulled(function: Any, arrays: dict[str, Any]) -> Any:
+    """Returns (output, state) and the gradients of both."""
+
+    def run(arrays: Any) -> Any:
+        both, pull = jax.vjp(function, arrays)
+        random = np.random.RandomState(1)
+        return both, pull(tuple(jnp.asarray(random.standard_normal(part.shape), part.dtype) for part in both))[0]
+
+    return jax.jit(run)(arrays)
+
+
+def expected(arrays: dict[str, Any]) -> Any:
+    with jax.enable_x64(True):
+        return pulled(by_token, {name: jnp.asarray(array, jnp.float64) for name, array in arrays.items()})
+
+
+@functools.lru_cache
+def reference(length: int, decays: str) -> Any:
+    return expected(make_arrays(length, decays))
+
+
+def chunked(chunk_size: int, **options: Any) -> Any:
+    return jax.jit(lambda arrays: engine.delta_rule(**arrays, chunk_size=chunk_size, return_state=True, **options))
+
+
+def assert_close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
+    def compare(a: Any, e: Any) -> None:
+        np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * np.abs(e).max())
+
+    jax.tree.map(compare, actual, expected)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 8, 64])
+@pytest.mark.parametrize("decays", DECAYS)
+def test_chunked_equals_token_by_token(decays: str, chunk_size: int) -> None:
+    """Values and gradients, one chunk, ragged chunks and chunks of one token."""
+    assert_close(pulled(chunked(chunk_size), make_arrays(37, decays)), reference(37, decays))
+
+
+@pytest.mark.parametrize("length", [1, 8, 9])
+def test_chunk_edges(length: int) -> None:
+    arrays = make_arrays(length)
+    assert_close(pulled(chunked(8), arrays), expected(arrays))
+
+
+@pytest.mark.parametrize("decays", DECAYS)
+def test_equal_keys_keep_their_digits(decays: str) -> None:
+    """Full chunks, in which an inverse by powers would reach 1e18 in between."""
+    arrays = make_arrays(509, decays, equal_keys=True)
+    assert_close(pulled(chunked(16 if decays == "channel" else 64), arrays), expected(arrays))
+
+
+@pytest.mark.parametrize("decays", DECAYS)
+def test_the_state_carries_over(decays: str) -> None:
+    """Two parts, the second begun from the first one's state, equal the whole; also a part of one chunk or token."""
+
+    def in_two_parts(arrays: dict[str, Any], cut: int) -> Any:
+        first, rest = jax.tree.map(lambda a: a[:, :cut], arrays), jax.tree.map(lambda a: a[:, cut:], arrays)
+        out, state = chunked(8)(first)
+        more, end = chunked(8, state=state)(rest)
+        return jnp.concatenate([out, more], axis=1), end
+
+    whole, *parts = jax.jit(lambda a: [chunked(8)(a), *(in_two_parts(a, cut) for cut in (1, 17))])(
+        make_arrays(31, decays)
+    )
+    for part in parts:
+        assert_close(part, whole)
+
+
+def test_no_state_is_the_empty_state_and_is_returned_only_if_wanted() -> None:
+    arrays = make_arrays(11)
+    empty = engine.empty_state(BATCH, KV_HEADS, DIM, VALUE_DIM, jnp.bfloat16)
+    assert empty.dtype == jnp.float32
+    out, state = engine.delta_rule(**arrays, chunk_size=16)
+    assert state is None
+    assert_close(chunked(16, state=empty)(arrays)[0], out, 1e-6)
+
+
+def test_write_strength_zero_writes_nothing() -> None:
+    arrays = make_arrays(23, "none") | {"write_strength": jnp.zeros((BATCH, 23, KV_HEADS))}
+    before = jnp.asarray(np.random.RandomState(2).standard_normal((BATCH, KV_HEADS, DIM, VALUE_DIM)), jnp.float32)
+    np.testing.assert_array_equal(chunked(8, state=before)(arrays)[1], before)
+    assert not chunked(8)(arrays)[0].any()
+
+
+def test_orthonormal_keys_at_full_strength_are_an_associative_memory() -> None:
+    """A slot holds the last value written to it, exactly: a linear attention that overwrites."""
+    random = np.random.RandomState(3)
+    length, basis = 41, np.linalg.qr(random.standard_normal((DIM, DIM)))[0]
+    slots, asked = random.randint(0, DIM, (2, BATCH, length, KV_HEADS))
+    value = random.standard_normal((BATCH, length, KV_HEADS, VALUE_DIM))
+    arrays = {"query": basis[asked], "key": basis[slots], "value": value, "write_strength": np.ones(slots.shape)}
+    out, _ = chunked(8)({name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()})
+    last, expected = np.zeros((BATCH, KV_HEADS, DIM, VALUE_DIM)), np.zeros(value.shape)
+    for b, t, h in np.ndindex(slots.shape):
+        last[b, h, slots[b, t, h]] = value[b, t, h]
+        expected[b, t, h] = last[b, h, asked[b, t, h]]
+    assert_close(out, expected)
+
+
+def test_a_decay_of_zero_forgets_everything() -> None:
+    arrays = make_arrays(19)
+    cut = arrays | {"log_decay": arrays["log_decay"].at[:, 11].set(-np.inf)}
+    fresh = {name: array[:, 11:] for name, array in cut.items()}
+    (whole, _), gradients = pulled(chunked(8), cut)
+    assert_close(whole[:, 11:], chunked(8)(fresh)[0])
+    assert all(jnp.isfinite(leaf).all() for leaf in gradients.values())
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("decays", DECAYS)
+def test_length_4096_neither_overflows_nor_drifts(decays: str, dtype: Any) -> None:
+    """Equal keys are the worst case: at strength 1 every token takes back what the last one wrote."""
+    arrays = {name: array.astype(dtype) for name, array in make_arrays(4096, decays, equal_keys=True).items()}
+    (out, state), gradients = pulled(chunked(16 if decays == "channel" else 64), arrays)
+    reference, _ = jax.jit(by_token)({name: array.astype(jnp.float32) for name, array in arrays.items()})
+    assert_close(out, reference)
+    assert out.dtype == state.dtype == jnp.float32
+    assert all(jnp.isfinite(leaf.astype(jnp.float32)).all() for leaf in gradients.values())
+
+
+@pytest.mark.parametrize("decays", DECAYS[1:])
+def test_a_weak_decay_after_strong_ones_keeps_its_digits(decays: str) -> None:
+    """Within one chunk: sums of 50 strong log decays are rounded to 1e-4, and so would be their differences."""
+    arrays = make_arrays(64, decays)
+    arrays["log_decay"] = jnp.full_like(arrays["log_decay"], -30.0).at[:, 50:].set(np.log(1 - 1e-6))
+    assert_close(pulled(chunked(64), arrays), expected(arrays))
