@@ -2,7 +2,7 @@
 
 Every variant trains in the same small model: one layer of it behind a gated short convolution, with learned positions,
 at settings whose windows, blocks and states are well below the length. Copying needs the positions: its j-th blank asks
-for the j-th token. The table says what trains, and what reach and state leave possible at this size; it ranks no papers.
+for the j-th token. The table says what trains, and what reach and state leave possible at this size; it ranks nothing.
 About an hour on two cores; it continues where it was interrupted.
 
     python -m experiments.run --config=configs/catalogue.py

@@ -33,6 +33,7 @@ class Task(abc.ABC):
     version: ClassVar[int]  # part of every run's digest: raise it when the rows change
     summary: ClassVar[str]  # one line for --list_tasks
     causal: ClassVar[bool] = True
+    every_change_counts: ClassVar[bool] = True  # another token in place of a piece of evidence changes the answer
 
     @property
     @abc.abstractmethod
@@ -69,7 +70,10 @@ class Task(abc.ABC):
         return str(token)
 
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Returns (token text, role) per input; role is one of "key", "value", "query", "filler", "marker"."""
+        """Returns (token text, role) per input.
+
+        The role is one of "key", "value", "query", "filler", "marker", and "answer" for what is read after a marker.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not say how to show a row.")
 
 

@@ -1,0 +1,52 @@
+"""What shortcuts answer, row by row in NumPy: simulated against `Task.floors` and `Task.guess_rate`."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from experiments.tasks.base import Batch, Task
+
+Guess = Callable[[Task, Batch, int, np.random.Generator], np.ndarray]
+Unseen = Callable[[Task, Batch, int, int], np.ndarray]
+
+
+def _value_in_context(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    values = batch.inputs[row, 1 : 2 * int(batch.weights[row].sum()) : 2]
+    return np.pad(rng.choice(values, len(values)), (0, batch.targets.shape[1] - len(values)))
+
+
+def token_from(first: int) -> Guess:
+    """Any token from `first` on."""
+    return lambda task, batch, row, rng: rng.integers(first, task.vocab_size, batch.targets.shape[1])
+
+
+def most_frequent_from(first: int) -> Guess:
+    """The row's most frequent token among those from `first` on, the smallest of several."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        inputs = batch.inputs[row]
+        return np.full(batch.targets.shape[1], np.bincount(inputs[inputs >= first]).argmax())
+
+    return guess
+
+
+def _unstated_values(task: Task, batch: Batch, row: int, column: int) -> np.ndarray:
+    stated = np.delete(batch.targets[row][batch.weights[row] > 0], column)
+    return np.setdiff1d(np.arange(task.vocab_size // 2, task.vocab_size), stated)
+
+
+# (task, shortcut) -> one row's answers, from its inputs alone.
+GUESSES: dict[tuple[str, str], Guess] = {
+    ("mqar", "guess a value seen in context"): _value_in_context,
+    ("selective_copying", "guess a data token"): token_from(2),
+    ("selective_copying", "guess the row's most frequent data token"): most_frequent_from(2),
+    ("induction", "guess a token"): token_from(1),
+    ("induction", "guess the row's most frequent token"): most_frequent_from(1),
+}
+
+# task -> the answers that the rest of the row leaves open for one target, all equally likely.
+UNSEEN: dict[str, Unseen] = {
+    "mqar": _unstated_values,
+    "selective_copying": lambda task, batch, row, column: np.arange(2, task.vocab_size),
+    "induction": lambda task, batch, row, column: np.arange(1, task.vocab_size),
+}
