@@ -5,6 +5,7 @@ python -m experiments.report results/quickstart
 
 import base64
 import html
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import command_line, distance, plots, store, table
+from experiments import canvas, command_line, distance, plots, store, table
 from experiments.summary import Row, Study, read_study
 
 FLAGS = command_line.new_flags()
@@ -33,6 +34,12 @@ FIGURES = {
         "Accuracy against decoding state",
         "What has to be kept in memory to continue one sequence of the task's length, summed over layers.",
     ),
+    "accuracy_across_tasks": (
+        plots.accuracy_across_tasks,
+        "Accuracy across tasks",
+        "The tasks differ in one field alone. Mean test accuracy with its 95 % interval; the dotted line of the same "
+        "colour, or the grey area, is the ceiling, the dashed line the floor.",
+    ),
     "learning_curves": (
         plots.learning_curves,
         "Learning curves",
@@ -41,8 +48,8 @@ FIGURES = {
     "accuracy_by_distance": (
         distance.accuracy_by_distance,
         "Accuracy by distance",
-        "How far back the answer stands. The grey area is out of reach of the attention pattern: there, only guessing "
-        "is left. Thin lines are seeds, the dashed line is the floor.",
+        "How far back the answer stands. The grey area, or what lies above a dotted line, is out of reach of the "
+        "attention pattern: there, only guessing is left. Thin lines are seeds, the dashed line is the floor.",
     ),
 }
 
@@ -69,13 +76,13 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
     """
     study, output = read_study(folder), Path(output or folder)
     pictures = {}
-    with plots.style():
+    with canvas.style():
         for name, (draw, _, _) in FIGURES.items():
             figure = draw(study)
             if figure is None:
                 continue
             for kind in ("png", "svg"):
-                content = plots.save(figure, kind)
+                content = canvas.save(figure, kind)
                 store.write_file(output / f"{name}.{kind}", content)
             pictures[name] = content
     path = output / "report.html"
@@ -103,7 +110,7 @@ def _lede(study: Study) -> str:
     """Says in a sentence what was compared."""
     seeds = sorted({row.ended for row in study.rows})
     runs = f"{seeds[0]} to {seeds[-1]} runs" if len(seeds) > 1 else f"{seeds[0]} run{'s' * (seeds[0] > 1)}"
-    tasks = _list(f"<code>{_text(task)}</code>" for task in sorted({row.config["task"] for row in study.rows}))
+    tasks = _list(f"<code>{_text(task)}</code>" for task in study.by_task)
     if len(study.rows) == 1:
         return f"One model, {runs}, on {tasks}."
     varied = _list(["attention", *(f"<code>{_text(key)}</code>" for key in study.varied)])
@@ -123,18 +130,24 @@ def _table(study: Study) -> str:
     parts = table.columns(study)
     heads = "".join(f"<th>{_text(' '.join(column.heading).strip())}</th>" for column in parts)
     lines = []
-    for row, (colour, _) in zip(study.rows, plots.looks(study), strict=True):
-        cells = []
+    appearance = canvas.looks(study)
+    for row in study.rows:
+        cells, colour = [], appearance[study.model(row)].colour
         for column in parts:
             detail = column.detail(row)
             small = f"<small>{_text(detail)}</small>" if detail else ""
-            cells.append(f"<td>{_text(column.cell(row))}{small}</td>")
-        name = "<wbr>".join(map(_text, "".join(table.wrap_spec(row.attention, 1)).split()))
-        best = ' class="best"' if study.best(row) else ""
-        head = f'<th style="--c:{colour}">{name}</th><td>{_bar(row, colour)}</td>'
-        lines.append(f"<tr{best}>{head}{''.join(cells)}</tr>")
+            best = ' class="best"' if column.heading[1] == "accuracy" and study.best(row) else ""
+            cells.append(f"<td{best}>{_breakable(column.cell(row))}{small}</td>")
+        head = f'<th style="--c:{colour}">{_breakable(row.attention)}</th><td>{_bar(row, colour)}</td>'
+        lines.append(f"<tr>{head}{''.join(cells)}</tr>")
     head = f"<thead><tr><th>attention</th><th>0 to 1</th>{heads}</tr></thead>"
     return f"<table>{head}<tbody>{''.join(lines)}</tbody></table>"
+
+
+def _breakable(text: str) -> str:
+    """Lets a spec be broken between its fields."""
+    pieces = "<wbr>".join(_text(piece) for piece in re.split("(?<=[+:,])", text))
+    return f'<span class="spec">{pieces}</span>' if ":" in text else pieces
 
 
 def _bar(row: Row, colour: str) -> str:
@@ -223,10 +236,11 @@ thead th { color: var(--soft); font-weight: 500; border-bottom: 1px solid #b8bec
 thead th { vertical-align: bottom; white-space: normal; }
 tbody tr + tr th, tbody tr + tr td { border-top: 1px solid var(--line); }
 thead th:first-child, tbody th { text-align: left; position: sticky; left: 0; background: #fff; }
-tbody th { font-weight: 600; white-space: normal; min-width: 13em; border-left: 4px solid var(--c, transparent); }
+tbody th { font-weight: 600; white-space: normal; min-width: 11em; border-left: 4px solid var(--c, transparent); }
 td small { display: block; color: var(--soft); }
-tr.best td:nth-child(3) { font-weight: 700; }
-tr.best td small { font-weight: 400; }
+td.best { font-weight: 700; }
+td.best small { font-weight: 400; }
+.spec { display: inline-block; white-space: normal; text-align: left; }
 td svg { vertical-align: -3px; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 20px; align-items: start; }
 .columns section { margin: 0; min-width: 0; }

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
+import re
 import statistics as stdlib_statistics
 import string
 from collections.abc import Sequence
@@ -10,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments import statistics, store, study
+from experiments.tasks.registry import make_task
 
 # Times are compared only between runs that agree in these.
 _TIMING = ("device", "devices", "cores", "backend", "jax", "jaxlib", "python", "platform", "flags")
+CHOOSES_BACKEND = "JAX_PLATFORMS"  # a flag without effect beyond the backend that it chooses, which is recorded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,6 +106,32 @@ class Study:
         """Returns what a plot or a note calls `row`."""
         return ", ".join([row.attention, *(f"{key.split('.')[-1]}={value}" for key, value in row.varied.items())])
 
+    @functools.cached_property
+    def by_task(self) -> dict[str, list[Row]]:
+        """Spec of each task -> its rows."""
+        groups: dict[str, list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault(row.config["task"], []).append(row)
+        return groups
+
+    def model(self, row: Row) -> str:
+        """Returns the label without what belongs to the task: rows of one model differ in their task alone."""
+        return self.label(dataclasses.replace(row, varied={key: row.varied[key] for key in self._of_models}))
+
+    @functools.cached_property
+    def _of_models(self) -> list[str]:
+        """The keys of `varied` in which rows of one task differ."""
+        groups = self.by_task.values()
+        return [key for key in self.varied if any(len({str(r.varied[key]) for r in group}) > 1 for group in groups)]
+
+    @functools.cached_property
+    def models(self) -> list[str]:
+        """The models, those of the best mean accuracy over their tasks first."""
+        scores: dict[str, list[float]] = {}
+        for row in self.rows:
+            scores.setdefault(self.model(row), []).append(row.accuracy[0] if row.accuracy else -1.0)
+        return sorted(scores, key=lambda model: (-stdlib_statistics.fmean(scores[model]), natural(model)))
+
     def best(self, row: Row) -> bool:
         """Returns whether the interval of `row` lies above that of every other row of its task."""
         rivals = [other for other in self.rows if other is not row and other.config["task"] == row.config["task"]]
@@ -147,7 +177,8 @@ class _Record:
     @property
     def environment(self) -> dict[str, Any]:
         whole = (self.result or {}).get("environment") or self.manifest.get("environment") or {}
-        return {key: whole[key] for key in _TIMING if key in whole}
+        flags = {name: value for name, value in whole.get("flags", {}).items() if name != CHOOSES_BACKEND}
+        return {key: (whole | {"flags": flags})[key] for key in _TIMING if key in whole}
 
 
 def summarise(name: str, records: Sequence[_Record]) -> Study:
@@ -222,8 +253,27 @@ def _row(cell: list[_Record], varied: Sequence[str], environments: list[dict[str
 
 def _order(row: Row, varied: Sequence[str]) -> tuple[Any, ...]:
     """Sorts by the other varied keys, then best first, then cheapest first."""
-    keys = [(isinstance(row.varied[key], str), row.varied[key]) for key in varied]
-    return keys, -(row.accuracy or (-1.0,))[0], row.mean("train_flops_executed") or 0.0, row.attention
+    keys = [(True, natural(value)) if isinstance(value := row.varied[key], str) else (False, value) for key in varied]
+    return keys, -(row.accuracy or (-1.0,))[0], row.mean("train_flops_executed") or 0.0, natural(row.attention)
+
+
+def natural(text: str) -> tuple[Any, ...]:
+    """Returns a sorting key by which the numbers in texts stand in order of size: length=64 before length=128."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)", text)
+    return tuple(float(part) if index % 2 else part for index, part in enumerate(parts)), text
+
+
+def task_differences(tasks: Sequence[str]) -> list[dict[str, Any]] | None:
+    """Returns for each spec the fields in which `tasks` differ; None for tasks of several names, or unknown ones."""
+    try:
+        built = [make_task(task) for task in tasks]
+    except ValueError:  # the results of a version that had what this one has not
+        return None
+    if len({type(task) for task in built}) > 1:
+        return None
+    fields = [dataclasses.asdict(task) for task in built]
+    names = [name for name in fields[0] if len({str(values[name]) for values in fields}) > 1]
+    return [{name: values[name] for name in names} for values in fields]
 
 
 def _studies_near(path: Path) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from experiments import command_line, store
-from experiments.summary import Row, Study, read_study
+from experiments.summary import CHOOSES_BACKEND, Row, Study, read_study
 
 FLAGS = command_line.new_flags()
 _STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without flag.", flag_values=FLAGS)
@@ -80,7 +80,8 @@ def notes(study: Study) -> list[str]:
     """Returns the sentences that stand below a table: what its numbers mean, and what is missing or not comparable."""
     lines = [EXPLANATION]
     if any(study.best(row) for row in study.rows):
-        lines.append("Bold (Markdown, LaTeX, HTML): the interval lies above that of every other row.")
+        rivals = "row of its task" if "task" in study.varied else "row"
+        lines.append(f"Bold (Markdown, LaTeX, HTML): the interval lies above that of every other {rivals}.")
     for label, values in study.selected.items():
         chosen = ", ".join(f"{key}={_value(value)}" for key, value in values.items())
         lines.append(f"Chosen by best mean validation accuracy for {label}: {chosen}.")
@@ -99,8 +100,9 @@ def notes(study: Study) -> list[str]:
 
 
 def describe_environment(environment: Mapping[str, Any]) -> str:
-    """Returns device, cores and versions on one line."""
-    versions = (f"{name} {environment[name]}" for name in ("jax", "python") if name in environment)
+    """Returns device, cores, versions and flags on one line."""
+    versions = [f"{name} {environment[name]}" for name in ("jax", "python") if name in environment]
+    versions += [f"{name}={value}" for name, value in environment.get("flags", {}).items() if name != CHOOSES_BACKEND]
     device = f"{environment.get('device', 'unknown device')}, {environment.get('cores', '?')} cores"
     return ", ".join([device, *versions])
 

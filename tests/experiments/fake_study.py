@@ -1,13 +1,16 @@
 """Made-up run folders, so that tables and reports can be tested without training."""
 
+import itertools
 import json
 import math
 import random
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import study
 
+TASK = "mqar:length=128,num_pairs=8,vocab_size=128"
 ENVIRONMENT = {
     "python": "3.11.2",
     "jax": "0.10.2",
@@ -31,12 +34,38 @@ KINDS: dict[str, tuple[float, float, float, int, int | None, int]] = {
     "conv+linear": (0.83, 1.0, 6.8e4, 17408, None, 999),
     "conv+sliding_window:window_size=16+linear": (0.97, 1.0, 8.8e4, 34304, 700, 999),
 }
+# More models than there are colours, most of them real.
+CATALOGUE = [
+    "conv+full",
+    *(f"conv+sliding_window:window_size={2**size}" for size in range(2, 9)),
+    *(f"conv+strided_sparse:stride={2**size}" for size in range(1, 5)),
+    *(
+        f"conv+bigbird:window_size={window},num_global={blocks},num_random={blocks},block_size=8"
+        for window in (8, 16, 32)
+        for blocks in (1, 2, 3)
+    ),
+    *(f"conv+linear:chunk_size={2**size}" for size in range(3, 8)),
+    *(f"conv+sliding_window:window_size={2**size}+linear" for size in range(2, 8)),
+    "conv+named_after_its_paper",
+    "conv+another_one:decay=0.5",
+]
+
+
+def kind(attention: str, task: str) -> tuple[float, float, float, int, int | None, int]:
+    """Returns the entry of `KINDS`, or else makes one up, the same every time."""
+    if attention in KINDS:
+        return KINDS[attention]
+    rng = random.Random(f"{attention} {task}")
+    ceiling = rng.choice([1.0, 1.0, rng.uniform(0.3, 1.0)])
+    accuracy = ceiling * rng.choice([0.999, rng.uniform(0.4, 1.0)])
+    flops, cache = rng.uniform(6e4, 9.5e4), 2 ** rng.randrange(12, 17) + 256
+    return accuracy, ceiling, flops, cache, 100 * rng.randrange(2, 9) if accuracy > 0.99 else None, 999
 
 
 def write_run(folder: Path, config: dict[str, Any], **changes: Any) -> Path:
     """Writes one ended run of `config` below `folder`; `changes` override fields of its result and environment."""
     attention, seed = config["model"]["attention"], config["seed"]
-    accuracy, ceiling, flops, cache, solved, reach = KINDS[attention]
+    accuracy, ceiling, flops, cache, solved, reach = kind(attention, config["task"])
     rng = random.Random(f"{attention} {seed}")
     accuracy = min(1.0, max(0.1, accuracy + rng.gauss(0, 0.012) * (1.02 - accuracy) * 4))
     steps = solved + 100 * rng.randrange(3) if solved else config["train"]["steps"]
@@ -92,11 +121,12 @@ def write_run(folder: Path, config: dict[str, Any], **changes: Any) -> Path:
     return path
 
 
-def write_study(folder: Path, kinds: dict[str, Any] | list[str] = KINDS, seeds: int = 3, **fields: Any) -> Path:
+def write_study(
+    folder: Path, kinds: Iterable[str] = KINDS, seeds: int = 3, tasks: Sequence[str] = (TASK,), **fields: Any
+) -> Path:
     """Writes a whole study below `folder`; `fields` set config keys, such as `name="toy"`."""
-    config = study.complete({"task": "mqar:length=128,num_pairs=8,vocab_size=128", **fields}, "fake")
-    for attention in kinds:
-        for seed in range(seeds):
-            model = config["model"] | {"attention": attention}
-            write_run(folder, config | {"model": model, "seed": seed})
+    config = study.complete(fields, "fake")
+    for task, attention, seed in itertools.product(tasks, kinds, range(seeds)):
+        model = config["model"] | {"attention": attention}
+        write_run(folder, config | {"task": task, "model": model, "seed": seed})
     return folder

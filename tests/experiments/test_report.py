@@ -6,9 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments import distance, plots, report, study
+from experiments import report, study
 from experiments.summary import read_study
 from tests.experiments.fake_study import KINDS, write_run, write_study
+
+PICTURES = [name for name in report.FIGURES if name != "accuracy_across_tasks"]  # those of a study of one task
 
 
 class Links(HTMLParser):
@@ -44,7 +46,7 @@ def test_the_page_is_self_contained_and_well_formed(toy):
     page = (toy / "report.html").read_text()
     links = Links()
     links.feed(page)
-    assert links.open == [] and len(links.loaded) == len(report.FIGURES)
+    assert links.open == [] and len(links.loaded) == len(PICTURES)
     assert all(link.startswith("data:image/svg+xml;base64,") for link in links.loaded)
     assert not re.search(r"""(@import|url\(|src=["']?https?:|href=)""", page)
     assert 'name="viewport"' in page
@@ -59,8 +61,23 @@ def test_the_page_tells_what_was_run_and_where(toy):
     assert "6 models that differ only in attention, 2 runs each" in text
 
 
+def test_the_best_accuracy_is_bold_and_nothing_else(tmp_path):
+    summary = read_study(write_study(tmp_path / "study", tasks=["mqar:length=128", "mqar:length=64"]))
+    bold = [row for row in summary.rows if summary.best(row)]
+    page = report.as_html(summary, {})
+    assert re.findall(r'<td class="best">([0-9.]+)', page) == [f"{row.accuracy[0]:.3f}" for row in bold]
+    assert len(bold) == 2 and page.count('class="best"') == 2 and "every other row of its task" in page
+
+
+def test_pictures_come_where_they_apply(tmp_path):
+    tasks = ["mqar:length=128,num_pairs=8,vocab_size=128", "mqar:length=64,num_pairs=8,vocab_size=128"]
+    page = report.write_report(write_study(tmp_path / "two", ["conv+full"], 1, tasks)).read_text()
+    assert re.findall('<figure id="([a-z_]+)"', page) == list(report.FIGURES)
+    assert {path.stem for path in (tmp_path / "two").glob("*.png")} == set(report.FIGURES)
+
+
 def test_every_picture_lies_beside_the_page(toy):
-    for name in report.FIGURES:
+    for name in PICTURES:
         assert (toy / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (toy / f"{name}.svg").read_bytes()
 
@@ -69,33 +86,6 @@ def test_the_same_numbers_give_the_same_bytes(toy, tmp_path):
     report.write_report(toy, tmp_path)
     for name in ("report.html", "accuracy_against_flops.svg", "accuracy_by_distance.svg"):
         assert (tmp_path / name).read_bytes() == (toy / name).read_bytes(), name
-
-
-def test_labels_do_not_overlap_each_other(toy):
-    summary = read_study(toy)
-    with plots.style():
-        for draw in (plots.accuracy_against_flops, plots.accuracy_against_state, plots.learning_curves):
-            figure = draw(summary)
-            figure.canvas.draw()
-            (axes,) = figure.axes
-            boxes = [text.get_window_extent() for text in axes.texts if text.get_text() not in ("", "floor")]
-            assert len(boxes) == len(KINDS)
-            assert not any(one.overlaps(two) for i, one in enumerate(boxes) for two in boxes[:i])
-
-
-def test_spread_keeps_order_room_and_bounds():
-    places = plots._spread([0.9, 0.9, 0.91, 1.0], [0.1] * 4, 0.0, 1.06)
-    assert all(b - a >= 0.1 - 1e-9 for a, b in zip(places, places[1:], strict=False))
-    assert places[0] >= 0.05 and places[-1] <= 1.01 + 1e-9
-    low = plots._spread([0.0, 0.0, 0.01], [0.1] * 3, 0.0, 1.06)
-    assert low == pytest.approx([0.05, 0.15, 0.25])
-    assert plots._spread([0.2, 0.8], [0.1, 0.1], 0.0, 1.0) == [0.2, 0.8]
-
-
-def test_the_ceiling_of_a_window_falls_where_the_window_ends(toy):
-    (row,) = [row for row in read_study(toy).rows if row.attention == "conv+sliding_window:window_size=16"]
-    ceilings = distance._distance_ceilings(row, [(2, 4), (8, 16), (32, 64)])
-    assert ceilings[:2] == [1.0, 1.0] and ceilings[2] < 0.1  # what is left is guessing
 
 
 def test_one_seed_one_row_and_nothing_by_distance(tmp_path):

@@ -2,12 +2,13 @@
 
 import csv
 import io
+import re
 import sys
 
 import pytest
 
-from experiments import study, table
-from experiments.summary import read_study
+from experiments import report, study, table
+from experiments.summary import natural, read_study
 from tests.experiments.fake_study import ENVIRONMENT, KINDS, write_run, write_study
 
 SHORT = ["conv+full", "conv+linear"]
@@ -93,6 +94,39 @@ def test_other_varied_keys_get_columns_and_other_tasks_are_no_rivals(tmp_path):
     assert "induction" in table.render(summary, "text") and ",task,train.steps," in table.render(summary, "csv")
 
 
+def test_tasks_stand_in_order_of_size_everywhere(tmp_path):
+    lengths = (64, 128, 256, 1024)
+    tasks = {length: f"mqar:length={length},num_pairs=8,vocab_size=1024" for length in (256, 1024, 64, 128)}
+    summary = read_study(write_study(tmp_path / "study", SHORT, 1, list(tasks.values())))
+    ordered = [tasks[length] for length in lengths]
+    assert list(summary.by_task) == ordered
+    assert [row.config["task"] for row in summary.rows] == [task for task in ordered for _ in SHORT]
+    for style in ("text", "markdown", "csv", "latex"):
+        text = table.render(summary, style).replace("\\_", "_")
+        assert [text.index(task) for task in ordered] == sorted(text.index(task) for task in ordered)
+    page = re.sub("</?(wbr|span)[^>]*>", "", report.as_html(summary, {}))
+    assert re.findall(r"<td>(mqar:[^<]*)", page) == [task for task in ordered for _ in SHORT]
+
+
+def test_natural_order_is_that_of_the_numbers():
+    ordered = ["a", "a:x=0.05", "a:x=1e-1", "a:x=0.5", "a:x=2", "a:x=10", "a:x=10,y=3", "a:y", "b"]
+    assert sorted(reversed(ordered), key=natural) == ordered
+    assert natural("a:x=1") != natural("a:x=1.0")
+
+
+def test_models_are_what_is_left_without_the_task_and_what_belongs_to_it(tmp_path):
+    for task, steps in (("mqar", 200), ("induction", 400)):
+        for attention in SHORT:
+            for rate in (0.1, 0.2):
+                config = config_of(attention, steps=steps, learning_rate=rate) | {"task": task}
+                write_run(tmp_path / "study", config, test_accuracy=rate + 0.5 * (attention == "conv+linear"))
+    summary = read_study(tmp_path / "study")
+    assert set(summary.varied) == {"task", "train.steps", "train.learning_rate"}
+    assert summary.models == [f"{name}, learning_rate={rate}" for name in reversed(SHORT) for rate in (0.2, 0.1)]
+    for rows in summary.by_task.values():
+        assert sorted(map(summary.model, rows)) == sorted(summary.models)
+
+
 def test_selection_is_by_validation_and_never_by_test(tmp_path):
     for rate, validation, test in ((0.01, 0.9, 0.2), (0.001, 0.3, 0.99)):
         for seed in range(3):
@@ -131,6 +165,12 @@ def test_times_of_other_devices_carry_a_footnote(tmp_path):
     for seed, environment in enumerate(same):
         write_run(tmp_path / "same", config_of("conv+full", seed), environment=environment)
     assert "(a)" not in table.render(read_study(tmp_path / "same"), "text")
+    for seed, flags in enumerate(({}, {"JAX_PLATFORMS": "cpu"}, {"XLA_FLAGS": "--xla_cpu_enable_fast_math=true"})):
+        write_run(tmp_path / "flags", config_of("conv+full", seed), environment={"flags": flags})
+    summary = read_study(tmp_path / "flags")
+    told_apart = sorted((environment["flags"] for environment in summary.environments), key=len)
+    assert told_apart == [{}, flags]  # the backend is recorded beside them
+    assert "fast_math=true. Times" in " ".join(table.render(summary, "text").split())
 
 
 def test_two_spellings_of_one_spec_are_one_cell(tmp_path):
