@@ -49,6 +49,11 @@ def test_a_planted_finding_is_caught(text: str) -> None:
     assert len(findings(text)) == 1
 
 
+def test_a_paper_is_a_short_file() -> None:
+    lines = {path.name: path.read_text().count("\n") for path in (ROOT / "attention_variants/variants").glob("*.py")}
+    assert len(lines) > 5 and {name: count for name, count in lines.items() if count > 150} == {}
+
+
 def test_pins_lie_within_the_ranges() -> None:
     """For both Pythons every dependency of pyproject.toml is pinned, once, to a version its range admits."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

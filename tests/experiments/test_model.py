@@ -42,12 +42,16 @@ def with_controls(monkeypatch):
 
 
 def test_variants_share_every_parameter_outside_their_controls(with_controls):
-    names = ("full", "sliding_window:window_size=3", "bigbird", "linear", "learned")
-    models = {name: build(model__attention=f"{name}+{name}", model__mlp_dim=17)[2] for name in names}
+    models = {
+        name: build(
+            model__attention=f"{name}+{name}", model__mlp_dim=17, model__bidirectional=not kind.supports_causal
+        )[2]
+        for name, kind in registry.VARIANTS.items()
+    }
     expected = shared(models["full"])
     assert len(expected) == 2 * (4 + 4 + 2) + 3, "4 projections, 4 MLP arrays and 2 norms a layer; 3 around them"
     assert len(jax.tree.leaves(models["learned"])) == len(expected) + 4
-    for name in names:
+    for name in models:
         found = shared(models[name])
         assert found.keys() == expected.keys(), name
         for path, leaf in found.items():
