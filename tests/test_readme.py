@@ -4,6 +4,10 @@ import importlib.util
 import pathlib
 import re
 
+from attention_variants.positions import POSITIONS
+from attention_variants.registry import VARIANTS
+from experiments.mixers import MIXERS
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -25,6 +29,19 @@ def test_a_changed_number_is_noticed() -> None:
     readme = (ROOT / "README.md").read_text()
     changed = re.sub(r"(\| `conv\+full` \| \*?\*?)1\.000", r"\g<1>0.123", readme, count=1)
     assert changed != readme and embedded(changed) == readme
+
+
+def test_the_catalogue_names_every_choice() -> None:
+    readme = (ROOT / "README.md").read_text()
+    catalogue = readme[readme.index("## The catalogue") : readme.index("## Run your own")]
+    rows = {
+        line.split("|")[1].strip(): re.findall(r"`(\w+)`", line) for line in catalogue.splitlines() if line[:1] == "|"
+    }
+    for name, kind in VARIANTS.items():
+        (family,) = [family for family, names in rows.items() if name in names]
+        assert family.removesuffix(", bidirectional") == kind.family
+    assert all(f"`{name}`" in catalogue for name in {**MIXERS, **POSITIONS} if name != "none")
+    assert len(VARIANTS) == 32 and "Thirty-two variants" in catalogue
 
 
 def test_pictures_and_links_exist() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from attention_variants import checks, interface
+from attention_variants.conformance.inputs import make_arguments
 from attention_variants.interface import AttentionVariant
 from attention_variants.registry import VARIANTS, make_variant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
@@ -21,6 +22,12 @@ VALID = {
     "key": jnp.ones((BATCH, LENGTH, KV_HEADS, DIM)),
     "value": jnp.ones((BATCH, LENGTH, KV_HEADS, DIM)),
 }
+
+
+def valid(variant: AttentionVariant) -> dict[str, Any]:
+    """Returns arguments with the variant's controls, if it has any."""
+    controls = make_arguments(variant, LENGTH).controls
+    return VALID if controls is None else VALID | {"controls": controls}
 
 
 @pytest.mark.parametrize(
@@ -59,8 +66,9 @@ def test_value_may_have_a_dim_of_its_own() -> None:
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_output_has_the_dtype_of_the_value(name: str, dtype: Any) -> None:
-    arguments = {part: jax.ShapeDtypeStruct(array.shape, dtype) for part, array in VALID.items()}
-    out = jax.eval_shape(lambda a: make_variant(name)(**a), arguments)
+    variant = make_variant(name)
+    arguments = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), valid(variant))
+    out = jax.eval_shape(lambda a: variant(**a, causal=variant.supports_causal), arguments)
     assert (out.shape, out.dtype) == ((BATCH, LENGTH, HEADS, DIM), dtype)
 
 
@@ -87,12 +95,18 @@ def test_controls_left_out_are_named() -> None:
             run()
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [name for name, kind in VARIANTS.items() if kind.supports_causal])
 def test_a_full_cache_raises_and_names_its_size(name: str) -> None:
     variant = make_variant(name)
     cache = variant.init_cache(BATCH, LENGTH - 1, KV_HEADS, DIM, jnp.float32)
     with pytest.raises(ValueError, match="made for 6 tokens and holds 0; cannot extend it by 7"):
-        variant.extend(cache, **VALID)
+        variant.extend(cache, **valid(variant))
+
+
+@pytest.mark.parametrize("name", [name for name, kind in VARIANTS.items() if not kind.supports_causal])
+def test_what_is_never_causal_has_no_cache(name: str) -> None:
+    with pytest.raises(NotImplementedError):
+        make_variant(name).init_cache(BATCH, LENGTH, KV_HEADS, DIM, jnp.float32)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
