@@ -106,11 +106,11 @@ class LearnedPosition(Position):
 class RotaryPosition(Position):
     """RoPE: rotates coordinate pairs of queries and keys, so that their product depends on the distance alone.
 
-        (x_i, x_(i + head_dim/2)) -> rotated by p * base^(-2i / head_dim),  i < head_dim / 2
+        (x_i, x_(i + n/2)) -> rotated by p * base^(-2i / n),  i < n / 2,  n = fraction * head_dim made even
 
     References:
       Su et al. 2021, "RoFormer", arXiv:2104.09864, equation 34; rotating a fraction of the coordinates as in Black et
-      al. 2022, "GPT-NeoX-20B", arXiv:2204.06745, section 2.1. We pair coordinate i with i + head_dim / 2 ("rotate
+      al. 2022, "GPT-NeoX-20B", arXiv:2204.06745, section 2.1. We pair coordinate i with i + n / 2 ("rotate
       half") where the paper pairs neighbours: the same up to a fixed permutation of coordinates.
     """
 

@@ -10,14 +10,14 @@ the log decays summed over the chunk up to token i, that is one triangular syste
     output_i  = (query_i exp(a_i)) S + sum_(j <= i) sum_d query_id key_jd exp(a_i - a_j)_d  u_j
     next S    = exp(a_last) S + sum_j (key_j exp(a_last - a_j)) u_j^T
 
-It is solved by substitution: a product of powers of A loses every digit where keys repeat. What decays leave, and why
-nothing overflows, is in `decays`. Gradients recompute each chunk from its incoming state.
+The system is inverted by halves, in `unit_lower`: a product of powers of A loses every digit where keys repeat. What
+decays leave, and why nothing overflows, is in `decays`. Gradients recompute each chunk from its incoming state.
 
 Within, arrays are [chunks, batch, num_kv_heads, ...] as in `linear_recurrence`.
 
 References: Yang et al. 2024, arXiv:2406.06484, section 3 (without decay); Yang et al. 2024, arXiv:2412.06464, section
-3.3 (scalar decay); Kimi Team 2025, arXiv:2510.26692, section 3 (a decay per channel). They invert I + A and multiply by
-it; we solve for u once the state is known. All states are float32 (float64 for such inputs).
+3.3 (scalar decay); Kimi Team 2025, arXiv:2510.26692, section 3 (a decay per channel). All states are float32 (float64
+for such inputs).
 """
 
 from typing import Any
@@ -29,6 +29,7 @@ from jaxtyping import Array, Float
 
 from attention_variants.engines.block_softmax import cut_blocks, even_block, join_blocks
 from attention_variants.engines.decays import Decays, chunk_decays
+from attention_variants.engines.unit_lower import inverse_flops, unit_lower_inverse
 from attention_variants.interface import Outputs, Queries, accumulation_dtype
 
 State = Float[Array, "batch num_kv_heads head_dim value_dim"]
@@ -90,10 +91,10 @@ def delta_rule(
 
 
 def chunked_flops(length: int, num_heads: int, num_kv_heads: int, head_dim: int, chunk_size: int) -> int:
-    """FLOPs of the products and solves of `delta_rule` on one sequence without a state; value_dim == head_dim."""
+    """FLOPs of the matrix products of `delta_rule` on one sequence without a state; value_dim == head_dim."""
     chunk = even_block(length, chunk_size)
     num_chunks = -(-length // chunk)
-    within = (4 * num_heads + 3 * num_kv_heads) * chunk**2 * head_dim
+    within = 4 * (num_heads + num_kv_heads) * chunk**2 * head_dim + num_kv_heads * inverse_flops(chunk)
     between = (2 * num_heads + 4 * num_kv_heads) * chunk * head_dim**2
     return num_chunks * (within + between) if num_chunks > 1 else within
 
@@ -125,7 +126,7 @@ def _chunk(
         held = jnp.einsum("bhgid,bhde->bhgie", decayed, state)
     surprise = value if held is None else value - held[:, :, 0]
     system = jnp.tril(products[:, :, 0], -1) * strength
-    written = lax.linalg.triangular_solve(system, surprise * strength, left_side=True, lower=True, unit_diagonal=True)
+    written = jnp.einsum("bhij,bhje->bhie", unit_lower_inverse(system), surprise * strength)
     out = jnp.einsum("bhgij,bhje->bhgie", products[:, :, 1:], written)
     if held is not None:
         out = out + held[:, :, 1:]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from attention_variants import patterns
-from attention_variants.checks import check_integer
+from attention_variants.checks import LARGEST_INTEGER, check_integer
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
 from attention_variants.engines.moved_bias import MovedBias
 from attention_variants.engines.pattern_attention import PatternAttention
@@ -50,18 +50,17 @@ class DilatedWindowAttention(PatternAttention):
         check_integer("dilation", self.dilation, 1)
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
-        """Returns the visible keys, one distance after the other."""
-        seen = np.zeros((query_length, key_length), bool)
+        """Returns the keys whole steps of `dilation` away, as many as the window has."""
+        steps, rest = np.divmod(np.arange(query_length)[:, None] - np.arange(key_length)[None, :], self.dilation)
         first = 0 if causal else -((self.window_size - 1) // 2)
-        for steps in range(first, first + self.window_size):
-            seen |= np.eye(query_length, key_length, -steps * self.dilation, dtype=bool)
-        return seen
+        return (rest == 0) & (steps >= first) & (steps < first + self.window_size)
 
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
         """See `PatternAttention`; used in decoding, where tokens are not sorted."""
         steps = patterns.window(self.window_size, causal)
         assert steps.before is not None and steps.after is not None
-        span = patterns.Band(before=steps.before * self.dilation, after=steps.after * self.dilation)
+        before, after = (min(side * self.dilation, LARGEST_INTEGER) for side in (steps.before, steps.after))
+        span = patterns.Band(before=before, after=after)
         return patterns.AllOf((span, patterns.EveryNth(self.dilation)))
 
     def plan(self, query_length: int, key_length: int, causal: bool) -> BlockPlan:

@@ -47,8 +47,8 @@ class HedgehogAttention(RecurrentAttention):
 
     References:
       Zhang et al. 2024, "The Hedgehog & the Porcupine", arXiv:2402.04347, section 4. A softmax over the features of
-      a token stands for the plain exp of the paper's equation, which overflows. The maps are trained along with the
-      model, not distilled from softmax weights. The 1e-6 is ours: it keeps rows normalised.
+      a token stands for the plain exp of the paper's equation, which overflows, and W comes without a bias. The maps
+      are trained along with the model, not distilled from softmax weights. The 1e-6 is ours: it keeps rows normalised.
     """
 
     cost_order = "length * (chunk_size + head_dim) * head_dim"

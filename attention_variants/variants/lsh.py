@@ -64,8 +64,9 @@ class LshAttention(AttentionVariant):
     paper = "Kitaev et al. 2020, arXiv:2001.04451"
 
     def __post_init__(self) -> None:
-        for name, minimum in (("bucket_size", 1), ("num_buckets", 1), ("num_hashes", 1), ("seed", 0)):
-            check_integer(name, getattr(self, name), minimum)
+        ranges = {"bucket_size": (1, 2**30), "num_buckets": (1, 2**16), "num_hashes": (1, 2**8), "seed": (0, 2**30)}
+        for name, (least, most) in ranges.items():
+            check_integer(name, getattr(self, name), least, most)
         if self.num_buckets > 1 and self.num_buckets % 2:
             raise ValueError(f"`num_buckets` must be 1 or even; got {self.num_buckets}.")
 

@@ -52,7 +52,7 @@ class PerformerAttention(RecurrentAttention):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_integer("num_features", self.num_features, 1)
+        check_integer("num_features", self.num_features, 1, 2**16)
         check_integer("seed", self.seed, 0, 2**32 - 1)
 
     def key_dim(self, head_dim: int) -> int:

@@ -35,7 +35,7 @@ class StridedSparseAttention(PatternAttention):
         takes it near sqrt(length).
 
     References:
-      Child et al. 2019, "Generating Long Sequences with Sparse Transformers", arXiv:1904.10509, section 4.2, strided
+      Child et al. 2019, "Generating Long Sequences with Sparse Transformers", arXiv:1904.10509, section 4.3, strided
       pattern. There heads alternate between the two parts or one merged head sees both; here every head is merged, and
       the window leaves its last key, at distance stride, to the column. Not causal is our mirror image of it.
     """

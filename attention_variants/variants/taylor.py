@@ -63,7 +63,7 @@ class TaylorAttention(RecurrentAttention):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_integer("feature_dim", self.feature_dim, 0)
+        check_integer("feature_dim", self.feature_dim, 0, 2**10)
 
     @property
     def has_controls(self) -> bool:
