@@ -38,6 +38,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.batch_size = 256  # rows per evaluation batch
     config.eval.validation_rows = 512  # rows drawn from the validation stream, the same at every evaluation
     config.eval.test_rows = 2048  # rows drawn from the test stream, once
+    config.eval.test_lengths = ""  # test at these lengths of the task, too, such as "128,256,512"; causal models only
 
     config.study = ml_collections.ConfigDict()
     config.study.vary = ()  # default grid, such as ('model.attention=full|linear',); --vary replaces it

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from attention_variants import specs
 from attention_variants.interface import AttentionVariant
@@ -118,13 +118,14 @@ class Model(nnx.Module):
     mixers do, and those of attention variants only in their controls.
     """
 
-    def __init__(self, config: ModelConfig, task: Task, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, task: Task, rngs: nnx.Rngs, max_length: int = 0):
         """Builds the model.
 
         Args:
           config: its sizes and mixers.
           task: gives vocabulary, length and direction.
           rngs: streams `params` and `controls`.
+          max_length: tokens it must be able to read, if more than the task's.
         """
         # Small, because tokens are normalised: the smaller an embedding, the faster the optimizer turns it.
         embed_init, unembed_init = nnx.initializers.normal(0.02), nnx.initializers.normal(config.model_dim**-0.5)
@@ -133,7 +134,8 @@ class Model(nnx.Module):
         self.embedding = nnx.Param(embed_init(rngs.params(), (task.vocab_size, config.model_dim)))
         unembedding = unembed_init(rngs.params(), (config.model_dim, task.vocab_size))
         self.unembedding = None if config.tied_embeddings else nnx.Param(unembedding)
-        self.table = self.position.make_table(config.model_dim, task.input_length, rngs=nnx.Rngs(params=rngs.params()))
+        longest = max(task.input_length, max_length)
+        self.table = self.position.make_table(config.model_dim, longest, rngs=nnx.Rngs(params=rngs.params()))
         self.layers = nnx.List(
             [
                 Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.controls()))
@@ -146,13 +148,14 @@ class Model(nnx.Module):
         self,
         tokens: Int[Array, "batch length"],
         scored: Int[Array, "batch scored"],
-        rng: PRNGKeyArray | None = None,
+        positions: Int[Array, " length"] | None = None,
     ) -> Float[Array, "batch scored vocab"]:
         """Returns the logits at the tokens `scored` [batch, scored], and computes no others.
 
-        `rng` draws the positions of encodings that are random; without it they are 0, 1, 2 ... as in decoding.
+        The tokens stand at `positions`, which `self.position.draw` gives; without them at 0, 1, 2 ... as in decoding.
         """
-        positions = self.position.draw(tokens.shape[1], rng)
+        if positions is None:
+            positions = jnp.arange(tokens.shape[1])
         x = self._embed(tokens, positions)
         for layer in self.layers:
             x = layer(x, causal=self.causal, positions=positions)
@@ -194,12 +197,15 @@ def make_model(settings: Settings) -> tuple[nnx.GraphDef, Any]:
     """Returns (graph, initial parameters), the latter a nested dict of arrays; `nnx.merge` makes a model of them."""
     streams = jax.random.fold_in(jax.random.key(settings.seed), INIT_STREAM)
     rngs = nnx.Rngs(params=jax.random.fold_in(streams, 0), controls=jax.random.fold_in(streams, 1))
-    return _split(Model(settings.model, settings.task, rngs))
+    return _split(Model(settings.model, settings.task, rngs, settings.longest_input()))
 
 
 def abstract_model(settings: Settings) -> tuple[nnx.GraphDef, Any]:
     """Returns what `make_model` does with shapes in place of arrays, drawing nothing."""
-    return _split(nnx.eval_shape(lambda: Model(settings.model, settings.task, nnx.Rngs(params=0, controls=0))))
+    rngs = {"params": 0, "controls": 0}
+    return _split(
+        nnx.eval_shape(lambda: Model(settings.model, settings.task, nnx.Rngs(**rngs), settings.longest_input()))
+    )
 
 
 def _split(model: Model) -> tuple[nnx.GraphDef, Any]:

@@ -129,7 +129,7 @@ def _chunk(
 def _step(run: Settings, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Array) -> Any:
     rng = jax.random.fold_in(split_key(seed, TRAIN), state.step)
     batch = run.task.sample(rng, run.train.batch_size)
-    loss, gradient = gradient_step(graph, state.params, batch, _model_rng(rng))
+    loss, gradient = gradient_step(graph, state.params, batch, model_rng(rng))
     direction, moments = make_direction(run.train).update(gradient, state.moments, state.params)
     rate = schedule(run.train, peak, state.step)
     params = jax.tree.map(lambda leaf, change: leaf - rate * change, state.params, direction)
@@ -138,13 +138,14 @@ def _step(run: Settings, graph: Any, state: TrainState, seed: PRNGKeyArray, peak
 
 
 def _read_batch(run: Settings, graph: Any, params: Any, rng: PRNGKeyArray) -> Readout:
-    return _read(graph, params, run.task.sample(rng, run.eval.batch_size), _model_rng(rng))
+    return _read(graph, params, run.task.sample(rng, run.eval.batch_size), model_rng(rng))
 
 
 def _read(graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None) -> Readout:
-    return read_out(nnx.merge(graph, params)(batch.inputs, batch.positions, rng), batch)
+    model = nnx.merge(graph, params)
+    return read_out(model(batch.inputs, batch.positions, model.position.draw(batch.inputs.shape[1], rng)), batch)
 
 
-def _model_rng(rng: PRNGKeyArray) -> PRNGKeyArray:
+def model_rng(rng: PRNGKeyArray) -> PRNGKeyArray:
     """Returns what the model draws with, beside a batch that was drawn with `rng` itself."""
     return jax.random.fold_in(rng, _MODEL_STREAM)

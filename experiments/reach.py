@@ -36,11 +36,12 @@ def ceiling(config: Mapping[str, Any], rows: int = 8192) -> float:
       rows: drawn from the generator, always the same ones, so that equal models have equal ceilings under every seed.
     """
     run = settings.read(config)
-    return _model_ceiling(layer_mixers(run.model), run.causal, run.model.short_conv, run.task, rows)
+    return task_ceiling(layer_mixers(run.model), run.causal, run.model.short_conv, run.task, rows)
 
 
 @functools.lru_cache(maxsize=64)
-def _model_ceiling(mixers: tuple[Mixer, ...], causal: bool, short_conv: int, task: Task, rows: int) -> float:
+def task_ceiling(mixers: tuple[Mixer, ...], causal: bool, short_conv: int, task: Task, rows: int = 8192) -> float:
+    """Returns `ceiling` of a model with these mixers on a task."""
     return accuracy_within(model_reach(mixers, task.input_length, causal, short_conv), task, rows)
 
 

@@ -88,11 +88,20 @@ class EvalConfig:
     batch_size: int
     validation_rows: int
     test_rows: int
+    test_lengths: str = ""  # younger than some runs, see `without_defaults`
 
     def __post_init__(self) -> None:
         _check_types(self, "eval")
-        for field in dataclasses.fields(self):
-            check_integer(f"eval.{field.name}", getattr(self, field.name), 1)
+        for name in ("batch_size", "validation_rows", "test_rows"):
+            check_integer(f"eval.{name}", getattr(self, name), 1)
+        self.lengths()
+
+    def lengths(self) -> tuple[int, ...]:
+        """Returns the further lengths of the test, ascending."""
+        words = [word.strip() for word in self.test_lengths.split(",")] if self.test_lengths.strip() else []
+        if not all(word.isdecimal() and int(word) > 0 for word in words):
+            raise ValueError(f"`eval.test_lengths` must be lengths such as '128,256,512'; got {self.test_lengths!r}.")
+        return tuple(sorted({int(word) for word in words}))
 
 
 _SECTIONS = {"model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
@@ -113,10 +122,22 @@ class Settings:
         if self.seed > _LARGEST_SEED:
             raise ValueError(f"`seed` must be at most {_LARGEST_SEED}; got {self.seed}.")
 
+        if self.eval.lengths() and not self.causal:
+            raise NotImplementedError("`eval.test_lengths` pads rows at the end, which only a causal model cannot see.")
+        self.longest_input()
+
     @property
     def causal(self) -> bool:
         """Whether attention sees only what came before."""
         return self.task.causal and not self.model.bidirectional
+
+    def test_tasks(self) -> dict[int, Task]:
+        """Returns the task at every further length of the test."""
+        return {length: self.task.at_length(length) for length in self.eval.lengths()}
+
+    def longest_input(self) -> int:
+        """Returns the most tokens of a row that the model will read."""
+        return max(task.input_length for task in (self.task, *self.test_tasks().values()))
 
 
 def read(config: Mapping[str, Any]) -> Settings:

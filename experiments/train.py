@@ -14,6 +14,8 @@ import numpy as np
 
 from experiments import compute, reach, settings
 from experiments.evaluate import Evaluation, evaluate
+from experiments.extrapolate import at_lengths
+from experiments.model import abstract_model
 from experiments.program import (
     TEST,
     VALIDATION,
@@ -92,7 +94,9 @@ def train(
             folder.save_checkpoint(stop, (state, best))
         if report is not None:
             report(_event(run, row))
-    return _result(run, program, state, best, history, diverged_at) | bounds(config)
+    result = _result(run, program, state, best, history, diverged_at) | bounds(config)
+    lengths = at_lengths(run, abstract_model(run)[0], best, split_key(jax.random.key(run.seed), TEST))
+    return result | ({"lengths": lengths} if lengths else {})
 
 
 def bounds(config: Mapping[str, Any]) -> dict[str, float]:

@@ -32,7 +32,7 @@ EXPERIMENTS = (
     {"statistics", "progress", "command_line"},
     {"tasks"},
     {"settings", "mixers", "model", "optimizer"},
-    {"program", "train", "evaluate", "reach", "compute"},
+    {"program", "train", "evaluate", "extrapolate", "reach", "compute"},
     {"study", "store", "summary"},
 )
 FOREIGN_TO_THE_LIBRARY = {"experiments", "configs", "tests", "absl", "optax", "ml_collections", "matplotlib", "rich"}
