@@ -44,6 +44,11 @@ class Position:
         """Returns what one layer adds to its logits, learned parts drawn from `rngs.params()`, or None."""
         return None
 
+    def acts_in_attention(self) -> bool:
+        """Returns whether the encoding is of no use without attention: whether it rotates or biases."""
+        kind = type(self)
+        return kind.rotate is not Position.rotate or kind.make_bias is not Position.make_bias
+
     def draw(self, length: int, rng: PRNGKeyArray | None = None) -> Int[Array, " length"]:
         """Returns the positions of a sequence: 0, 1, 2 ..., unless the encoding draws them with `rng`."""
         return jnp.arange(length)
@@ -220,6 +225,10 @@ class RandomizedPosition(Position):
         if rng is None:
             return jnp.arange(length)
         return jnp.sort(jax.random.choice(rng, self.max_length, (length,), replace=False))
+
+    def acts_in_attention(self) -> bool:
+        """See `Position`."""
+        return self._inner().acts_in_attention()
 
     def _inner(self) -> Position:
         return POSITIONS[self.encoding]()

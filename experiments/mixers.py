@@ -109,10 +109,11 @@ class LSTM(_Recurrent):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GRU(_Recurrent):
-    """The layer mixer `gru`: a gated recurrent unit, Flax's cell.
+    """The layer mixer `gru`: a gated recurrent unit, Flax's cell, whose reset gate acts on the product with the state.
 
     References:
-      Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder", arXiv:1406.1078.
+      Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder", arXiv:1406.1078; there the reset
+      gate acts on the state before it is multiplied.
     """
 
     cell = nnx.GRUCell

@@ -25,7 +25,8 @@ def layer_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
     """Returns the mixer of every layer: the specs of `config.attention`, laid over the layers in turn.
 
     Raises:
-      ValueError: a spec names nothing we have, or there are more specs than layers.
+      ValueError: a spec names nothing we have, there are more specs than layers, or a setting that only attention
+        uses is given to a model without.
     """
     mixers_by_name: dict[str, type[Mixer]] = {**VARIANTS, **MIXERS}
     mixers: tuple[Mixer, ...] = tuple(
@@ -37,7 +38,20 @@ def layer_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
             f"model.num_layers must be 0 or at least {len(mixers)}, one layer for each spec of model.attention "
             f"{config.attention!r}; got {num_layers}."
         )
+    if all(isinstance(mixer, LayerMixer) for mixer in mixers):
+        _check_without_attention(config)
     return tuple(mixers[layer % len(mixers)] for layer in range(num_layers))
+
+
+def _check_without_attention(config: ModelConfig) -> None:
+    """Raises ValueError for what only attention could make use of."""
+    useless = {
+        f"model.position={config.position}": config.encoding().acts_in_attention(),
+        f"model.short_conv={config.short_conv}": config.short_conv > 0,
+        f"model.qk_norm={config.qk_norm}": config.qk_norm,
+    }
+    for setting in (setting for setting, given in useless.items() if given):
+        raise ValueError(f"{setting} acts in attention layers; model.attention {config.attention!r} has none.")
 
 
 class MLP(nnx.Module):

@@ -24,7 +24,7 @@ def unit_lower_inverse(strict: Float[Array, "*batch size size"]) -> Float[Array,
         first, second = inverse[..., 0::2, :, :], inverse[..., 1::2, :, :]
         corner = _diagonal_blocks(strict, 2 * half)[..., half:, :half]
         if half > 1:  # blocks of one row are 1
-            corner = second @ corner @ first
+            corner = _product(_product(second, corner), first)
         upper = jnp.concatenate([first, jnp.zeros_like(first)], axis=-1)
         inverse = jnp.concatenate([upper, jnp.concatenate([-corner, second], axis=-1)], axis=-2)
     return inverse[..., 0, :size, :size]
@@ -33,7 +33,7 @@ def unit_lower_inverse(strict: Float[Array, "*batch size size"]) -> Float[Array,
 @unit_lower_inverse.defjvp
 def _jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     inverse = unit_lower_inverse(*primals)
-    return inverse, -(inverse @ tangents[0] @ inverse)
+    return inverse, -_product(_product(inverse, tangents[0]), inverse)
 
 
 def inverse_flops(size: int) -> int:
@@ -41,6 +41,11 @@ def inverse_flops(size: int) -> int:
     padded = _power_of_two(size)
     halves = [2**level for level in range(1, padded.bit_length() - 1)]
     return sum(padded // (2 * half) * 4 * half**3 for half in halves)
+
+
+def _product(left: Array, right: Array) -> Array:
+    """Returns left @ right in full precision, which an accelerator would cut short."""
+    return jnp.matmul(left, right, precision="highest")
 
 
 def _diagonal_blocks(matrix: Array, block: int) -> Array:

@@ -11,7 +11,7 @@ from experiments import settings
 from experiments.compute import compute
 from experiments.mixers import GRU, LSTM, MIXERS, GatedConvolution, GatedConvolutionLayer
 from experiments.reach import ceiling, layer_reach
-from experiments.train import train
+from experiments.train import train, validate
 from tests.experiments.tiny import tiny_config
 
 DIM = 7
@@ -95,6 +95,22 @@ def test_recurrent_networks_learn(name):
     rows = []
     assert train(config, report=rows.append)["status"] == "done"
     assert rows[-1]["train_loss"] < rows[0]["train_loss"] - 0.1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"model__position": spec} for spec in ("rope", "alibi", "t5", "randomized:encoding=alibi")),
+        {"model__short_conv": 2},
+        {"model__qk_norm": True},
+    ],
+)
+def test_what_only_attention_uses_is_refused_without_attention(values):
+    with pytest.raises(ValueError, match="acts in attention layers; model.attention 'conv.lstm' has none"):
+        validate(tiny_config(model__attention="conv+lstm", **values))
+    validate(tiny_config(model__attention="full+lstm", **values))
+    for position in ("learned", "sinusoidal", "randomized:encoding=learned"):
+        validate(tiny_config(model__attention="conv+lstm", model__position=position))
 
 
 def test_specs_have_fields_and_are_equal():

@@ -89,6 +89,12 @@ def test_memory_is_linear_with_gradients(spec: str) -> None:
     assert peaks[1] < 2.3 * peaks[0]
 
 
+@pytest.mark.parametrize("field", ["num_buckets", "num_hashes"])
+def test_rotations_that_fit_no_memory_are_refused(field: str) -> None:
+    with pytest.raises(ValueError, match=f"`{field}` must be at most"):
+        make_variant(f"lsh:{field}=1000000")
+
+
 def test_odd_numbers_of_buckets_are_refused() -> None:
     with pytest.raises(ValueError, match="`num_buckets` must be 1 or even; got 3"):
         make_variant("lsh:num_buckets=3")

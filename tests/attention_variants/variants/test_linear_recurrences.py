@@ -249,7 +249,8 @@ def test_hedgehog_starts_with_both_softmaxes_of_the_query() -> None:
 @pytest.mark.parametrize(
     "spec",
     ["gated_linear:gate_rank=0", "rwkv6:decay_rank=0", "performer:num_features=0", "taylor:feature_dim=-1"]
-    + ["cosformer:horizon=0", "retention:chunk_size=0", "performer:seed=4294967296"],
+    + ["cosformer:horizon=0", "retention:chunk_size=0", "performer:seed=4294967296"]
+    + ["performer:num_features=65537", "taylor:feature_dim=1025"],  # drawing or listing more takes for ever
 )
 def test_fields_out_of_range_are_named(spec: str) -> None:
     field = spec.partition(":")[2].partition("=")[0]

@@ -118,6 +118,22 @@ def test_a_bounded_cache_decodes_far_past_its_size(spec: str) -> None:
     assert variant.cost(1009, 1009, 6, 3, 5, True).cache_bytes == 2 * 4 * held * 3 * 5
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "dilated_window:window_size=1073741824,dilation=1073741824",
+        "block_local:block_size=1073741824,num_previous=1073741824",
+    ],
+)
+def test_the_largest_settings_decode(spec: str) -> None:
+    """Their product, the span that a later query sees, needs more than 32 bits."""
+    variant, arguments = make_variant(spec), make_qkv(5)
+    seen = np.eye(5, dtype=bool) if "dilation" in spec else np.tril(np.ones((5, 5), bool))
+    np.testing.assert_array_equal(variant.pattern(5, 5, True), seen)
+    decoded, _ = variant.extend(variant.init_cache(2, 5, 3, 5, jnp.float32), *arguments)
+    np.testing.assert_allclose(decoded, variant(*arguments), atol=1e-5)
+
+
 @pytest.mark.parametrize("max_length", [1, 2, 4])
 def test_a_cache_smaller_than_its_bound(max_length: int) -> None:
     variant = make_variant("sink_window:window_size=3,num_sinks=2")
