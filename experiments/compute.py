@@ -49,7 +49,7 @@ def count(run: Settings, steps: int) -> dict[str, int]:
     """
     graph, params = abstract_model(run)
     model = nnx.merge(graph, params)
-    batch = jax.eval_shape(lambda: run.task.sample(jax.random.key(0), run.train.batch_size))
+    batch = jax.eval_shape(lambda: run.task.training_batch(run.task.sample(jax.random.key(0), run.train.batch_size)))
     row = jax.eval_shape(lambda: run.task.sample(jax.random.key(0), 1))
     executed = count_flops(lambda params, batch: gradient_step(graph, params, batch), params, batch)
     forward = count_flops(lambda params, row: nnx.merge(graph, params)(row.inputs, row.positions), params, row)

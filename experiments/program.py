@@ -128,7 +128,7 @@ def _chunk(
 
 def _step(run: Settings, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Array) -> Any:
     rng = jax.random.fold_in(split_key(seed, TRAIN), state.step)
-    batch = run.task.sample(rng, run.train.batch_size)
+    batch = run.task.training_batch(run.task.sample(rng, run.train.batch_size))
     loss, gradient = gradient_step(graph, state.params, batch, model_rng(rng))
     direction, moments = make_direction(run.train).update(gradient, state.moments, state.params)
     rate = schedule(run.train, peak, state.step)

@@ -79,7 +79,8 @@ def accuracy_within(reach: Reach, task: Task, rows: int = 8192) -> float:
 
 def _expected(reach: Reach, task: Task, rows: int, guess: bool) -> float:
     targets = _draw_targets(task, rows)
-    within = (reach[targets.positions[:, None], targets.evidence] | (targets.evidence < 0)).all(axis=1)
+    seen, counts = reach[targets.positions[:, None], targets.evidence], targets.evidence >= 0
+    within = (seen & counts).any(axis=1) if task.any_evidence_suffices else (seen | ~counts).all(axis=1)
     return float(np.average(np.where(within, 1.0, targets.guess_rate if guess else 0.0), weights=targets.weights))
 
 
@@ -98,9 +99,9 @@ def _draw_targets(task: Task, rows: int) -> _Targets:
     drawn = []
     for step in range(-(-rows // _ROWS_PER_BATCH)):
         batch = jax.tree.map(np.asarray, sample(jax.random.key(step), min(rows, _ROWS_PER_BATCH)))
-        drawn.append(_Targets(batch.positions, batch.evidence, batch.weights, task.guess_rate(batch)))
-    joined = [np.concatenate(arrays) for arrays in zip(*drawn, strict=True)]
-    return _Targets(*(array.reshape(-1, *array.shape[2:]) for array in joined))
+        targets = _Targets(batch.positions, batch.evidence, batch.weights, task.guess_rate(batch))
+        drawn.append([array[batch.weights > 0] for array in targets])
+    return _Targets(*(np.concatenate(arrays) for arrays in zip(*drawn, strict=True)))
 
 
 def _compose(outer: Reach, inner: Reach) -> Reach:

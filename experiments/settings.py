@@ -122,6 +122,11 @@ class Settings:
         if self.seed > _LARGEST_SEED:
             raise ValueError(f"`seed` must be at most {_LARGEST_SEED}; got {self.seed}.")
 
+        if self.model.bidirectional and self.task.answers_follow:
+            name = type(self.task).__name__
+            raise NotImplementedError(
+                f"{name} tells its answers to whoever reads ahead; model.bidirectional must be false."
+            )
         if self.eval.lengths() and not self.causal:
             raise NotImplementedError("`eval.test_lengths` pads rows at the end, which only a causal model cannot see.")
         self.longest_input()

@@ -26,6 +26,7 @@ STYLES = {
     "query": "bold black on yellow",
     "filler": "dim",
     "marker": "bold magenta",
+    "answer": "green",
 }
 
 

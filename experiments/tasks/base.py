@@ -4,6 +4,7 @@ import abc
 import dataclasses
 from typing import Any, ClassVar, NamedTuple, Self
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -34,6 +35,8 @@ class Task(abc.ABC):
     summary: ClassVar[str]  # one line for --list_tasks
     causal: ClassVar[bool] = True
     every_change_counts: ClassVar[bool] = True  # another token in place of a piece of evidence changes the answer
+    answers_follow: ClassVar[bool] = False  # what is asked for stands further on in the row: it must be read causally
+    any_evidence_suffices: ClassVar[bool] = False  # each piece of a target's evidence tells the answer by itself
 
     @property
     @abc.abstractmethod
@@ -65,6 +68,10 @@ class Task(abc.ABC):
         """Probability, at each target, of the best guess by whoever has not seen all of the target's evidence."""
         return np.full(np.shape(batch.targets), max(self.floors().values()))
 
+    def training_batch(self, batch: Batch) -> Batch:
+        """Returns what to train on: the scored targets, unless the task teaches more of the row, see `next_tokens`."""
+        return batch
+
     def token_text(self, token: int) -> str:
         """Returns a token as a person reads it."""
         return str(token)
@@ -75,6 +82,19 @@ class Task(abc.ABC):
         The role is one of "key", "value", "query", "filler", "marker", and "answer" for what is read after a marker.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how to show a row.")
+
+
+def next_tokens(batch: Batch, weights: Float[Array, "batch scored"]) -> Batch:
+    """Returns the rows of `batch` with every token but the first as a target, read out one position before.
+
+    Args:
+      batch: rows of a task.
+      weights: one per token but the first.
+    """
+    rows, length = batch.inputs.shape
+    positions = jnp.broadcast_to(jnp.arange(length - 1, dtype=jnp.int32)[None], (rows, length - 1))
+    no_evidence = jnp.full((rows, length - 1, 1), -1, jnp.int32)  # only scored targets are asked for theirs
+    return Batch(batch.inputs, batch.inputs[:, 1:], positions, weights, no_evidence, slices={})
 
 
 def check_size(name: str, value: Any, minimum: int) -> None:

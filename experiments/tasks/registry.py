@@ -3,15 +3,55 @@
 from typing import Any
 
 from attention_variants import specs
+from experiments.tasks.arithmetic import ModularArithmetic, ModularArithmeticBrackets
 from experiments.tasks.base import Task
+from experiments.tasks.common_words import CommonWords
+from experiments.tasks.copying import Copying, Reverse, Sorting
+from experiments.tasks.dyck import Dyck
+from experiments.tasks.fuzzy_recall import FuzzyRecall
+from experiments.tasks.in_context_recall import InContextRecall, NoisyRecall
 from experiments.tasks.induction import Induction
+from experiments.tasks.listops import ListOps
+from experiments.tasks.machines import BinaryAddition, StackManipulation
+from experiments.tasks.memorization import Memorization
 from experiments.tasks.mqar import MQAR
+from experiments.tasks.mqar_variants import CompositionalMQAR, ForgettingMQAR
+from experiments.tasks.needle import Needle
+from experiments.tasks.regular import CycleNavigation, EvenPairs, Parity
 from experiments.tasks.selective_copying import SelectiveCopying
+from experiments.tasks.strings import BucketSort, DuplicateString, MissingDuplicate, OddsFirst, ReverseString
+from experiments.tasks.variable_tracking import VariableTracking
 
 TASKS: dict[str, type[Task]] = {
     "mqar": MQAR,
     "selective_copying": SelectiveCopying,
     "induction": Induction,
+    "in_context_recall": InContextRecall,
+    "noisy_recall": NoisyRecall,
+    "fuzzy_recall": FuzzyRecall,
+    "memorization": Memorization,
+    "copying": Copying,
+    "reverse": Reverse,
+    "sorting": Sorting,
+    "needle": Needle,
+    "variable_tracking": VariableTracking,
+    "common_words": CommonWords,
+    "mqar_forgetting": ForgettingMQAR,
+    "mqar_compositional": CompositionalMQAR,
+    "parity": Parity,
+    "even_pairs": EvenPairs,
+    "cycle_navigation": CycleNavigation,
+    "modular_arithmetic": ModularArithmetic,
+    "modular_arithmetic_brackets": ModularArithmeticBrackets,
+    "reverse_string": ReverseString,
+    "duplicate_string": DuplicateString,
+    "missing_duplicate": MissingDuplicate,
+    "odds_first": OddsFirst,
+    "bucket_sort": BucketSort,
+    "stack_manipulation": StackManipulation,
+    "binary_addition": BinaryAddition,
+    "dyck": Dyck,
+    "listops": ListOps,
 }
 
 

@@ -13,6 +13,7 @@ from experiments.mixers import GatedConvolution
 from experiments.model import layer_mixers, make_model
 from experiments.tasks import registry as task_registry
 from experiments.tasks.mqar import MQAR
+from experiments.tasks.registry import TASKS
 from experiments.train import validate
 from tests.experiments.tiny import tiny_config
 
@@ -170,6 +171,22 @@ def test_who_reads_in_both_directions(monkeypatch):
         for mixer in ("lstm", "gru"):
             with pytest.raises(NotImplementedError, match=f"the layer mixer {mixer} is causal"):
                 validate(tiny_config(model__attention=f"full+{mixer}", **ways))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_model_reads_ahead_to_an_answer_that_stands_there(name):
+    """A task is read in both directions only where what is asked does not follow in the row."""
+    task = TASKS[name]()
+    config = tiny_config(task=name, model__attention="full", model__bidirectional=True)
+    if task.answers_follow:
+        with pytest.raises(NotImplementedError, match="tells its answers to whoever reads ahead"):
+            settings.read(config)
+    else:
+        settings.read(config)
+        batch = jax.tree.map(np.asarray, task.sample(jax.random.key(0), 64))
+        ahead = np.arange(batch.inputs.shape[1])[None, None] > batch.positions[..., None]
+        stands_ahead = (ahead & (batch.inputs[:, None] == batch.targets[..., None])).any(-1)
+        assert stands_ahead[batch.weights > 0].mean() < 0.9
 
 
 def test_a_bidirectional_model_sees_what_comes_after():

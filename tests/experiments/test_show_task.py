@@ -39,9 +39,12 @@ def test_every_token_of_every_task_is_shown(name: str):
         lines = [line.plain for line in show_task.row_lines(task, batch, 1, width)]
         scored = int(batch.weights[1].sum())
         cells = " ".join(line.partition(": ")[2] for line in lines[:-scored]).split()
-        assert [cell.strip("[]?") for cell in cells] == [task.token_text(token).strip("?") for token in batch.inputs[1]]
-        assert sum(cell.endswith("?") for cell in cells) == scored
-        assert sum(cell.startswith("[") for cell in cells) == len(np.unique(batch.evidence[1][batch.weights[1] > 0]))
+        tokens = [task.token_text(token).strip("[]?") for token in batch.inputs[1]]
+        assert [cell.strip("[]?") for cell in cells] == tokens
+        assert sum(cell.strip("[]").endswith("?") for cell in cells) == scored
+        evidence = batch.evidence[1][batch.weights[1] > 0]
+        marked = sum(cell.startswith("[") and cell.endswith("]") for cell in cells)
+        assert marked == len(np.unique(evidence[evidence >= 0]))
 
 
 MISTAKES = {

@@ -44,7 +44,7 @@ GUESSES: dict[tuple[str, str], Guess] = {
     ("induction", "guess the row's most frequent token"): most_frequent_from(1),
 }
 
-# task -> the answers that the rest of the row leaves open for one target, all equally likely.
+# task -> the answers that the rest of the row leaves open for one target, as often as they are likely.
 UNSEEN: dict[str, Unseen] = {
     "mqar": _unstated_values,
     "selective_copying": lambda task, batch, row, column: np.arange(2, task.vocab_size),

@@ -1,0 +1,86 @@
+"""Writes docs/tasks.md from the registered tasks.
+
+python docs/tasks_page.py            writes
+python docs/tasks_page.py --check    exit code 1 if the page is not current
+"""
+
+import inspect
+import pathlib
+import sys
+import textwrap
+
+import jax
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+PAGE = ROOT / "docs" / "tasks.md"
+
+_HEAD = """# The tasks
+
+Every registered task, as its own documentation describes it. A **floor** is what a shortcut scores, computed from the
+task's fields; the highest one, and the ceiling of what the model can see, stand beside every score. To see rows in
+colour with the evidence marked:
+
+    python -m experiments.show_task --task=mqar:length=32,num_pairs=4
+
+This page is made by `python docs/tasks_page.py` from the code, and a test holds it current.
+"""
+
+
+def page() -> str:
+    """Returns the text of docs/tasks.md."""
+    from experiments.tasks.registry import TASKS
+
+    index = [
+        f"- [`{name}`](#{name}): {kind.summary.partition(': ')[2] or kind.summary}" for name, kind in TASKS.items()
+    ]
+    return "\n".join([_HEAD, *index, *(_section(name) for name in TASKS)]) + "\n"
+
+
+def _section(name: str) -> str:
+    from experiments.catalogue import fields_text
+    from experiments.tasks.registry import TASKS
+
+    task = TASKS[name]()
+    batch = jax.eval_shape(lambda: task.sample(jax.random.key(0), 1))
+    scored = batch.targets.shape[1]
+    facts = [
+        f"`{name}{fields_text(type(task))}`",
+        f"{task.input_length} tokens a row, vocabulary {task.vocab_size}, {scored} scored; slices: "
+        + ", ".join(f"`{slice_name}`" for slice_name in batch.slices),
+        "Floors: " + ", ".join(f"{floor} {value:.3f}" for floor, value in task.floors().items()),
+    ]
+    return "\n".join(
+        ["", f"## {name}", "", *(f"- {fact}" for fact in facts), "", _markdown(inspect.getdoc(type(task)) or "")]
+    )
+
+
+def _markdown(docstring: str) -> str:
+    """Turns a docstring's literal blocks into code blocks, and its references into a paragraph."""
+    paragraphs, out, literal = docstring.split("\n\n"), [], False
+    for paragraph in paragraphs:
+        if literal and paragraph.startswith("    "):
+            code = textwrap.dedent(paragraph)
+            if out[-1].startswith("```"):  # the same block goes on after an empty line
+                out[-1] = out[-1].removesuffix("\n```") + f"\n\n{code}\n```"
+            else:
+                out.append(f"```text\n{code}\n```")
+            continue
+        literal = paragraph.endswith("::")
+        if paragraph.startswith("References:"):
+            paragraph = "Reference: " + " ".join(paragraph.removeprefix("References:").split())
+        out.append(paragraph.removesuffix("::") + ":" * literal)
+    return "\n\n".join(out)
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code."""
+    jax.config.update("jax_platforms", "cpu")
+    if "--check" in sys.argv[1:]:
+        return 0 if PAGE.exists() and PAGE.read_text() == page() else 1
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""Copying, reversing and sorting: a prefix, a marker, then the prefix again in some order."""
+
+import abc
+import dataclasses
+from typing import ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from experiments.tasks import sampling
+from experiments.tasks.base import Batch, Task, check_size
+
+_MARKER = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Transcription(Task):
+    """A prefix of length / 2 tokens, uniform over ids 1..vocab_size - 1, the marker, id 0, and an answer as long.
+
+    The answer is read from the marker on, its earlier tokens being given; its last token is in no row. Bidirectional
+    reading would give the answer away.
+    """
+
+    answers_follow: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+
+    length: int = 64  # tokens per row, even: half of them prefix
+    vocab_size: int = 16  # the marker and at least 2 others
+
+    def __post_init__(self) -> None:
+        check_size("length", self.length, 2)
+        check_size("vocab_size", self.vocab_size, 3)
+        if self.length % 2:
+            raise ValueError(f"`length` must be even; got {self.length}.")
+
+    @property
+    def input_length(self) -> int:
+        """Tokens per row."""
+        return self.length
+
+    @property
+    def num_kinds(self) -> int:
+        """Kinds of tokens in prefix and answer."""
+        return self.vocab_size - 1
+
+    @abc.abstractmethod
+    def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
+        """Returns the answer."""
+
+    @abc.abstractmethod
+    def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
+        """Returns the places of the prefix that decide each token of the answer."""
+
+    def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
+        """Draws rows."""
+        shape = (batch_size, self.length // 2)
+        prefix = jax.random.randint(rng, shape, 1, self.vocab_size, jnp.int32)
+        answer = self._answer(prefix)
+        order = jnp.arange(shape[1], dtype=jnp.int32)
+        sources = jnp.asarray(self._sources(shape[1]), jnp.int32)
+        distance = shape[1] + order - sources.max(axis=1)
+        return Batch(
+            inputs=jnp.concatenate([prefix, jnp.full_like(prefix[:, :1], _MARKER), answer[:, :-1]], axis=1),
+            targets=answer,
+            positions=jnp.broadcast_to(shape[1] + order, shape),
+            weights=jnp.ones(shape, jnp.float32),
+            evidence=jnp.broadcast_to(sources, (*shape, sources.shape[1])),
+            slices={"distance": jnp.broadcast_to(distance, shape), "order": jnp.broadcast_to(order, shape)},
+        )
+
+    def floors(self) -> dict[str, float]:
+        """Guessing without looking, and answering everywhere with the row's most frequent token."""
+        size = self.length // 2
+        most_frequent = sampling.expected_highest_count(size, self.num_kinds) / size
+        return {"guess a token": 1 / self.num_kinds, "guess the prefix's most frequent token": most_frequent}
+
+    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+        """Tokens are independent: the others say nothing about one that is out of sight."""
+        return np.full(np.shape(batch.targets), 1 / self.num_kinds)
+
+    def at_length(self, length: int) -> Self:
+        """A longer or shorter prefix."""
+        return dataclasses.replace(self, length=length)
+
+    def token_text(self, token: int) -> str:
+        """The marker "|"; others are their ids."""
+        return "|" if token == _MARKER else str(token)
+
+    def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
+        """Prefix, marker, answer."""
+        size = self.length // 2
+        roles = ["value"] * size + ["marker"] + ["answer"] * (size - 1)
+        return [(self.token_text(int(token)), role) for token, role in zip(batch.inputs[row], roles, strict=True)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Copying(_Transcription):
+    """Copying.
+
+    With `length=8`; "|" is the marker, id 0::
+
+        5 2 7 2 | 5 2 7
+                5 2 7 2   <- targets
+
+    The prefix is length / 2 tokens, uniform over ids 1..vocab_size - 1. The answer is read from the marker on, its
+    earlier tokens being given. Evidence of each token is its place in the prefix, always length / 2 before.
+
+    References:
+      Jelassi et al. 2024, "Repeat after me", arXiv:2402.01032.
+    """
+
+    summary: ClassVar[str] = "copying: say the prefix again"
+
+    def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
+        return prefix
+
+    def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
+        return np.arange(size)[:, None]
+
+    def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
+        """Takes the tokens before the marker."""
+        return np.array([row[: row.index(_MARKER)] for row in np.asarray(batch.inputs).tolist()])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reverse(_Transcription):
+    """Copying backwards.
+
+    With `length=8`; "|" is the marker, id 0::
+
+        5 2 7 2 | 2 7 2
+                2 7 2 5   <- targets
+
+    As `Copying`, from the prefix's last token to its first: the further on in the answer, the further back its
+    evidence, at distances 1, 3, 5 ...
+    """
+
+    summary: ClassVar[str] = "reverse: say the prefix again, from its end to its beginning"
+
+    def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
+        return prefix[:, ::-1]
+
+    def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
+        return np.arange(size)[::-1, None]
+
+    def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
+        """Takes the tokens before the marker, backwards."""
+        return np.array([row[: row.index(_MARKER)][::-1] for row in np.asarray(batch.inputs).tolist()])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sorting(_Transcription):
+    """Sorting.
+
+    With `length=8`; "|" is the marker, id 0::
+
+        5 2 7 2 | 2 2 5
+                2 2 5 7   <- targets
+
+    As `Copying`, in ascending order. Evidence of each token is the whole prefix, though one token more or less seldom
+    changes much: read `guess_rate` with that in mind.
+    """
+
+    summary: ClassVar[str] = "sorting: say the tokens of the prefix in ascending order"
+    every_change_counts: ClassVar[bool] = False  # most tokens stand in another place
+
+    def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
+        return jnp.sort(prefix, axis=1)
+
+    def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
+        return np.tile(np.arange(size), (size, 1))
+
+    def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
+        """Sorts the tokens before the marker."""
+        return np.array([sorted(row[: row.index(_MARKER)]) for row in np.asarray(batch.inputs).tolist()])
+
+    def floors(self) -> dict[str, float]:
+        """As for copying; and saying the last answer again, after the smallest id.
+
+        The answers that differ from the one before are as many as kinds in the prefix, but for the first.
+        """
+        size = self.length // 2
+        absent = (1 - 1 / self.num_kinds) ** size
+        again = (size - self.num_kinds * (1 - absent) + 1 - absent) / size
+        return super().floors() | {"say the last answer again": again}
+
+    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+        """Of whoever misses one token of the prefix, the first, which stands for any.
+
+        Once an answer shows that is none of the others it is known. Until then it is no smaller than the answers so
+        far, all such tokens being equally likely, and the best guess is the next of the others, right unless the
+        missing token is smaller; when the others are used up, any such token.
+        """
+        size = self.length // 2
+        answers = np.asarray(batch.targets)
+        others = np.sort(np.asarray(batch.inputs)[:, 1:size], axis=1)
+        known = np.cumsum(answers[:, :-1] != others, axis=1) > 0
+        known = np.pad(known, ((0, 0), (1, 0)))
+        smallest = np.pad(answers[:, :-1], ((0, 0), (1, 0)), constant_values=1)
+        guess = np.pad(others, ((0, 0), (0, 1)), constant_values=self.num_kinds)
+        return np.where(known, 1.0, (self.num_kinds + 1 - guess) / (self.num_kinds + 1 - smallest))

@@ -1,0 +1,180 @@
+"""Variable tracking: follow a chain of assignments, scattered over the context, to the value at its beginning."""
+
+import dataclasses
+from typing import ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from experiments.tasks import sampling
+from experiments.tasks.base import Batch, Task, check_size
+
+_FILLER, _ASK, _FIRST_NAME = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VariableTracking(Task):
+    """Variable tracking.
+
+    With `length=18, hops=2, num_chains=2`; an assignment is a name and what it is given: n5 the value v40, n9 the value
+    of n5, n2 that of n9; "." is filler, id 0, "|" the marker, id 1::
+
+        .  .  n5 v40 n4 v33 .  .  n9 n5 n8 n4 n2 n9 n3 n8 |  n2
+                                                             v40   <- target
+
+    With `scratchpad=True` the row goes on, and the steps are trained on and scored, each with the earlier ones given::
+
+        ... |  n2 n9 n5
+               n9 n5 v40   <- targets
+
+    Each of `num_chains` chains gives a value to a name, that name to a second, and so on, `hops` times. Names of a row
+    are distinct, and so are its values; all are uniform. Assignments stand in two-token slots of the context, drawn
+    without replacement, uniformly, those of a chain in order. The last name of one chain is asked for, or, with
+    `vary_hops`, a uniformly drawn one.
+
+    Evidence is what stands on the right in each assignment on the way, or in the one that the step needs. Slices:
+    `hops`, and with a scratchpad `steps_left`, 0 for the value.
+
+    References:
+      Hsieh et al. 2024, "RULER", arXiv:2404.06654, section 3.
+    """
+
+    answers_follow: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "variable tracking: follow a chain of assignments to its value"
+    every_change_counts: ClassVar[bool] = False  # an assignment may be changed to skip one of its own chain
+
+    length: int = 128  # tokens per row
+    vocab_size: int = 64  # filler, marker, names; the upper half are values
+    hops: int = 2  # assignments of a name to a name per chain
+    num_chains: int = 4  # at least 2: one is asked for
+    scratchpad: bool = False  # spell the names on the way
+    vary_hops: bool = False  # ask for any name of the chain
+
+    def __post_init__(self) -> None:
+        check_size("length", self.length, 4)
+        check_size("vocab_size", self.vocab_size, 8)
+        check_size("hops", self.hops, 0)
+        check_size("num_chains", self.num_chains, 2)
+        shortest = 2 * self.num_names + 2 + self.hops * self.scratchpad
+        if self.length < shortest:
+            raise ValueError(f"`length` must be at least {shortest} for these chains; got {self.length}.")
+        if self.first_value < _FIRST_NAME + self.num_names:
+            raise ValueError(
+                f"`vocab_size` must be at least {2 * (_FIRST_NAME + self.num_names)} for {self.num_names} names; "
+                f"got {self.vocab_size}."
+            )
+
+    @property
+    def input_length(self) -> int:
+        """Tokens per row."""
+        return self.length
+
+    @property
+    def context_length(self) -> int:
+        """Tokens before the marker."""
+        return self.length - 2 - self.hops * self.scratchpad
+
+    @property
+    def num_names(self) -> int:
+        """Names in a row, one for each assignment."""
+        return self.num_chains * (self.hops + 1)
+
+    @property
+    def first_value(self) -> int:
+        """Names are 2..first_value - 1, values first_value..vocab_size - 1."""
+        return self.vocab_size // 2
+
+    def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
+        """Draws rows."""
+        name_rng, value_rng, slot_rng, hop_rng = jax.random.split(rng, 4)
+        shape = (batch_size, self.num_chains, self.hops + 1)
+        names = sampling.distinct(name_rng, batch_size, self.num_names, self.first_value - _FIRST_NAME)
+        names = (_FIRST_NAME + names).reshape(shape)
+        values = sampling.distinct(value_rng, batch_size, self.num_chains, self.vocab_size - self.first_value)
+        sources = jnp.concatenate([self.first_value + values[:, :, None], names[:, :, :-1]], axis=2)
+        slots = sampling.distinct(slot_rng, batch_size, self.num_names, self.context_length // 2)
+        place = 2 * jnp.sort(slots.reshape(shape), axis=2)
+        pairs = jnp.stack([names, sources], axis=-1).reshape(batch_size, -1)
+        both = jnp.stack([place, place + 1], axis=-1).reshape(batch_size, -1)
+        rows = jnp.arange(batch_size)[:, None]
+        inputs = jnp.full((batch_size, self.length), _FILLER, jnp.int32).at[rows, both].set(pairs)
+
+        # Step i looks up what the name `left` links from the value was given.
+        steps = jnp.arange(self.hops + 1 if self.scratchpad else 1, dtype=jnp.int32)[None]
+        hops = jnp.full((batch_size, 1), self.hops, jnp.int32)
+        if self.vary_hops:
+            hops = jax.random.randint(hop_rng, hops.shape, 0, self.hops + 1, jnp.int32)
+        left, asked = jnp.maximum(hops - steps, 0), steps <= hops
+        links = place[:, 0] + 1
+        if self.scratchpad:
+            answers = jnp.take_along_axis(sources[:, 0], left, axis=1)
+            evidence = jnp.take_along_axis(links, left, axis=1)[..., None]
+        else:
+            answers = sources[:, 0, :1]
+            evidence = jnp.where(jnp.arange(self.hops + 1)[None] <= hops, links, -1)[:, None]
+        question = jnp.where(asked, jnp.take_along_axis(names[:, 0], left, axis=1), _FILLER)
+        inputs = inputs.at[:, self.context_length].set(_ASK).at[:, self.context_length + 1 :].set(question)
+        positions = jnp.where(asked, self.context_length + 1 + steps, 0)
+        slices = {
+            "distance": positions - evidence.max(axis=2),
+            "hops": jnp.broadcast_to(hops, asked.shape),
+        } | ({"steps_left": left} if self.scratchpad else {})
+        return Batch(
+            inputs=inputs,
+            targets=jnp.where(asked, answers, 0),
+            positions=positions,
+            weights=asked.astype(jnp.float32),
+            evidence=jnp.where(asked[..., None], evidence, -1),
+            slices={name: jnp.where(asked, value, 0) for name, value in slices.items()},
+        )
+
+    def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
+        """Looks names up in a dictionary of the assignments; without scratchpad until that leads no further."""
+        answers = np.zeros(np.shape(batch.positions), int)
+        for row, positions, answer in zip(np.asarray(batch.inputs), np.asarray(batch.positions), answers, strict=True):
+            context = row[: 2 * (self.context_length // 2)].reshape(-1, 2).tolist()
+            given = {name: source for name, source in context if name != _FILLER}
+            for column, position in enumerate(positions.tolist()):
+                name = given.get(int(row[position]), 0)
+                for _ in range(0 if self.scratchpad else self.hops):
+                    name = given.get(name, name)
+                answer[column] = name
+        return answers
+
+    def floors(self) -> dict[str, float]:
+        """Guessing among the row's values; where a name is due, among its names."""
+        value, name = 1 / self.num_chains, 1 / self.num_names
+        if not self.scratchpad:
+            return {"guess a value seen in context": value}
+        names = self.hops / 2 if self.vary_hops else self.hops
+        return {"guess a name or a value seen in context, as is due": (names * name + value) / (names + 1)}
+
+    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+        """A value out of sight is one of those that the row does not show; a link leads to any of the chains.
+
+        Whoever sees every other chain whole could tell by elimination which name is left over. This is not counted.
+        """
+        unmet = self.vocab_size - self.first_value - self.num_chains + 1
+        left = np.asarray(batch.slices["steps_left" if self.scratchpad else "hops"])
+        return np.where(left == 0, 1 / unmet, 1 / self.num_chains)
+
+    def at_length(self, length: int) -> Self:
+        """The same chains in more or less filler."""
+        return dataclasses.replace(self, length=length)
+
+    def token_text(self, token: int) -> str:
+        """Filler ".", marker "|", names "n7", values "v41"."""
+        if token < _FIRST_NAME:
+            return ".|"[token]
+        return f"n{token}" if token < self.first_value else f"v{token}"
+
+    def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
+        """Assignments in filler, the marker, the name that is asked for, then the steps."""
+        texts = [self.token_text(int(token)) for token in batch.inputs[row]]
+        end = self.context_length
+        roles = ["filler" if text == "." else ("key", "value")[c % 2] for c, text in enumerate(texts[:end])]
+        steps = ["filler" if text == "." else "answer" for text in texts[end + 2 :]]
+        return list(zip(texts, [*roles, "marker", "query", *steps], strict=True))

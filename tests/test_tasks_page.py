@@ -1,0 +1,36 @@
+"""docs/tasks.md says what the code does."""
+
+import importlib.util
+import pathlib
+from types import ModuleType
+
+import pytest
+
+from experiments.tasks.registry import TASKS
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tasks_page", ROOT / "docs" / "tasks_page.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_current(maker: ModuleType) -> None:
+    assert maker.PAGE.read_text() == maker.page(), "run: python docs/tasks_page.py"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_shows_a_row(maker: ModuleType, name: str) -> None:
+    section = maker.PAGE.read_text().partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert section.count("```") in (2, 4) and "<- target" in section and "Floors: " in section
+
+
+def test_literal_blocks_become_code(maker: ModuleType) -> None:
+    text = "Title.\n\nA row::\n\n    1 2\n\n    3 4\n\nThe rest.\n\nReferences:\n  Someone 2020,\n  arXiv:1.\n"
+    expected = "Title.\n\nA row:\n\n```text\n1 2\n\n3 4\n```\n\nThe rest.\n\nReference: Someone 2020, arXiv:1."
+    assert maker._markdown(text) == expected
