@@ -22,6 +22,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.qk_norm = False  # RMS-normalise queries and keys per head
     config.model.tied_embeddings = False  # unembed with the embedding matrix
     config.model.bidirectional = False  # attention sees the whole row, also where the task could be read causally
+    config.model.readout = "position"  # where a task says, such as at a CLS token; "mean": of the row up to there
+    config.model.encoder = "full"  # specs of the layers that read a task's context in both directions, joined by '+'
+    config.model.cross_attention = "full"  # spec of every layer's attention to the context, where a task has one
 
     config.train = ml_collections.ConfigDict()
     config.train.batch_size = 64  # rows per step
@@ -39,6 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.validation_rows = 512  # rows drawn from the validation stream, the same at every evaluation
     config.eval.test_rows = 2048  # rows drawn from the test stream, once
     config.eval.test_lengths = ""  # test at these lengths of the task, too, such as "128,256,512"; causal models only
+    config.eval.shifted = ""  # test on these tasks, too, specs joined by '|': other rows than the model was trained on
 
     config.study = ml_collections.ConfigDict()
     config.study.vary = ()  # default grid, such as ('model.attention=full|linear',); --vary replaces it

@@ -38,7 +38,7 @@ def page() -> str:
 
 
 def _section(name: str) -> str:
-    from experiments.catalogue import fields_text
+    from experiments.catalogue import fields_text, floors_text, sizes_text
     from experiments.tasks.registry import TASKS
 
     task = TASKS[name]()
@@ -46,9 +46,8 @@ def _section(name: str) -> str:
     scored = batch.targets.shape[1]
     facts = [
         f"`{name}{fields_text(type(task))}`",
-        f"{task.input_length} tokens a row, vocabulary {task.vocab_size}, {scored} scored; slices: "
-        + ", ".join(f"`{slice_name}`" for slice_name in batch.slices),
-        "Floors: " + ", ".join(f"{floor} {value:.3f}" for floor, value in task.floors().items()),
+        f"{sizes_text(task)}, {scored} scored; slices: " + ", ".join(f"`{slice_name}`" for slice_name in batch.slices),
+        f"Floors: {', '.join(floors_text(task))}",
     ]
     return "\n".join(
         ["", f"## {name}", "", *(f"- {fact}" for fact in facts), "", _markdown(inspect.getdoc(type(task)) or "")]

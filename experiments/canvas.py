@@ -1,17 +1,19 @@
 """What the pictures of a study share: style and looks, a panel for each task or a strip for each model."""
 
 import contextlib
+import functools
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from experiments.summary import Row, Study, task_differences
 from experiments.table import wrap_spec
+from experiments.tasks.registry import make_task
 
 # Okabe and Ito's palette without yellow, told apart by people of every colour vision; then markers tell on.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4D4D4D")
@@ -41,6 +43,7 @@ _STYLE: dict[Any, Any] = {
 T = TypeVar("T")
 _WIDTH = 9.2  # inches, of figures with several panels
 _STRIP, _NAMES, _SCORES = 0.27, 3.3, 0.5  # inches: height of a strip, widths of names and scores beside it
+_LEAST_STRIP = 1.1  # inches of width
 
 
 class Look(NamedTuple):
@@ -66,8 +69,13 @@ def save(figure: Figure, kind: str) -> bytes:
 
 
 def looks(study: Study) -> dict[str, Look]:
-    """Returns the look of each model, the same in all tasks; it stays when the order changes. 49 differ."""
-    places = {model: place for place, model in enumerate(sorted(study.models))}
+    """Returns the look of each model, the same in all tasks; it stays when the order changes."""
+    return looks_of(study.models)
+
+
+def looks_of(models: Iterable[str]) -> dict[str, Look]:
+    """Returns a look for each name; 49 differ."""
+    places = {model: place for place, model in enumerate(sorted(models))}
     return {model: Look(COLOURS[n % 7], MARKERS[(n + n // 7) % 7]) for model, n in places.items()}
 
 
@@ -117,16 +125,22 @@ def panels(
         figure, axes = labelled_axes(len(study.rows))
         return figure, [(axes, list(study.rows))]
     chosen = chosen or tasks(study)
-    columns = min(len(chosen), 2 if len(chosen) in (2, 4) else 3)
-    height = math.ceil(len(chosen) / columns)
-    panel = 4.6 if many(study) else 2.8 if columns < 3 else 2.5
+    figure, grid = panel_grid([title for title, _ in chosen], tall=many(study))
+    return figure, [(axes, rows) for axes, (_, rows) in zip(grid, chosen, strict=True)]
+
+
+def panel_grid(titles: Sequence[str], *, tall: bool = False) -> tuple[Figure, list[Axes]]:
+    """Returns a figure and a panel under each title."""
+    columns = min(len(titles), 2 if len(titles) in (2, 4) else 3)
+    height = math.ceil(len(titles) / columns)
+    panel = 4.6 if tall else 2.8 if columns < 3 else 2.5
     figure = Figure(figsize=(_WIDTH, panel * height + 0.5), layout="constrained")
     grid = list(figure.subplots(height, columns, sharey=True, squeeze=False).ravel())
-    for axes, (title, _) in zip(grid, chosen, strict=False):
+    for axes, title in zip(grid, titles, strict=False):
         axes.set_title("\n".join(wrap_spec(title, 96 // columns)), color=INK)
-    for axes in grid[len(chosen) :]:
+    for axes in grid[len(titles) :]:
         axes.set_axis_off()
-    return figure, [(axes, rows) for axes, (_, rows) in zip(grid, chosen, strict=False)]
+    return figure, grid[: len(titles)]
 
 
 def labelled_axes(rows: int) -> tuple[Figure, Axes]:
@@ -144,7 +158,20 @@ def accuracy_axis(axes: Axes, rows: Sequence[Row], label: str) -> None:
     axes.set_ylim(0, 1.04)
     place = axes.get_subplotspec()
     if place is None or place.is_first_col():
-        axes.set_ylabel(label)
+        axes.set_ylabel(accuracy_label(rows, label))
+
+
+def accuracy_label(rows: Iterable[Row], label: str) -> str:
+    """Returns `label`, and what counts as right where the answers of `rows` are numbers."""
+    return f"{label}\n(within tolerance)" if any(_has_tolerance(row.config["task"]) for row in rows) else label
+
+
+@functools.lru_cache(maxsize=64)
+def _has_tolerance(spec: str) -> bool:
+    try:
+        return make_task(spec).tolerance is not None
+    except ValueError:  # the results of a version that had what this one has not
+        return False
 
 
 def strips(
@@ -158,22 +185,53 @@ def strips(
       draw: draws one strip.
       label: of the common x axis.
     """
-    appearance, called = looks(study), names(study)
-    lines = {model: wrap_spec(text, 46) for model, text in called.items()}
-    heights = [max(_STRIP, 0.13 * len(lines[model]) + 0.04) for model in called]
-    strip = max((_WIDTH - _NAMES) / len(columns) - _SCORES, 1.1)
-    width, height = _NAMES + len(columns) * (strip + _SCORES), sum(heights) + 0.95
-    figure = Figure(figsize=(width, height))
+    return stacked_strips(study, [columns], draw, label)
+
+
+def stacked_strips(
+    study: Study, blocks: Sequence[Mapping[str, Mapping[str, T]]], draw: Callable[[Axes, T, Look], None], label: str
+) -> Figure:
+    """Returns a figure with the strips of each of `blocks` below those of the one before; see `strips`."""
+    width = max(_WIDTH, _NAMES + max(map(len, blocks)) * (_LEAST_STRIP + _SCORES))
+    lines = {model: wrap_spec(text, 46) for model, text in names(study).items()}
+    heights = [max(_STRIP, 0.13 * len(text) + 0.04) for text in lines.values()]
+    height = sum(heights) + 0.95
+    figure = Figure(figsize=(width, height * len(blocks)))
+    parts = [figure] if len(blocks) == 1 else figure.subfigures(len(blocks), 1, squeeze=False).ravel()
+    for part, columns in zip(parts, blocks, strict=True):
+        grid = _strip_grid(part, width, heights, columns)
+        _fill_strips(grid, columns, draw, looks(study), lines)
+        part.supxlabel(
+            label, fontsize=10, color=INK, y=0.08 / height, va="bottom", x=0.5 + 0.5 * (_NAMES - _SCORES) / width
+        )
+    return figure
+
+
+def _strip_grid(figure: FigureBase, width: float, heights: Sequence[float], columns: Mapping[str, Any]) -> Any:
+    """Returns axes [strip, column] under the headings of `columns`, all with the same axis."""
+    strip, height = (width - _NAMES) / len(columns) - _SCORES, sum(heights) + 0.95
     grid = figure.subplots(
-        len(called), len(columns), sharex=True, sharey=True, squeeze=False,
+        len(heights), len(columns), sharex=True, sharey=True, squeeze=False,
         gridspec_kw={
             "left": _NAMES / width, "right": 1 - _SCORES / width, "top": 1 - 0.4 / height, "bottom": 0.55 / height,
             "hspace": 0.12, "wspace": _SCORES / strip, "height_ratios": heights,
         },
     )  # fmt: skip
-    for (title, cells), column in zip(columns.items(), grid.T, strict=True):
-        column[0].set_title("\n".join(wrap_spec(title, int(12 * strip))), color=INK)
-        for model, axes in zip(called, column, strict=True):
+    for title, axes in zip(columns, grid[0], strict=True):
+        axes.set_title("\n".join(wrap_spec(title, int(12 * strip))), color=INK)
+    return grid
+
+
+def _fill_strips(
+    grid: Any,
+    columns: Mapping[str, Mapping[str, T]],
+    draw: Callable[[Axes, T, Look], None],
+    appearance: Mapping[str, Look],
+    lines: Mapping[str, list[str]],
+) -> None:
+    """Draws a strip for each model and column, and names the models."""
+    for cells, column in zip(columns.values(), grid.T, strict=True):
+        for model, axes in zip(lines, column, strict=True):
             axes.set_ylim(0, 1.04)
             axes.tick_params(left=False, labelleft=False, bottom=axes is column[-1], labelbottom=axes is column[-1])
             axes.grid(axis="y", visible=False)
@@ -184,10 +242,6 @@ def strips(
             -0.02, 0.45, "\n".join(text), color=INK, fontsize=8, ha="right", va="center", multialignment="left",
             linespacing=1.05, transform=axes.transAxes,
         )  # fmt: skip
-    figure.supxlabel(
-        label, fontsize=10, color=INK, y=0.08 / height, va="bottom", x=0.5 + 0.5 * (_NAMES - _SCORES) / width
-    )
-    return figure
 
 
 def score_strip(axes: Axes, row: Row) -> None:
@@ -195,5 +249,10 @@ def score_strip(axes: Axes, row: Row) -> None:
     floor = row.mean("floor")
     if floor:
         axes.axhline(floor, color=FAINT, linewidth=0.7, linestyle=DASHES, zorder=1)
+    write_score(axes, row)
+
+
+def write_score(axes: Axes, row: Row) -> None:
+    """Writes the test accuracy of `row` to the right of its strip."""
     if row.accuracy:
         axes.text(1.015, 0.45, f"{row.accuracy[0]:.2f}", color=INK, fontsize=8, va="center", transform=axes.transAxes)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from attention_variants.positions import POSITIONS
 from attention_variants.registry import VARIANTS
 from experiments.mixers import MIXERS
+from experiments.tasks.base import Task
 from experiments.tasks.registry import TASKS
 
 FAMILIES = (
@@ -72,6 +73,28 @@ def fields_text(cls: Any) -> str:
     """Returns the fields of a spec with their defaults, ":length=64,num_pairs=4"."""
     fields = [f"{field.name}={field.default}" for field in dataclasses.fields(cls)]
     return f":{','.join(fields)}" if fields else ""
+
+
+def sizes_text(task: Task) -> str:
+    """Returns what a row of a task is made of, what its answers are, and what else is read."""
+    answers = f"answers right within {task.tolerance}" if task.tolerance is not None else f"{task.vocab_size} classes"
+    if not task.input_channels:
+        answers = f"vocabulary {task.vocab_size}"
+    text = f"{_sequence_text(task.input_length, task.input_channels)} a row, {answers}"
+    if task.context is None:
+        return text
+    vocabulary = f", vocabulary {task.context.vocab_size}" if task.context.vocab_size else ""
+    return f"{text}, with a context of {_sequence_text(task.context.length, task.context.channels)}{vocabulary}"
+
+
+def floors_text(task: Task) -> list[str]:
+    """Returns the score of each shortcut, in words."""
+    accuracies = [f"{shortcut} {accuracy:.3f}" for shortcut, accuracy in task.floors().items()]
+    return accuracies + [f"{shortcut} (mean squared error) {loss:.3f}" for shortcut, loss in task.loss_floors().items()]
+
+
+def _sequence_text(length: int, channels: int) -> str:
+    return f"{length} positions of {channels} numbers" if channels else f"{length} tokens"
 
 
 def first_sentence(cls: type) -> str:

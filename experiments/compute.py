@@ -12,16 +12,19 @@ convolutions, controls, MLP and unembedding count the same in both.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from attention_variants.cost import count_flops
+from attention_variants.interface import Cost
+from attention_variants.module import MultiHeadAttention
 from experiments import settings
+from experiments.layers import layer_mixers
 from experiments.mixers import LayerMixer
-from experiments.model import Mixer, abstract_model, layer_mixers
+from experiments.model import Model, abstract_model
 from experiments.program import gradient_step
 from experiments.settings import Settings
 
@@ -51,56 +54,80 @@ def count(run: Settings, steps: int) -> dict[str, int]:
     model = nnx.merge(graph, params)
     batch = jax.eval_shape(lambda: run.task.training_batch(run.task.sample(jax.random.key(0), run.train.batch_size)))
     row = jax.eval_shape(lambda: run.task.sample(jax.random.key(0), 1))
-    executed = count_flops(lambda params, batch: gradient_step(graph, params, batch), params, batch)
-    forward = count_flops(lambda params, row: nnx.merge(graph, params)(row.inputs, row.positions), params, row)
-    layers = list(zip(layer_mixers(run.model), (layer.mixer for layer in model.layers), strict=True))
-    surplus = sum(_surplus_flops(run, layer) for mixer, layer in layers if not isinstance(mixer, LayerMixer))
-    controls = sum(_size(nnx.state(layer.mixer.controls)) for layer in model.layers if _has_controls(layer.mixer))
+    executed = count_flops(lambda params, batch: gradient_step(run, graph, params, batch), params, batch)
+    forward = count_flops(
+        lambda params, row: nnx.merge(graph, params)(row.inputs, row.positions, context=row.context), params, row
+    )
+    attentions = _attentions(run, model)
+    surplus = sum(_surplus_flops(run, attention) for attention in attentions)
+    controls = sum(_size(nnx.state(attention.layer.controls)) for attention in attentions if attention.has_controls)
     return {
         "params": _size(params) - controls,
         "control_params": controls,
         "train_flops_executed": steps * executed,
         "train_flops_ideal": steps * (executed - surplus),
         "forward_flops_per_token": round(forward / run.task.input_length),
-        "cache_bytes": sum(_cache_bytes(run, *both) for both in layers) if run.causal else 0,
+        "cache_bytes": _cache_bytes(run, model, attentions) if run.causal else 0,
     }
 
 
-def _surplus_flops(run: Settings, mixer: Any) -> int:
-    """What the attention of one layer executes in one training step beyond the ideal."""
-    shape = (run.train.batch_size, run.task.input_length)
-    x = jax.ShapeDtypeStruct((*shape, run.model.model_dim), jnp.float32)
-    query = jax.ShapeDtypeStruct((*shape, mixer.num_heads, mixer.head_dim), jnp.float32)
-    key = jax.ShapeDtypeStruct((*shape, mixer.num_kv_heads, mixer.head_dim), jnp.float32)
+class _Attention(NamedTuple):
+    """One attention of the model, and what it attends from and to."""
+
+    layer: Any
+    query_length: int
+    key_length: int
+    causal: bool
+    encodes: bool = False  # works on the context alone, which is read once
+
+    @property
+    def has_controls(self) -> bool:
+        return self.layer.controls is not None
+
+    def cost(self) -> Cost:
+        layer, lengths = self.layer, (self.query_length, self.key_length)
+        return layer.variant.cost(*lengths, layer.num_heads, layer.num_kv_heads, layer.head_dim, self.causal)
+
+
+def _attentions(run: Settings, model: Model) -> list[_Attention]:
+    """Returns the self-attentions of the row, those of the context, and those between the two."""
+    length = run.task.input_length
+    found = [_Attention(layer.mixer, length, length, run.causal) for layer in model.layers]
+    if run.task.context is not None and model.encoder is not None:
+        other = run.task.context.length
+        found += [_Attention(layer.mixer, other, other, False, encodes=True) for layer in model.encoder.layers]
+        found += [_Attention(layer.cross, length, other, False) for layer in model.layers]
+    return [attention for attention in found if isinstance(attention.layer, MultiHeadAttention)]
+
+
+def _surplus_flops(run: Settings, attention: _Attention) -> int:
+    """What one attention executes in one training step beyond the ideal."""
+    layer, rows = attention.layer, run.train.batch_size
+    x = jax.ShapeDtypeStruct((rows, attention.query_length, run.model.model_dim), jnp.float32)
+    query = jax.ShapeDtypeStruct((*x.shape[:2], layer.num_heads, layer.head_dim), jnp.float32)
+    key = jax.ShapeDtypeStruct((rows, attention.key_length, layer.num_kv_heads, layer.head_dim), jnp.float32)
     controls = None
-    if _has_controls(mixer):
-        graph, params = nnx.split(mixer.controls)  # its parameters are shapes, too
+    if attention.has_controls:
+        graph, params = nnx.split(layer.controls)  # its parameters are shapes, too
         controls = jax.eval_shape(lambda params, x: nnx.merge(graph, params)(x), params, x)
 
     def attend(query: Any, key: Any, value: Any, controls: Any) -> Any:
-        return mixer.variant(query, key, value, causal=run.causal, controls=controls)
+        return layer.variant(query, key, value, causal=attention.causal, controls=controls)
 
     def forward_and_backward(output_gradient: Any, *inputs: Any) -> Any:
         return jax.vjp(attend, *inputs)[1](output_gradient)
 
     executed = count_flops(forward_and_backward, query, query, key, key, controls)
-    return executed - 3 * run.train.batch_size * _cost(run, mixer).ideal_flops
+    return executed - 3 * rows * attention.cost().ideal_flops
 
 
-def _cost(run: Settings, mixer: Any) -> Any:
-    length = run.task.input_length
-    return mixer.variant.cost(length, length, mixer.num_heads, mixer.num_kv_heads, mixer.head_dim, run.causal)
-
-
-def _cache_bytes(run: Settings, mixer: Mixer, layer: Any) -> int:
+def _cache_bytes(run: Settings, model: Model, attentions: list[_Attention]) -> int:
     """A convolution is charged all its taps, as published counts do, though the present token needs no keeping."""
-    if isinstance(mixer, LayerMixer):
-        return mixer.state_bytes(run.model.model_dim)
-    return _cost(run, layer).cache_bytes + _SCALAR_BYTES * run.model.short_conv * run.model.model_dim
-
-
-def _has_controls(mixer: Any) -> bool:
-    return getattr(mixer, "controls", None) is not None
+    mixers = [mixer for mixer in layer_mixers(run.model) if isinstance(mixer, LayerMixer)]
+    total = sum(mixer.state_bytes(run.model.model_dim) for mixer in mixers)
+    taps = _SCALAR_BYTES * run.model.short_conv * run.model.model_dim
+    total += taps * (len(model.layers) - len(mixers))
+    return total + sum(attention.cost().cache_bytes for attention in attentions if not attention.encodes)
 
 
 def _size(tree: Any) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from experiments.tasks.base import Batch
+from experiments.tasks.base import Batch, Task
 
 _LAST_PLAIN_VALUE = 15  # slices that reach no further are listed value by value, others in powers of two
 
@@ -17,8 +17,8 @@ _LAST_PLAIN_VALUE = 15  # slices that reach no further are listed value by value
 class Readout(NamedTuple):
     """What a model said about the scored positions of one batch; arrays [batch, scored]."""
 
-    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is the target
-    loss: Float[Array, "batch scored"]  # cross-entropy in nats
+    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is the target, or the number close enough
+    loss: Float[Array, "batch scored"]  # cross-entropy in nats, or squared error
     weights: Float[Array, "batch scored"]  # 0 for padding
     slices: dict[str, Int[Array, "batch scored"]]
 
@@ -31,15 +31,20 @@ class Evaluation(NamedTuple):
     slices: dict[str, dict[str, list[Any]]]  # {name: {"values" or "edges", "accuracy", "count"}}
 
 
-def read_out(logits: Float[Array, "batch scored vocab"], batch: Batch) -> Readout:
-    """Compares logits at the scored positions with the targets."""
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
-    correct = (jnp.argmax(logits, axis=-1) == batch.targets).astype(jnp.float32)
+def read_out(outputs: Float[Array, "batch scored vocab"], batch: Batch, task: Task) -> Readout:
+    """Compares the model's outputs at the scored positions, logits or numbers, with the targets."""
+    if task.tolerance is None:
+        answers = jnp.argmax(outputs, axis=-1)
+        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)
+    else:
+        answers = outputs[..., 0]
+        loss = jnp.square(answers - batch.targets)
+    correct = task.is_right(answers, batch.targets).astype(jnp.float32)
     return Readout(correct, loss, batch.weights, batch.slices)
 
 
 def mean_loss(readout: Readout) -> Float[Array, ""]:
-    """Returns the mean cross-entropy over targets that count."""
+    """Returns the mean loss over targets that count."""
     return jnp.sum(readout.loss * readout.weights) / jnp.maximum(jnp.sum(readout.weights), 1.0)
 
 

@@ -1,10 +1,12 @@
-"""How a model that was trained at one length does at others: one compiled program for all of them.
+"""How a trained model does on other rows than its own: longer ones, or any that its task can be shifted to.
 
-Rows of a shorter test length are padded at the end to the longest, which a causal model cannot see, and their scored
-positions with weight 0, so that every length has the same shape.
+One compiled program reads them all. Shorter rows are padded at the end to the longest, which a causal model cannot see,
+and their scored positions with weight 0, so that all have the same shape. Contexts are not padded, for an encoder would
+see it: one of another length compiles again.
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,39 +14,53 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
 
-from experiments import reach
+from experiments.bounds import bounds
 from experiments.evaluate import Readout, evaluate, read_out
-from experiments.model import layer_mixers
 from experiments.program import model_rng
 from experiments.settings import Settings
 from experiments.tasks.base import Batch, Task
 
+Scores = dict[str, dict[str, float]]
 
-def at_lengths(run: Settings, graph: Any, params: Any, stream: PRNGKeyArray) -> dict[str, dict[str, float]]:
-    """Tests at each of `run.eval.test_lengths`.
+
+def further_tests(run: Settings, graph: Any, params: Any, stream: PRNGKeyArray) -> dict[str, Scores]:
+    """Tests at each of `run.eval.test_lengths`, and on each task of `run.eval.shifted`.
 
     Args:
       run: the run.
       graph: of the model, from `make_model`.
       params: those to be tested.
-      stream: key of the test split; the test itself draws from it, too, at its own length.
+      stream: key of the test split; the test itself draws from it, too.
 
     Returns:
-      {"256": {"accuracy", "loss", "floor", "ceiling"}, ...}.
+      {"lengths": {"256": {"accuracy", "loss", "floor", "ceiling"}, ...}, "shifted": {spec: ...}}, without what is not
+      asked for.
     """
-    tasks = run.test_tasks()
-    if not tasks:
-        return {}
-    shapes = [jax.eval_shape(lambda task=task: task.sample(stream, run.eval.batch_size)) for task in tasks.values()]
-    length, scored = max(task.input_length for task in tasks.values()), max(s.targets.shape[1] for s in shapes)
-    read = jax.jit(functools.partial(_read, graph, params))
+    groups = {
+        "lengths": {str(length): task for length, task in run.test_tasks().items()},
+        "shifted": run.eval.shifted_tasks(),
+    }
+    tasks = {(group, name): task for group, of_group in groups.items() for name, task in of_group.items()}
+    scores = _test_on(tasks, run, graph, params, stream)
+    found: dict[str, Scores] = {}
+    for (group, name), score in scores.items():
+        found.setdefault(group, {})[name] = score
+    return found
+
+
+def _test_on(
+    tasks: Mapping[tuple[str, str], Task], run: Settings, graph: Any, params: Any, stream: PRNGKeyArray
+) -> dict[tuple[str, str], dict[str, float]]:
+    length = max((task.input_length for task in tasks.values()), default=0)
+    scored = max((task.num_scored() for task in tasks.values()), default=0)
+    read = jax.jit(functools.partial(_read, run.task, graph, params))
     found = {}
     for name, task in tasks.items():
         sample = jax.jit(functools.partial(_sample_padded, run, task, length, scored))
         score = evaluate(functools.partial(_draw_and_read, sample, read), stream, run.eval.test_rows)
-        ceiling = reach.task_ceiling(layer_mixers(run.model), run.causal, run.model.short_conv, task)
-        floor = min(max(task.floors().values()), ceiling)
-        found[str(name)] = {"accuracy": score.accuracy, "loss": score.loss, "floor": floor, "ceiling": ceiling}
+        limits = bounds(run, task)
+        limits = {limit: limits[limit] for limit in ("floor", "ceiling")}
+        found[name] = {"accuracy": score.accuracy, "loss": score.loss, **limits}
     return found
 
 
@@ -63,6 +79,7 @@ def _sample_padded(run: Settings, task: Task, length: int, scored: int, rng: PRN
         weights=_pad(batch.weights, scored),
         evidence=jnp.full((run.eval.batch_size, scored, 1), -1, jnp.int32),  # unused, and of other shapes per length
         slices={},
+        context=batch.context,
     )
     return padded, jnp.pad(positions, (0, length - task.input_length), mode="edge")  # where padding stands is not seen
 
@@ -71,5 +88,5 @@ def _pad(array: Array, size: int) -> Array:
     return jnp.pad(array, ((0, 0), (0, size - array.shape[1]), *((0, 0),) * (array.ndim - 2)))
 
 
-def _read(graph: Any, params: Any, batch: Batch, positions: Array) -> Readout:
-    return read_out(nnx.merge(graph, params)(batch.inputs, batch.positions, positions), batch)
+def _read(task: Task, graph: Any, params: Any, batch: Batch, positions: Array) -> Readout:
+    return read_out(nnx.merge(graph, params)(batch.inputs, batch.positions, positions, batch.context), batch, task)

@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -47,16 +47,21 @@ def name_marks(
       label: of the x axis.
       ceiling: how the legend shows ceilings; left out where not given.
     """
-    grid = drawn[0][0].get_subplotspec()
-    columns = grid.get_gridspec().ncols if grid else 1
-    for axes, _ in drawn[-columns:]:  # the lowest of every column
-        axes.set_xlabel(textwrap.fill(label, 88 // columns))
+    name_axis([axes for axes, _ in drawn], label)
     if len(study.by_task) == 1:
         margin_labels(*drawn[0])
         return
     _legend(figure, study, ceiling)
     if many(study):
         _number(figure, drawn, {model: str(number) for number, model in enumerate(study.models, 1)})
+
+
+def name_axis(panels: Sequence[Axes], label: str) -> None:
+    """Writes the label of the x axis below the lowest panel of every column."""
+    grid = panels[0].get_subplotspec()
+    columns = grid.get_gridspec().ncols if grid else 1
+    for axes in panels[-columns:]:
+        axes.set_xlabel(textwrap.fill(label, 88 // columns))
 
 
 def margin_labels(axes: Axes, marks: Sequence[Mark]) -> None:
@@ -94,17 +99,19 @@ def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: fl
 
 def _legend(figure: Figure, study: Study, ceiling: Line2D | None) -> None:
     """Names every model once, below all panels."""
-    columns, size, width = (3, 8.0, 38) if many(study) else (2, 9.0, 52)
     appearance = looks(study)
+    styles = {text: mark_style(study, appearance[model], 7.5) for model, text in names(study).items()}
+    legend_below(figure, styles, ceiling, small=many(study))
+
+
+def legend_below(
+    figure: Figure, styles: Mapping[str, Mapping[str, Any]], ceiling: Line2D | None = None, *, small: bool = False
+) -> None:
+    """Names marks of these styles below all panels."""
+    columns, size, width = (3, 8.0, 38) if small else (2, 9.0, 52)
     handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="none",
-            label="\n".join(wrap_spec(text, width)),
-            **mark_style(study, appearance[model], 7.5),
-        )
-        for model, text in names(study).items()
+        Line2D([], [], linestyle="none", label="\n".join(wrap_spec(text, width)), **mark)
+        for text, mark in styles.items()
     ]
     legend = figure.legend(
         handles=[*handles, *([ceiling] if ceiling else [])], loc="outside lower center", ncols=columns, frameon=False,

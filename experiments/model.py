@@ -7,115 +7,74 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from attention_variants import specs
-from attention_variants.interface import AttentionVariant
-from attention_variants.module import MultiHeadAttention
-from attention_variants.registry import VARIANTS
-from experiments.mixers import MIXERS, LayerMixer, Stream
+from attention_variants.positions import Position
+from experiments.layers import MLP, Layer, Norm, build_mixers, flat, layer_mixers, rms_normalised
+from experiments.mixers import Stream
 from experiments.settings import ModelConfig, Settings
-from experiments.tasks.base import Task
+from experiments.tasks.base import Context, Task
 
 INIT_STREAM = 3  # of fold_in(key(seed), .); 0, 1 and 2 are training, validation and test data
+_EMBEDDING_SCALE = 0.02  # small, because tokens are normalised: the smaller, the faster the optimizer turns them
+_DECODER_WIDENING = 4
 
 
-Mixer = AttentionVariant | LayerMixer
+class Embedding(nnx.Module):
+    """Tokens, or the channels of images and numbers, as vectors that know where they stand."""
+
+    def __init__(self, shape: Context, position: Position, model_dim: int, keys: tuple[Array, Array]):
+        """Builds the embedding of sequences of a shape from the keys of its matrix and of its table of positions."""
+        self.position = position
+        init = nnx.initializers.normal(_EMBEDDING_SCALE)
+        self.tokens = None if shape.channels else nnx.Param(init(keys[0], (shape.vocab_size, model_dim)))
+        self.channels = nnx.Linear(shape.channels, model_dim, rngs=nnx.Rngs(keys[0])) if shape.channels else None
+        self.table = position.make_table(model_dim, shape.length, rngs=nnx.Rngs(params=keys[1]))
+
+    def __call__(self, inputs: Array, positions: Int[Array, " length"]) -> Stream:
+        """Embeds tokens [batch, length] or channels [batch, length, channels]."""
+        if self.tokens is not None:
+            # At the scale of what the layers add: otherwise random mixers drown the tokens at first.
+            x = rms_normalised(self.tokens[...][inputs])
+        else:
+            assert self.channels is not None
+            x = flat(self.channels, inputs)  # not normalised: the size of a number is what it says
+        return self.position.add(x, positions, self.table)
 
 
-def layer_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
-    """Returns the mixer of every layer: the specs of `config.attention`, laid over the layers in turn.
+class Encoder(nnx.Module):
+    """Reads a context in both directions."""
 
-    Raises:
-      ValueError: a spec names nothing we have, there are more specs than layers, or a setting that only attention
-        uses is given to a model without.
-    """
-    mixers_by_name: dict[str, type[Mixer]] = {**VARIANTS, **MIXERS}
-    mixers: tuple[Mixer, ...] = tuple(
-        specs.build(spec, mixers_by_name, "attention variant") for spec in specs.split_layers(config.attention)
-    )
-    num_layers = config.num_layers or len(mixers)
-    if num_layers < len(mixers):
-        raise ValueError(
-            f"model.num_layers must be 0 or at least {len(mixers)}, one layer for each spec of model.attention "
-            f"{config.attention!r}; got {num_layers}."
+    def __init__(self, config: ModelConfig, context: Context, rngs: nnx.Rngs):
+        position = config.encoding()
+        self.embedding = Embedding(context, position, config.model_dim, (rngs.params(), rngs.params()))
+        self.layers = nnx.List(
+            [
+                Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.params()))
+                for mixer in build_mixers(config.encoder)
+            ]
         )
-    if all(isinstance(mixer, LayerMixer) for mixer in mixers):
-        _check_without_attention(config)
-    return tuple(mixers[layer % len(mixers)] for layer in range(num_layers))
-
-
-def _check_without_attention(config: ModelConfig) -> None:
-    """Raises ValueError for what only attention could make use of."""
-    useless = {
-        f"model.position={config.position}": config.encoding().acts_in_attention(),
-        f"model.short_conv={config.short_conv}": config.short_conv > 0,
-        f"model.qk_norm={config.qk_norm}": config.qk_norm,
-    }
-    for setting in (setting for setting, given in useless.items() if given):
-        raise ValueError(f"{setting} acts in attention layers; model.attention {config.attention!r} has none.")
-
-
-class MLP(nnx.Module):
-    """Linear, GELU, Linear."""
-
-    def __init__(self, model_dim: int, mlp_dim: int, rngs: nnx.Rngs):
-        self.up = nnx.Linear(model_dim, mlp_dim, rngs=rngs)
-        self.down = nnx.Linear(mlp_dim, model_dim, rngs=rngs)
-
-    def __call__(self, x: Float[Array, "tokens model_dim"]) -> Float[Array, "tokens model_dim"]:
-        """Applies itself to tokens on one axis."""
-        return self.down(jax.nn.gelu(self.up(x)))
-
-
-class Norm(nnx.Module):
-    """Root-mean-square normalisation with a learned scale."""
-
-    def __init__(self, model_dim: int):
-        self.scale = nnx.Param(jnp.ones(model_dim))
-
-    def __call__(self, x: Float[Array, "tokens model_dim"]) -> Float[Array, "tokens model_dim"]:
-        """Returns x / sqrt(mean(x^2)) * scale, of tokens on one axis."""
-        return _rms_normalised(x) * self.scale[...][None, :]
-
-
-class Layer(nnx.Module):
-    """x + mixer(norm(x)), then x + mlp(norm(x)) if there is an MLP."""
-
-    def __init__(self, mixer: Mixer, config: ModelConfig, rngs: nnx.Rngs):
-        # The MLP's key comes first, so that it is the same whatever the mixer draws.
-        mlp_rngs = nnx.Rngs(params=rngs.params())
         self.norm = Norm(config.model_dim)
-        self.mixer: Any = _make_mixer(mixer, config, rngs)
-        self.mlp_norm = Norm(config.model_dim) if config.mlp_dim else None
-        self.mlp = MLP(config.model_dim, config.mlp_dim, mlp_rngs) if config.mlp_dim else None
 
-    def __call__(self, x: Stream, *, causal: bool, positions: Int[Array, " length"]) -> Stream:
-        """Applies the layer to a whole sequence whose tokens stand at `positions`."""
-        return self._feed_forward(x + self.mixer(_flat(self.norm, x), causal=causal, positions=positions))
-
-    def extend(self, cache: Any, x: Stream) -> tuple[Stream, Any]:
-        """Continues a sequence by one or more tokens."""
-        mixed, cache = self.mixer.extend(cache, _flat(self.norm, x))
-        return self._feed_forward(x + mixed), cache
-
-    def _feed_forward(self, x: Stream) -> Stream:
-        if self.mlp is None or self.mlp_norm is None:
-            return x
-        return x + _flat(self.mlp, _flat(self.mlp_norm, x))
+    def __call__(self, inputs: Array) -> Stream:
+        """Returns what the row attends to."""
+        positions = jnp.arange(inputs.shape[1])
+        x = self.embedding(inputs, positions)
+        for layer in self.layers:
+            x = layer(x, causal=False, positions=positions)
+        return flat(self.norm, x)
 
 
-def _make_mixer(mixer: Mixer, config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module:
-    if isinstance(mixer, LayerMixer):
-        return mixer.make_layer(config.model_dim, rngs)
-    return MultiHeadAttention(
-        mixer,
-        config.model_dim,
-        config.num_heads,
-        num_kv_heads=config.num_kv_heads or None,
-        position=config.encoding(),
-        qk_norm=config.qk_norm,
-        short_conv=config.short_conv,
-        rngs=rngs,
-    )
+class Decoder(nnx.Module):
+    """Tells many answers from one vector: it is told which answer is wanted by a vector of that place."""
+
+    def __init__(self, places: int, model_dim: int, rngs: nnx.Rngs):
+        self.places = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (places, model_dim)))
+        self.norm = Norm(model_dim)
+        self.mlp = MLP(model_dim, _DECODER_WIDENING * model_dim, rngs)
+
+    def __call__(self, x: Float[Array, "batch model_dim"]) -> Stream:
+        """Returns a vector for each place."""
+        x = rms_normalised(x)[:, None] + self.places[...][None]
+        return x + flat(self.mlp, flat(self.norm, x))
 
 
 class ModelCache(NamedTuple):
@@ -141,18 +100,22 @@ class Model(nnx.Module):
           rngs: streams `params` and `controls`.
           max_length: tokens it must be able to read, if more than the task's.
         """
-        # Small, because tokens are normalised: the smaller an embedding, the faster the optimizer turns it.
-        embed_init, unembed_init = nnx.initializers.normal(0.02), nnx.initializers.normal(config.model_dim**-0.5)
-        self.causal = task.causal and not config.bidirectional
+        unembed_init = nnx.initializers.normal(config.model_dim**-0.5)
+        self.causal, self.readout = task.causal and not config.bidirectional, config.readout
         self.position = config.encoding()
-        self.embedding = nnx.Param(embed_init(rngs.params(), (task.vocab_size, config.model_dim)))
-        unembedding = unembed_init(rngs.params(), (config.model_dim, task.vocab_size))
-        self.unembedding = None if config.tied_embeddings else nnx.Param(unembedding)
+        embed_key, unembed_key, table_key = rngs.params(), rngs.params(), rngs.params()
         longest = max(task.input_length, max_length)
-        self.table = self.position.make_table(config.model_dim, longest, rngs=nnx.Rngs(params=rngs.params()))
+        inputs = Context(longest, 0 if task.input_channels else task.vocab_size, task.input_channels)
+        self.embedding = Embedding(inputs, self.position, config.model_dim, (embed_key, table_key))
+        unembedding = unembed_init(unembed_key, (config.model_dim, task.vocab_size))
+        self.unembedding = None if config.tied_embeddings else nnx.Param(unembedding)
+        self.encoder = None if task.context is None else Encoder(config, task.context, nnx.Rngs(params=rngs.params()))
+        decoder_rngs = nnx.Rngs(params=rngs.params()) if task.one_vector else None
+        self.decoder = Decoder(task.num_scored(), config.model_dim, decoder_rngs) if decoder_rngs else None
+        cross_attention = "" if task.context is None else config.cross_attention
         self.layers = nnx.List(
             [
-                Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.controls()))
+                Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.controls()), cross_attention)
                 for mixer in layer_mixers(config)
             ]
         )
@@ -160,29 +123,44 @@ class Model(nnx.Module):
 
     def __call__(
         self,
-        tokens: Int[Array, "batch length"],
+        inputs: Int[Array, "batch length"] | Float[Array, "batch length channels"],
         scored: Int[Array, "batch scored"],
         positions: Int[Array, " length"] | None = None,
+        context: Int[Array, "batch context_length"] | Float[Array, "batch context_length channels"] | None = None,
     ) -> Float[Array, "batch scored vocab"]:
-        """Returns the logits at the tokens `scored` [batch, scored], and computes no others.
+        """Returns the logits at the inputs `scored` [batch, scored], and computes no others.
 
-        The tokens stand at `positions`, which `self.position.draw` gives; without them at 0, 1, 2 ... as in decoding.
+        The inputs stand at `positions`, which `self.position.draw` gives; without them at 0, 1, 2 ... as in decoding.
         """
         if positions is None:
-            positions = jnp.arange(tokens.shape[1])
-        x = self._embed(tokens, positions)
+            positions = jnp.arange(inputs.shape[1])
+        encoded = None if self.encoder is None or context is None else self.encoder(context)
+        x = self.embedding(inputs, positions)
         for layer in self.layers:
-            x = layer(x, causal=self.causal, positions=positions)
-        return self._unembed(jnp.take_along_axis(x, scored[:, :, None], axis=1))
+            x = layer(x, causal=self.causal, positions=positions, context=encoded)
+        return self._unembed(self._read_out(x, scored))
+
+    def _read_out(self, x: Stream, scored: Int[Array, "batch scored"]) -> Stream:
+        if self.readout == "mean":
+            before = jnp.arange(x.shape[1])[None] <= scored[:, -1:]
+            return jnp.mean(x, axis=1, keepdims=True, where=before[:, :, None])
+        if self.decoder is not None:
+            return self.decoder(jnp.take_along_axis(x, scored[:, :1, None], axis=1)[:, 0])
+        return jnp.take_along_axis(x, scored[:, :, None], axis=1)
 
     def init_cache(self, batch: int, max_length: int, dtype: Any = jnp.float32) -> ModelCache:
         """Returns an empty cache for `max_length` tokens.
 
         Raises:
-          NotImplementedError: the task reads in both directions, which has no token-by-token form.
+          NotImplementedError: the task reads in both directions, which has no token-by-token form, or is no sequence of
+            tokens by itself.
         """
         if not self.causal:
             raise NotImplementedError("a model that reads in both directions cannot decode token by token.")
+        if self.embedding.tokens is None or self.encoder or self.decoder or self.readout != "position":
+            raise NotImplementedError(
+                "only a model of tokens alone, read out where they stand, decodes token by token."
+            )
         return ModelCache(
             jnp.zeros((), jnp.int32), tuple(layer.mixer.init_cache(batch, max_length, dtype) for layer in self.layers)
         )
@@ -191,20 +169,17 @@ class Model(nnx.Module):
         self, cache: ModelCache, tokens: Int[Array, "batch new_length"]
     ) -> tuple[Float[Array, "batch new_length vocab"], ModelCache]:
         """Continues a sequence by one or more tokens; returns their logits and the new cache."""
-        x = self._embed(tokens, cache.length + jnp.arange(tokens.shape[1]))
+        x = self.embedding(tokens, cache.length + jnp.arange(tokens.shape[1]))
         layers = []
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
             x, layer_cache = layer.extend(layer_cache, x)
             layers.append(layer_cache)
         return self._unembed(x), ModelCache(cache.length + tokens.shape[1], tuple(layers))
 
-    def _embed(self, tokens: Array, positions: Array) -> Stream:
-        """Normalises tokens to the scale of what the layers add: otherwise random mixers drown them at first."""
-        return self.position.add(_rms_normalised(self.embedding[...][tokens]), positions, self.table)
-
     def _unembed(self, x: Stream) -> Array:
-        matrix = self.embedding[...].T if self.unembedding is None else self.unembedding[...]
-        return _flat(lambda tokens: self.norm(tokens) @ matrix, x)
+        tied = self.embedding.tokens
+        matrix = self.unembedding[...] if self.unembedding is not None else tied[...].T  # type: ignore[index]
+        return flat(lambda tokens: self.norm(tokens) @ matrix, x)
 
 
 def make_model(settings: Settings) -> tuple[nnx.GraphDef, Any]:
@@ -225,12 +200,3 @@ def abstract_model(settings: Settings) -> tuple[nnx.GraphDef, Any]:
 def _split(model: Model) -> tuple[nnx.GraphDef, Any]:
     graph, state = nnx.split(model)
     return graph, nnx.to_pure_dict(state)
-
-
-def _rms_normalised(x: Float[Array, "*tokens model_dim"]) -> Float[Array, "*tokens model_dim"]:
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
-
-
-def _flat(function: Any, x: Stream) -> Array:
-    """Applies `function` to tokens flattened to one axis, which XLA on CPU runs several times faster than two."""
-    return function(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)

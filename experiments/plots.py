@@ -1,4 +1,4 @@
-"""Pictures of a study as matplotlib figures: accuracy against cost, learning curves; distance.py has one more.
+"""Pictures of a study as matplotlib figures: accuracy against cost, and learning curves. figures.py lists all.
 
 A study of one task has one panel; of several, a panel for each. Where more models than colours meet several tasks,
 curves stand in strips, one for each model.
@@ -12,13 +12,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments import canvas, labels
 from experiments.canvas import Look
 from experiments.labels import Mark
-from experiments.summary import Row, Study, task_differences
+from experiments.summary import Row, Study
 from experiments.table import human
 
 
@@ -137,97 +136,3 @@ def _median_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[list
     steps = sorted({step for curve in curves for step, _ in curve})
     table = [np.interp(steps, [step for step, _ in curve], [score for _, score in curve]) for curve in curves]
     return steps, np.median(table, axis=0).tolist()
-
-
-def accuracy_across_tasks(study: Study) -> Figure | None:
-    """Test accuracy against the one numeric field in which the tasks differ; None where they differ otherwise."""
-    field, values = _numeric_field(list(study.by_task))
-    if not field:
-        return None
-    groups = sorted(zip(values, study.by_task.values(), strict=True), key=lambda group: group[0])
-    points = {
-        model: [(x, row) for x, rows in groups for row in rows if study.model(row) == model] for model in study.models
-    }
-    label = f"{field} of the task"
-    if canvas.many(study):
-        figure = canvas.strips(study, {"test accuracy": points}, _line_strip, label)
-        for axes in figure.axes:
-            _value_axis(axes, values)
-        return figure
-    figure, axes = canvas.labelled_axes(len(points))
-    _value_axis(axes, values)
-    canvas.accuracy_axis(axes, [], "test accuracy")
-    _floors(axes, [(x, rows[0].mean("floor")) for x, rows in groups])
-    appearance, marks = canvas.looks(study), []
-    for index, (model, line) in enumerate(points.items()):
-        _line(axes, line, appearance[model], shift=3.5 * (index - (len(points) - 1) / 2))
-        marks += [Mark((x, row.accuracy[0]), model, appearance[model]) for x, row in line[-1:] if row.accuracy]
-    axes.set_title("dotted: ceilings", color=canvas.FAINT)
-    axes.set_xlabel(label)
-    labels.margin_labels(axes, marks)
-    return figure
-
-
-def _floors(axes: Axes, floors: Sequence[tuple[float, float | None]]) -> None:
-    """Draws the floor of every task, dashed like that of a single one."""
-    known = [(x, floor) for x, floor in floors if floor]
-    if known:
-        axes.plot(*zip(*known, strict=True), color=canvas.FAINT, linewidth=1, linestyle=canvas.DASHES, zorder=1)
-        x, floor = known[0]
-        axes.annotate(
-            "floor", (x, floor), (0, 4), textcoords="offset points", ha="center", color=canvas.FAINT, fontsize=8
-        )
-
-
-def _value_axis(axes: Axes, values: Sequence[float]) -> None:
-    """Shows exactly `values`, on a logarithmic axis where they grow by factors."""
-    low, high = min(values), max(values)
-    if 0 < low <= high / 4:
-        axes.set_xscale("log")
-        axes.set_xlim(low / 1.15, high * 1.15)
-    else:
-        axes.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
-    axes.xaxis.set_major_locator(FixedLocator(values))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _line(axes: Axes, line: Sequence[tuple[float, Row]], look: Look, shift: float) -> None:
-    """Draws means, their intervals and, dotted, the ceilings, `shift` points aside so that intervals stand apart."""
-    inch = axes.get_figure(root=True).dpi_scale_trans  # type: ignore[union-attr]
-    style: dict[str, Any] = {"color": look.colour, "transform": axes.transData + ScaledTranslation(shift / 72, 0, inch)}
-    ceilings = [(x, ceiling) for x, row in line if (ceiling := row.mean("ceiling")) is not None]
-    if ceilings:
-        axes.plot(*zip(*ceilings, strict=True), linewidth=1.4, linestyle=(shift, (1, 3)), zorder=2, **style)
-    scores = [(x, row.accuracy, len(row.accuracies)) for x, row in line if row.accuracy]
-    for x, (_, low, high), seeds in scores:
-        if seeds > 1:
-            axes.plot([x, x], [low, high], linewidth=2.2, solid_capstyle="butt", alpha=0.55, zorder=3, **style)
-    means = [accuracy[0] for _, accuracy, _ in scores]
-    axes.plot(
-        [x for x, _, _ in scores], means, marker=look.marker, markersize=7, linewidth=1.6, markeredgecolor="white",
-        zorder=4, **style,
-    )  # fmt: skip
-
-
-def _line_strip(axes: Axes, line: Sequence[tuple[float, Row]], look: Look) -> None:
-    values, colour = [x for x, _ in line], look.colour
-    ceilings = [1.0 if (ceiling := row.mean("ceiling")) is None else ceiling for _, row in line]
-    axes.fill_between(values, ceilings, 1.0, color=canvas.HIDDEN, linewidth=0, zorder=1)
-    for x, row in line:
-        if row.accuracy and len(row.accuracies) > 1:
-            axes.plot([x, x], row.accuracy[1:], color=colour, linewidth=1.8, solid_capstyle="butt", zorder=3)
-    means = [row.accuracy[0] if row.accuracy else math.nan for _, row in line]
-    axes.fill_between(values, means, color=colour, alpha=0.25, linewidth=0)
-    axes.plot(values, means, color=colour, marker=look.marker, markersize=4.5, linewidth=1.2, markeredgecolor="white")
-
-
-def _numeric_field(tasks: Sequence[str]) -> tuple[str, list[float]]:
-    """Returns the one field in which `tasks` differ and its values; "" where there is no such number."""
-    differences = task_differences(tasks) if len(tasks) > 1 else None
-    if differences is None or len(differences[0]) != 1:
-        return "", []
-    (field,) = differences[0]
-    values = [values[field] for values in differences]
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    return (field, values) if numeric else ("", [])

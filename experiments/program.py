@@ -66,12 +66,12 @@ def split_key(seed: PRNGKeyArray, split: int) -> PRNGKeyArray:
 
 
 def gradient_step(
-    graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None = None
+    run: Settings, graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None = None
 ) -> tuple[Float[Array, ""], Any]:
     """Returns the loss and its gradient; the whole of what is counted as a training step's FLOPs."""
 
     def loss(params: Any) -> Float[Array, ""]:
-        return mean_loss(_read(graph, params, batch, rng))
+        return mean_loss(_read(run, graph, params, batch, rng))
 
     return jax.value_and_grad(loss)(params)
 
@@ -129,7 +129,7 @@ def _chunk(
 def _step(run: Settings, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Array) -> Any:
     rng = jax.random.fold_in(split_key(seed, TRAIN), state.step)
     batch = run.task.training_batch(run.task.sample(rng, run.train.batch_size))
-    loss, gradient = gradient_step(graph, state.params, batch, model_rng(rng))
+    loss, gradient = gradient_step(run, graph, state.params, batch, model_rng(rng))
     direction, moments = make_direction(run.train).update(gradient, state.moments, state.params)
     rate = schedule(run.train, peak, state.step)
     params = jax.tree.map(lambda leaf, change: leaf - rate * change, state.params, direction)
@@ -138,12 +138,13 @@ def _step(run: Settings, graph: Any, state: TrainState, seed: PRNGKeyArray, peak
 
 
 def _read_batch(run: Settings, graph: Any, params: Any, rng: PRNGKeyArray) -> Readout:
-    return _read(graph, params, run.task.sample(rng, run.eval.batch_size), model_rng(rng))
+    return _read(run, graph, params, run.task.sample(rng, run.eval.batch_size), model_rng(rng))
 
 
-def _read(graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None) -> Readout:
+def _read(run: Settings, graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None) -> Readout:
     model = nnx.merge(graph, params)
-    return read_out(model(batch.inputs, batch.positions, model.position.draw(batch.inputs.shape[1], rng)), batch)
+    positions = model.position.draw(batch.inputs.shape[1], rng)
+    return read_out(model(batch.inputs, batch.positions, positions, batch.context), batch, run.task)
 
 
 def model_rng(rng: PRNGKeyArray) -> PRNGKeyArray:

@@ -18,9 +18,11 @@ import jax
 import numpy as np
 from jaxtyping import Bool
 
+from attention_variants.registry import make_variant
 from experiments import settings
+from experiments.layers import Mixer, build_mixers, layer_mixers
 from experiments.mixers import LayerMixer, causal_taps
-from experiments.model import Mixer, layer_mixers
+from experiments.settings import ModelConfig
 from experiments.tasks.base import Task
 
 Reach = Bool[np.ndarray, "output_length input_length"]
@@ -36,13 +38,37 @@ def ceiling(config: Mapping[str, Any], rows: int = 8192) -> float:
       rows: drawn from the generator, always the same ones, so that equal models have equal ceilings under every seed.
     """
     run = settings.read(config)
-    return task_ceiling(layer_mixers(run.model), run.causal, run.model.short_conv, run.task, rows)
+    return task_ceiling(run.model, run.task, rows)
 
 
 @functools.lru_cache(maxsize=64)
-def task_ceiling(mixers: tuple[Mixer, ...], causal: bool, short_conv: int, task: Task, rows: int = 8192) -> float:
-    """Returns `ceiling` of a model with these mixers on a task."""
-    return accuracy_within(model_reach(mixers, task.input_length, causal, short_conv), task, rows)
+def task_ceiling(model: ModelConfig, task: Task, rows: int = 8192) -> float:
+    """Returns `ceiling` of a model on a task."""
+    return accuracy_within(task_reach(model, task), task, rows)
+
+
+def task_reach(model: ModelConfig, task: Task) -> Reach:
+    """Returns which outputs [row] depend on which inputs [column]: those of the row, then those of the context."""
+    mixers, causal = layer_mixers(model), task.causal and not model.bidirectional
+    if task.context is None:
+        reach = model_reach(mixers, task.input_length, causal, model.short_conv)
+    else:
+        reach = _reach_with_context(model, mixers, task.input_length, task.context.length, causal)
+    if model.readout == "mean":  # every input before moves the mean
+        reach = np.logical_or.accumulate(reach, axis=0)
+    return reach
+
+
+def _reach_with_context(
+    model: ModelConfig, mixers: Sequence[Mixer], length: int, context_length: int, causal: bool
+) -> Reach:
+    encoded = model_reach(build_mixers(model.encoder), context_length, causal=False, short_conv=model.short_conv)
+    across = make_variant(model.cross_attention).pattern(length, context_length, False)
+    from_context = np.hstack([np.zeros((length, length), bool), _compose(across, encoded)])
+    reach = np.hstack([np.eye(length, dtype=bool), np.zeros((length, context_length), bool)])
+    for mixer in mixers:
+        reach = _compose(layer_reach(mixer, length, causal, model.short_conv), reach) | from_context
+    return reach
 
 
 def model_reach(mixers: Sequence[Mixer], length: int, causal: bool = True, short_conv: int = 0) -> Reach:

@@ -14,44 +14,12 @@ from typing import Any
 
 from absl import flags
 
-from experiments import canvas, command_line, distance, plots, store, table
+from experiments import canvas, command_line, figures, store, table
 from experiments.summary import Row, Study, read_study
 
 FLAGS = command_line.new_flags()
 _STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without flag.", flag_values=FLAGS)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write; that of the study where not given.", flag_values=FLAGS)
-
-# file name -> (how it is drawn, heading, caption)
-FIGURES = {
-    "accuracy_against_flops": (
-        plots.accuracy_against_flops,
-        "Accuracy against training compute",
-        "Mean test accuracy with its 95 % interval. The horizontal tick above a point is the ceiling: what that "
-        "attention pattern can reach at all. FLOPs are those of the steps taken; a run that solves the task stops.",
-    ),
-    "accuracy_against_state": (
-        plots.accuracy_against_state,
-        "Accuracy against decoding state",
-        "What has to be kept in memory to continue one sequence of the task's length, summed over layers.",
-    ),
-    "accuracy_across_tasks": (
-        plots.accuracy_across_tasks,
-        "Accuracy across tasks",
-        "The tasks differ in one field alone. Mean test accuracy with its 95 % interval; the dotted line of the same "
-        "colour, or the grey area, is the ceiling, the dashed line the floor.",
-    ),
-    "learning_curves": (
-        plots.learning_curves,
-        "Learning curves",
-        "Validation accuracy: every seed thin, their median thick; there a run that stopped keeps its last value.",
-    ),
-    "accuracy_by_distance": (
-        distance.accuracy_by_distance,
-        "Accuracy by distance",
-        "How far back the answer stands. The grey area, or what lies above a dotted line, is out of reach of the "
-        "attention pattern: there, only guessing is left. Thin lines are seeds, the dashed line is the floor.",
-    ),
-}
 
 
 def main() -> int:
@@ -77,8 +45,8 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
     study, output = read_study(folder), Path(output or folder)
     pictures = {}
     with canvas.style():
-        for name, (draw, _, _) in FIGURES.items():
-            figure = draw(study)
+        for name, picture in figures.of(study).items():
+            figure = picture.draw(study)
             if figure is None:
                 continue
             for kind in ("png", "svg"):
@@ -92,14 +60,15 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
 
 def as_html(study: Study, pictures: Mapping[str, bytes]) -> str:
     """Returns the page; `pictures` are SVG files by name of the figure."""
-    figures = "\n".join(_figure(name, picture) for name, picture in pictures.items())
+    known = figures.of(study)
+    shown = "\n".join(_figure(name, known[name], picture) for name, picture in pictures.items())
     return _PAGE.substitute(
         title=_text(study.name),
         lede=_lede(study),
         facts=_facts(study),
         table=_table(study),
         notes="\n".join(f"<p>{_text(note)}</p>" for note in table.notes(study)),
-        figures=figures,
+        figures=shown,
         config=_config(study),
         environment=_environment(study),
         commands="\n".join(_text(command) for command in study.commands),
@@ -117,8 +86,8 @@ def _lede(study: Study) -> str:
     return f"{len(study.rows)} models that differ only in {varied}, {runs} each, on {tasks}."
 
 
-def _figure(name: str, picture: bytes) -> str:
-    _, heading, caption = FIGURES[name]
+def _figure(name: str, of: figures.Picture, picture: bytes) -> str:
+    heading, caption = _text(of.heading), _text(of.caption)
     data = base64.b64encode(picture).decode()
     return (
         f'<figure id="{name}"><h2>{heading}</h2><div class="scroll">'

@@ -8,13 +8,14 @@ from typing import Any
 from attention_variants import specs
 from attention_variants.checks import check_integer, check_number
 from attention_variants.positions import Position, make_position
-from experiments.tasks.base import Task
+from experiments.tasks.base import Context, Task
 from experiments.tasks.registry import make_task
 
 _LARGEST_WIDTH = 2**16  # beyond it a layer is larger than the memory of any one device
 _MOST_LAYERS = 256
 MOST_TAPS = 64  # of a convolution; each is written out
 _LARGEST_SEED = 2**31 - 1
+READOUTS = ("position", "mean")
 _SMALLEST, _LARGEST = 1e-30, 1e30  # well inside float32
 _FREE_SECTIONS = ("name", "study")  # how runs are named, compared and repeated; no part of a single run
 
@@ -34,6 +35,9 @@ class ModelConfig:
     qk_norm: bool
     tied_embeddings: bool
     bidirectional: bool = False  # a field with a default is younger than some runs: see `without_defaults`
+    readout: str = "position"
+    encoder: str = "full"
+    cross_attention: str = "full"
 
     def __post_init__(self) -> None:
         _check_types(self, "model")
@@ -45,6 +49,8 @@ class ModelConfig:
         check_integer("model.short_conv", self.short_conv, 0, MOST_TAPS)
         _check_divides("num_heads", self.num_heads, "model_dim", self.model_dim)
         _check_divides("num_kv_heads", self.num_kv_heads or self.num_heads, "num_heads", self.num_heads)
+        if self.readout not in READOUTS:
+            raise ValueError(specs.unknown("model.readout", self.readout, READOUTS))
         self.encoding()
 
     def encoding(self) -> Position:
@@ -89,12 +95,14 @@ class EvalConfig:
     validation_rows: int
     test_rows: int
     test_lengths: str = ""  # younger than some runs, see `without_defaults`
+    shifted: str = ""
 
     def __post_init__(self) -> None:
         _check_types(self, "eval")
         for name in ("batch_size", "validation_rows", "test_rows"):
             check_integer(f"eval.{name}", getattr(self, name), 1)
         self.lengths()
+        self.shifted_tasks()
 
     def lengths(self) -> tuple[int, ...]:
         """Returns the further lengths of the test, ascending."""
@@ -102,6 +110,13 @@ class EvalConfig:
         if not all(word.isdecimal() and int(word) > 0 for word in words):
             raise ValueError(f"`eval.test_lengths` must be lengths such as '128,256,512'; got {self.test_lengths!r}.")
         return tuple(sorted({int(word) for word in words}))
+
+    def shifted_tasks(self) -> dict[str, Task]:
+        """Returns the tasks of `shifted` by their shortest specs, in the order given."""
+        if not self.shifted.strip():
+            return {}
+        built = [(specs.parse_spec(text)[0], make_task(text)) for text in self.shifted.split("|")]
+        return {specs.format_spec(name, task): task for name, task in built}
 
 
 _SECTIONS = {"model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
@@ -122,14 +137,32 @@ class Settings:
         if self.seed > _LARGEST_SEED:
             raise ValueError(f"`seed` must be at most {_LARGEST_SEED}; got {self.seed}.")
 
-        if self.model.bidirectional and self.task.answers_follow:
-            name = type(self.task).__name__
+        self._check_fit()
+        if self.eval.lengths() and not self.causal:
+            raise NotImplementedError("`eval.test_lengths` pads rows at the end, which only a causal model cannot see.")
+        for spec, task in self.eval.shifted_tasks().items():
+            self._check_test(f"`eval.shifted`: {spec}", task)
+        for length, task in self.test_tasks().items():
+            self._check_test(f"`eval.test_lengths`: {length}", task)
+
+    def _check_fit(self) -> None:
+        """Raises for a model that the task cannot be given to."""
+        name, model = type(self.task).__name__, self.model
+        if model.bidirectional and self.task.answers_follow:
             raise NotImplementedError(
                 f"{name} tells its answers to whoever reads ahead; model.bidirectional must be false."
             )
-        if self.eval.lengths() and not self.causal:
-            raise NotImplementedError("`eval.test_lengths` pads rows at the end, which only a causal model cannot see.")
-        self.longest_input()
+        if self.task.context is None:
+            for field in ("encoder", "cross_attention"):
+                if getattr(model, field) != "full":
+                    raise ValueError(
+                        f"model.{field}={getattr(model, field)} needs a task with a context, such as translation; "
+                        f"{name} has none."
+                    )
+        if model.readout == "mean" and self.task.num_scored() != 1:
+            raise ValueError(f"model.readout=mean gives one answer a row; {name} asks for {self.task.num_scored()}.")
+        if model.tied_embeddings and (self.task.input_channels or self.task.tolerance is not None):
+            raise ValueError(f"model.tied_embeddings needs tokens as inputs and targets; {name} has numbers.")
 
     @property
     def causal(self) -> bool:
@@ -142,7 +175,42 @@ class Settings:
 
     def longest_input(self) -> int:
         """Returns the most tokens of a row that the model will read."""
-        return max(task.input_length for task in (self.task, *self.test_tasks().values()))
+        further = (*self.test_tasks().values(), *self.eval.shifted_tasks().values())
+        return max(task.input_length for task in (self.task, *further))
+
+    def _check_test(self, name: str, task: Task) -> None:
+        """Raises unless a model of `self.task` can be tested on `task`."""
+        expected, got = self._demands(self.task), self._demands(task)
+        for what in expected:
+            if got.get(what) != expected[what]:
+                raise ValueError(f"{name} must have the task's {what}, {expected[what]}; got {got.get(what)}.")
+        longest, length = ((each.context or Context(0)).length for each in (self.task, task))
+        if length > longest:
+            raise NotImplementedError(f"{name} must have no longer context than the task, {longest}; got {length}.")
+
+    def _demands(self, task: Task) -> dict[str, Any]:
+        """Returns what must be equal in all tasks of one model."""
+        demands = {
+            "vocab_size": task.vocab_size,
+            "input_channels": task.input_channels,
+            "tolerance": task.tolerance,
+            "causality": task.causal,
+            "one_vector": task.one_vector,
+            "kind of context": _kind(task.context),
+        }
+        if not self.causal:  # it would see padding
+            demands["input_length"] = task.input_length
+        if self.model.bidirectional:
+            demands["answers_follow"] = task.answers_follow
+        if task.one_vector or self.model.readout == "mean":
+            demands["number of answers"] = task.num_scored()
+        return demands
+
+
+def _kind(context: Context | None) -> str:
+    if context is None:
+        return "none"
+    return f"{context.channels} channels" if context.channels else f"tokens below {context.vocab_size}"
 
 
 def read(config: Mapping[str, Any]) -> Settings:

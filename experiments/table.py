@@ -4,8 +4,6 @@ python -m experiments.table results/quickstart
 python -m experiments.table results/quickstart --format=markdown --output=table.md
 """
 
-import csv
-import io
 import string
 import sys
 import textwrap
@@ -15,7 +13,8 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from experiments import command_line, store
+from experiments import command_line, further, store
+from experiments.records import as_csv
 from experiments.summary import CHOOSES_BACKEND, Row, Study, read_study
 
 FLAGS = command_line.new_flags()
@@ -58,12 +57,17 @@ def columns(study: Study) -> list[Column]:
 
         return cell
 
+    def beyond(heading: further.Heading) -> Column:
+        show = human if further.is_loss(heading) else _rate
+        return Column(heading, lambda row: show(further.scores(row).get(heading)))
+
     return [
         *(Column(("", key.split(".")[-1]), varied(key)) for key in study.varied),
         Column(("", "accuracy"), _accuracy, _accuracy_interval),
         Column(("", "n"), lambda row: str(len(row.accuracies)), _diverged),
         Column(("", "floor"), lambda row: _rate(row.mean("floor"))),
         Column(("", "ceiling"), lambda row: _rate(row.mean("ceiling"))),
+        *map(beyond, further.headings(study)),
         Column(("", "solved"), lambda row: f"{row.solved}/{row.ended}", _solve_interval),
         Column(("steps to", "solve"), lambda row: human(row.steps_to_solve) if row.solved else "-"),
         Column(("", "params"), lambda row: human(row.mean("params")), _control_params),
@@ -73,12 +77,23 @@ def columns(study: Study) -> list[Column]:
         Column(("ms per", "step"), timed("step_ms")),
         Column(("tokens", "per s"), timed("tokens_per_second")),
         Column(("state", "bytes"), lambda row: human(row.mean("cache_bytes"), "B")),
+        *([Column(("task", "bits"), lambda row: human(row.mean("task_bits")))] if _has_bits(study) else []),
     ]
 
 
 def notes(study: Study) -> list[str]:
     """Returns the sentences that stand below a table: what its numbers mean, and what is missing or not comparable."""
     lines = [EXPLANATION]
+    if _has_bits(study):
+        lines.append(
+            "Task bits: what must be carried from the evidence to the answers. A state that does not grow with length "
+            "is charged 8 bits a byte, and the ceiling is no higher than it allows."
+        )
+    found = further.headings(study)
+    if any(further.is_loss(heading) for heading in found):
+        lines.append("Error: squared, on the test rows; its floor: the best shortcut. Accuracy: within the tolerance.")
+    if not all(map(further.is_loss, found)):
+        lines.append("At a length, shifted: accuracy on rows unlike those of training, apart from the test accuracy.")
     if any(study.best(row) for row in study.rows):
         rivals = "row of its task" if "task" in study.varied else "row"
         lines.append(f"Bold (Markdown, LaTeX, HTML): the interval lies above that of every other {rivals}.")
@@ -148,44 +163,6 @@ def as_latex(study: Study) -> str:
     return "\n".join([*comments, *frame, *lines[1:], r"\bottomrule", r"\end{tabular}"])
 
 
-def as_csv(study: Study) -> str:
-    """Returns one line per cell at full precision, for further analysis."""
-    records = [csv_record(row) for row in study.rows]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return out.getvalue().rstrip()
-
-
-def csv_record(row: Row) -> dict[str, Any]:
-    """Returns the numbers of one row by name."""
-    mean, low, high = row.accuracy or (None, None, None)
-    solve_low, solve_high = row.solve_interval
-    means = ("params", "control_params", "train_flops_executed", "train_flops_ideal", "forward_flops_per_token")
-    return {
-        "model.attention": row.attention,
-        **row.varied,
-        "accuracy": mean,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "n": len(row.accuracies),
-        "floor": row.mean("floor"),
-        "ceiling": row.mean("ceiling"),
-        "validation_accuracy": row.mean("validation_accuracy"),
-        "runs": row.ended,
-        "diverged": row.diverged,
-        "solved": row.solved,
-        "solve_rate_low": solve_low,
-        "solve_rate_high": solve_high,
-        "steps_to_solve_median": row.steps_to_solve,
-        "steps_mean": row.mean("steps"),
-        **{name: row.mean(name) for name in means},
-        **{f"{name}_median": row.median(name) for name in ("peak_bytes", "step_ms", "tokens_per_second")},
-        "cache_bytes": row.mean("cache_bytes"),
-    }
-
-
 def human(value: float | None, unit: str = "", digits: int = 3) -> str:
     """Returns a number as people read it: 1234567 -> "1.23M", of bytes "1.23 MB"; "-" for None or an infinite one."""
     if value is None or value in (float("inf"), float("-inf")):
@@ -251,6 +228,10 @@ def _aligned(label: list[str], cells: list[list[str]]) -> list[tuple[str, list[s
     height = max(len(label), 2 if any(cell[1] for cell in cells) else 1)
     filled = [[*cell, *[""] * height] for cell in cells]
     return [((label + [""] * height)[line], [cell[line] for cell in filled]) for line in range(height)]
+
+
+def _has_bits(study: Study) -> bool:
+    return any(row.values("task_bits") for row in study.rows)
 
 
 def _accuracy(row: Row) -> str:

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import compute, reach, settings
+from experiments import compute, settings
+from experiments.bounds import bounds
 from experiments.evaluate import Evaluation, evaluate
-from experiments.extrapolate import at_lengths
+from experiments.extrapolate import further_tests
 from experiments.model import abstract_model
 from experiments.program import (
     TEST,
@@ -94,15 +95,8 @@ def train(
             folder.save_checkpoint(stop, (state, best))
         if report is not None:
             report(_event(run, row))
-    result = _result(run, program, state, best, history, diverged_at) | bounds(config)
-    lengths = at_lengths(run, abstract_model(run)[0], best, split_key(jax.random.key(run.seed), TEST))
-    return result | ({"lengths": lengths} if lengths else {})
-
-
-def bounds(config: Mapping[str, Any]) -> dict[str, float]:
-    """Returns floor and ceiling of a run: a shortcut through what the pattern cannot see is worth no more than that."""
-    ceiling, floors = float(reach.ceiling(config)), settings.read(config).task.floors()
-    return {"floor": min(max(floors.values()), ceiling), "ceiling": ceiling}
+    result = _result(run, program, state, best, history, diverged_at) | bounds(run, run.task)
+    return result | further_tests(run, abstract_model(run)[0], best, split_key(jax.random.key(run.seed), TEST))
 
 
 def validate(config: Mapping[str, Any]) -> None:

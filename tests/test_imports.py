@@ -31,8 +31,8 @@ EXPERIMENTS = (
     {"", "allocator"},  # the package itself sets JAX up
     {"statistics", "progress", "command_line"},
     {"tasks"},
-    {"settings", "mixers", "model", "optimizer"},
-    {"program", "train", "evaluate", "extrapolate", "reach", "compute"},
+    {"settings", "mixers", "layers", "model", "optimizer"},
+    {"program", "train", "evaluate", "extrapolate", "bounds", "reach", "information", "compute"},
     {"study", "store", "summary"},
 )
 FOREIGN_TO_THE_LIBRARY = {"experiments", "configs", "tests", "absl", "optax", "ml_collections", "matplotlib", "rich"}

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import Batch, Stored, Task, check_size
 
 _MARKER = 0
 
@@ -79,6 +79,10 @@ class _Transcription(Task):
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Tokens are independent: the others say nothing about one that is out of sight."""
         return np.full(np.shape(batch.targets), 1 / self.num_kinds)
+
+    def stored(self) -> Stored | None:
+        """The prefix, at the marker; answers that are given later tell only of themselves."""
+        return Stored.independent(self.length // 2, self.num_kinds)
 
     def at_length(self, length: int) -> Self:
         """A longer or shorter prefix."""
@@ -175,6 +179,9 @@ class Sorting(_Transcription):
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Sorts the tokens before the marker."""
         return np.array([sorted(row[: row.index(_MARKER)]) for row in np.asarray(batch.inputs).tolist()])
+
+    def stored(self) -> None:
+        """Claims nothing: sorted tokens are fewer bits, and each answer tells of those to come."""
 
     def floors(self) -> dict[str, float]:
         """As for copying; and saying the last answer again, after the smallest id.

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from attention_variants.checks import check_number
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import Batch, Stored, Task, check_size
+from experiments.tasks.held_out import drawn_keys
 
 _PART = re.compile(r"(\d+)x(\d+)(?:\*(\d+(?:\.\d*)?))?")
 
@@ -44,6 +45,9 @@ class MQAR(Task):
     its best guess is one of the values it has not met either; a model that sees everything but matches nothing reaches
     the floor, 1 / num_pairs.
 
+    With `held_out_keys` the highest keys are in no pair; with `unseen_keys` as well there are only those. A model that
+    was trained without them and is tested on them (`config.eval.shifted`) must match keys it has no knowledge of.
+
     References:
       Arora et al. 2023, "Zoology", arXiv:2312.04927.
     """
@@ -57,6 +61,8 @@ class MQAR(Task):
     power: float = 0.01  # 1 spreads the questions evenly; towards 0 they come sooner
     random_fillers: bool = False
     mixture: str = ""  # instead of both, kinds of rows: 64x4*5/128x8 draws five (64, 4) to one (128, 8)
+    held_out_keys: int = 0  # the highest keys, which rows do without
+    unseen_keys: bool = False  # rows draw from the held-out keys alone
 
     def __post_init__(self) -> None:
         check_size("length", self.length, 4)
@@ -73,6 +79,7 @@ class MQAR(Task):
                 raise ValueError(f"`length` must be even; got {length}.")
             if self.vocab_size < length:
                 raise ValueError(f"`vocab_size` must be at least `length`; got {self.vocab_size} and {length}.")
+        self._keys()
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -96,6 +103,10 @@ class MQAR(Task):
         """Keys are 1..first_value - 1, values first_value..vocab_size - 1."""
         return self.vocab_size // 2
 
+    def _keys(self) -> range:
+        most = max(part.num_pairs for part in self.parts)
+        return drawn_keys(self.first_value - 1, self.held_out_keys, self.unseen_keys, most)
+
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
         """Draws rows."""
         kind_rng, key_rng, value_rng, slot_rng, filler_rng = jax.random.split(rng, 5)
@@ -109,7 +120,7 @@ class MQAR(Task):
             kind = jax.random.categorical(kind_rng, jnp.log(jnp.asarray(shares, jnp.float32)), shape=(batch_size,))
         length = jnp.asarray(lengths, jnp.int32)[kind][:, None]
         count = jnp.asarray(counts, jnp.int32)[kind][:, None]
-        keys = 1 + sampling.distinct(key_rng, batch_size, most, self.first_value - 1)
+        keys = self._keys()[0] + sampling.distinct(key_rng, batch_size, most, len(self._keys()))
         values = self.first_value + sampling.distinct(value_rng, batch_size, most, self.vocab_size - self.first_value)
         slot = jnp.arange(most_slots, dtype=jnp.int32)[None]
         log_weights = (self.power - 1) * jnp.log1p(slot.astype(jnp.float32))
@@ -157,6 +168,10 @@ class MQAR(Task):
         """Values are distinct, so that even all other values of the row leave this many equally likely ones."""
         unmet = self.vocab_size - self.first_value - np.asarray(batch.slices["num_pairs"]) + 1
         return 1.0 / unmet
+
+    def stored(self) -> Stored | None:
+        """All values, before the first question; where rows differ in their number no bound is claimed."""
+        return Stored.distinct(self.num_pairs, self.vocab_size - self.first_value) if not self.mixture else None
 
     def at_length(self, length: int) -> Self:
         """The same pairs in rows of another length; of a mixture, every kind of row."""

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from attention_variants.checks import check_number
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import Batch, Stored, Task, check_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,6 +121,10 @@ class _Recall(Task):
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Values are distinct, so that even all other values of the row leave this many equally likely ones."""
         return np.full(np.shape(batch.targets), 1 / (self.num_values - self._num_statements + 1))
+
+    def stored(self) -> Stored:
+        """The values that count, before the first question."""
+        return Stored.distinct(self._num_questions, self.num_values)
 
     def at_length(self, length: int) -> Self:
         """The same pairs in rows of another length."""

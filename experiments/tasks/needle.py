@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from experiments.tasks import sampling
 from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.held_out import drawn_keys
 
 _ASK = 0
 
@@ -32,7 +33,8 @@ class Needle(Task):
 
     Of the ids above 0 the first third are keys, the second filler, the last values; filler is uniform. The hardest
     filler is other needles: as many distractors as slots are left. Evidence is the value asked for. The slice `depth`
-    is the tenth of the context in which it stands, 0..9; the slice `distractors` their number.
+    is the tenth of the context in which it stands, 0..9; the slice `distractors` their number. `held_out_keys` and
+    `unseen_keys` act as in `MQAR`, on all keys of a row.
 
     References:
       Hsieh et al. 2024, "RULER", arXiv:2404.06654; Liu et al. 2023, "Lost in the middle", arXiv:2307.03172.
@@ -49,6 +51,8 @@ class Needle(Task):
     num_queries: int = 1  # keys asked for
     distractors: int = 3  # needles of other keys
     vary_distractors: bool = False  # draw their number, uniform over 0..distractors, for every row
+    held_out_keys: int = 0  # the highest keys, which rows do without
+    unseen_keys: bool = False  # rows draw from the held-out keys alone
 
     def __post_init__(self) -> None:
         check_size("length", self.length, 4)
@@ -66,6 +70,7 @@ class Needle(Task):
                 f"`vocab_size` must be at least {3 * (self.num_keys + self.distractors + 1)}, to have that many "
                 f"distinct keys; got {self.vocab_size}."
             )
+        self._keys()
 
     @property
     def input_length(self) -> int:
@@ -92,12 +97,17 @@ class Needle(Task):
         """Filler is first_filler..first_value - 1, values are the ids above."""
         return 2 * self.first_filler
 
+    def _keys(self) -> range:
+        needed = self.num_keys + self.distractors
+        return drawn_keys(self.first_filler - 1, self.held_out_keys, self.unseen_keys, needed)
+
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
         """Draws rows."""
         key_rng, value_rng, slot_rng, filler_rng, count_rng = jax.random.split(rng, 5)
         rows, num_slots = jnp.arange(batch_size)[:, None], self.context_length // 2
         main = self.num_keys * self.num_values  # needles of keys that may be asked for come first, key by key
-        keys = 1 + sampling.distinct(key_rng, batch_size, self.num_keys + self.distractors, self.first_filler - 1)
+        drawn_from = self._keys()
+        keys = sampling.distinct(key_rng, batch_size, self.num_keys + self.distractors, len(drawn_from)) + drawn_from[0]
         keys = jnp.concatenate(
             [jnp.repeat(keys[:, : self.num_keys], self.num_values, axis=1), keys[:, self.num_keys :]], 1
         )

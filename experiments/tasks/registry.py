@@ -3,13 +3,18 @@
 from typing import Any
 
 from attention_variants import specs
+from experiments.tasks.adding import Adding
 from experiments.tasks.arithmetic import ModularArithmetic, ModularArithmeticBrackets
 from experiments.tasks.base import Task
+from experiments.tasks.captioning import Captioning
 from experiments.tasks.common_words import CommonWords
+from experiments.tasks.compression import Compression
 from experiments.tasks.copying import Copying, Reverse, Sorting
 from experiments.tasks.dyck import Dyck
 from experiments.tasks.fuzzy_recall import FuzzyRecall
+from experiments.tasks.image_shapes import ImageShapes
 from experiments.tasks.in_context_recall import InContextRecall, NoisyRecall
+from experiments.tasks.in_context_regression import InContextRegression
 from experiments.tasks.induction import Induction
 from experiments.tasks.listops import ListOps
 from experiments.tasks.machines import BinaryAddition, StackManipulation
@@ -17,9 +22,11 @@ from experiments.tasks.memorization import Memorization
 from experiments.tasks.mqar import MQAR
 from experiments.tasks.mqar_variants import CompositionalMQAR, ForgettingMQAR
 from experiments.tasks.needle import Needle
+from experiments.tasks.pathfinder import Pathfinder
 from experiments.tasks.regular import CycleNavigation, EvenPairs, Parity
 from experiments.tasks.selective_copying import SelectiveCopying
 from experiments.tasks.strings import BucketSort, DuplicateString, MissingDuplicate, OddsFirst, ReverseString
+from experiments.tasks.translation import Translation
 from experiments.tasks.variable_tracking import VariableTracking
 
 TASKS: dict[str, type[Task]] = {
@@ -52,6 +59,13 @@ TASKS: dict[str, type[Task]] = {
     "binary_addition": BinaryAddition,
     "dyck": Dyck,
     "listops": ListOps,
+    "compression": Compression,
+    "adding": Adding,
+    "in_context_regression": InContextRegression,
+    "translation": Translation,
+    "pathfinder": Pathfinder,
+    "image_shapes": ImageShapes,
+    "captioning": Captioning,
 }
 
 

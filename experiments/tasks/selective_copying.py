@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import Batch, Stored, Task, check_size
 
 _BLANK, _COPY, _FIRST_DATA = 0, 1, 2
 
@@ -92,6 +92,10 @@ class SelectiveCopying(Task):
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Data tokens are independent: the others say nothing about one that is out of sight."""
         return np.full(np.shape(batch.targets), 1 / self.num_kinds)
+
+    def stored(self) -> Stored:
+        """All data tokens, at the marker."""
+        return Stored.independent(self.num_tokens, self.num_kinds)
 
     def at_length(self, length: int) -> Self:
         """As many data tokens among more or fewer blanks."""

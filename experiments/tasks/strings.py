@@ -10,7 +10,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from scipy import stats
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, check_size
+from experiments.tasks.base import Batch, Stored, check_size
 from experiments.tasks.string_task import FIRST_SYMBOL, Strings, StringTask, one_class, whole_string
 
 
@@ -52,6 +52,11 @@ class _Rewriting(StringTask):
         answer = jnp.take_along_axis(symbols, jnp.clip(source, 0, self.max_length - 1), axis=1)
         count = length * (self.answer_length // self.max_length)
         return Strings(symbols, answer, count, source[..., None])
+
+    def stored(self) -> Stored | None:
+        """The string, at the marker. For strings of all lengths together the mean length bounds the mean accuracy."""
+        lengths = list(self.lengths())
+        return Stored.independent(sum(lengths) / len(lengths), self.num_symbols)
 
     def floors(self) -> dict[str, float]:
         """Guessing without looking, and answering everywhere with the row's most frequent symbol."""
@@ -181,6 +186,9 @@ class BucketSort(_Rewriting):
     def solution(self, string: list[int]) -> list[int]:
         """Counts each kind."""
         return [kind for kind in range(self.num_symbols) for _ in range(string.count(kind))]
+
+    def stored(self) -> None:
+        """Claims nothing: how many there are of each kind is fewer bits."""
 
     def floors(self) -> dict[str, float]:
         """As for the others, and the likeliest symbol at each place: the j-th is below v if more than j symbols are."""

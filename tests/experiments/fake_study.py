@@ -1,5 +1,6 @@
 """Made-up run folders, so that tables and reports can be tested without training."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -8,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from attention_variants import specs
 from experiments import study
+from experiments.tasks.registry import make_task
 
 TASK = "mqar:length=128,num_pairs=8,vocab_size=128"
 ENVIRONMENT = {
@@ -122,11 +125,42 @@ def write_run(folder: Path, config: dict[str, Any], **changes: Any) -> Path:
 
 
 def write_study(
-    folder: Path, kinds: Iterable[str] = KINDS, seeds: int = 3, tasks: Sequence[str] = (TASK,), **fields: Any
+    folder: Path,
+    kinds: Iterable[str] = KINDS,
+    seeds: int = 3,
+    tasks: Sequence[str] = (TASK,),
+    positions: Sequence[str] = ("none",),
+    beyond: bool = False,
+    **fields: Any,
 ) -> Path:
-    """Writes a whole study below `folder`; `fields` set config keys, such as `name="toy"`."""
+    """Writes a whole study below `folder`; `beyond` adds tests `beyond_training`, `fields` set config keys."""
     config = study.complete(fields, "fake")
-    for task, attention, seed in itertools.product(tasks, kinds, range(seeds)):
-        model = config["model"] | {"attention": attention}
-        write_run(folder, config | {"task": task, "model": model, "seed": seed})
+    for task, attention, position, seed in itertools.product(tasks, kinds, positions, range(seeds)):
+        model = config["model"] | {"attention": attention, "position": position}
+        cell = config | {"task": task, "model": model, "seed": seed}
+        write_run(folder, cell, **(beyond_training(cell) if beyond else {}))
     return folder
+
+
+def beyond_training(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns made-up results of tests at further lengths and on shifted tasks, and by slices of several bins."""
+    attention, task = config["model"]["attention"], make_task(config["task"])
+    accuracy, ceiling, *_ = kind(attention, config["task"])
+    rng = random.Random(f"{attention} {config['seed']}")
+    fall = random.Random(f"{attention} {config['model']['position']}").uniform(0.5, 0.95) + rng.uniform(0.0, 0.01)
+
+    def score(worse: int) -> dict[str, float]:
+        return {"accuracy": accuracy * fall**worse, "loss": 1.0, "floor": 0.125 / worse, "ceiling": ceiling}
+
+    shifted = [specs.format_spec("mqar", dataclasses.replace(task, num_pairs=pairs)) for pairs in (2, 16)]
+    tenths = [accuracy * (0.6 + 0.4 * abs(place - 4.5) / 4.5) + rng.uniform(-0.02, 0.0) for place in range(10)]
+    return {
+        "lengths": {str(task.length * 2**times): score(times) for times in (1, 2, 3)},
+        "shifted": {spec: score(worse) for worse, spec in enumerate(shifted, 1)},
+        "slices": {
+            "depth": {"values": list(range(10)), "accuracy": tenths, "count": [100] * 10},
+            "length": {"edges": [0, 1, 2, 4, 8, 16, 32], "accuracy": [None, *tenths[:5]], "count": [0, *[50] * 5]},
+            "num_pairs": {"values": [8], "accuracy": [accuracy], "count": [1000]},
+            "distance": {"values": [1, 2], "accuracy": [accuracy, accuracy / 2], "count": [500, 500]},
+        },
+    }

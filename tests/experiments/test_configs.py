@@ -9,8 +9,8 @@ from attention_variants.registry import VARIANTS
 from configs import catalogue, catalogue_encoder
 from experiments import settings, study, table
 from experiments.compute import compute
+from experiments.layers import layer_mixers
 from experiments.mixers import MIXERS
-from experiments.model import layer_mixers
 from tests.experiments.tiny import tiny_config
 
 CONFIGS = sorted(

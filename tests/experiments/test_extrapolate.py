@@ -1,4 +1,4 @@
-"""Testing at other lengths: the same model, rows that padding does not change, one program for all lengths."""
+"""Testing on other rows: the same model, rows that padding does not change, one program for all of them."""
 
 import functools
 
@@ -6,19 +6,29 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import settings, store
+from experiments import extrapolate, settings, store
+from experiments.bounds import bounds
 from experiments.evaluate import evaluate
-from experiments.extrapolate import at_lengths
+from experiments.extrapolate import further_tests
 from experiments.model import Model, make_model
 from experiments.program import TEST, _read_batch, split_key
 from experiments.train import train, validate
 from tests.experiments import tiny
 
 LENGTHS = "28,14,20"
+SHIFTED = (
+    "induction:vocab_size=31,length=10 | copying:length=30,vocab_size=31"  # rows shorter and longer, other answers
+)
+
+
+@pytest.fixture
+def without_bounds(monkeypatch):
+    """Spares tests that are not about them the drawing of bounds for every set of rows."""
+    monkeypatch.setattr(extrapolate, "bounds", lambda run, task: {"floor": 0.0, "ceiling": 1.0})
 
 
 def tiny_config(length=14, **values):
-    return tiny.tiny_config(task=f"mqar:length={length},num_pairs=3,vocab_size=31", **values)
+    return tiny.tiny_config(**{"task": f"mqar:length={length},num_pairs=3,vocab_size=31"} | values)
 
 
 def test_a_run_is_tested_at_every_length():
@@ -40,13 +50,13 @@ def test_a_run_is_tested_at_every_length():
     ("attention", "position"),
     [("conv+linear:chunk_size=4", "none"), ("full", "rope"), ("lstm", "learned"), ("full", "randomized:max_length=40")],
 )
-def test_padding_changes_nothing(attention, position):
+def test_padding_changes_nothing(attention, position, without_bounds):
     """The longer rows alone, unpadded, in a program of their own, give the same numbers."""
     config = tiny_config(eval__test_lengths=LENGTHS, model__attention=attention, model__position=position)
     run = settings.read(config)
     graph, params = make_model(run)
     stream = split_key(jax.random.key(run.seed), TEST)
-    found = at_lengths(run, graph, params, stream)
+    found = further_tests(run, graph, params, stream)["lengths"]
     for length in (20, 28):
         longer = tiny_config(
             length, eval__test_lengths="28", model__attention=attention, model__position=position,
@@ -57,7 +67,7 @@ def test_padding_changes_nothing(attention, position):
         assert found[str(length)]["accuracy"] == pytest.approx(expected.accuracy, abs=0.02)
 
 
-def test_one_program_reads_all_lengths(monkeypatch):
+def test_one_program_reads_all(monkeypatch, without_bounds):
     shapes, call = [], Model.__call__
 
     def counted(self, tokens, *rest):
@@ -65,17 +75,58 @@ def test_one_program_reads_all_lengths(monkeypatch):
         return call(self, tokens, *rest)
 
     monkeypatch.setattr(Model, "__call__", counted)
-    run = settings.read(tiny_config(eval__test_lengths=LENGTHS))
-    at_lengths(run, *make_model(run), split_key(jax.random.key(0), TEST))
-    assert shapes == [(8, 28)]
+    run = settings.read(tiny_config(eval__test_lengths=LENGTHS, eval__shifted=SHIFTED))
+    found = further_tests(run, *make_model(run), split_key(jax.random.key(0), TEST))
+    assert shapes == [(8, 30)]
+    assert [*found["lengths"]] == ["14", "20", "28"] and len(found["shifted"]) == 2
 
 
-def test_without_lengths_nothing_is_tested_and_the_run_keeps_its_name():
+@pytest.mark.parametrize(
+    ("task", "shifted"),
+    [
+        ("mqar:length=14,num_pairs=3,vocab_size=31", SHIFTED),
+        ("adding:length=7", "adding:length=11"),
+        ("translation:max_length=11,vocab_size=7", "translation:min_length=2,max_length=10,vocab_size=7"),
+    ],
+)
+def test_shifted_rows_are_those_of_their_own_task(task, shifted):
+    """A model that was given their task would be tested on the same rows, and answer alike; so would their bounds."""
+    values = dict(model__attention="conv+sliding_window:window_size=5", eval__test_rows=8)
+    run = settings.read(tiny.tiny_config(task=task, eval__shifted=shifted, **values))
+    graph, params = make_model(run)
+    stream = split_key(jax.random.key(run.seed), TEST)
+    found = further_tests(run, graph, params, stream)["shifted"]
+    assert len(found) == shifted.count("|") + 1
+    for spec, score in found.items():
+        own = settings.read(tiny.tiny_config(task=spec, **values))
+        read = jax.jit(functools.partial(_read_batch, own, graph, params))
+        assert score["loss"] == pytest.approx(evaluate(read, stream, 8).loss, rel=1e-5)
+        limits = bounds(own, own.task)
+        assert (score["floor"], score["ceiling"]) == (limits["floor"], limits["ceiling"])
+
+
+def test_shifted_rows_of_the_same_length_need_no_causal_model():
+    spec = "induction:length=14,vocab_size=9"
+    config = tiny.tiny_config(task=spec, eval__shifted=spec, model__bidirectional=True)
+    result = train(config)
+    assert result["shifted"] == {
+        spec: {
+            "accuracy": result["test_accuracy"], "loss": pytest.approx(result["test_loss"], rel=1e-6),
+            "floor": result["floor"], "ceiling": result["ceiling"],
+        }
+    }  # fmt: skip
+    assert "lengths" not in result
+
+
+def test_without_further_tests_nothing_is_tested_and_the_run_keeps_its_name():
     config = tiny_config()
     run = settings.read(config)
-    assert at_lengths(run, *make_model(run), jax.random.key(0)) == {}
-    before = {**config, "eval": {key: value for key, value in config["eval"].items() if key != "test_lengths"}}
-    assert store.run_id(config) == store.run_id(before) != store.run_id(tiny_config(eval__test_lengths="28"))
+    assert further_tests(run, *make_model(run), jax.random.key(0)) == {}
+    younger = ("test_lengths", "shifted")
+    before = {**config, "eval": {key: value for key, value in config["eval"].items() if key not in younger}}
+    assert store.run_id(config) == store.run_id(before)
+    others = [tiny_config(eval__test_lengths="28"), tiny_config(eval__shifted=SHIFTED)]
+    assert len({store.run_id(each) for each in (config, *others)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -89,6 +140,31 @@ def test_without_lengths_nothing_is_tested_and_the_run_keeps_its_name():
             {"eval__test_lengths": "28", "model__position": "randomized:max_length=20"},
             ValueError, "need `max_length` >= 28",
         ),
+        (
+            {"eval__shifted": "mqar:length=30,vocab_size=31", "model__position": "randomized:max_length=20"},
+            ValueError, "need `max_length` >= 30",
+        ),
+        ({"eval__shifted": "mqr"}, ValueError, "unknown task 'mqr'"),
+        ({"eval__shifted": "translation:vocab_size=31"}, ValueError, "task's kind of context, none; got tokens"),
+        ({"task": "adding", "eval__shifted": "mqar"}, ValueError, "task's vocab_size, 1; got 64"),
+        (
+            {"task": "translation", "eval__shifted": "translation:max_length=33"},
+            NotImplementedError, "no longer context than the task, 32; got 33",
+        ),
+        (
+            {"task": "compression:length=9", "eval__shifted": "compression:length=10"},
+            ValueError, "number of answers, 8; got 9",
+        ),
+        ({"eval__shifted": "mqar||mqar"}, ValueError, "'' is not a spec"),
+        ({"eval__shifted": "mqar"}, ValueError, "`eval.shifted`: mqar must have the task's vocab_size, 31; got 64"),
+        (
+            {"eval__shifted": "mqar:vocab_size=31,length=28", "model__bidirectional": True},
+            ValueError, "task's input_length, 14; got 28",
+        ),
+        (
+            {"eval__shifted": "copying:length=14,vocab_size=31", "model__bidirectional": True},
+            ValueError, "task's answers_follow, False; got True",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_tested_is_refused(values, error, message):
@@ -99,5 +175,5 @@ def test_what_cannot_be_tested_is_refused(values, error, message):
 def test_learned_positions_past_training_are_there_but_untrained():
     run = settings.read(tiny_config(eval__test_lengths="28", model__position="learned", model__attention="full"))
     _, params = make_model(run)
-    assert params["table"]["embedding"].shape[0] == 28
-    assert np.isfinite(at_lengths(run, *make_model(run), jax.random.key(0))["28"]["loss"])
+    assert params["embedding"]["table"]["embedding"].shape[0] == 28
+    assert np.isfinite(further_tests(run, *make_model(run), jax.random.key(0))["lengths"]["28"]["loss"])

@@ -6,7 +6,7 @@ import matplotlib.text
 import pytest
 from matplotlib.colors import to_hex
 
-from experiments import canvas, distance, labels, plots
+from experiments import across, canvas, curves, distance, labels, plots
 from experiments.study import complete
 from experiments.summary import read_study, task_differences
 from tests.experiments.fake_study import CATALOGUE, KINDS, TASK, write_run, write_study
@@ -21,7 +21,7 @@ STUDIES = {
     "catalogue of lengths": (CATALOGUE[:8], LENGTHS[1::2]),
 }
 COSTS = {plots.accuracy_against_flops: "train_flops_executed", plots.accuracy_against_state: "cache_bytes"}
-DRAWINGS = (*COSTS, plots.learning_curves, plots.accuracy_across_tasks, distance.accuracy_by_distance)
+DRAWINGS = (*COSTS, plots.learning_curves, across.accuracy_across_tasks, distance.accuracy_by_distance)
 SEVERAL = [name for name in STUDIES if name != "one task"]
 
 
@@ -189,18 +189,18 @@ def test_costs_have_axes_that_span_one_factor(drawn, name):
     ],
 )
 def test_the_field_in_which_tasks_differ_is_one_and_a_number(tasks, field):
-    assert plots._numeric_field(tasks) == field
+    assert across.numeric_field(tasks) == field
 
 
 def test_accuracy_across_tasks_comes_where_it_applies(drawn):
-    across = {name for name in STUDIES if drawn[name, plots.accuracy_across_tasks] is not None}
-    assert across == {"lengths", "five tasks", "catalogue of lengths"}
+    found = {name for name in STUDIES if drawn[name, across.accuracy_across_tasks] is not None}
+    assert found == {"lengths", "five tasks", "catalogue of lengths"}
 
 
 @pytest.mark.parametrize("name", ["lengths", "five tasks"])
 def test_accuracy_across_tasks_has_a_line_and_a_ceiling_per_model(studies, drawn, name):
     study = studies[name]
-    (axes,) = drawn[name, plots.accuracy_across_tasks].axes
+    (axes,) = drawn[name, across.accuracy_across_tasks].axes
     values = sorted(next(iter(values.values())) for values in task_differences(list(study.by_task)))
     assert axes.get_xticks().tolist() == values
     rows = {model: [row for row in study.rows if study.model(row) == model] for model in study.models}
@@ -215,7 +215,7 @@ def test_accuracy_across_tasks_goes_by_value_and_follows_the_floor(tmp_path):
     for length, task in spelled.items():
         config = complete({"model": {"attention": "conv+full"}, "task": task}, "test")
         write_run(tmp_path / "study", config, floor=4 / length, ceiling=0.9, test_accuracy=0.5)
-    (axes,) = plots.accuracy_across_tasks(read_study(tmp_path / "study")).axes
+    (axes,) = across.accuracy_across_tasks(read_study(tmp_path / "study")).axes
     lines = {tuple(zip(*line.get_data(), strict=True)) for line in axes.lines if len(line.get_xdata()) == 2}
     assert {((32, 4 / 32), (64, 4 / 64)), ((32, 0.9), (64, 0.9)), ((32, 0.5), (64, 0.5))} <= lines
 
@@ -228,7 +228,7 @@ def test_lines_by_distance_keep_their_look_and_stand_below_a_dotted_ceiling(stud
             mine = [line for line in axes.lines if to_hex(line.get_color()).upper() == colour]
             assert marker in [line.get_marker() for line in mine]
             (dotted,) = [line for line in mine if line.get_drawstyle() == "steps-post"]
-            curve = distance._read(row)
+            curve = curves.read(row, "distance", log=True)
             assert list(dotted.get_xdata()) == curve.edges and list(dotted.get_ydata()) == curve.ceilings
 
 
@@ -243,5 +243,5 @@ def test_spread_keeps_order_room_and_bounds():
 
 def test_the_ceiling_of_a_window_falls_where_the_window_ends(studies):
     (row,) = [row for row in studies["one task"].rows if row.attention == "conv+sliding_window:window_size=16"]
-    ceilings = distance._distance_ceilings(row, [(2, 4), (8, 16), (32, 64)])
+    ceilings = curves.ceilings(row, "distance", [(2, 4), (8, 16), (32, 64)])
     assert ceilings[:2] == [1.0, 1.0] and ceilings[2] < 0.1  # what is left is guessing

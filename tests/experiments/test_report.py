@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 import pytest
 
 from experiments import report, study
+from experiments.figures import FIGURES
 from experiments.summary import read_study
 from tests.experiments.fake_study import KINDS, write_run, write_study
 
-PICTURES = [name for name in report.FIGURES if name != "accuracy_across_tasks"]  # those of a study of one task
+# Those of a study of one task that was tested on its own rows alone.
+PICTURES = [n for n in FIGURES if n not in ("accuracy_across_tasks", "accuracy_by_length", "accuracy_shifted")]
 
 
 class Links(HTMLParser):
@@ -71,9 +73,12 @@ def test_the_best_accuracy_is_bold_and_nothing_else(tmp_path):
 
 def test_pictures_come_where_they_apply(tmp_path):
     tasks = ["mqar:length=128,num_pairs=8,vocab_size=128", "mqar:length=64,num_pairs=8,vocab_size=128"]
-    page = report.write_report(write_study(tmp_path / "two", ["conv+full"], 1, tasks)).read_text()
-    assert re.findall('<figure id="([a-z_]+)"', page) == list(report.FIGURES)
-    assert {path.stem for path in (tmp_path / "two").glob("*.png")} == set(report.FIGURES)
+    folder = write_study(tmp_path / "two", ["conv+full"], 1, tasks, beyond=True)
+    page = report.write_report(folder).read_text()
+    names = [*FIGURES, "accuracy_by_depth", "accuracy_by_string_length"]
+    assert re.findall('<figure id="([a-z_]+)"', page) == names
+    assert {path.stem for path in folder.glob("*.png")} == set(names)
+    assert "<h2>Accuracy by length of the string</h2>" in page
 
 
 def test_every_picture_lies_beside_the_page(toy):

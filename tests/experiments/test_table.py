@@ -184,6 +184,47 @@ def test_two_spellings_of_one_spec_are_one_cell(tmp_path):
     assert row.ended == 2
 
 
+def test_scores_on_other_rows_stand_apart_and_only_where_there_are_some(tmp_path):
+    def score(accuracy: float) -> dict[str, float]:
+        return {"accuracy": accuracy, "loss": 1.0, "floor": 0.1, "ceiling": 1.0}
+
+    task = config_of("conv+full")["task"]
+    for seed in range(2):
+        lengths = {"1024": score(0.25), "256": score(0.5 + 0.1 * seed)}
+        shifted = {f"{task},power=1.0": score(0.75), "induction:vocab_size=64": score(0.125)}
+        write_run(tmp_path / "study", config_of("conv+full", seed), lengths=lengths, shifted=shifted)
+    write_run(tmp_path / "study", config_of("conv+linear"), lengths={"256": score(0.875)})
+    summary = read_study(tmp_path / "study")
+    headings = ["accuracy at 256", "accuracy at 1024", "shifted: power=1.0", "shifted: induction:vocab_size=64"]
+    markdown = table.render(summary, "markdown")
+    heading, _, *rows = [[cell.strip() for cell in line.split("|")] for line in markdown.splitlines() if "|" in line]
+    first = heading.index(headings[0])
+    assert heading[first : first + 4] == headings and "apart from the test accuracy" in markdown
+    assert [row[first : first + 4] for row in rows[:2]] == [["0.550", "0.250", "0.750", "0.125"], ["0.875"] + 3 * ["-"]]
+    (full, linear) = csv.DictReader(io.StringIO(table.render(summary, "csv")))
+    assert float(full[headings[0]]) == pytest.approx(0.55) and linear[headings[2]] == ""
+    assert float(full["accuracy"]) == summary.rows[0].accuracy[0]
+
+
+def test_what_stands_apart_is_told_nowhere_else(toy):
+    text = table.render(read_study(toy), "markdown")
+    assert not any(word in text for word in ("accuracy at", "shifted", "task bits", "error", "Task bits"))
+
+
+def test_bits_of_the_task_are_a_column_where_they_are_known(tmp_path):
+    write_run(tmp_path / "study", config_of("conv+full"))
+    write_run(tmp_path / "study", config_of("conv+linear"), task_bits=47.6, state_bits=139_264)
+    text = table.render(read_study(tmp_path / "study"), "text")
+    (line,) = [line for line in text.splitlines() if line.startswith("conv+linear")]
+    assert line.endswith("47.6") and "Task bits: what must be carried" in text
+
+
+def test_numbers_are_answered_with_an_error(tmp_path):
+    write_run(tmp_path / "study", config_of("conv+full") | {"task": "adding"}, test_loss=0.00125)
+    text = table.render(read_study(tmp_path / "study"), "markdown")
+    assert "mean sq. error | floor of error" in text and "0.00125 | 0.167" in text and "within the tolerance" in text
+
+
 @pytest.mark.parametrize(
     "value, unit, text",
     [

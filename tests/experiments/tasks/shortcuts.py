@@ -35,12 +35,23 @@ def _unstated_values(task: Task, batch: Batch, row: int, column: int) -> np.ndar
     return np.setdiff1d(np.arange(task.vocab_size // 2, task.vocab_size), stated)
 
 
+def _any_target(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    targets = batch.targets[batch.weights > 0]
+    return rng.integers(targets.min(), targets.max() + 1, batch.targets.shape[1])
+
+
+# Shortcut -> one row's answers, in whatever task.
+COMMON: dict[str, Guess] = {
+    "guess a token": _any_target,
+    "always answer 0": lambda task, batch, row, rng: np.zeros_like(batch.targets[row]),
+    "always answer 1": lambda task, batch, row, rng: np.ones_like(batch.targets[row]),
+}
+
 # (task, shortcut) -> one row's answers, from its inputs alone.
 GUESSES: dict[tuple[str, str], Guess] = {
     ("mqar", "guess a value seen in context"): _value_in_context,
     ("selective_copying", "guess a data token"): token_from(2),
     ("selective_copying", "guess the row's most frequent data token"): most_frequent_from(2),
-    ("induction", "guess a token"): token_from(1),
     ("induction", "guess the row's most frequent token"): most_frequent_from(1),
 }
 

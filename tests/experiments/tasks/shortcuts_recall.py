@@ -61,7 +61,6 @@ GUESSES["memorization", "always say one value"] = lambda task, batch, row, rng: 
 UNSEEN["memorization"] = lambda task, batch, row, column: task.value_of[1:]
 
 for _name in ("copying", "reverse", "sorting"):
-    GUESSES[_name, "guess a token"] = token_from(1)
     GUESSES[_name, "guess the prefix's most frequent token"] = lambda task, batch, row, rng: np.full(
         batch.targets.shape[1], np.bincount(batch.inputs[row, : task.length // 2]).argmax()
     )

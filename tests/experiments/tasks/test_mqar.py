@@ -90,3 +90,11 @@ def test_mixture_draws_rows_of_each_kind_and_pads_them():
 
 def test_mixture_with_one_kind_is_that_kind():
     assert MQAR(mixture="22x5", vocab_size=29).parts == MQAR(length=22, num_pairs=5, vocab_size=29).parts
+
+
+@pytest.mark.parametrize(("unseen", "keys"), [(False, range(1, 8)), (True, range(8, 14))])
+def test_held_out_keys_are_those_that_other_rows_do_without(unseen: bool, keys: range):
+    task = MQAR(length=18, num_pairs=4, vocab_size=28, held_out_keys=6, unseen_keys=unseen)
+    stated = sample(task).inputs[:, 0:8:2]
+    assert set(np.unique(stated)) == set(keys)
+    assert stats.chisquare(np.unique(stated[:, 0], return_counts=True)[1]).pvalue > 1e-4

@@ -1,0 +1,25 @@
+"""The question that attention came to answer: what does a recurrent state keep as distance grows?
+
+Recall of four pairs whose queries stand ever further away, and the state that each model keeps meanwhile. About ten
+minutes on two cores:
+
+    python -m experiments.run --config=configs/bottleneck.py
+"""
+
+import ml_collections
+
+from configs import base
+
+LENGTHS = (16, 32, 64, 128, 256)
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the study: an LSTM and a GRU against attention, at five lengths."""
+    config = base.get_config()
+    config.name = "bottleneck"
+    config.train.steps = 800
+    config.eval.test_rows = 1024
+    config.study.seeds = 2
+    tasks = "|".join(f"mqar:length={length},num_pairs=4,vocab_size=256,power=1" for length in LENGTHS)
+    config.study.vary = (f"task={tasks}", "model.attention=lstm|gru|conv+full|conv+linear:chunk_size=64")
+    return config

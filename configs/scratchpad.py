@@ -1,0 +1,28 @@
+"""Does writing down the steps replace depth? Chains of assignments followed in one go, or name by name.
+
+With a scratchpad the model reads a single assignment at each step, which one layer of recall can do; without, it has to
+compose as many as there are hops. About ten minutes on two cores:
+
+    python -m experiments.run --config=configs/scratchpad.py
+"""
+
+import ml_collections
+
+from configs import base
+
+TASK = "variable_tracking:length=32,vocab_size=48,hops=2,num_chains=3,vary_hops=true"
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the study: with and without a scratchpad; one layer of attention, and two."""
+    config = base.get_config()
+    config.name = "scratchpad"
+    config.model.position = "rope"
+    config.train.batch_size = 256  # without a scratchpad a row has a single answer to learn from
+    config.train.steps = 1000
+    config.study.seeds = 2
+    config.study.vary = (
+        f"task={TASK}|{TASK},scratchpad=true",
+        "model.attention=conv+full|conv+full+full|conv+gated_delta+gated_delta",
+    )
+    return config

@@ -1,0 +1,66 @@
+"""Scores of a row beside its accuracy: at further lengths, on shifted tasks, and the loss where answers are numbers."""
+
+import statistics
+from collections.abc import Iterator
+
+from experiments.summary import Row, Study, task_differences
+from experiments.tasks.base import Task
+from experiments.tasks.registry import make_task
+
+Heading = tuple[str, str]  # on two lines
+
+
+def headings(study: Study) -> list[Heading]:
+    """Returns the headings under which any row of a study has such a score: losses, lengths, shifts."""
+    found = {heading: _rank(heading) for row in study.rows for heading in scores(row)}
+    return sorted(found, key=lambda heading: found[heading])
+
+
+def scores(row: Row) -> dict[Heading, float]:
+    """Returns the mean over a row's seeds under each heading."""
+    values: dict[Heading, list[float]] = {}
+    for heading, value in _all_scores(row):
+        values.setdefault(heading, []).append(value)
+    return {heading: statistics.fmean(each) for heading, each in values.items()}
+
+
+def is_loss(heading: Heading) -> bool:
+    """Whether a score is a mean squared error; others are accuracies."""
+    return heading in (_LOSS, _LOSS_FLOOR)
+
+
+def shift_label(task: str, shifted: str) -> str:
+    """Returns in what a shifted task differs from a row's own, such as "distractors=8", or else its spec."""
+    differences = task_differences([task, shifted])
+    if differences is None:
+        return shifted
+    return ", ".join(f"{name}={value}" for name, value in differences[1].items()) or "as trained"
+
+
+_LOSS, _LOSS_FLOOR = ("mean sq.", "error"), ("floor of", "error")
+
+
+def _all_scores(row: Row) -> Iterator[tuple[Heading, float]]:
+    task = _task(row)
+    for result in row.results:
+        if task is not None and task.tolerance is not None and result.get("test_loss") is not None:
+            yield _LOSS, result["test_loss"]
+            yield _LOSS_FLOOR, min(task.loss_floors().values(), default=float("inf"))
+        for length, score in result.get("lengths", {}).items():
+            yield ("accuracy", f"at {length}"), score["accuracy"]
+        for spec, score in result.get("shifted", {}).items():
+            yield ("shifted:", shift_label(row.config["task"], spec)), score["accuracy"]
+
+
+def _task(row: Row) -> Task | None:
+    try:
+        return make_task(row.config["task"])
+    except ValueError:  # the results of a version that had what this one has not
+        return None
+
+
+def _rank(heading: Heading) -> tuple[int, int]:
+    """Orders headings; shifts stay as they are met."""
+    if heading[0] == "accuracy":
+        return 1, int(heading[1].removeprefix("at "))
+    return (0 if is_loss(heading) else 2), 0

@@ -1,0 +1,23 @@
+"""Keys that training never shows, for a test of whether a model matches keys or knows them."""
+
+from attention_variants.checks import check_integer
+
+
+def drawn_keys(total: int, held_out: int, unseen: bool, needed: int) -> range:
+    """Returns the ids that rows draw their keys from, out of 1..`total`.
+
+    Args:
+      total: number of keys.
+      held_out: how many of them, the last ones, are kept apart.
+      unseen: draw from those, and from them alone.
+      needed: distinct keys in a row.
+
+    Raises:
+      ValueError: there are too few; one line.
+    """
+    check_integer("held_out_keys", held_out, 0)
+    keys = range(total - held_out + 1, total + 1) if unseen else range(1, total - held_out + 1)
+    if len(keys) < needed:
+        bound = f"at least {needed}, the keys of a row" if unseen else f"at most {total - needed} here"
+        raise ValueError(f"`held_out_keys` must be {bound}; got {held_out}.")
+    return keys
