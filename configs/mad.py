@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.name = "mad"
     config.model.position = "learned"
     config.model.mlp_dim = 128
-    config.train.steps = 800
+    config.train.steps = 600
     config.study.seeds = 2
     config.study.vary = (
         f"task={'|'.join(TASKS)}",
