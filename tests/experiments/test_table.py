@@ -94,6 +94,16 @@ def test_other_varied_keys_get_columns_and_other_tasks_are_no_rivals(tmp_path):
     assert "induction" in table.render(summary, "text") and ",task,train.steps," in table.render(summary, "csv")
 
 
+def test_a_label_names_flags_where_they_are_set(tmp_path):
+    for bidirectional, steps in ((False, 200), (True, 200), (True, 1000)):
+        config = config_of("conv+full", 0, steps=steps)
+        config["model"] = config["model"] | {"bidirectional": bidirectional}
+        write_run(tmp_path / "study", config)
+    summary = read_study(tmp_path / "study")
+    labels = ["conv+full, steps=200", "conv+full, bidirectional, steps=1000", "conv+full, bidirectional, steps=200"]
+    assert sorted(summary.label(row) for row in summary.rows) == sorted(labels)
+
+
 def test_tasks_stand_in_order_of_size_everywhere(tmp_path):
     lengths = (64, 128, 256, 1024)
     tasks = {length: f"mqar:length={length},num_pairs=8,vocab_size=1024" for length in (256, 1024, 64, 128)}
