@@ -22,13 +22,10 @@ from attention_variants.cost import count_flops
 from attention_variants.interface import Cost
 from attention_variants.module import MultiHeadAttention
 from experiments import settings
-from experiments.layers import layer_mixers
-from experiments.mixers import LayerMixer
+from experiments.information import state_bytes
 from experiments.model import Model, abstract_model
 from experiments.program import gradient_step
 from experiments.settings import Settings
-
-_SCALAR_BYTES = 4
 
 
 def compute(config: Mapping[str, Any]) -> dict[str, int]:
@@ -48,7 +45,8 @@ def count(run: Settings, steps: int) -> dict[str, int]:
       params: scalars that all variants share; control_params: those of the variants' controls.
       train_flops_executed, train_flops_ideal: of `steps` steps, see the module.
       forward_flops_per_token: executed by one row's forward pass, divided by its length.
-      cache_bytes: decoding state at the task's length, all layers, 4 bytes a scalar; 0 where nothing is decoded.
+      cache_bytes: decoding state at the task's length, see `information.state_bytes`, and what is kept of a context;
+        0 where nothing is decoded.
     """
     graph, params = abstract_model(run)
     model = nnx.merge(graph, params)
@@ -67,7 +65,7 @@ def count(run: Settings, steps: int) -> dict[str, int]:
         "train_flops_executed": steps * executed,
         "train_flops_ideal": steps * (executed - surplus),
         "forward_flops_per_token": round(forward / run.task.input_length),
-        "cache_bytes": _cache_bytes(run, model, attentions) if run.causal else 0,
+        "cache_bytes": _cache_bytes(run, attentions) if run.causal else 0,
     }
 
 
@@ -78,7 +76,7 @@ class _Attention(NamedTuple):
     query_length: int
     key_length: int
     causal: bool
-    encodes: bool = False  # works on the context alone, which is read once
+    across: bool = False  # from the row to its context
 
     @property
     def has_controls(self) -> bool:
@@ -95,8 +93,8 @@ def _attentions(run: Settings, model: Model) -> list[_Attention]:
     found = [_Attention(layer.mixer, length, length, run.causal) for layer in model.layers]
     if run.task.context is not None and model.encoder is not None:
         other = run.task.context.length
-        found += [_Attention(layer.mixer, other, other, False, encodes=True) for layer in model.encoder.layers]
-        found += [_Attention(layer.cross, length, other, False) for layer in model.layers]
+        found += [_Attention(layer.mixer, other, other, False) for layer in model.encoder.layers]
+        found += [_Attention(layer.cross, length, other, False, across=True) for layer in model.layers]
     return [attention for attention in found if isinstance(attention.layer, MultiHeadAttention)]
 
 
@@ -121,13 +119,10 @@ def _surplus_flops(run: Settings, attention: _Attention) -> int:
     return executed - 3 * rows * attention.cost().ideal_flops
 
 
-def _cache_bytes(run: Settings, model: Model, attentions: list[_Attention]) -> int:
-    """A convolution is charged all its taps, as published counts do, though the present token needs no keeping."""
-    mixers = [mixer for mixer in layer_mixers(run.model) if isinstance(mixer, LayerMixer)]
-    total = sum(mixer.state_bytes(run.model.model_dim) for mixer in mixers)
-    taps = _SCALAR_BYTES * run.model.short_conv * run.model.model_dim
-    total += taps * (len(model.layers) - len(mixers))
-    return total + sum(attention.cost().cache_bytes for attention in attentions if not attention.encodes)
+def _cache_bytes(run: Settings, attentions: list[_Attention]) -> int:
+    """What the row keeps of itself, and of its context."""
+    across = (attention.cost().cache_bytes for attention in attentions if attention.across)
+    return state_bytes(run.model, run.task.input_length) + sum(across)
 
 
 def _size(tree: Any) -> int:

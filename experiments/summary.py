@@ -105,7 +105,9 @@ class Study:
     def label(self, row: Row) -> str:
         """Returns what a plot or a note calls `row`; a flag is named where it is set."""
         varied = {key.split(".")[-1]: value for key, value in row.varied.items() if value is not False}
-        return ", ".join([row.attention, *(key if value is True else f"{key}={value}" for key, value in varied.items())])
+        return ", ".join(
+            [row.attention, *(key if value is True else f"{key}={value}" for key, value in varied.items())]
+        )
 
     @functools.cached_property
     def by_task(self) -> dict[str, list[Row]]:
