@@ -3,6 +3,7 @@ r"""Times attention, forward and with gradient, and measures its memory; prints 
 python -m experiments.benchmark
 python -m experiments.benchmark --variants='full|sliding_window:window_size=128|linear' --lengths=2048,16384
 python -m experiments.benchmark --training --config=configs/throughput.py
+python -m experiments.benchmark --generation
 
 All contenders run in one process and take turns, so that a busy moment hits them alike; figures are medians. The first
 contender is the baseline: `jax.nn` is `jax.nn.dot_product_attention`, which materialises length^2 weights and is left
@@ -24,7 +25,7 @@ from absl import flags
 from attention_variants import cost
 from attention_variants.interface import AttentionVariant
 from attention_variants.registry import VARIANTS, make_variant
-from experiments import command_line, store, study, train
+from experiments import command_line, generation, store, study, train
 from experiments.table import describe_environment, human
 
 BASELINE = "jax.nn"
@@ -48,6 +49,10 @@ _BASELINE_MAX = flags.DEFINE_integer(
 )
 _TRAINING = flags.DEFINE_bool("training", False, "Time whole training steps of --config instead.", flag_values=FLAGS)
 _CONFIG = flags.DEFINE_string("config", "configs/throughput.py", "For --training.", flag_values=FLAGS)
+_GENERATION = flags.DEFINE_bool("generation", False, "Time the making of data instead.", flag_values=FLAGS)
+_TASKS = flags.DEFINE_string(
+    "tasks", None, "For --generation: specs of tasks between '|'; by default all.", flag_values=FLAGS
+)
 _FORMAT = flags.DEFINE_enum("format", "text", ["text", "markdown"], "How to print the table.", flag_values=FLAGS)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the figures and the environment.", flag_values=FLAGS)
 
@@ -85,6 +90,10 @@ def run() -> None:
         figures: Sequence[dict[str, Any]] = training_figures(_CONFIG.value)
         for figure in figures:
             print(f"{figure['attention']}: {figure['tokens_per_second']:,.0f} training tokens/s")
+    elif _GENERATION.value:
+        generated = generation.generation_figures(_TASKS.value.split("|") if _TASKS.value else None)
+        figures = [dataclasses.asdict(figure) for figure in generated]
+        print(generation.render(generated))
     else:
         measured = attention_figures(contenders(_VARIANTS.value), _lengths(_LENGTHS.value))
         figures = [dataclasses.asdict(figure) for figure in measured]
