@@ -85,6 +85,19 @@ def test_long_sequences_neither_overflow_nor_differ_token_by_token(name: str, dt
         expect_close(f"decay {decay}", one, other, 1e-5 if dtype == jnp.float32 else 2**-7)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("spec", ["linear", "performer", "cosformer:horizon=4096", "taylor", "hedgehog"])
+def test_sums_of_long_sequences_neither_overflow_nor_differ_token_by_token(spec: str, dtype: Any) -> None:
+    """States that never decay grow with the length, and their normalisers with them."""
+    variant = make_variant(spec)
+    arguments = make_arguments(variant, 4096, batch=1, dtype=dtype)
+    out, gradients = with_gradients(lambda a: call(variant, a))(arguments, jnp.ones_like(arguments.query))
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    recurrent = jax.jit(lambda a: one_by_one(variant, a))(arguments)
+    expect_close("output", out, recurrent, 2e-5 if dtype == jnp.float32 else 2**-7)
+
+
 def test_gated_linear_with_an_open_gate_is_unnormalised_linear_attention() -> None:
     variant = make_variant("gated_linear:chunk_size=7")
     arguments = make_arguments(variant, 37)
