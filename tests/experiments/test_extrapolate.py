@@ -31,6 +31,7 @@ def tiny_config(length=14, **values):
     return tiny.tiny_config(**{"task": f"mqar:length={length},num_pairs=3,vocab_size=31"} | values)
 
 
+@pytest.mark.slow
 def test_a_run_is_tested_at_every_length():
     config = tiny_config(eval__test_lengths=LENGTHS, model__attention="conv+sliding_window:window_size=5")
     result = train(config)
@@ -48,7 +49,11 @@ def test_a_run_is_tested_at_every_length():
 
 @pytest.mark.parametrize(
     ("attention", "position"),
-    [("conv+linear:chunk_size=4", "none"), ("full", "rope"), ("lstm", "learned"), ("full", "randomized:max_length=40")],
+    [("full", "rope")]
+    + [
+        pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in (("conv+linear:chunk_size=4", "none"), ("lstm", "learned"), ("full", "randomized:max_length=40"))
+    ],
 )
 def test_padding_changes_nothing(attention, position, without_bounds):
     """The longer rows alone, unpadded, in a program of their own, give the same numbers."""
@@ -81,6 +86,7 @@ def test_one_program_reads_all(monkeypatch, without_bounds):
     assert [*found["lengths"]] == ["14", "20", "28"] and len(found["shifted"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "shifted"),
     [
@@ -105,6 +111,7 @@ def test_shifted_rows_are_those_of_their_own_task(task, shifted):
         assert (score["floor"], score["ceiling"]) == (limits["floor"], limits["ceiling"])
 
 
+@pytest.mark.slow
 def test_shifted_rows_of_the_same_length_need_no_causal_model():
     spec = "induction:length=14,vocab_size=9"
     config = tiny.tiny_config(task=spec, eval__shifted=spec, model__bidirectional=True)

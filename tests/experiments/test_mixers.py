@@ -89,6 +89,7 @@ def test_flops_parameters_and_state_are_counted(name, gates, states):
     assert cost["train_flops_executed"] == cost["train_flops_ideal"] > length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_recurrent_networks_learn(name):
     config = tiny_config(model__attention=name, train__steps=40, train__eval_every=20, train__learning_rate=0.01)

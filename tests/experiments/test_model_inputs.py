@@ -23,8 +23,18 @@ def test_every_task_can_be_trained(name):
     trace(settings.read(tiny_config(task=name, model__attention="full")))
 
 
-@pytest.mark.parametrize("encoder", ["full", "sliding_window:window_size=1+sliding_window:window_size=3"])
-@pytest.mark.parametrize("cross", ["full", "linear", "sliding_window:window_size=3", "topk:num_keys=50"])
+WINDOWS = "sliding_window:window_size=1+sliding_window:window_size=3"
+
+
+@pytest.mark.parametrize("encoder", [pytest.param("full", marks=pytest.mark.slow), WINDOWS])
+@pytest.mark.parametrize(
+    "cross",
+    [
+        "full",
+        "sliding_window:window_size=3",
+        *(pytest.param(c, marks=pytest.mark.slow) for c in ("linear", "topk:num_keys=50")),
+    ],
+)
 def test_an_encoder_decoder_reaches_what_its_patterns_say(cross, encoder, monkeypatch):
     run, model, _ = build(
         task=TRANSLATION, model__attention="sliding_window:window_size=2", model__num_layers=2,

@@ -11,6 +11,7 @@ from experiments.study import complete
 from experiments.summary import read_study, task_differences
 from tests.experiments.fake_study import CATALOGUE, KINDS, TASK, write_run, write_study
 
+pytestmark = pytest.mark.slow  # to draw a picture takes a second, and there are many
 LENGTHS = [f"mqar:length={length},num_pairs=8,vocab_size=512" for length in (512, 64, 256, 128)]
 STUDIES = {
     "one task": (list(KINDS), (TASK,)),

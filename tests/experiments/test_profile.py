@@ -12,6 +12,7 @@ from experiments.summary import read_study
 from tests.experiments.fake_study import CATALOGUE, KINDS, beyond_training, write_run, write_study
 from tests.experiments.test_plots import box, shown
 
+pytestmark = pytest.mark.slow  # to draw a picture takes a second, and there are many
 TASKS = [f"mqar:length={length},num_pairs=8,vocab_size=512" for length in (64, 128, 256)]
 STUDIES = {  # kinds, tasks, positions
     "two": (list(KINDS)[:2], TASKS[:1], ("none",)),

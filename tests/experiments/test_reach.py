@@ -36,6 +36,7 @@ def published_task(length: int, num_pairs: int) -> Task:
     return MQAR(length=length, num_pairs=num_pairs, vocab_size=8192, random_fillers=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window_size", PUBLISHED_ACCURACY)
 def test_window_ceilings_equal_the_published_accuracy(window_size: int):
     shares, ceilings = [], []

@@ -50,10 +50,12 @@ def assert_drawn_as_defined(task: ListOps, rows: int, bin_size: int) -> None:
     assert lengths.min() > task.min_length and lengths.max() < task.max_length
 
 
+@pytest.mark.slow
 def test_trees_are_drawn_as_defined():
     assert_drawn_as_defined(SMALL, 1500, 4)
 
 
+@pytest.mark.slow
 def test_no_tree_is_deeper_than_ten():
     assert sample(ListOps(min_length=100, max_length=400), 200).slices["depth"].max() == 10
 
