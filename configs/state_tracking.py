@@ -14,7 +14,7 @@ TASKS = ("parity", "even_pairs", "cycle_navigation", "modular_arithmetic")
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: attention, four kinds of state, and an LSTM, on four formal languages."""
+    """Returns the study: attention, two kinds of state, and an LSTM, on four formal languages."""
     config = base.get_config()
     config.name = "state_tracking"
     config.model.mlp_dim = 128
@@ -25,6 +25,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.study.seeds = 2
     config.study.vary = (
         f"task={'|'.join(TASKS)}",
-        "model.attention=full|linear|state_space|gated_delta|lstm",
+        "model.attention=full|linear|gated_delta|lstm",
     )
     return config
