@@ -10,11 +10,11 @@ import ml_collections
 
 from configs import base
 
-LENGTHS = (16, 32, 64, 128, 256)
+LENGTHS = (16, 64, 256)
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: an LSTM and a GRU against attention, at five lengths."""
+    """Returns the study: an LSTM and a GRU against attention, at three lengths."""
     config = base.get_config()
     config.name = "bottleneck"
     config.train.steps = 800
