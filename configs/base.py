@@ -41,7 +41,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.batch_size = 256  # rows per evaluation batch
     config.eval.validation_rows = 512  # rows drawn from the validation stream, the same at every evaluation
     config.eval.test_rows = 2048  # rows drawn from the test stream, once
-    config.eval.test_lengths = ""  # test at these lengths of the task, too, such as "128,256,512"; causal models only
+    config.eval.test_lengths = ""  # lengths to test at, too: "128,256", of strings "41-80,81-160"; causal models
     config.eval.shifted = ""  # test on these tasks, too, specs joined by '|': other rows than the model was trained on
 
     config.study = ml_collections.ConfigDict()

@@ -12,7 +12,7 @@ from configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: five kinds of cross-attention on two tasks."""
+    """Returns the study: six kinds of cross-attention on two tasks."""
     config = base.get_config()
     config.name = "cross_attention"
     config.model.position = "learned"

@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.mlp_dim = 128
     config.model.num_layers = 2
     config.train.steps = 1000
-    config.eval.test_lengths = "60,120,250,500"
+    config.eval.test_lengths = "41-80,81-160,161-320,321-500"
     config.eval.test_rows = 1024
     config.study.seeds = 2
     config.study.vary = (

@@ -153,7 +153,7 @@ def _has(row: Row, group: str) -> bool:
 def _over_lengths(row: Row) -> _Tested:
     """Returns `row` at the length of training and at every further one."""
     names = {name for result in row.results for name in result.get("lengths", {})}
-    line = {float(name): _tested(row, "lengths", name) for name in names}
+    line = {further.middle(name): _tested(row, "lengths", name) for name in names}
     trained = _trained_length(row.config["task"])
     line |= {trained: row} if trained else {}
     return _Tested(trained, sorted(line.items()))

@@ -37,7 +37,7 @@ def further_tests(run: Settings, graph: Any, params: Any, stream: PRNGKeyArray) 
       asked for.
     """
     groups = {
-        "lengths": {str(length): task for length, task in run.test_tasks().items()},
+        "lengths": run.test_tasks(),
         "shifted": run.eval.shifted_tasks(),
     }
     tasks = {(group, name): task for group, of_group in groups.items() for name, task in of_group.items()}
@@ -53,7 +53,7 @@ def _test_on(
 ) -> dict[tuple[str, str], dict[str, float]]:
     length = max((task.input_length for task in tasks.values()), default=0)
     scored = max((task.num_scored() for task in tasks.values()), default=0)
-    read = jax.jit(functools.partial(_read, run.task, graph, params))
+    read = functools.partial(jax.jit(functools.partial(_read, run.task, graph)), params)
     found = {}
     for name, task in tasks.items():
         sample = jax.jit(functools.partial(_sample_padded, run, task, length, scored))

@@ -37,6 +37,12 @@ def shift_label(task: str, shifted: str) -> str:
     return ", ".join(f"{name}={value}" for name, value in differences[1].items()) or "as trained"
 
 
+def middle(lengths: str) -> float:
+    """Returns the middle of a range of lengths such as "41-80", or the length itself."""
+    ends = [float(end) for end in lengths.split("-")]
+    return sum(ends) / len(ends)
+
+
 _LOSS, _LOSS_FLOOR = ("mean sq.", "error"), ("floor of", "error")
 
 
@@ -59,8 +65,8 @@ def _task(row: Row) -> Task | None:
         return None
 
 
-def _rank(heading: Heading) -> tuple[int, int]:
+def _rank(heading: Heading) -> tuple[int, float]:
     """Orders headings; shifts stay as they are met."""
     if heading[0] == "accuracy":
-        return 1, int(heading[1].removeprefix("at "))
+        return 1, middle(heading[1].removeprefix("at "))
     return (0 if is_loss(heading) else 2), 0

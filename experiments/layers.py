@@ -24,7 +24,7 @@ def layer_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
       ValueError: a spec names nothing we have, there are more specs than layers, or a setting that only attention
         uses is given to a model without.
     """
-    mixers = build_mixers(config.attention)
+    mixers = _build(config.attention)
     num_layers = config.num_layers or len(mixers)
     if num_layers < len(mixers):
         raise ValueError(
@@ -36,8 +36,23 @@ def layer_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
     return tuple(mixers[layer % len(mixers)] for layer in range(num_layers))
 
 
-def build_mixers(text: str) -> tuple[Mixer, ...]:
-    """Returns the mixers that specs joined by '+' name; raises ValueError."""
+def encoder_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
+    """Returns the mixer of every layer that reads a context; raises ValueError."""
+    try:
+        return _build(config.encoder)
+    except ValueError as error:
+        raise ValueError(f"model.encoder: {error}") from error
+
+
+def cross_variant(config: ModelConfig) -> AttentionVariant:
+    """Returns what attends to a context; raises ValueError."""
+    try:
+        return make_variant(config.cross_attention)
+    except ValueError as error:
+        raise ValueError(f"model.cross_attention: {error}") from error
+
+
+def _build(text: str) -> tuple[Mixer, ...]:
     mixers_by_name: dict[str, type[Mixer]] = {**VARIANTS, **MIXERS}
     return tuple(specs.build(spec, mixers_by_name, "attention variant") for spec in specs.split_layers(text))
 
@@ -79,11 +94,11 @@ class Norm(nnx.Module):
 class Layer(nnx.Module):
     """x + mixer(norm(x)), with a context x + cross(norm(x), context), then x + mlp(norm(x)) if there is an MLP."""
 
-    def __init__(self, mixer: Mixer, config: ModelConfig, rngs: nnx.Rngs, cross_attention: str = ""):
+    def __init__(self, mixer: Mixer, config: ModelConfig, rngs: nnx.Rngs, cross: AttentionVariant | None = None):
         # The MLP's key comes first, so that it is the same whatever the mixer draws.
         mlp_rngs = nnx.Rngs(params=rngs.params())
-        self.cross_norm = Norm(config.model_dim) if cross_attention else None
-        self.cross = _make_cross(cross_attention, config, rngs) if cross_attention else None
+        self.cross_norm = Norm(config.model_dim) if cross else None
+        self.cross = _make_cross(cross, config, rngs) if cross else None
         self.norm = Norm(config.model_dim)
         self.mixer: Any = _make_mixer(mixer, config, rngs)
         self.mlp_norm = Norm(config.model_dim) if config.mlp_dim else None
@@ -124,10 +139,10 @@ def _make_mixer(mixer: Mixer, config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module
     )
 
 
-def _make_cross(spec: str, config: ModelConfig, rngs: nnx.Rngs) -> MultiHeadAttention:
+def _make_cross(variant: AttentionVariant, config: ModelConfig, rngs: nnx.Rngs) -> MultiHeadAttention:
     """Positions of two sequences have no common origin, so that cross-attention is given none."""
     return MultiHeadAttention(
-        make_variant(spec),
+        variant,
         config.model_dim,
         config.num_heads,
         num_kv_heads=config.num_kv_heads or None,

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from attention_variants.positions import Position
-from experiments.layers import MLP, Layer, Norm, build_mixers, flat, layer_mixers, rms_normalised
+from experiments.layers import MLP, Layer, Norm, cross_variant, encoder_mixers, flat, layer_mixers, rms_normalised
 from experiments.mixers import Stream
 from experiments.settings import ModelConfig, Settings
 from experiments.tasks.base import Context, Task
@@ -49,7 +49,7 @@ class Encoder(nnx.Module):
         self.layers = nnx.List(
             [
                 Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.params()))
-                for mixer in build_mixers(config.encoder)
+                for mixer in encoder_mixers(config)
             ]
         )
         self.norm = Norm(config.model_dim)
@@ -112,10 +112,10 @@ class Model(nnx.Module):
         self.encoder = None if task.context is None else Encoder(config, task.context, nnx.Rngs(params=rngs.params()))
         decoder_rngs = nnx.Rngs(params=rngs.params()) if task.one_vector else None
         self.decoder = Decoder(task.num_scored(), config.model_dim, decoder_rngs) if decoder_rngs else None
-        cross_attention = "" if task.context is None else config.cross_attention
+        cross = None if task.context is None else cross_variant(config)
         self.layers = nnx.List(
             [
-                Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.controls()), cross_attention)
+                Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.controls()), cross)
                 for mixer in layer_mixers(config)
             ]
         )
@@ -132,6 +132,8 @@ class Model(nnx.Module):
 
         The inputs stand at `positions`, which `self.position.draw` gives; without them at 0, 1, 2 ... as in decoding.
         """
+        if (self.encoder is None) != (context is None):
+            raise ValueError(f"`context` must be {'None' if self.encoder is None else 'given'} for this task's model.")
         if positions is None:
             positions = jnp.arange(inputs.shape[1])
         encoded = None if self.encoder is None or context is None else self.encoder(context)

@@ -104,18 +104,25 @@ class EvalConfig:
         self.lengths()
         self.shifted_tasks()
 
-    def lengths(self) -> tuple[int, ...]:
-        """Returns the further lengths of the test, ascending."""
+    def lengths(self) -> tuple[tuple[int, int], ...]:
+        """Returns the further lengths of the test, ascending, each as the shortest and the longest of a range."""
         words = [word.strip() for word in self.test_lengths.split(",")] if self.test_lengths.strip() else []
-        if not all(word.isdecimal() and int(word) > 0 for word in words):
-            raise ValueError(f"`eval.test_lengths` must be lengths such as '128,256,512'; got {self.test_lengths!r}.")
-        return tuple(sorted({int(word) for word in words}))
+        ends = [(word.split("-") * 2)[:2] if word.count("-") < 2 else [""] for word in words]
+        if not all(end.isdecimal() for pair in ends for end in pair) or any(not 0 < int(a) <= int(b) for a, b in ends):
+            raise ValueError(
+                f"`eval.test_lengths` must be lengths such as '128,256' or ranges such as '41-80'; got "
+                f"{self.test_lengths!r}."
+            )
+        return tuple(sorted({(int(shortest), int(longest)) for shortest, longest in ends}))
 
     def shifted_tasks(self) -> dict[str, Task]:
         """Returns the tasks of `shifted` by their shortest specs, in the order given."""
         if not self.shifted.strip():
             return {}
-        built = [(specs.parse_spec(text)[0], make_task(text)) for text in self.shifted.split("|")]
+        try:
+            built = [(specs.parse_spec(text)[0], make_task(text)) for text in self.shifted.split("|")]
+        except ValueError as error:
+            raise ValueError(f"`eval.shifted`: {error}") from error
         return {specs.format_spec(name, task): task for name, task in built}
 
 
@@ -169,9 +176,17 @@ class Settings:
         """Whether attention sees only what came before."""
         return self.task.causal and not self.model.bidirectional
 
-    def test_tasks(self) -> dict[int, Task]:
-        """Returns the task at every further length of the test."""
-        return {length: self.task.at_length(length) for length in self.eval.lengths()}
+    def test_tasks(self) -> dict[str, Task]:
+        """Returns the task at every further length of the test, such as "128", and range, such as "41-80"."""
+        found: dict[str, Task] = {}
+        for shortest, longest in self.eval.lengths():
+            name = str(longest) if shortest == longest else f"{shortest}-{longest}"
+            try:
+                at = self.task.at_length(longest) if shortest == longest else self.task.at_lengths(shortest, longest)
+            except ValueError as error:
+                raise ValueError(f"`eval.test_lengths`: {name}: {error}") from error
+            found[name] = at
+        return found
 
     def longest_input(self) -> int:
         """Returns the most tokens of a row that the model will read."""

@@ -73,6 +73,7 @@ def train(
       where the first chunk diverged.
     """
     run = settings.read(config)
+    limits = bounds(run, run.task)  # before training, which must not be lost if they cannot be had
     program = compile_program(run)
     state, best, history = _start(run, folder)
     diverged_at = None
@@ -95,7 +96,7 @@ def train(
             folder.save_checkpoint(stop, (state, best))
         if report is not None:
             report(_event(run, row))
-    result = _result(run, program, state, best, history, diverged_at) | bounds(run, run.task)
+    result = _result(run, program, state, best, history, diverged_at) | limits
     return result | further_tests(run, abstract_model(run)[0], best, split_key(jax.random.key(run.seed), TEST))
 
 

@@ -108,6 +108,12 @@ class Task(abc.ABC):
     def at_length(self, length: int) -> Self:
         """The same task at another length."""
 
+    def at_lengths(self, shortest: int, longest: int) -> Self:
+        """The same task over every length of a range; raises NotImplementedError where rows have one length."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has rows of one length; a range such as {shortest}-{longest} needs strings."
+        )
+
     def num_scored(self) -> int:
         """Scored positions per row, padding included."""
         return int(jax.eval_shape(lambda: self.sample(jax.random.key(0), 1)).targets.shape[1])
@@ -162,7 +168,7 @@ def next_tokens(batch: Batch, weights: Float[Array, "batch scored"]) -> Batch:
     rows, length = batch.inputs.shape
     positions = jnp.broadcast_to(jnp.arange(length - 1, dtype=jnp.int32)[None], (rows, length - 1))
     no_evidence = jnp.full((rows, length - 1, 1), -1, jnp.int32)  # only scored targets are asked for theirs
-    return Batch(batch.inputs, batch.inputs[:, 1:], positions, weights, no_evidence, slices={})
+    return Batch(batch.inputs, batch.inputs[:, 1:], positions, weights, no_evidence, slices={}, context=batch.context)
 
 
 def check_size(name: str, value: Any, minimum: int) -> None:

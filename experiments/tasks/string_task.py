@@ -125,6 +125,10 @@ class StringTask(Task):
         """Strings of that length only."""
         return dataclasses.replace(self, min_length=length, max_length=length)
 
+    def at_lengths(self, shortest: int, longest: int) -> Self:
+        """Strings of every length in a range."""
+        return dataclasses.replace(self, min_length=shortest, max_length=longest)
+
     def token_text(self, token: int) -> str:
         """Blank ".", marker "=", symbols as they read."""
         return (".", "=", *self.symbols)[token]

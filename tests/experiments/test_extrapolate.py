@@ -31,6 +31,17 @@ def tiny_config(length=14, **values):
     return tiny.tiny_config(**{"task": f"mqar:length={length},num_pairs=3,vocab_size=31"} | values)
 
 
+def test_strings_are_tested_at_every_length_of_a_range(without_bounds):
+    config = tiny_config(task="parity:max_length=5", eval__test_lengths="11,6-9,3", eval__test_rows=400)
+    run = settings.read(config)
+    tasks = run.test_tasks()
+    assert [*tasks] == ["3", "6-9", "11"] and run.longest_input() == 12
+    drawn = tasks["6-9"].sample(jax.random.key(0), 400).slices["length"]
+    assert np.unique(drawn).tolist() == [6, 7, 8, 9]
+    graph, params = make_model(run)
+    assert [*further_tests(run, graph, params, jax.random.key(0))["lengths"]] == ["3", "6-9", "11"]
+
+
 @pytest.mark.slow
 def test_a_run_is_tested_at_every_length():
     config = tiny_config(eval__test_lengths=LENGTHS, model__attention="conv+sliding_window:window_size=5")
@@ -139,9 +150,13 @@ def test_without_further_tests_nothing_is_tested_and_the_run_keeps_its_name():
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
-        ({"eval__test_lengths": "28;56"}, ValueError, r"must be lengths such as '128,256,512'; got '28;56'"),
+        ({"eval__test_lengths": "28;56"}, ValueError, "must be lengths such as '128,256' or ranges .* got '28;56'"),
         ({"eval__test_lengths": "0"}, ValueError, "got '0'"),
-        ({"eval__test_lengths": "8"}, ValueError, "at least 4 times `num_pairs`"),
+        ({"eval__test_lengths": "3-"}, ValueError, "got '3-'"),
+        ({"eval__test_lengths": "5-4"}, ValueError, "got '5-4'"),
+        ({"eval__test_lengths": "1-2-3"}, ValueError, "got '1-2-3'"),
+        ({"eval__test_lengths": "28-56"}, NotImplementedError, "MQAR has rows of one length; a range such as 28-56"),
+        ({"eval__test_lengths": "8"}, ValueError, "`eval.test_lengths`: 8: .*at least 4 times `num_pairs`"),
         ({"eval__test_lengths": "28", "model__bidirectional": True}, NotImplementedError, "only a causal model"),
         (
             {"eval__test_lengths": "28", "model__position": "randomized:max_length=20"},
@@ -151,7 +166,7 @@ def test_without_further_tests_nothing_is_tested_and_the_run_keeps_its_name():
             {"eval__shifted": "mqar:length=30,vocab_size=31", "model__position": "randomized:max_length=20"},
             ValueError, "need `max_length` >= 30",
         ),
-        ({"eval__shifted": "mqr"}, ValueError, "unknown task 'mqr'"),
+        ({"eval__shifted": "mqr"}, ValueError, "`eval.shifted`: unknown task 'mqr'"),
         ({"eval__shifted": "translation:vocab_size=31"}, ValueError, "task's kind of context, none; got tokens"),
         ({"task": "adding", "eval__shifted": "mqar"}, ValueError, "task's vocab_size, 1; got 64"),
         (
@@ -162,7 +177,7 @@ def test_without_further_tests_nothing_is_tested_and_the_run_keeps_its_name():
             {"task": "compression:length=9", "eval__shifted": "compression:length=10"},
             ValueError, "number of answers, 8; got 9",
         ),
-        ({"eval__shifted": "mqar||mqar"}, ValueError, "'' is not a spec"),
+        ({"eval__shifted": "mqar||mqar"}, ValueError, "`eval.shifted`: '' is not a spec"),
         ({"eval__shifted": "mqar"}, ValueError, "`eval.shifted`: mqar must have the task's vocab_size, 31; got 64"),
         (
             {"eval__shifted": "mqar:vocab_size=31,length=28", "model__bidirectional": True},

@@ -156,6 +156,25 @@ def test_settings_that_do_not_fit_the_task_are_refused(message):
         settings.read(tiny_config(**WRONG[message]))
 
 
+@pytest.mark.parametrize("field", ["encoder", "cross_attention"])
+@pytest.mark.parametrize("spec", ["", "ful", "full:window_size=3"])
+def test_specs_for_a_context_are_checked_by_name(field, spec):
+    run = settings.read(tiny_config(task=TRANSLATION, **{f"model__{field}": spec}))
+    for fail in (lambda: trace(run), lambda: reach.task_reach(run.model, run.task)):
+        with pytest.raises(ValueError, match=f"^model.{field}: ") as caught:
+            fail()
+        assert "\n" not in str(caught.value).partition("\n---")[0]
+
+
+@pytest.mark.parametrize("task", [TRANSLATION, "parity"])
+def test_a_context_is_given_where_there_is_one_and_nowhere_else(task):
+    """Without, cross-attention would read the row itself, in both directions."""
+    run, model, _ = build(task=task, model__attention="full")
+    batch = run.task.sample(jax.random.key(0), 2)
+    with pytest.raises(ValueError, match="`context` must be"):
+        model(batch.inputs, batch.positions, context=batch.inputs if batch.context is None else None)
+
+
 def test_cross_attention_needs_a_variant_that_supports_it():
     config = tiny_config(task=TRANSLATION, model__attention="full", model__cross_attention="retention")
     with pytest.raises(NotImplementedError, match="RetentionAttention does not support attention to a `context`"):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from experiments import report, study, table
+from experiments import further, report, study, table
 from experiments.summary import natural, read_study
 from tests.experiments.fake_study import ENVIRONMENT, KINDS, write_run, write_study
 
@@ -92,6 +92,12 @@ def test_other_varied_keys_get_columns_and_other_tasks_are_no_rivals(tmp_path):
     assert summary.varied == ("task", "train.steps") and len(summary.rows) == 4
     assert [summary.best(row) for row in summary.rows] == [True, False, True, False]
     assert "induction" in table.render(summary, "text") and ",task,train.steps," in table.render(summary, "csv")
+
+
+def test_ranges_of_lengths_stand_in_order_of_their_middle():
+    assert further.middle("128") == 128 and further.middle("41-80") == 60.5
+    headings = [("accuracy", f"at {length}") for length in ("161-320", "41-80", "128")]
+    assert sorted(headings, key=further._rank) == [headings[1], headings[2], headings[0]]
 
 
 def test_a_label_names_flags_where_they_are_set(tmp_path):
