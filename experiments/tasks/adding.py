@@ -23,10 +23,11 @@ class Adding(Task):
            0    1    0    0    0    1    0    0
                                            1.21   <- target
 
-    Channel 0 holds numbers that are uniform over [0, 1), channel 1 marks one place among the first length // 2 and one
-    among the others, both uniform; at the last position, where the sum is asked for, no mark stands. Evidence is the
-    two marked places. An answer counts as right within `tolerance`; who sees one of the two numbers, or none, does
-    best by putting 1/2 for each other.
+    Channel 0 holds numbers that are uniform over [0, 1), channel 1 marks one place in each half, both uniform: one
+    among the first length // 2, and one among the others but the last. That is an exception to the published problem:
+    the last place is never marked, since the sum is asked for there. Evidence is the two marked places. An answer
+    counts as right within `tolerance`; who sees one of the two numbers, or none, does best by putting 1/2 for each
+    other.
 
     References:
       Hochreiter and Schmidhuber 1997, "Long short-term memory", with their tolerance; Arjovsky et al. 2016,

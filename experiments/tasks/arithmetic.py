@@ -27,8 +27,8 @@ class ModularArithmetic(StringTask):
                              3     <- target
 
     Digits are uniform over 0..4, operators over + - x; x binds closer, the others apply from the left. A string has an
-    odd length: an even one is drawn one symbol shorter. Evidence is every position of the string. What is out of sight
-    may not matter (3 x 0), so that no bound is claimed for those who see only a part.
+    odd length: an even one, of `at_length` too, is rounded down. Evidence is every position of the string. What is out
+    of sight may not matter (3 x 0), so that no bound is claimed for those who see only a part.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "modular arithmetic (simple)".

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import Batch, Stored, Task, check_size
 
 _END = 0
 
@@ -73,6 +73,10 @@ class Compression(Task):
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Tokens are independent: the others say nothing about one that is out of sight."""
         return np.full(np.shape(batch.targets), 1 / (self.vocab_size - 1))
+
+    def stored(self) -> Stored:
+        """All tokens, at the end token."""
+        return Stored.independent(self.length - 1, self.vocab_size - 1)
 
     def at_length(self, length: int) -> Self:
         """More or fewer tokens to pack."""

@@ -15,7 +15,7 @@ def drawn_keys(total: int, held_out: int, unseen: bool, needed: int) -> range:
     Raises:
       ValueError: there are too few; one line.
     """
-    check_integer("held_out_keys", held_out, 0)
+    check_integer("held_out_keys", held_out, 0, total)
     keys = range(total - held_out + 1, total + 1) if unseen else range(1, total - held_out + 1)
     if len(keys) < needed:
         bound = f"at least {needed}, the keys of a row" if unseen else f"at most {total - needed} here"

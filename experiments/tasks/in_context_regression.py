@@ -1,6 +1,7 @@
 """In-context regression: learn a linear function from examples in the row, and apply it."""
 
 import dataclasses
+import functools
 import math
 from typing import ClassVar, Self
 
@@ -8,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
+from scipy import special
 
 from experiments.tasks.base import Batch, Task, check_size
 
 _GRID = 256  # components are multiples of 1 / 256, so that products and sums are exact, in whatever order
 _TOLERANCE = 0.1
+_QUANTILES = 48  # of each chi-squared law: the floor to three digits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,8 @@ class InContextRegression(Task):
     Each row draws its own weights w and num_pairs + 1 vectors x, all components normal with mean 0 and variance 1
     (rounded to 1/256); y = w . x / sqrt(dim), so that its variance is 1. There are dim + 1 channels: x stands in the
     first dim of its position, y in the last one of the next, and the rest is 0. Asked for is the y of the last x,
-    right within `tolerance`. It follows exactly from any dim examples, and num_pairs may not be fewer; evidence is
-    every position before.
+    right within `tolerance`. It follows exactly from dim linearly independent examples; num_pairs must be above dim, so
+    that, rounded as they are, they hardly ever fail to be among them. Evidence is every position before.
 
     References:
       Garg et al. 2022, "What can Transformers learn in-context?", arXiv:2208.01066, whose y is not divided by
@@ -45,8 +48,8 @@ class InContextRegression(Task):
     def __post_init__(self) -> None:
         check_size("dim", self.dim, 1)
         check_size("num_pairs", self.num_pairs, 1)
-        if self.num_pairs < self.dim:
-            raise ValueError(f"`num_pairs` must be at least `dim` = {self.dim}; got {self.num_pairs}.")
+        if self.num_pairs <= self.dim:
+            raise ValueError(f"`num_pairs` must be above `dim` = {self.dim}; got {self.num_pairs}.")
         if self.dim > 512:
             raise ValueError(f"`dim` must be at most 512; got {self.dim}.")
 
@@ -92,16 +95,17 @@ class InContextRegression(Task):
         return np.einsum("bd,bd->b", np.stack(fits), x[:, -1])[:, None]
 
     def floors(self) -> dict[str, float]:
-        """Given x, y is normal with variance r^2 = |x|^2 / dim: the mean of erf(tolerance / (r sqrt(2))) over r."""
-        edges = np.linspace(0, 1 + 10 / math.sqrt(self.dim), 10_001)
-        radius = (edges[1:] + edges[:-1]) / 2
-        density = np.exp((self.dim - 1) * np.log(radius) - self.dim * (radius**2 - 1) / 2)
-        within = [math.erf(_TOLERANCE / (r * math.sqrt(2))) for r in radius.tolist()]
-        return {"always answer 0": float(np.average(within, weights=density))}
+        """Answering 0, and s mean(y_i x_i) . x over the examples, with the s of the least mean squared error."""
+        averaging = _averaging_floor(self.num_pairs, self.dim)
+        return {"always answer 0": _within(np.ones(1), self.dim), "average the examples": averaging}
 
     def loss_floors(self) -> dict[str, float]:
-        """The variance of y."""
-        return {"always answer 0": 1.0}
+        """The variance of y; that of the error of averaging.
+
+        With A = mean(x_i x_i^T) the error is x . (1 - s A) w / sqrt(dim), whose variance is tr E[(1 - s A)^2] / dim =
+        1 - 2 s + s^2 / best with best = num_pairs / (num_pairs + dim + 1), least at s = best.
+        """
+        return {"always answer 0": 1.0, "average the examples": 1 - _best_scale(self.num_pairs, self.dim)}
 
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """1, no bound: whoever misses an example may do with the others."""
@@ -118,3 +122,31 @@ class InContextRegression(Task):
             vector = f"x({','.join(f'{component:.1f}' for component in channels[:-1])})"
             described.append((f"y{channels[-1]:.2f}", "value") if position % 2 else (vector, "key"))
         return [*described[:-1], (described[-1][0], "query")]
+
+
+def _best_scale(num_pairs: int, dim: int) -> float:
+    return num_pairs / (num_pairs + dim + 1)
+
+
+@functools.cache
+def _averaging_floor(num_pairs: int, dim: int) -> float:
+    """Returns the accuracy of averaging, over a grid of quantiles.
+
+    Given x and the examples, the error is normal, with the deviation |(1 - s A) x| / sqrt(dim). A turned so that x lies
+    along the first axis, the examples' first components u and the others V, all normal, give
+    A x = |x| (|u|^2, V^T u) / num_pairs, where |u|^2 is chi-squared, and so is |V^T u|^2 / |u|^2, and independent.
+    """
+    quantile = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    along = 2 * special.gammaincinv(num_pairs / 2, quantile)[:, None] * _best_scale(num_pairs, dim) / num_pairs
+    others = 2 * special.gammaincinv((dim - 1) / 2, quantile) if dim > 1 else np.zeros(1)
+    across = along * _best_scale(num_pairs, dim) / num_pairs * others
+    return _within(np.sqrt((1 - along) ** 2 + across).ravel(), dim)
+
+
+def _within(scale: Float[np.ndarray, " n"], dim: int) -> float:
+    """Returns how often an error is tolerated whose deviation is r times any of `scale`, with r = |x| / sqrt(dim)."""
+    edges = np.linspace(0, 1 + 10 / math.sqrt(dim), 2001)
+    radius = (edges[1:] + edges[:-1]) / 2
+    density = np.exp((dim - 1) * np.log(radius) - dim * (radius**2 - 1) / 2)
+    within = special.erf(_TOLERANCE / (np.outer(scale, radius) * math.sqrt(2))).mean(axis=0)
+    return float(np.average(within, weights=density))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy import signal
 
 from experiments.tasks import listops_floors
 from experiments.tasks.base import Batch, Task, check_size
@@ -20,6 +21,7 @@ MIN, MAX, MED, SM = range(4)  # operators, counted from 0
 _MAX_DEPTH = 10  # where every node is a digit
 _CHILDREN = (2, 10)  # of an operator, fewest and most
 _LONGEST = 4000  # trees are hardly ever longer
+_RAREST = 1e-3  # of what share of trees rows may be drawn: others take too long to come up
 _FLOOR_ROWS = 4096  # to two digits
 _DOUBLINGS = 4  # paths of 2^4 steps end: trees are less deep
 
@@ -68,6 +70,12 @@ class ListOps(Task):
             )
         if self.min_length > _LONGEST:
             raise ValueError(f"`min_length` must be at most {_LONGEST}, or no tree is found; got {self.min_length}.")
+        kept = float(_length_law()[self.min_length + 1 : self.max_length].sum())
+        if kept < _RAREST:
+            raise ValueError(
+                f"`min_length` and `max_length` must keep at least {_RAREST:g} of all trees; "
+                f"({self.min_length}, {self.max_length}) keeps {kept:.1g}."
+            )
 
     @property
     def vocab_size(self) -> int:
@@ -168,6 +176,21 @@ class ListOps(Task):
         return [
             (self.token_text(token), roles.get(token, "value" if token < FIRST_OPERATOR else "key")) for token in tokens
         ]
+
+
+@functools.cache
+def _length_law() -> Float[np.ndarray, " lengths"]:
+    """Returns the probability of each length of a tree whose root is an operator, below 2 _LONGEST; from the leaves."""
+    digit = np.eye(1, 2 * _LONGEST, 1)[0]
+    law, (fewest, most) = digit, _CHILDREN
+    for _ in range(_MAX_DEPTH - 1):
+        node = law if law is digit else 3 / 4 * digit + law / 4
+        children, total = node, np.zeros_like(node)
+        for _ in range(fewest, most + 1):
+            children = signal.fftconvolve(children, node)[: len(node)]
+            total += children / (most - fewest + 1)
+        law = np.maximum(np.roll(total, 2), 0)  # the operator and its bracket; no length is that near to the end
+    return law
 
 
 @functools.cache

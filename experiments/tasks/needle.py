@@ -154,7 +154,7 @@ class Needle(Task):
         return np.array(answers)
 
     def floors(self) -> dict[str, float]:
-        """Guessing a value, one of the row's needles, or, where a key has several, one of its own."""
+        """Guessing a value, one of the row's needles, or, where a key has several, one of its own, old or new."""
         num_values = self.vocab_size - self.first_value
         fewest = self.num_needles - self.distractors * self.vary_distractors
         needles = np.arange(fewest, self.num_needles + 1)
@@ -163,7 +163,11 @@ class Needle(Task):
             return float(np.mean(1 / count + (1 - 1 / count) / num_values))
 
         floors = {"guess a value": 1 / num_values, "guess a value seen in context": one_of(needles)}
-        return floors if self.num_values == 1 else floors | {"guess a value of the key": one_of(self.num_values)}
+        if self.num_values > 1:
+            left = np.arange(1, self.num_values + 1)  # from the last token of the answer to the first
+            floors["guess a value of the key"] = one_of(self.num_values)
+            floors["guess a value of the key that is not said yet"] = one_of(left)
+        return floors
 
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Values are independent: the others say nothing about one that is out of sight."""

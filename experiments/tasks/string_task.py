@@ -122,7 +122,7 @@ class StringTask(Task):
         return np.full(np.shape(batch.targets), 1 / self.open_answers)
 
     def at_length(self, length: int) -> Self:
-        """Strings of that length only."""
+        """Strings of that length only, rounded down to one that the task has, see `step`."""
         return dataclasses.replace(self, min_length=length, max_length=length)
 
     def at_lengths(self, shortest: int, longest: int) -> Self:

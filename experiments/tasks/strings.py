@@ -207,9 +207,9 @@ class MissingDuplicate(StringTask):
         0  1  1  0  0  1  _  0  =  .  .
                                 1        <- target
 
-    Bits are uniform, and so is the hidden place. A string has an even length: an odd one is drawn one symbol shorter
-    (the published code fills it up with a fourth symbol). Evidence is the hidden symbol's other copy; all others say
-    nothing about it.
+    Bits are uniform, and so is the hidden place. A string has an even length: an odd one, of `at_length` too, is
+    rounded down (the published code fills it up with a fourth symbol). Evidence is the hidden symbol's other copy; all
+    others say nothing about it.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "missing duplicate".

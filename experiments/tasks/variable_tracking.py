@@ -145,21 +145,41 @@ class VariableTracking(Task):
         return answers
 
     def floors(self) -> dict[str, float]:
-        """Guessing among the row's values; where a name is due, among its names."""
-        value, name = 1 / self.num_chains, 1 / self.num_names
-        if not self.scratchpad:
-            return {"guess a value seen in context": value}
-        names = self.hops / 2 if self.vary_hops else self.hops
-        return {"guess a name or a value seen in context, as is due": (names * name + value) / (names + 1)}
+        """Guessing among the row's values, where a name is due among those on the right; reading a single assignment.
+
+        A scratchpad asks for no more than that at each step, and so does a chain without hops: there it is the task.
+        """
+        value, asked = 1 / self.num_chains, range(0 if self.vary_hops else self.hops, self.hops + 1)
+        if self.scratchpad:
+            names = sum(asked) / len(asked)
+            right = (names / max(self.num_chains * self.hops, 1) + value) / (names + 1)
+            return {"guess a name on the right or a value seen in context, as is due": right}
+        floors = {"guess a value seen in context": value}
+        if self.hops:
+            once = sum(self._latest_value(hops) for hops in asked) / len(asked)
+            floors["look the name up once, for a name say the latest value before it"] = once
+        return floors
+
+    def _latest_value(self, hops: int) -> float:
+        """Returns how often, before a name so many hops away, the latest value is that of its own chain.
+
+        Let slots be uniform over [0, 1], m in a chain, and a and b what is left behind the chain's value and behind the
+        name. Then a^m is uniform, z = b / a is Beta(m - hops, hops) and independent of it, and another chain's value
+        stands in between with probability a^m (1 - z^m). That none of the others does has the probability
+        E[(1 - a^m (1 - z^m))^(chains - 1)] = E[1 + z^m + ... + z^(m (chains - 1))] / chains.
+        """
+        size, chain = self.hops + 1, np.arange(self.num_chains)[:, None]
+        first = size - hops + np.arange(hops)
+        return float(np.prod(first / (first + size * chain), axis=1).mean())
 
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """A value out of sight is one of those that the row does not show; a link leads to any of the chains.
+        """A value out of sight, if asked for at once, is one of those that the row does not show.
 
-        Whoever sees every other chain whole could tell by elimination which name is left over. This is not counted.
+        No bound where a link to a name is asked for or on the way: the chains in sight may leave over a single name.
         """
         unmet = self.vocab_size - self.first_value - self.num_chains + 1
         left = np.asarray(batch.slices["steps_left" if self.scratchpad else "hops"])
-        return np.where(left == 0, 1 / unmet, 1 / self.num_chains)
+        return np.where(left == 0, 1 / unmet, 1.0)
 
     def at_length(self, length: int) -> Self:
         """The same chains in more or less filler."""

@@ -18,6 +18,7 @@ from tests.experiments.tiny import tiny_config
 
 # Spec -> (answers, values of each, equally likely sequences of answers), of tasks that say what they need.
 STORED = {
+    "compression:length=5,vocab_size=4": (4, 3, 3**4),
     "mqar:length=12,num_pairs=3,vocab_size=12,random_fillers=true": (3, 6, 6 * 5 * 4),
     "mqar_forgetting:length=12,num_pairs=2,num_updates=1,vocab_size=10": (2, 5, 5 * 4),
     "mqar_compositional:length=24,grid_size=2,vocab_size=15": (4, 5, 5 * 4 * 3 * 2),

@@ -11,6 +11,8 @@ from attention_variants import cost
 from attention_variants.conformance.inputs import Arguments, call, expect_close, make_arguments, with_gradients
 from attention_variants.registry import make_variant
 
+pytestmark = pytest.mark.slow  # every test compiles; the laws stand in for them in the quick part
+
 LENGTH = 37
 
 

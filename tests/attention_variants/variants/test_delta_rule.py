@@ -19,6 +19,8 @@ from attention_variants.conformance.inputs import (
 from attention_variants.engines.delta_attention import DeltaControls
 from attention_variants.registry import make_variant
 
+pytestmark = pytest.mark.slow  # every test compiles; the laws stand in for them in the quick part
+
 NAMES = "delta", "gated_delta", "kimi_delta"
 
 

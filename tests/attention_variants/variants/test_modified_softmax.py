@@ -21,6 +21,8 @@ from attention_variants.conformance.inputs import (
 from attention_variants.engines.forget_bias import forget_bias
 from attention_variants.registry import make_variant
 
+pytestmark = pytest.mark.slow  # every test compiles; the laws stand in for them in the quick part
+
 CONTROLLED = "forgetting", "differential", "softmax_sink"
 
 

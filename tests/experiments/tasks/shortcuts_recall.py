@@ -91,11 +91,24 @@ def _value_of_the_key(task: Task, batch: Batch, row: int, rng: np.random.Generat
     return np.concatenate([rng.choice(values, task.num_values) for values in choices])
 
 
+def _value_not_said_yet(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    context, asked = batch.inputs[row, : task.context_length], batch.inputs[row, task.context_length + 1 :].tolist()
+    answers = []
+    for column in range(len(asked)):
+        key, *said = asked[column - column % task.num_values : column + 1]
+        left = context[1:][context[:-1] == key].tolist()
+        for value in said:
+            left.remove(value)
+        answers.append(rng.choice(left))
+    return np.array(answers)
+
+
 GUESSES["needle", "guess a value"] = lambda task, batch, row, rng: rng.integers(
     task.first_value, task.vocab_size, batch.targets.shape[1]
 )
 GUESSES["needle", "guess a value seen in context"] = _value_of_a_needle
 GUESSES["needle", "guess a value of the key"] = _value_of_the_key
+GUESSES["needle", "guess a value of the key that is not said yet"] = _value_not_said_yet
 UNSEEN["needle"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
 
 
@@ -108,30 +121,32 @@ def _value_or_name_of_the_row(task: Task, batch: Batch, row: int, rng: np.random
     given = _assignments(task, batch, row)
     values = [source for source in given.values() if source >= task.first_value]
     steps_left = batch.slices.get("steps_left", np.zeros_like(batch.targets))[row]
-    return np.array([rng.choice(list(given) if left else values) for left in steps_left])
+    names = [source for source in given.values() if source < task.first_value]
+    return np.array([rng.choice(names if left else values) for left in steps_left])
 
 
-def _values_or_loose_ends(task: Task, batch: Batch, row: int, column: int) -> list[int]:
-    """Values of the row, or all others where none is on a link; names that no other link leads on from."""
-    given, seen = _assignments(task, batch, row), batch.evidence[row, column]
-    values = [source for source in given.values() if source >= task.first_value]
-    if (seen >= 0).sum() == 1 and batch.targets[row, column] in values:
-        return [value for value in range(task.first_value, task.vocab_size) if value not in values] + [
-            int(batch.targets[row, column])
-        ]
-    if not task.scratchpad:
-        return values
-    asked = int(batch.inputs[row, batch.positions[row, column]])
-    led_on = {source for name, source in given.items() if name != asked}
-    after = [asked]  # the names that hang on the one whose link is out of sight
-    while follower := next((name for name, source in given.items() if source == after[-1]), None):
-        after.append(follower)
-    return [name for name in given if name not in led_on and name not in after]
+def _looked_up_once(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """What the name is given if it is a value, else the latest value before that."""
+    name = batch.inputs[row, batch.positions[row, 0]]
+    sources = batch.inputs[row, 1 : task.context_length : 2].tolist()
+    found = batch.inputs[row, : task.context_length : 2].tolist().index(name)
+    return np.array([next(source for source in sources[found::-1] if source >= task.first_value)])
+
+
+def _values_that_no_other_name_has(task: Task, batch: Batch, row: int, column: int) -> list[int]:
+    """Where the name due is given a value; else the answer, as elimination may tell."""
+    answer, values = int(batch.targets[row, column]), _assignments(task, batch, row).values()
+    if answer < task.first_value or (batch.evidence[row, column] >= 0).sum() > 1:
+        return [answer]
+    return [value for value in range(task.first_value, task.vocab_size) if value == answer or value not in values]
 
 
 GUESSES["variable_tracking", "guess a value seen in context"] = _value_or_name_of_the_row
-GUESSES["variable_tracking", "guess a name or a value seen in context, as is due"] = _value_or_name_of_the_row
-UNSEEN["variable_tracking"] = _values_or_loose_ends
+GUESSES["variable_tracking", "guess a name on the right or a value seen in context, as is due"] = (
+    _value_or_name_of_the_row
+)
+GUESSES["variable_tracking", "look the name up once, for a name say the latest value before it"] = _looked_up_once
+UNSEEN["variable_tracking"] = _values_that_no_other_name_has
 
 
 def _word_of_the_context(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.tasks.base import Batch
-from experiments.tasks.listops import ListOps
+from experiments.tasks.listops import ListOps, _length_law
 from tests.experiments.tasks.drawing import same_distribution
 from tests.experiments.tasks.shortcuts_formal import listops_tree
 
@@ -53,6 +53,15 @@ def assert_drawn_as_defined(task: ListOps, rows: int, bin_size: int) -> None:
 @pytest.mark.slow
 def test_trees_are_drawn_as_defined():
     assert_drawn_as_defined(SMALL, 1500, 4)
+
+
+def test_the_law_of_lengths_is_that_of_drawn_trees():
+    rng, law = random.Random(3), _length_law()
+    lengths = np.array([listops_tree(rng, 1, operator=True).length for _ in range(1000)])
+    assert law.sum() == pytest.approx(1, abs=1e-6) and law[4] == pytest.approx((3 / 4) ** 2 / 9)
+    for bound in (9, 40, 200, 700, 2000):
+        share = law[:bound].sum()
+        assert abs((lengths < bound).mean() - share) < 4 * np.sqrt(share * (1 - share) / len(lengths))
 
 
 @pytest.mark.slow

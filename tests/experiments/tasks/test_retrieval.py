@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from experiments.tasks.base import Batch
 from experiments.tasks.common_words import CommonWords
 from experiments.tasks.copying import Copying, Reverse, Sorting
 from experiments.tasks.mqar_variants import CompositionalMQAR, ForgettingMQAR
@@ -97,6 +98,41 @@ def chains(task: VariableTracking) -> Generator:
 def test_chains_are_drawn_as_defined(scratchpad: bool, vary_hops: bool):
     task = VariableTracking(length=23, vocab_size=23, num_chains=3, scratchpad=scratchpad, vary_hops=vary_hops)
     assert_drawn_by(task, chains(task))
+
+
+def every_row(task: VariableTracking) -> Batch:
+    """Two chains of one hop in four slots, with a scratchpad; all names are in use, and two of six values."""
+    rows, links = [], []
+    orders = [slots for slots in itertools.permutations(range(4)) if slots[0] < slots[1] and slots[2] < slots[3]]
+    for names, values, slots in itertools.product(
+        itertools.permutations(range(2, 6)), itertools.permutations(range(6, 12), 2), orders
+    ):
+        a, b, c, d = names
+        pairs = dict(zip(slots, ((a, values[0]), (b, a), (c, values[1]), (d, c)), strict=True))
+        rows.append([*(token for slot in range(4) for token in pairs[slot]), 1, b, a, values[0]])
+        links.append([[2 * slots[1] + 1], [2 * slots[0] + 1]])
+    inputs = np.array(rows)
+    steps_left = np.broadcast_to([1, 0], (len(rows), 2))
+    slices = {"steps_left": steps_left, "hops": np.ones_like(steps_left)}
+    return Batch(inputs[:, :-1], inputs[:, -2:], 9 + np.arange(2) + 0 * steps_left, 0 * steps_left + 1.0, links, slices)
+
+
+def test_no_guess_beats_the_bound_whatever_is_in_sight():
+    """The best guess of whoever sees some positions of the context, over all rows there are."""
+    task = VariableTracking(length=11, vocab_size=12, hops=1, num_chains=2, scratchpad=True)
+    batch = every_row(task)
+    rates, evidence = task.guess_rate(batch), np.array(batch.evidence)[..., 0]
+    best = np.zeros((256, 2))
+    for seen, step in itertools.product(range(256), range(2)):
+        hidden = (seen >> evidence[:, step]) & 1 == 0
+        shown = [c for c in range(10 + step) if c >= 8 or seen >> c & 1]
+        views = batch.inputs[hidden][:, shown] @ 12 ** np.arange(len(shown))
+        views = np.unique(views, return_inverse=True)[1]
+        counts = np.zeros((views.max(initial=-1) + 1, 12))
+        np.add.at(counts, (views, batch.targets[hidden, step]), 1)
+        best[seen, step] = counts.max(axis=1).sum() / max(hidden.sum(), 1)
+        assert best[seen, step] <= rates[:, step].max() + 1e-9
+    np.testing.assert_allclose(rates.max(axis=0), best.max(axis=0))  # elimination may settle a name, not a value
 
 
 def test_one_chain_after_another_is_followed():
