@@ -41,7 +41,7 @@ def run() -> None:
     if not _TASK.value:
         raise command_line.UsageError(f"--task is needed, such as --task=mqar:length=32; tasks: {', '.join(TASKS)}.")
     task = make_task(_TASK.value)
-    batch = jax.tree.map(np.asarray, task.sample(jax.random.key(_SEED.value), _ROWS.value))
+    batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(_SEED.value), _ROWS.value))
     if _OUTPUT.value:
         pictures.write(task, batch, pathlib.Path(_OUTPUT.value))
         print(f"wrote {_OUTPUT.value}")

@@ -26,6 +26,7 @@ def test_the_page_is_current(maker: ModuleType) -> None:
     assert {path.stem for path in maker.PICTURES.glob("*.svg")} == set(VARIANTS), "run: python docs/variants_page.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_picture_is_current(maker: ModuleType, name: str) -> None:
     committed = (maker.PICTURES / f"{name}.svg").read_text()

@@ -138,12 +138,12 @@ def equal_variants_do_not_retrace(case: Case) -> None:
         traces.append(variant)
         return call(variant, arguments, causal=modes(variant)[0])
 
-    compiled = jax.jit(run, static_argnums=0)
+    jitted = jax.jit(run, static_argnums=0)
     twin = dataclasses.replace(case.variant)
     expect(twin == case.variant and hash(twin) == hash(case.variant), "equal fields must make equal variants.")
     arguments = make_arguments(case.variant, case.length)
     for variant in (case.variant, twin):
-        compiled(variant, arguments)
+        jitted.trace(variant, arguments)
     expect(len(traces) == 1, f"two equal variants were traced {len(traces)} times; expected 1.")
 
 

@@ -1,6 +1,7 @@
 """What the laws share: cases, random arguments, comparison."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -47,6 +48,15 @@ class Case:
         }
         edges = {size + offset for size in sizes for offset in (-1, 0, 1)}
         return tuple(sorted({1, self.length} | {edge for edge in edges if 1 < edge < self.length}))
+
+    @functools.cached_property
+    def steps(self) -> dict[bool, Callable[..., Any]]:
+        """The fast path's `step` for each value of `causal`; shared, so that the laws compile each program once."""
+        return {causal: step(call, self.variant, causal) for causal in modes(self.variant)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Programs stay behind when a case goes to another process."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 class Arguments(NamedTuple):
@@ -135,6 +145,23 @@ def with_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
         return output, pull(cotangent.astype(output.dtype))[0]
 
     return jax.jit(both)
+
+
+def step(form: Callable[..., Any], variant: AttentionVariant, causal: bool) -> Callable[..., Any]:
+    """Returns the jitted `(arguments, cotangent, key_mask=None, bias=None) -> (output, gradients, that of the bias)`.
+
+    Args:
+      form: `call` or `call_dense`.
+      variant: what is called.
+      causal: as in the call.
+    """
+
+    def run(arguments: Arguments, cotangent: Any, key_mask: Any = None, bias: Any = None) -> Any:
+        attend = functools.partial(form, variant, causal=causal, key_mask=key_mask)
+        output, pull = jax.vjp(lambda arguments, bias: attend(arguments, bias=bias), arguments, bias)
+        return output, *pull(cotangent.astype(output.dtype))
+
+    return jax.jit(run)
 
 
 def cast(tree: Any, dtype: Any) -> Any:

@@ -1,5 +1,6 @@
 """Laws about what is computed: values, gradients, visibility, decoding, limits, masks."""
 
+import functools
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from attention_variants.conformance.inputs import (
     make_arguments,
     modes,
     random_mask,
+    step,
     with_gradients,
 )
 from attention_variants.interface import AttentionVariant
@@ -35,36 +37,32 @@ def matches_definition(case: Case) -> None:
     for causal in modes(variant):
         # The edges of windows, blocks and chunks in one mode; the other cuts at the same places.
         for length in case.lengths() if causal is modes(variant)[0] else (1, case.length):
-            _compare(variant, length, length, causal, masked=length == case.length)
+            _compare(case, length, length, causal, masked=length == case.length)
     if not variant.supports_bidirectional or not variant.supports_cross:
         return
-    _compare(variant, case.length, case.length - 8, False, masked=True)
-    _compare(variant, case.length - 8, case.length, False, masked=False)
+    _compare(case, case.length, case.length - 8, False, masked=True)
+    _compare(case, case.length - 8, case.length, False, masked=False)
 
 
 def matches_definition_in_bfloat16(case: Case) -> None:
     """The same for bfloat16 arguments, within 0.04 of the largest entry."""
     for causal in modes(case.variant):
-        _compare(case.variant, case.length, case.length, causal, masked=False, dtype=jnp.bfloat16)
+        _compare(case, case.length, case.length, causal, masked=False, dtype=jnp.bfloat16)
 
 
 def _compare(
-    variant: AttentionVariant, query_length: int, key_length: int, causal: bool, masked: bool, dtype: Any = jnp.float32
+    case: Case, query_length: int, key_length: int, causal: bool, masked: bool, dtype: Any = jnp.float32
 ) -> None:
-    arguments = make_arguments(variant, query_length, key_length, dtype=dtype)
+    arguments = make_arguments(case.variant, query_length, key_length, dtype=dtype)
     bias = None
-    if variant.supports_bias and masked:
+    if case.variant.supports_bias and masked:
         bias = SlopeBias(jnp.linspace(0.1, 0.5, NUM_HEADS, dtype=dtype))
     key_mask = random_mask(key_length) if masked else None
     cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(arguments.query.shape), dtype)
-
-    def run(form: Any) -> Any:
-        return with_gradients(lambda both: form(variant, both[0], causal=causal, key_mask=key_mask, bias=both[1]))
-
-    actual = run(call)((arguments, bias), cotangent)
+    actual = case.steps[causal](arguments, cotangent, key_mask, bias)
     with jax.enable_x64(True):
-        wide = cast(((arguments, bias), cotangent), jnp.float64)
-        expected = run(call_dense)(*wide)
+        wide, wide_cotangent, wide_bias = cast((arguments, cotangent, bias), jnp.float64)
+        expected = step(call_dense, case.variant, causal)(wide, wide_cotangent, key_mask, wide_bias)
     what = f"{query_length} queries, {key_length} keys, causal={causal}, masked={masked}, (output, gradients)"
     expect_close(what, actual, expected, TOLERANCE[jnp.dtype(dtype)])
 
@@ -160,18 +158,20 @@ def limits_are_full_attention(case: Case) -> None:
     """The limit of the case equals full attention, and a sharp case itself differs from it."""
     for causal in modes(case.variant):
         arguments = make_arguments(case.variant, case.length)
-        full = _full_attention(arguments, causal)
+        full = _full_attention(arguments.query, arguments.key, arguments.value, causal)
         if case.limit is not None:
-            expect_close(f"limit, causal={causal}", call(case.limit, arguments, causal=causal), full, 1e-5)
+            limit = jax.jit(functools.partial(call, case.limit, causal=causal))
+            expect_close(f"limit, causal={causal}", limit(arguments), full, 1e-5)
         if case.sharp and case.limit != case.variant:
-            difference = float(jnp.abs(call(case.variant, arguments, causal=causal) - full).max())
+            output, *_ = case.steps[causal](arguments, jnp.ones_like(arguments.query))
+            difference = float(np.abs(np.asarray(output) - full).max())
             sharp = f"the case is not sharp: it differs from full attention by {difference:.1e} only (causal={causal})."
             expect(difference > 1e-3, sharp)
 
 
-def _full_attention(arguments: Arguments, causal: bool) -> Any:
+@functools.partial(jax.jit, static_argnames="causal")
+def _full_attention(query: Any, key: Any, value: Any, causal: bool) -> Any:
     """Textbook attention, written once more so that this law leans on no variant."""
-    query, key, value, _ = arguments
     group = query.shape[2] // key.shape[2]
     logits = jnp.einsum("bqhd,bkhd->bhqk", query, jnp.repeat(key, group, axis=2)) / HEAD_DIM**0.5
     if causal:
@@ -186,19 +186,16 @@ def padding_equals_truncation(case: Case) -> None:
     key_mask = jnp.broadcast_to(jnp.arange(length) < short, (BATCH, length))
     for causal in modes(variant):
         arguments = make_arguments(variant, length)
-        truncated = cut(arguments, 0, short)
-        cotangent = jnp.ones_like(truncated.query)
-        expected = with_gradients(lambda a, c=causal: call(variant, a, causal=c))(truncated, cotangent)
-        masked = with_gradients(lambda a, m, c=causal: call(variant, a, causal=c, key_mask=m)[:, :short])
-        output, gradients = masked(arguments, cotangent, key_mask)
-        inner = cut(gradients, 0, short)
-        expect_close(f"padding, causal={causal}, (output, gradients)", (output, inner), expected, 1e-5)
+        truncated, ones = cut(arguments, 0, short), jnp.ones_like(arguments.query)
+        expected, expected_gradients, _ = case.steps[causal](truncated, ones[:, :short])
+        output, gradients, _ = case.steps[causal](arguments, ones.at[:, short:].set(0), key_mask)
+        actual, expected = (output[:, :short], cut(gradients, 0, short)), (expected, expected_gradients)
+        expect_close(f"padding, causal={causal}, (output, gradients)", actual, expected, 1e-5)
         for part in ("key", "value"):
             rest = np.asarray(getattr(gradients, part))[:, short:]
             expect(not rest.any(), f"padding, causal={causal}: the gradient of a masked {part} is not 0.")
-        everything = with_gradients(lambda a, m, c=causal: call(variant, a, causal=c, key_mask=m))
-        output, gradients = everything(arguments, jnp.ones_like(arguments.query), jnp.zeros((BATCH, length), bool))
-        zero = all(not np.asarray(leaf).any() for leaf in jax.tree.leaves((output, gradients)))
+        nothing = case.steps[causal](arguments, ones, jnp.zeros((BATCH, length), bool))
+        zero = all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(nothing))
         expect(zero, f"causal={causal}: with every key masked, output and gradients must be exactly 0.")
 
 
@@ -210,19 +207,17 @@ def masked_nan_stays_out(case: Case) -> None:
         clean = make_arguments(variant, length)
         poison = lambda leaf: jnp.where(key_mask[:, :, None, None], leaf, jnp.nan)  # noqa: E731
         dirty = clean._replace(key=poison(clean.key), value=poison(clean.value))
-        run = with_gradients(lambda a, c=causal: call(variant, a, causal=c, key_mask=key_mask))
-        cotangent = jnp.ones_like(clean.query)
-        expect_close(f"NaN behind the mask, causal={causal}", run(dirty, cotangent), run(clean, cotangent), 0.0)
+        actual, expected = (case.steps[causal](a, jnp.ones_like(a.query), key_mask) for a in (dirty, clean))
+        expect_close(f"NaN behind the mask, causal={causal}", actual, expected, 0.0)
 
 
 def extremes_stay_finite(case: Case) -> None:
     """Queries and keys at -30 and at +-1e4 give finite outputs and gradients."""
     for causal in modes(case.variant):
         clean = make_arguments(case.variant, case.length)
-        run = with_gradients(lambda a, c=causal: call(case.variant, a, causal=c))
         for name, extreme in (("-30", lambda x: jnp.full_like(x, -30.0)), ("+-1e4", lambda x: jnp.sign(x) * 1e4)):
             dirty = clean._replace(query=extreme(clean.query), key=extreme(clean.key))
-            leaves = jax.tree.leaves(run(dirty, jnp.ones_like(clean.query)))
+            leaves = jax.tree.leaves(case.steps[causal](dirty, jnp.ones_like(clean.query)))
             finite = all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
             expect(finite, f"queries and keys at {name}, causal={causal}: output or gradients are not finite.")
 
@@ -243,5 +238,5 @@ def grouped_heads_equal_repeated(case: Case) -> None:
             return call(variant, more, causal=causal)
 
         cotangent = jnp.ones_like(grouped.query)
-        actual = with_gradients(lambda a, c=causal: call(variant, a, causal=c))(grouped, cotangent)
-        expect_close(f"grouped heads, causal={causal}", actual, with_gradients(repeated)(grouped, cotangent), 1e-5)
+        actual, expected = case.steps[causal](grouped, cotangent)[:2], with_gradients(repeated)(grouped, cotangent)
+        expect_close(f"grouped heads, causal={causal}", actual, expected, 1e-5)

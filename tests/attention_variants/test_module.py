@@ -108,13 +108,14 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("chunks", [(1,) * LENGTH, (5, 1, 2, 3)], ids=["tokens", "ragged"])
 def test_decoding_equals_the_parallel_call(case: str, chunks: tuple[int, ...]) -> None:
     layer, x = _layer(**CASES[case]), _x()
+    extend = jax.jit(layer.extend)
     cache, outs, start = layer.init_cache(BATCH, LENGTH), [], 0
     for size in chunks:
-        out, cache = layer.extend(cache, x[:, start : start + size])
+        out, cache = extend(cache, x[:, start : start + size])
         outs.append(out)
         start += size
         assert int(cache.length) == start
-    np.testing.assert_allclose(np.concatenate(outs, 1), layer(x), atol=2e-5)
+    np.testing.assert_allclose(np.concatenate(outs, 1), jax.jit(layer)(x), atol=2e-5)
     with pytest.raises(ValueError, match=r"made for 11 tokens and holds 11; cannot extend it by 1"):
         layer.extend(cache, x[:, :1])
 

@@ -186,7 +186,7 @@ def test_no_model_reads_ahead_to_an_answer_that_stands_there(name):
             settings.read(config)
     else:
         settings.read(config)
-        batch = jax.tree.map(np.asarray, task.sample(jax.random.key(0), 64))
+        batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(0), 64))
         ahead = np.arange(batch.inputs.shape[1])[None, None] > batch.positions[..., None]
         inputs = batch.inputs[..., -1] if task.input_channels else batch.inputs
         stands_ahead = (ahead & (inputs[:, None] == batch.targets[..., None])).any(-1)

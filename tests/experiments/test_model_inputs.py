@@ -1,5 +1,7 @@
 """What a model reads beside tokens, and how it is read out: channels, a context, a mean, many answers of one vector."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,6 +126,7 @@ def test_numbers_are_read_and_told_as_numbers():
 
 
 def test_an_encoder_decoder_keeps_the_context_while_it_writes():
+    @functools.cache
     def cost(**values):
         return compute(tiny_config(task=TRANSLATION, **values))
 

@@ -35,7 +35,7 @@ def test_rows_read_without_colour(monkeypatch, capsys):
 @pytest.mark.parametrize("name", sorted(TASKS.keys() - {"pathfinder", "image_shapes"}))  # drawn, see test_pictures
 def test_every_token_of_every_task_is_shown(name: str):
     task = make_task(name)
-    batch = jax.tree.map(np.asarray, task.sample(jax.random.key(0), 2))
+    batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(0), 2))
     for width in (20, 77):
         lines = [line.plain for line in show_task.row_lines(task, batch, 1, width)]
         scored = int(batch.weights[1].sum())

@@ -52,7 +52,10 @@ def test_laws_that_hold(variant: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert lines[3] == f"1 case(s), 2 law(s) each: all hold on jax {jax.__version__}"
 
 
-@pytest.mark.parametrize("arguments", [["--variant=full"], ["--variant=sliding_window"], ["--all", "--length=41"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--variant=full"], ["--variant=sliding_window"], pytest.param(["--all", "--length=41"], marks=pytest.mark.slow)],
+)
 def test_only_the_table_of_cases_has_to_be_sharp(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """At its defaults and a short length a variant may well be full attention, which breaks no law."""
     code, out, _ = run(capsys, *arguments, "--law=limits_are_full_attention")
