@@ -1,7 +1,8 @@
 """Scores of a row beside its accuracy: at further lengths, on shifted tasks, and the loss where answers are numbers."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from experiments.summary import Row, Study, task_differences
 from experiments.tasks.base import Task
@@ -22,6 +23,14 @@ def scores(row: Row) -> dict[Heading, float]:
     for heading, value in _all_scores(row):
         values.setdefault(heading, []).append(value)
     return {heading: statistics.fmean(each) for heading, each in values.items()}
+
+
+def bounds(row: Row) -> dict[Heading, tuple[float, float]]:
+    """Returns floor and ceiling, means over a row's seeds, under each heading of an accuracy."""
+    found: dict[Heading, list[tuple[float, float]]] = {}
+    for heading, score in _tests(row):
+        found.setdefault(heading, []).append((score["floor"], score["ceiling"]))
+    return {heading: _means(each) for heading, each in found.items()}
 
 
 def is_loss(heading: Heading) -> bool:
@@ -52,10 +61,21 @@ def _all_scores(row: Row) -> Iterator[tuple[Heading, float]]:
         if task is not None and task.tolerance is not None and result.get("test_loss") is not None:
             yield _LOSS, result["test_loss"]
             yield _LOSS_FLOOR, min(task.loss_floors().values(), default=float("inf"))
+    for heading, score in _tests(row):
+        yield heading, score["accuracy"]
+
+
+def _tests(row: Row) -> Iterator[tuple[Heading, Mapping[str, Any]]]:
+    for result in row.results:
         for length, score in result.get("lengths", {}).items():
-            yield ("accuracy", f"at {length}"), score["accuracy"]
+            yield ("accuracy", f"at {length}"), score
         for spec, score in result.get("shifted", {}).items():
-            yield ("shifted:", shift_label(row.config["task"], spec)), score["accuracy"]
+            yield ("shifted:", shift_label(row.config["task"], spec)), score
+
+
+def _means(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    floors, ceilings = zip(*pairs, strict=True)
+    return statistics.fmean(floors), statistics.fmean(ceilings)
 
 
 def _task(row: Row) -> Task | None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from experiments import further
@@ -11,14 +12,23 @@ from experiments.summary import Row, Study
 def as_csv(study: Study) -> str:
     """Returns one line per cell at full precision, for further analysis."""
     beyond = further.headings(study)
-    records = [
-        record(row) | {" ".join(heading): further.scores(row).get(heading) for heading in beyond} for row in study.rows
-    ]
+    records = [record(row) | _further(row, beyond) for row in study.rows]
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     return out.getvalue().rstrip()
+
+
+def _further(row: Row, headings: Sequence[further.Heading]) -> dict[str, float | None]:
+    scores, bounds = further.scores(row), further.bounds(row)
+    values: dict[str, float | None] = {}
+    for heading in headings:
+        name = " ".join(heading)
+        values[name] = scores.get(heading)
+        if not further.is_loss(heading):
+            values[f"{name}, floor"], values[f"{name}, ceiling"] = bounds.get(heading, (None, None))
+    return values
 
 
 def record(row: Row) -> dict[str, Any]:

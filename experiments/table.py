@@ -59,7 +59,12 @@ def columns(study: Study) -> list[Column]:
 
     def beyond(heading: further.Heading) -> Column:
         show = human if further.is_loss(heading) else _rate
-        return Column(heading, lambda row: show(further.scores(row).get(heading)))
+
+        def within(row: Row) -> str:
+            bounds = further.bounds(row).get(heading)
+            return f"({bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else ""
+
+        return Column(heading, lambda row: show(further.scores(row).get(heading)), within)
 
     return [
         *(Column(("", key.split(".")[-1]), varied(key)) for key in study.varied),
@@ -93,7 +98,10 @@ def notes(study: Study) -> list[str]:
     if any(further.is_loss(heading) for heading in found):
         lines.append("Error: squared, on the test rows; its floor: the best shortcut. Accuracy: within the tolerance.")
     if not all(map(further.is_loss, found)):
-        lines.append("At a length, shifted: accuracy on rows unlike those of training, apart from the test accuracy.")
+        lines.append(
+            "At a length, shifted: accuracy on rows unlike those of training, apart from the test accuracy; in "
+            "brackets from their floor to their ceiling."
+        )
     if any(study.best(row) for row in study.rows):
         rivals = "row of its task" if "task" in study.varied else "row"
         lines.append(f"Bold (Markdown, LaTeX, HTML): the interval lies above that of every other {rivals}.")

@@ -201,12 +201,12 @@ def test_two_spellings_of_one_spec_are_one_cell(tmp_path):
 
 
 def test_scores_on_other_rows_stand_apart_and_only_where_there_are_some(tmp_path):
-    def score(accuracy: float) -> dict[str, float]:
-        return {"accuracy": accuracy, "loss": 1.0, "floor": 0.1, "ceiling": 1.0}
+    def score(accuracy: float, floor: float = 0.1, ceiling: float = 1.0) -> dict[str, float]:
+        return {"accuracy": accuracy, "loss": 1.0, "floor": floor, "ceiling": ceiling}
 
     task = config_of("conv+full")["task"]
     for seed in range(2):
-        lengths = {"1024": score(0.25), "256": score(0.5 + 0.1 * seed)}
+        lengths = {"1024": score(0.25, 0.02 * seed, 0.5 + 0.1 * seed), "256": score(0.5 + 0.1 * seed)}
         shifted = {f"{task},power=1.0": score(0.75), "induction:vocab_size=64": score(0.125)}
         write_run(tmp_path / "study", config_of("conv+full", seed), lengths=lengths, shifted=shifted)
     write_run(tmp_path / "study", config_of("conv+linear"), lengths={"256": score(0.875)})
@@ -216,9 +216,12 @@ def test_scores_on_other_rows_stand_apart_and_only_where_there_are_some(tmp_path
     heading, _, *rows = [[cell.strip() for cell in line.split("|")] for line in markdown.splitlines() if "|" in line]
     first = heading.index(headings[0])
     assert heading[first : first + 4] == headings and "apart from the test accuracy" in markdown
-    assert [row[first : first + 4] for row in rows[:2]] == [["0.550", "0.250", "0.750", "0.125"], ["0.875"] + 3 * ["-"]]
+    cells = ["0.550 (0.10 to 1.00)", "0.250 (0.01 to 0.55)", "0.750 (0.10 to 1.00)", "0.125 (0.10 to 1.00)"]
+    assert [row[first : first + 4] for row in rows[:2]] == [cells, ["0.875 (0.10 to 1.00)"] + 3 * ["-"]]
     (full, linear) = csv.DictReader(io.StringIO(table.render(summary, "csv")))
     assert float(full[headings[0]]) == pytest.approx(0.55) and linear[headings[2]] == ""
+    bounds = [float(full[f"{headings[1]}, {bound}"]) for bound in ("floor", "ceiling")]
+    assert bounds == pytest.approx([0.01, 0.55]) and linear[f"{headings[1]}, ceiling"] == ""
     assert float(full["accuracy"]) == summary.rows[0].accuracy[0]
 
 
