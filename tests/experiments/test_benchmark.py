@@ -1,0 +1,87 @@
+"""What the benchmark prints and writes; how fast anything is, is no test's business."""
+
+import json
+
+import jax
+import pytest
+
+from attention_variants import cost
+from attention_variants.registry import make_variant
+from experiments import benchmark, command_line, generation
+
+SMALL = ("--num_heads=2", "--head_dim=4", "--repeats=1")
+
+
+def execute(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    for name in benchmark.FLAGS:
+        benchmark.FLAGS[name].unparse()
+    monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
+    return command_line.execute(benchmark.run, benchmark.FLAGS)
+
+
+def test_every_contender_is_measured_at_every_length(monkeypatch, capsys, tmp_path):
+    variants = ("full:block_size=8", "sliding_window:window_size=5", "gated_linear:chunk_size=4")
+    output = tmp_path / "figures.json"
+    asked = (f"--variants={'|'.join(variants)}", "--lengths=32,16", "--baseline_max_length=16", f"--output={output}")
+    assert execute(monkeypatch, *asked, *SMALL) == 0
+    written = json.loads(output.read_text())
+    figures = {(figure["variant"], figure["length"]): figure for figure in written["figures"]}
+    assert set(figures) == {(name, length) for name in variants for length in (16, 32)} | {("jax.nn", 16)}
+    assert written["environment"]["jax"] == jax.__version__ and written["flags"]["head_dim"] == 4
+    for (name, length), figure in figures.items():
+        assert figure["forward_ms"] > 0 and figure["gradient_ms"] > 0 and figure["peak_bytes"] > 0
+        assert (figure["speedup"] is None) == (length == 32) == (figure["time_growth"] is not None), name
+    assert figures["jax.nn", 16]["speedup"] == figures["jax.nn", 16]["forward_speedup"] == 1.0
+    out = capsys.readouterr().out
+    assert len({len(line) for line in out.splitlines()[:8]}) == 1, "columns are aligned"
+
+
+def test_what_is_timed_is_what_is_counted(monkeypatch, capsys, tmp_path):
+    """The FLOPs of a variant without controls are those of its own call and of nothing else."""
+    output, variant = tmp_path / "figures.json", make_variant("sliding_window:window_size=5")
+    asked = ("--variants=sliding_window:window_size=5", "--lengths=16", f"--output={output}")
+    assert execute(monkeypatch, *asked, *SMALL, "--nocausal", "--format=markdown") == 0
+    query, key, value = jax.random.normal(jax.random.key(0), (3, 1, 16, 2, 4))
+
+    def loss(query, key, value):
+        return (variant(query, key, value, causal=False) * value).sum()
+
+    counted = cost.count_flops(jax.value_and_grad(loss, argnums=(0, 1, 2)), query, key, value)
+    assert json.loads(output.read_text())["figures"][-1]["executed_flops"] == counted
+    heading, rule, *rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 and {line.count("|") for line in (rule, *rows)} == {heading.count("|")}
+
+
+def test_generation_is_told_as_a_share_of_the_step(monkeypatch, capsys):
+    monkeypatch.setattr(generation, "_CALLS", 2)
+    monkeypatch.setattr(generation, "_REPEATS", 1)
+    tasks = "mqar:length=14,num_pairs=3,vocab_size=22|listops:min_length=500,max_length=600"
+    assert execute(monkeypatch, "--generation", f"--tasks={tasks}") == 0
+    first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]
+    task, length, rows, batch_ms, step_ms, share = (cell.strip() for cell in first.split("|")[1:-1])
+    assert task == "`mqar:length=14,num_pairs=3,vocab_size=22`" and length == "14" and "," in rows
+    # Each cell is rounded by itself.
+    assert float(share.rstrip("%")) / 100 == pytest.approx(float(batch_ms) / float(step_ms), rel=0.2, abs=0.01)
+    assert second.split("|")[5].strip() == second.split("|")[6].strip() == "", "steps of long rows are not timed"
+
+
+MISTAKES = {
+    "--lengths=0": "--lengths must be integers from 1 to 1048576 between commas; got '0'.",
+    "--lengths=16,many": "--lengths must be integers from 1 to 1048576 between commas; got '16,many'.",
+    "--variants=ful": "unknown attention variant 'ful'",
+    "--output=.": "--output=. is a folder; expected a file.",
+    "--format=html": "flag --format=html",
+}
+
+
+@pytest.mark.parametrize("argument", MISTAKES)
+def test_a_mistake_is_one_line_before_anything_is_measured(argument, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "_figures_at", lambda *_: pytest.fail("measured"))
+    assert execute(monkeypatch, argument) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and MISTAKES[argument] in err and err.count("\n") == 1
+
+
+def test_a_wrong_task_is_one_line(monkeypatch, capsys):
+    assert execute(monkeypatch, "--generation", "--tasks=mqra") == 2
+    assert "unknown task 'mqra'; valid choices, nearest first: mqar" in capsys.readouterr().err
