@@ -1,4 +1,4 @@
-"""Accuracy across tasks that differ in one number."""
+"""Accuracy across the tasks of a study: over the one number in which they differ, or side by side."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,26 @@ from matplotlib.figure import Figure
 from experiments import canvas, labels, lines
 from experiments.summary import Study, task_differences
 
+_ABREAST = 3  # tasks side by side
+
 
 def accuracy_across_tasks(study: Study) -> Figure | None:
-    """Test accuracy against the one numeric field in which the tasks differ; None where they differ otherwise."""
+    """Test accuracy against the one numeric field in which the tasks differ, or else a profile; None of one task."""
     field, values = numeric_field(list(study.by_task))
-    if not field:
-        return None
+    if field:
+        return _over_field(study, field, values)
+    return _profile(study) if len(study.by_task) > 1 else None
+
+
+def _profile(study: Study) -> Figure:
+    """Returns a bar for each model and task, a few tasks abreast."""
+    columns = [(title, {study.model(row): row for row in rows}) for title, rows in canvas.tasks(study)]
+    blocks = [dict(columns[first : first + _ABREAST]) for first in range(0, len(columns), _ABREAST)]
+    label = canvas.accuracy_label(study.rows, "test accuracy").replace("\n", " ")
+    return canvas.stacked_strips(study, blocks, lines.bar, label)
+
+
+def _over_field(study: Study, field: str, values: Sequence[float]) -> Figure:
     groups = sorted(zip(values, study.by_task.values(), strict=True), key=lambda group: group[0])
     points = {
         model: [(x, row) for x, rows in groups for row in rows if study.model(row) == model] for model in study.models

@@ -124,26 +124,7 @@ def accuracy_shifted(study: Study) -> Figure | None:
     if not blocks:
         return None
     label = canvas.accuracy_label(study.rows, "test accuracy").replace("\n", " ")
-    return canvas.stacked_strips(study, blocks, _bar, label)
-
-
-def _bar(axes: Axes, row: Row, look: Look) -> None:
-    """Draws accuracy as a bar with its interval, the ceiling as the end of the white, and the floor."""
-    ceiling, floor = row.mean("ceiling"), row.mean("floor")
-    if ceiling is not None:
-        axes.axvspan(ceiling, 1.0, color=canvas.HIDDEN, linewidth=0, zorder=1)
-    if floor:
-        axes.axvline(floor, color=canvas.FAINT, linewidth=1, linestyle=canvas.DASHES, zorder=1)
-    if row.accuracy:
-        mean, low, high = row.accuracy
-        axes.barh(0.52, mean, height=0.56, color=look.colour, alpha=0.35, linewidth=0, zorder=2)
-        if len(row.accuracies) > 1:
-            axes.plot([low, high], [0.52, 0.52], color=look.colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
-        axes.plot(
-            [mean], [0.52], marker=look.marker, markersize=6, color=look.colour, markeredgecolor="white", zorder=4
-        )
-    axes.set_xlim(0, 1.04)
-    canvas.write_score(axes, row)
+    return canvas.stacked_strips(study, blocks, lines.bar, label)
 
 
 def _has(row: Row, group: str) -> bool:

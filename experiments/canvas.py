@@ -43,7 +43,7 @@ _STYLE: dict[Any, Any] = {
 T = TypeVar("T")
 _WIDTH = 9.2  # inches, of figures with several panels
 _STRIP, _NAMES, _SCORES = 0.27, 3.3, 0.5  # inches: height of a strip, widths of names and scores beside it
-_LEAST_STRIP = 1.1  # inches of width
+_LEAST_STRIP, _BELOW = 1.1, 0.55  # inches: of width, and below the lowest strip, for the axis
 
 
 class Look(NamedTuple):
@@ -195,11 +195,13 @@ def stacked_strips(
     width = max(_WIDTH, _NAMES + max(map(len, blocks)) * (_LEAST_STRIP + _SCORES))
     lines = {model: wrap_spec(text, 46) for model, text in names(study).items()}
     heights = [max(_STRIP, 0.13 * len(text) + 0.04) for text in lines.values()]
-    height = sum(heights) + 0.95
+    titles = [_strip_titles(width, columns) for columns in blocks]
+    above = max(0.4, 0.1 + 0.17 * max(title.count("\n") + 1 for block in titles for title in block))
+    height = above + sum(heights) + _BELOW
     figure = Figure(figsize=(width, height * len(blocks)))
     parts = [figure] if len(blocks) == 1 else figure.subfigures(len(blocks), 1, squeeze=False).ravel()
-    for part, columns in zip(parts, blocks, strict=True):
-        grid = _strip_grid(part, width, heights, columns)
+    for part, columns, headings in zip(parts, blocks, titles, strict=True):
+        grid = _strip_grid(part, width, heights, above, headings)
         _fill_strips(grid, columns, draw, looks(study), lines)
         part.supxlabel(
             label, fontsize=10, color=INK, y=0.08 / height, va="bottom", x=0.5 + 0.5 * (_NAMES - _SCORES) / width
@@ -207,18 +209,27 @@ def stacked_strips(
     return figure
 
 
-def _strip_grid(figure: FigureBase, width: float, heights: Sequence[float], columns: Mapping[str, Any]) -> Any:
-    """Returns axes [strip, column] under the headings of `columns`, all with the same axis."""
-    strip, height = (width - _NAMES) / len(columns) - _SCORES, sum(heights) + 0.95
+def _strip_titles(width: float, columns: Mapping[str, Any]) -> list[str]:
+    """Returns the headings of `columns` in lines that fit above their strips."""
+    return ["\n".join(wrap_spec(title, int(12 * _strip_width(width, len(columns))))) for title in columns]
+
+
+def _strip_width(width: float, columns: int) -> float:
+    return (width - _NAMES) / columns - _SCORES
+
+
+def _strip_grid(figure: FigureBase, width: float, heights: Sequence[float], above: float, titles: Sequence[str]) -> Any:
+    """Returns axes [strip, column] under `titles`, for which `above` inches are kept, all with the same axis."""
+    strip, height = _strip_width(width, len(titles)), above + sum(heights) + _BELOW
     grid = figure.subplots(
-        len(heights), len(columns), sharex=True, sharey=True, squeeze=False,
+        len(heights), len(titles), sharex=True, sharey=True, squeeze=False,
         gridspec_kw={
-            "left": _NAMES / width, "right": 1 - _SCORES / width, "top": 1 - 0.4 / height, "bottom": 0.55 / height,
+            "left": _NAMES / width, "right": 1 - _SCORES / width, "top": 1 - above / height, "bottom": _BELOW / height,
             "hspace": 0.12, "wspace": _SCORES / strip, "height_ratios": heights,
         },
     )  # fmt: skip
-    for title, axes in zip(columns, grid[0], strict=True):
-        axes.set_title("\n".join(wrap_spec(title, int(12 * strip))), color=INK)
+    for title, axes in zip(titles, grid[0], strict=True):
+        axes.set_title(title, color=INK)
     return grid
 
 

@@ -33,8 +33,8 @@ FIGURES = {  # by file name
     "accuracy_across_tasks": Picture(
         across.accuracy_across_tasks,
         "Accuracy across tasks",
-        "The tasks differ in one field alone. Mean test accuracy with its 95 % interval; the dotted line of the same "
-        "colour, or the grey area, is the ceiling, the dashed line the floor.",
+        "Mean test accuracy with its 95 % interval, over the one field in which the tasks differ, or task by task. The "
+        "dotted line of the same colour, or the edge of the grey area, is the ceiling, the dashed line the floor.",
     ),
     "accuracy_by_length": Picture(
         beyond.accuracy_by_length,

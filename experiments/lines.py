@@ -1,4 +1,4 @@
-"""Lines of scores over a number, each with its interval and its ceiling."""
+"""Lines of scores over a number, and bars of single ones, each with its interval and its ceiling."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -77,6 +77,25 @@ def strip(axes: Axes, line: Line, look: Look) -> None:
     means = [row.accuracy[0] if row.accuracy else math.nan for _, row in line]
     axes.fill_between(values, means, color=colour, alpha=0.25, linewidth=0)
     axes.plot(values, means, color=colour, marker=look.marker, markersize=4.5, linewidth=1.2, markeredgecolor="white")
+
+
+def bar(axes: Axes, row: Row, look: Look) -> None:
+    """Draws a score as a bar in a strip, with its interval, the ceiling as the end of the white, and the floor."""
+    ceiling, floor = row.mean("ceiling"), row.mean("floor")
+    if ceiling is not None:
+        axes.axvspan(ceiling, 1.0, color=canvas.HIDDEN, linewidth=0, zorder=1)
+    if floor:
+        axes.axvline(floor, color=canvas.FAINT, linewidth=1, linestyle=canvas.DASHES, zorder=1)
+    if row.accuracy:
+        mean, low, high = row.accuracy
+        axes.barh(0.52, mean, height=0.56, color=look.colour, alpha=0.35, linewidth=0, zorder=2)
+        if len(row.accuracies) > 1:
+            axes.plot([low, high], [0.52, 0.52], color=look.colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
+        axes.plot(
+            [mean], [0.52], marker=look.marker, markersize=6, color=look.colour, markeredgecolor="white", zorder=4
+        )
+    axes.set_xlim(0, 1.04)
+    canvas.write_score(axes, row)
 
 
 def dotted_ceiling() -> Line2D:

@@ -195,7 +195,24 @@ def test_the_field_in_which_tasks_differ_is_one_and_a_number(tasks, field):
 
 def test_accuracy_across_tasks_comes_where_it_applies(drawn):
     found = {name for name in STUDIES if drawn[name, across.accuracy_across_tasks] is not None}
-    assert found == {"lengths", "five tasks", "catalogue of lengths"}
+    assert found == set(SEVERAL)
+    figure = drawn["other tasks", across.accuracy_across_tasks]
+    assert len(figure.axes) == len(STUDIES["other tasks"][0]) * 3, "a strip for each model and task"
+
+
+def test_a_profile_shows_each_score_its_ceiling_and_its_floor(studies, drawn):
+    study, figure = studies["other tasks"], drawn["other tasks", across.accuracy_across_tasks]
+    titles = [title for title, _ in canvas.tasks(study)]
+    shown_titles = [axes.get_title(loc="left").replace("\n  ", "") for axes in figure.axes[:3]]
+    assert shown_titles == titles
+    strips = iter(figure.axes)
+    for model in study.models:
+        for _, rows in canvas.tasks(study):
+            (row,), axes = [row for row in rows if study.model(row) == model], next(strips)
+            drawn_at = {line.get_xdata()[0] for line in axes.lines}
+            assert {row.accuracy[0], row.mean("floor")} <= drawn_at
+            hidden, bar = axes.patches
+            assert hidden.get_x() == row.mean("ceiling") and bar.get_width() == row.accuracy[0]
 
 
 @pytest.mark.parametrize("name", ["lengths", "five tasks"])
