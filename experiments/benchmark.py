@@ -86,6 +86,8 @@ def run() -> None:
         if Path(_OUTPUT.value).is_dir():
             raise command_line.UsageError(f"--output={_OUTPUT.value} is a folder; expected a file.")
         store.check_writable(Path(_OUTPUT.value).absolute().parent)  # before the measurement, which must not be lost
+    if _TRAINING.value and _GENERATION.value:
+        raise command_line.UsageError("--training and --generation are two measurements; ask for one of them.")
     if _TRAINING.value:
         figures: Sequence[dict[str, Any]] = training_figures(_CONFIG.value)
         for figure in figures:

@@ -10,6 +10,7 @@ from attention_variants.checks import check_integer, check_number
 from attention_variants.positions import Position, make_position
 from experiments.tasks.base import Context, Task
 from experiments.tasks.registry import make_task
+from experiments.tasks.string_task import StringTask
 
 _LARGEST_WIDTH = 2**16  # beyond it a layer is larger than the memory of any one device
 _MOST_LAYERS = 256
@@ -185,6 +186,8 @@ class Settings:
                 at = self.task.at_length(longest) if shortest == longest else self.task.at_lengths(shortest, longest)
             except ValueError as error:
                 raise ValueError(f"`eval.test_lengths`: {name}: {error}") from error
+            if isinstance(at, StringTask) and longest not in at.lengths() and shortest == longest:
+                raise ValueError(f"`eval.test_lengths`: {name}: the task has no strings of that length.")
             found[name] = at
         return found
 

@@ -206,8 +206,10 @@ def study_argument() -> None:
 
 def run() -> None:
     """Prints or writes the table."""
-    if _STUDY.value is None:
+    if not _STUDY.value:
         raise command_line.UsageError("name the folder of a study, such as results/quickstart.")
+    if _OUTPUT.value == "":
+        raise command_line.UsageError("--output= names no file; leave it out to print the table.")
     text = render(read_study(_STUDY.value), _FORMAT.value)
     if _OUTPUT.value is None:
         print(text)

@@ -35,9 +35,9 @@ def matches_definition(case: Case) -> None:
     """Output and gradients equal dense_weights @ value in float64: causal, bidirectional, cross, masked, biased."""
     variant = case.variant
     for causal in modes(variant):
-        # The edges of windows, blocks and chunks in one mode; the other cuts at the same places.
-        for length in case.lengths() if causal is modes(variant)[0] else (1, case.length):
-            _compare(case, length, length, causal, masked=length == case.length)
+        for length in case.lengths():  # the edges of windows, blocks and chunks
+            _compare(case, length, length, causal, masked=False)
+        _compare(case, case.length, case.length, causal, masked=True)
     if not variant.supports_bidirectional or not variant.supports_cross:
         return
     _compare(case, case.length, case.length - 8, False, masked=True)

@@ -75,15 +75,23 @@ class ModularArithmetic(StringTask):
         return [sum(s * product for s, product in zip(sign, products, strict=True)) % _MODULUS]
 
     def floors(self) -> dict[str, float]:
-        """The likeliest answer, 0, exactly: the law of (sum of closed products, last product) by length."""
-        digit = np.full(_MODULUS, 1 / _MODULUS)
+        """The likeliest answer, 0, and the last digit, exactly: the law of (sum of closed products, last product)."""
+        digit, last = np.full(_MODULUS, 1 / _MODULUS), np.arange(_MODULUS)
         law, lengths, total = np.outer(np.eye(_MODULUS)[0], digit), list(self.lengths()), np.zeros(_MODULUS)
+        agreed, agreement = 0.0, 1.0  # a digit alone is the answer
         for length in range(1, self.max_length + 1, 2):
             answer = _law_of(_SUMS, law)
             total += lengths.count(length) * answer
+            agreed += lengths.count(length) * agreement
+            # Before the digit d stands x + d where x = 0, x - d where x = 2 d, and s + p d where that is d.
+            times = sum(law[(d - last * d) % _MODULUS, last].sum() / _MODULUS for d in range(_MODULUS))
+            agreement = (answer[0] + 1 / _MODULUS + times) / 3
             multiplied = np.stack([_law_of(_PRODUCTS, np.outer(product, digit)) for product in law])
             law = np.outer(answer, digit) * 2 / 3 + multiplied / 3  # -digit is as uniform as digit
-        return {"say the likeliest answer": float(total.max()) / len(lengths)}
+        return {
+            "say the likeliest answer": float(total.max()) / len(lengths),
+            "say the last digit": float(agreed) / len(lengths),
+        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Fuzzy recall: in-context recall whose keys and values are tuples of tokens."""
 
 import dataclasses
+import functools
 from typing import ClassVar, NamedTuple, Self
 
 import jax
@@ -12,6 +13,7 @@ from experiments.tasks import sampling
 from experiments.tasks.base import Batch, Task, check_size, next_tokens
 
 _PAD = 0
+_FLOOR_ROWS = 1024  # some ten thousand answers: to two digits
 
 
 class _Pairs(NamedTuple):
@@ -186,8 +188,11 @@ class FuzzyRecall(Task):
         return after
 
     def floors(self) -> dict[str, float]:
-        """Guessing without looking."""
-        return {"guess a value token": 1 / self.num_values}
+        """Guessing without looking; what most values so far have there, counted over a fixed large sample."""
+        return {
+            "guess a value token": 1 / self.num_values,
+            "say what most values so far have at that place": _commonest_so_far(self),
+        }
 
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Values are independent; what is given of the answer is not repeated in it."""
@@ -205,6 +210,29 @@ class FuzzyRecall(Task):
         """Padding, then the tokens of keys and values."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         return [(text, {".": "filler", "k": "key", "v": "value"}[text[0]]) for text in texts]
+
+
+@functools.cache
+def _commonest_so_far(task: FuzzyRecall) -> float:
+    """Returns the score of the likeliest token at the same place of a value, without those of the answer so far."""
+    sample = jax.jit(lambda rng: task.sample(rng, _FLOOR_ROWS))
+    batch = jax.tree.map(np.asarray, sample(jax.random.key(0)))
+    rows, right = np.arange(_FLOOR_ROWS), 0.0
+    counts = np.zeros((_FLOOR_ROWS, task.max_size, task.vocab_size))
+    place, said = np.full(_FLOOR_ROWS, -1), np.zeros((_FLOOR_ROWS, task.vocab_size), bool)
+    for column in range(task.length):
+        token = batch.inputs[:, column]
+        is_value = token > task.num_keys
+        place = np.where(is_value, place + 1, -1)
+        said &= is_value[:, None]
+        counts[rows[is_value], place[is_value], token[is_value]] += 1
+        said[rows[is_value], token[is_value]] = True
+        asked = (batch.positions == column) & (batch.weights > 0)
+        for row, target in zip(*np.nonzero(asked), strict=True):
+            left = np.where(said[row], -1, counts[row, place[row] + 1])[task.num_keys + 1 :]
+            answer = batch.targets[row, target] - task.num_keys - 1
+            right += (left[answer] == left.max()) / (left == left.max()).sum()
+    return float(right / batch.weights.sum())
 
 
 def _take(pairs: _Pairs, index: Int[Array, "batch pairs"]) -> _Pairs:

@@ -74,6 +74,11 @@ MISTAKES = {
 }
 
 
+def test_one_measurement_at_a_time(monkeypatch, capsys):
+    assert execute(monkeypatch, "--training", "--generation") == 2
+    assert "ask for one of them" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("argument", MISTAKES)
 def test_a_mistake_is_one_line_before_anything_is_measured(argument, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "_figures_at", lambda *_: pytest.fail("measured"))

@@ -157,6 +157,10 @@ def test_without_further_tests_nothing_is_tested_and_the_run_keeps_its_name():
         ({"eval__test_lengths": "1-2-3"}, ValueError, "got '1-2-3'"),
         ({"eval__test_lengths": "28-56"}, NotImplementedError, "MQAR has rows of one length; a range such as 28-56"),
         ({"eval__test_lengths": "8"}, ValueError, "`eval.test_lengths`: 8: .*at least 4 times `num_pairs`"),
+        (
+            {"task": "missing_duplicate:max_length=10", "eval__test_lengths": "11"},
+            ValueError, "`eval.test_lengths`: 11: the task has no strings of that length",
+        ),
         ({"eval__test_lengths": "28", "model__bidirectional": True}, NotImplementedError, "only a causal model"),
         (
             {"eval__test_lengths": "28", "model__position": "randomized:max_length=20"},

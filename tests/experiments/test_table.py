@@ -279,7 +279,9 @@ def test_the_command_line(toy, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "table.tex").read_text().startswith("%")
     for arguments, message in (
         ([], "name the folder of a study"),
+        ([""], "name the folder of a study"),
         ([str(toy), "extra"], "'extra'"),
+        ([str(toy), "--output="], "--output= names no file"),
         ([str(toy.parent / "toyy")], f"studies near: {toy}"),
         ([str(toy.parent)], f"studies near: {toy}"),
         ([str(toy), "--format=word"], "word"),

@@ -288,6 +288,17 @@ def test_planted_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> Non
         LAWS[bug.law](OneLength(variant, bug.length))
 
 
+@pytest.mark.slow
+def test_the_edges_of_blocks_are_compared_in_both_modes() -> None:
+    class WrongWhereWindowsEnd(SlidingWindowAttention):
+        def _attend(self, query, key, value, *, causal, **options):
+            out = super()._attend(query, key, value, causal=causal, **options)
+            return out if causal or query.shape[1] % self.window_size else 1.5 * out
+
+    with pytest.raises(LawBroken, match="8 queries, 8 keys, causal=False, masked=False.*differs"):
+        LAWS["matches_definition"](Case(WrongWhereWindowsEnd(window_size=8), 19))
+
+
 def test_the_limit_must_be_full_attention() -> None:
     short = OneLength(WINDOW, 19, limit=Window(window_size=18))
     LAWS["limits_are_full_attention"](dataclasses.replace(short, limit=Window(window_size=19)))

@@ -126,6 +126,9 @@ GUESSES: dict[tuple[str, str], Guess] = {
     ("even_pairs", "guess a bit"): one_of(2),
     ("cycle_navigation", "say the likeliest place"): always(0),
     ("modular_arithmetic", "say the likeliest answer"): always(0),
+    ("modular_arithmetic", "say the last digit"): lambda task, batch, row, rng: batch.inputs[
+        row, batch.positions[row] - 1
+    ],
     ("modular_arithmetic_brackets", "say the likeliest answer"): always(0),
     ("bucket_sort", "say the likeliest symbol at each place"): likeliest_at_each_place,
     ("missing_duplicate", "guess a bit"): one_of(2),

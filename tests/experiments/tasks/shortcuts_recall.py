@@ -44,6 +44,27 @@ GUESSES["fuzzy_recall", "guess a value token"] = lambda task, batch, row, rng: (
 )
 
 
+def _commonest_at_that_place(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """What the value so far has not said yet and most values before it have at that place; by chance among several."""
+    tokens, guesses = batch.inputs[row].tolist(), []
+    for position in batch.positions[row]:
+        values: list[list[int]] = [[]]
+        for before, token in zip([0, *tokens], tokens[: position + 1], strict=False):
+            if before > task.num_keys >= token:
+                values.append([])
+            if token > task.num_keys:
+                values[-1].append(token)
+        said = [] if tokens[position] <= task.num_keys else values.pop()
+        there = [value[len(said)] for value in values if len(value) > len(said)]
+        left = [token for token in range(task.num_keys + 1, task.vocab_size) if token not in said]
+        most = max(there.count(token) for token in left)
+        guesses.append(rng.choice([token for token in left if there.count(token) == most]))
+    return np.array(guesses)
+
+
+GUESSES["fuzzy_recall", "say what most values so far have at that place"] = _commonest_at_that_place
+
+
 def _values_not_in_the_answer_yet(task: Task, batch: Batch, row: int, column: int) -> np.ndarray:
     position = batch.positions[row, column] + 1
     given = batch.inputs[row, position - batch.slices["token"][row, column] : position]

@@ -73,6 +73,7 @@ TOO_HARD: dict[str, str] = {
     "mqar:mixture=64x4*0": "must look like",
     "mqar:mixture=64x4/30x8": "at least 4 times `num_pairs`",
     "mqar:mixture=62x4,length=32": "one or the other",
+    "mqar:held_out_keys=3,random_fillers=true": "`random_fillers` are drawn from all tokens",
     "mqar:held_out_keys=28": "`held_out_keys` must be at most 27 here; got 28",
     "mqar:held_out_keys=3,unseen_keys=true": "`held_out_keys` must be at least 4, the keys of a row; got 3",
     "mqar:held_out_keys=200,unseen_keys=true": "`held_out_keys` must be at most 31; got 200",
