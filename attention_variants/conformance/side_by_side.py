@@ -29,6 +29,12 @@ def configure() -> None:
     jax.config.update("jax_disable_most_optimizations", True)
 
 
+def forget_programs() -> None:
+    """Frees what was compiled: each program holds memory maps, of which Linux grants a process 65530 by default."""
+    jax.clear_caches()
+    gc.collect()
+
+
 def check_cases(cases: Mapping[str, Case], laws: Sequence[str], jobs: int) -> Iterator[str]:
     """Yields the lines of all cases in their order; with several jobs, a case at a time."""
     if jobs == 1:
@@ -55,3 +61,4 @@ def _check_one(laws: Iterable[str], name: str, case: Case) -> Iterator[str]:
         yield f"{word} {result.law} ({result.seconds:.1f} s)"
         if result.broken:
             yield f"         {result.broken}"
+    forget_programs()

@@ -154,7 +154,7 @@ def test_same_seed_same_bits(spec: str):
 
 @every_case
 def test_splits_share_no_stream_and_equal_tasks_compile_once(spec: str):
-    batches = []
+    batches, traced_before = [], TRACES[make_task(spec)]
     for split in range(3):
         for step in range(2):
             rng = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), split), step)
@@ -164,7 +164,7 @@ def test_splits_share_no_stream_and_equal_tasks_compile_once(spec: str):
     for index, one in enumerate(batches):
         for other in batches[:index]:
             assert (one == other).all(axis=1).mean() < 0.01  # the same stream would give 1; chance repeats a short row
-    assert TRACES[make_task(spec)] == 1
+    assert TRACES[make_task(spec)] <= traced_before + 1 and TRACES[make_task(spec)] >= 1
 
 
 def best_guesses(task: Task, answers: np.ndarray) -> tuple[np.ndarray, float]:
