@@ -155,13 +155,13 @@ def step(form: Callable[..., Any], variant: AttentionVariant, causal: bool) -> C
       variant: what is called.
       causal: as in the call.
     """
+    attend = with_gradients(lambda both, mask: form(variant, both[0], causal=causal, key_mask=mask, bias=both[1]))
 
     def run(arguments: Arguments, cotangent: Any, key_mask: Any = None, bias: Any = None) -> Any:
-        attend = functools.partial(form, variant, causal=causal, key_mask=key_mask)
-        output, pull = jax.vjp(lambda arguments, bias: attend(arguments, bias=bias), arguments, bias)
-        return output, *pull(cotangent.astype(output.dtype))
+        output, gradients = attend((arguments, bias), cotangent, key_mask)
+        return output, *gradients
 
-    return jax.jit(run)
+    return run
 
 
 def cast(tree: Any, dtype: Any) -> Any:
