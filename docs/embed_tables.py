@@ -25,7 +25,8 @@ def embedded(readme: str) -> str:
 
 def study(name: str) -> str:
     """Returns the Markdown table of a study and where it ran."""
-    from experiments import summary, table
+    from experiments import table
+    from experiments.studies import results as summary
 
     runs = summary.read_study(REFERENCE / name)
     rows = [line for line in table.as_markdown(runs).splitlines() if line.startswith("|")]

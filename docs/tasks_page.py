@@ -38,7 +38,7 @@ def page() -> str:
 
 
 def _section(name: str) -> str:
-    from experiments.catalogue import fields_text, floors_text, sizes_text
+    from experiments.reporting.listings import fields_text, floors_text, sizes_text
     from experiments.tasks.registry import TASKS
 
     task = TASKS[name]()

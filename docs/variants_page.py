@@ -57,7 +57,7 @@ can attend to another sequence, *bias* can carry ALiBi or T5's bias.
 
 def page() -> str:
     """Returns the text of docs/variants.md."""
-    from experiments import catalogue
+    from experiments.reporting import listings as catalogue
 
     parts, found = [_HEAD], catalogue.entries()
     for family in catalogue.FAMILIES:

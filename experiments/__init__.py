@@ -2,7 +2,7 @@
 
 import jax
 
-from experiments.allocator import keep_freed_memory
+from experiments.runtime import keep_freed_memory
 
 # Runs are reproduced from their seed alone, so the bits of the generator must not depend on jax's default.
 jax.config.update("jax_threefry_partitionable", True)

@@ -25,8 +25,12 @@ from absl import flags
 from attention_variants import cost
 from attention_variants.interface import AttentionVariant
 from attention_variants.registry import VARIANTS, make_variant
-from experiments import command_line, generation, store, study, train
+from experiments import cli as command_line
+from experiments.benchmarks import data as generation
+from experiments.studies import grid as study
+from experiments.studies import run_folder as store
 from experiments.table import describe_environment, human
+from experiments.training import loop as train
 
 BASELINE = "jax.nn"
 _LONGEST = 2**20

@@ -14,8 +14,12 @@ from typing import Any
 
 from absl import flags
 
-from experiments import canvas, command_line, figures, store, table
-from experiments.summary import Row, Study, read_study
+from experiments import cli as command_line
+from experiments import table
+from experiments.reporting.figures import layout as canvas
+from experiments.reporting.figures import registry as figures
+from experiments.studies import run_folder as store
+from experiments.studies.results import Row, Study, read_study
 
 FLAGS = command_line.new_flags()
 _STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without flag.", flag_values=FLAGS)

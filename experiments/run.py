@@ -18,8 +18,15 @@ from typing import Any
 
 from absl import flags
 
-from experiments import catalogue, command_line, compute, progress, report, store, study, table, train
-from experiments.summary import read_study
+from experiments import cli as command_line
+from experiments import report, table
+from experiments.analysis import compute
+from experiments.reporting import listings as catalogue
+from experiments.studies import grid as study
+from experiments.studies import progress
+from experiments.studies import run_folder as store
+from experiments.studies.results import read_study
+from experiments.training import loop as train
 
 FLAGS = command_line.new_flags()
 _CONFIG = flags.DEFINE_string("config", None, "Python file with get_config(); it is executed.", flag_values=FLAGS)

@@ -14,7 +14,9 @@ from absl import flags
 from rich.console import Console
 from rich.text import Text
 
-from experiments import catalogue, command_line, pictures
+from experiments import cli as command_line
+from experiments.reporting import listings as catalogue
+from experiments.reporting import pictures
 from experiments.tasks.base import Batch, Task
 from experiments.tasks.registry import TASKS, make_task
 

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from experiments import command_line, further, store
-from experiments.records import as_csv
-from experiments.summary import CHOOSES_BACKEND, Row, Study, read_study
+from experiments import cli as command_line
+from experiments.reporting import further
+from experiments.reporting.records import as_csv
+from experiments.studies import run_folder as store
+from experiments.studies.results import CHOOSES_BACKEND, Row, Study, read_study
 
 FLAGS = command_line.new_flags()
 _STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without flag.", flag_values=FLAGS)

@@ -6,7 +6,7 @@ import re
 
 from attention_variants.positions import POSITIONS
 from attention_variants.registry import VARIANTS
-from experiments.mixers import MIXERS
+from experiments.components.mixers import MIXERS
 
 ROOT = pathlib.Path(__file__).parent.parent
 

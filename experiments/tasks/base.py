@@ -123,7 +123,7 @@ class Task(abc.ABC):
         return {}
 
     def stored(self) -> Stored | None:
-        """Returns what no state can do without, see `experiments/information.py`; None claims nothing."""
+        """Returns what no state can do without, see `experiments/analysis/state_capacity.py`; None claims nothing."""
         return None
 
     def is_right(self, answers: Any, targets: Any) -> Any:

@@ -3,31 +3,31 @@
 from typing import Any
 
 from attention_variants import specs
-from experiments.tasks.adding import Adding
-from experiments.tasks.arithmetic import ModularArithmetic, ModularArithmeticBrackets
 from experiments.tasks.base import Task
-from experiments.tasks.captioning import Captioning
-from experiments.tasks.common_words import CommonWords
-from experiments.tasks.compression import Compression
-from experiments.tasks.copying import Copying, Reverse, Sorting
-from experiments.tasks.dyck import Dyck
-from experiments.tasks.fuzzy_recall import FuzzyRecall
-from experiments.tasks.image_shapes import ImageShapes
-from experiments.tasks.in_context_recall import InContextRecall, NoisyRecall
-from experiments.tasks.in_context_regression import InContextRegression
-from experiments.tasks.induction import Induction
-from experiments.tasks.listops import ListOps
-from experiments.tasks.machines import BinaryAddition, StackManipulation
-from experiments.tasks.memorization import Memorization
-from experiments.tasks.mqar import MQAR
-from experiments.tasks.mqar_variants import CompositionalMQAR, ForgettingMQAR
-from experiments.tasks.needle import Needle
-from experiments.tasks.pathfinder import Pathfinder
-from experiments.tasks.regular import CycleNavigation, EvenPairs, Parity
-from experiments.tasks.selective_copying import SelectiveCopying
-from experiments.tasks.strings import BucketSort, DuplicateString, MissingDuplicate, OddsFirst, ReverseString
-from experiments.tasks.translation import Translation
-from experiments.tasks.variable_tracking import VariableTracking
+from experiments.tasks.continuous.adding import Adding
+from experiments.tasks.continuous.in_context_regression import InContextRegression
+from experiments.tasks.formal.arithmetic import ModularArithmetic, ModularArithmeticBrackets
+from experiments.tasks.formal.dyck import Dyck
+from experiments.tasks.formal.listops import ListOps
+from experiments.tasks.formal.machines import BinaryAddition, StackManipulation
+from experiments.tasks.formal.regular import CycleNavigation, EvenPairs, Parity
+from experiments.tasks.formal.strings import BucketSort, DuplicateString, MissingDuplicate, OddsFirst, ReverseString
+from experiments.tasks.images.captioning import Captioning
+from experiments.tasks.images.image_shapes import ImageShapes
+from experiments.tasks.images.pathfinder import Pathfinder
+from experiments.tasks.recall.fuzzy_recall import FuzzyRecall
+from experiments.tasks.recall.in_context_recall import InContextRecall, NoisyRecall
+from experiments.tasks.recall.induction import Induction
+from experiments.tasks.recall.memorization import Memorization
+from experiments.tasks.recall.mqar import MQAR
+from experiments.tasks.recall.mqar_variants import CompositionalMQAR, ForgettingMQAR
+from experiments.tasks.recall.needle import Needle
+from experiments.tasks.sequences.common_words import CommonWords
+from experiments.tasks.sequences.compression import Compression
+from experiments.tasks.sequences.copying import Copying, Reverse, Sorting
+from experiments.tasks.sequences.selective_copying import SelectiveCopying
+from experiments.tasks.sequences.translation import Translation
+from experiments.tasks.sequences.variable_tracking import VariableTracking
 
 TASKS: dict[str, type[Task]] = {
     "mqar": MQAR,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_variants import specs
-from experiments import study
+from experiments.studies import grid as study
 from experiments.tasks.registry import make_task
 
 TASK = "mqar:length=128,num_pairs=8,vocab_size=128"

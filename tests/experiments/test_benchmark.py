@@ -7,7 +7,9 @@ import pytest
 
 from attention_variants import cost
 from attention_variants.registry import make_variant
-from experiments import benchmark, command_line, generation
+from experiments import benchmark
+from experiments import cli as command_line
+from experiments.benchmarks import data as generation
 
 SMALL = ("--num_heads=2", "--head_dim=4", "--repeats=1")
 

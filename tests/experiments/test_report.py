@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments import report, study
-from experiments.figures import FIGURES
-from experiments.summary import read_study
+from experiments import report
+from experiments.reporting.figures.registry import FIGURES
+from experiments.studies import grid as study
+from experiments.studies.results import read_study
 from tests.experiments.fake_study import KINDS, write_run, write_study
 
 # Those of a study of one task that was tested on its own rows alone.

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from experiments import progress, report, run, store, study, train
+from experiments import report, run
+from experiments.studies import grid as study
+from experiments.studies import progress
+from experiments.studies import run_folder as store
+from experiments.training import loop as train
 
 CONFIG = """
 from configs import base

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import command_line, show_task
+from experiments import cli as command_line
+from experiments import show_task
 from experiments.tasks.registry import TASKS, make_task
 
 

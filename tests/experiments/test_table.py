@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
-from experiments import further, report, study, table
-from experiments.summary import natural, read_study
+from experiments import report, table
+from experiments.reporting import further
+from experiments.studies import grid as study
+from experiments.studies.results import natural, read_study
 from tests.experiments.fake_study import ENVIRONMENT, KINDS, write_run, write_study
 
 SHORT = ["conv+full", "conv+linear"]

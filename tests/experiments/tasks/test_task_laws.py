@@ -12,13 +12,11 @@ import pytest
 from attention_variants import specs
 from experiments.tasks.base import Batch, Task
 from experiments.tasks.registry import TASKS, make_task
-from tests.experiments.tasks import (
-    shortcuts,
-    shortcuts_continuous,
-    shortcuts_formal,
-    shortcuts_images,
-    shortcuts_recall,
-)
+from tests.experiments.tasks import shortcuts
+from tests.experiments.tasks.continuous import shortcuts as shortcuts_continuous
+from tests.experiments.tasks.formal import shortcuts as shortcuts_formal
+from tests.experiments.tasks.images import shortcuts as shortcuts_images
+from tests.experiments.tasks.recall import shortcuts as shortcuts_recall
 from tests.experiments.tasks.task_cases import CASES, TOO_HARD
 
 GUESSES = shortcuts.GUESSES | shortcuts_formal.GUESSES | shortcuts_recall.GUESSES

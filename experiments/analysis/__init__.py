@@ -1,0 +1,1 @@
+"""What follows from a run's definition alone: floor, ceiling, state capacity and cost."""

@@ -1,0 +1,1 @@
+"""How fast: attention, training steps and the generation of data."""

@@ -1,0 +1,1 @@
+"""What a spec in a config can name, in addition to tasks and attention: mixers, norms, optimizers, schedules."""

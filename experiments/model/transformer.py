@@ -1,0 +1,204 @@
+"""The one model of every experiment: a small pre-norm Transformer whose layers may mix tokens in different ways."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from attention_variants.positions import Position
+from experiments.components.mixers import Stream
+from experiments.config.schema import ModelConfig, Settings
+from experiments.model.layers import MLP, Layer, Norm, cross_variant, encoder_mixers, flat, layer_mixers, rms_normalised
+from experiments.tasks.base import Context, Task
+
+INIT_STREAM = 3  # of fold_in(key(seed), .); 0, 1 and 2 are training, validation and test data
+_EMBEDDING_SCALE = 0.02  # small, because tokens are normalised: the smaller, the faster the optimizer turns them
+_DECODER_WIDENING = 4
+
+
+class Embedding(nnx.Module):
+    """Tokens, or the channels of images and numbers, as vectors that know where they stand."""
+
+    def __init__(self, shape: Context, position: Position, model_dim: int, keys: tuple[Array, Array]):
+        """Builds the embedding of sequences of a shape from the keys of its matrix and of its table of positions."""
+        self.position = position
+        init = nnx.initializers.normal(_EMBEDDING_SCALE)
+        self.tokens = None if shape.channels else nnx.Param(init(keys[0], (shape.vocab_size, model_dim)))
+        self.channels = nnx.Linear(shape.channels, model_dim, rngs=nnx.Rngs(keys[0])) if shape.channels else None
+        self.table = position.make_table(model_dim, shape.length, rngs=nnx.Rngs(params=keys[1]))
+
+    def __call__(self, inputs: Array, positions: Int[Array, " length"]) -> Stream:
+        """Embeds tokens [batch, length] or channels [batch, length, channels]."""
+        if self.tokens is not None:
+            # At the scale of what the layers add: otherwise random mixers drown the tokens at first.
+            x = rms_normalised(self.tokens[...][inputs])
+        else:
+            assert self.channels is not None
+            x = flat(self.channels, inputs)  # not normalised: the size of a number is what it says
+        return self.position.add(x, positions, self.table)
+
+
+class Encoder(nnx.Module):
+    """Reads a context in both directions."""
+
+    def __init__(self, config: ModelConfig, context: Context, rngs: nnx.Rngs):
+        position = config.encoding()
+        self.embedding = Embedding(context, position, config.model_dim, (rngs.params(), rngs.params()))
+        self.layers = nnx.List(
+            [
+                Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.params()))
+                for mixer in encoder_mixers(config)
+            ]
+        )
+        self.norm = Norm(config.model_dim)
+
+    def __call__(self, inputs: Array) -> Stream:
+        """Returns what the row attends to."""
+        positions = jnp.arange(inputs.shape[1])
+        x = self.embedding(inputs, positions)
+        for layer in self.layers:
+            x = layer(x, causal=False, positions=positions)
+        return flat(self.norm, x)
+
+
+class Decoder(nnx.Module):
+    """Tells many answers from one vector: it is told which answer is wanted by a vector of that place."""
+
+    def __init__(self, places: int, model_dim: int, rngs: nnx.Rngs):
+        self.places = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (places, model_dim)))
+        self.norm = Norm(model_dim)
+        self.mlp = MLP(model_dim, _DECODER_WIDENING * model_dim, rngs)
+
+    def __call__(self, x: Float[Array, "batch model_dim"]) -> Stream:
+        """Returns a vector for each place."""
+        x = rms_normalised(x)[:, None] + self.places[...][None]
+        return x + flat(self.mlp, flat(self.norm, x))
+
+
+class ModelCache(NamedTuple):
+    """What the model carries while decoding."""
+
+    length: Int[Array, ""]  # tokens seen so far
+    layers: tuple[Any, ...]
+
+
+class Model(nnx.Module):
+    """Normalised embeddings, layers, final norm, and the unembedding of the positions that are asked for.
+
+    Every layer draws from streams of its own: under one seed the parameters of two models differ only where their
+    mixers do, and those of attention variants only in their controls.
+    """
+
+    def __init__(self, config: ModelConfig, task: Task, rngs: nnx.Rngs, max_length: int = 0):
+        """Builds the model.
+
+        Args:
+          config: its sizes and mixers.
+          task: gives vocabulary, length and direction.
+          rngs: streams `params` and `controls`.
+          max_length: tokens it must be able to read, if more than the task's.
+        """
+        unembed_init = nnx.initializers.normal(config.model_dim**-0.5)
+        self.causal, self.readout = task.causal and not config.bidirectional, config.readout
+        self.position = config.encoding()
+        embed_key, unembed_key, table_key = rngs.params(), rngs.params(), rngs.params()
+        longest = max(task.input_length, max_length)
+        inputs = Context(longest, 0 if task.input_channels else task.vocab_size, task.input_channels)
+        self.embedding = Embedding(inputs, self.position, config.model_dim, (embed_key, table_key))
+        unembedding = unembed_init(unembed_key, (config.model_dim, task.vocab_size))
+        self.unembedding = None if config.tied_embeddings else nnx.Param(unembedding)
+        self.encoder = None if task.context is None else Encoder(config, task.context, nnx.Rngs(params=rngs.params()))
+        decoder_rngs = nnx.Rngs(params=rngs.params()) if task.one_vector else None
+        self.decoder = Decoder(task.num_scored(), config.model_dim, decoder_rngs) if decoder_rngs else None
+        cross = None if task.context is None else cross_variant(config)
+        self.layers = nnx.List(
+            [
+                Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.controls()), cross)
+                for mixer in layer_mixers(config)
+            ]
+        )
+        self.norm = Norm(config.model_dim)
+
+    def __call__(
+        self,
+        inputs: Int[Array, "batch length"] | Float[Array, "batch length channels"],
+        scored: Int[Array, "batch scored"],
+        positions: Int[Array, " length"] | None = None,
+        context: Int[Array, "batch context_length"] | Float[Array, "batch context_length channels"] | None = None,
+    ) -> Float[Array, "batch scored vocab"]:
+        """Returns the logits at the inputs `scored` [batch, scored], and computes no others.
+
+        The inputs stand at `positions`, which `self.position.draw` gives; without them at 0, 1, 2 ... as in decoding.
+        """
+        if (self.encoder is None) != (context is None):
+            raise ValueError(f"`context` must be {'None' if self.encoder is None else 'given'} for this task's model.")
+        if positions is None:
+            positions = jnp.arange(inputs.shape[1])
+        encoded = None if self.encoder is None or context is None else self.encoder(context)
+        x = self.embedding(inputs, positions)
+        for layer in self.layers:
+            x = layer(x, causal=self.causal, positions=positions, context=encoded)
+        return self._unembed(self._read_out(x, scored))
+
+    def _read_out(self, x: Stream, scored: Int[Array, "batch scored"]) -> Stream:
+        if self.readout == "mean":
+            before = jnp.arange(x.shape[1])[None] <= scored[:, -1:]
+            return jnp.mean(x, axis=1, keepdims=True, where=before[:, :, None])
+        if self.decoder is not None:
+            return self.decoder(jnp.take_along_axis(x, scored[:, :1, None], axis=1)[:, 0])
+        return jnp.take_along_axis(x, scored[:, :, None], axis=1)
+
+    def init_cache(self, batch: int, max_length: int, dtype: Any = jnp.float32) -> ModelCache:
+        """Returns an empty cache for `max_length` tokens.
+
+        Raises:
+          NotImplementedError: the task reads in both directions, which has no token-by-token form, or is no sequence of
+            tokens by itself.
+        """
+        if not self.causal:
+            raise NotImplementedError("a model that reads in both directions cannot decode token by token.")
+        if self.embedding.tokens is None or self.encoder or self.decoder or self.readout != "position":
+            raise NotImplementedError(
+                "only a model of tokens alone, read out where they stand, decodes token by token."
+            )
+        return ModelCache(
+            jnp.zeros((), jnp.int32), tuple(layer.mixer.init_cache(batch, max_length, dtype) for layer in self.layers)
+        )
+
+    def extend(
+        self, cache: ModelCache, tokens: Int[Array, "batch new_length"]
+    ) -> tuple[Float[Array, "batch new_length vocab"], ModelCache]:
+        """Continues a sequence by one or more tokens; returns their logits and the new cache."""
+        x = self.embedding(tokens, cache.length + jnp.arange(tokens.shape[1]))
+        layers = []
+        for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
+            x, layer_cache = layer.extend(layer_cache, x)
+            layers.append(layer_cache)
+        return self._unembed(x), ModelCache(cache.length + tokens.shape[1], tuple(layers))
+
+    def _unembed(self, x: Stream) -> Array:
+        tied = self.embedding.tokens
+        matrix = self.unembedding[...] if self.unembedding is not None else tied[...].T  # type: ignore[index]
+        return flat(lambda tokens: self.norm(tokens) @ matrix, x)
+
+
+def make_model(settings: Settings) -> tuple[nnx.GraphDef, Any]:
+    """Returns (graph, initial parameters), the latter a nested dict of arrays; `nnx.merge` makes a model of them."""
+    streams = jax.random.fold_in(jax.random.key(settings.seed), INIT_STREAM)
+    rngs = nnx.Rngs(params=jax.random.fold_in(streams, 0), controls=jax.random.fold_in(streams, 1))
+    return _split(Model(settings.model, settings.task, rngs, settings.longest_input()))
+
+
+def abstract_model(settings: Settings) -> tuple[nnx.GraphDef, Any]:
+    """Returns what `make_model` does with shapes in place of arrays, drawing nothing."""
+    rngs = {"params": 0, "controls": 0}
+    return _split(
+        nnx.eval_shape(lambda: Model(settings.model, settings.task, nnx.Rngs(**rngs), settings.longest_input()))
+    )
+
+
+def _split(model: Model) -> tuple[nnx.GraphDef, Any]:
+    graph, state = nnx.split(model)
+    return graph, nnx.to_pure_dict(state)

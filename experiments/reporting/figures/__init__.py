@@ -1,0 +1,1 @@
+"""The pictures of a study, one file for each kind."""

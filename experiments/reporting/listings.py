@@ -1,0 +1,117 @@
+"""What there is to choose from: variants, other layer mixers, position encodings and tasks, read off their classes."""
+
+import dataclasses
+import inspect
+from typing import Any, NamedTuple
+
+from attention_variants.positions import POSITIONS
+from attention_variants.registry import VARIANTS
+from experiments.components.mixers import MIXERS
+from experiments.tasks.base import Task
+from experiments.tasks.registry import TASKS
+
+FAMILIES = (
+    "softmax, every key",
+    "softmax, static pattern",
+    "softmax, chosen by content",
+    "modified softmax",
+    "low rank",
+    "linear recurrence",
+    "delta rule",
+)
+_ABILITIES = ("causal", "bidirectional", "cross", "bias")
+
+
+class Entry(NamedTuple):
+    """One variant of the catalogue, in words."""
+
+    name: str
+    spec: str  # with all its fields at their defaults
+    summary: str  # the first sentence of its docstring
+    family: str
+    cost_order: str
+    state_order: str
+    capabilities: str
+    paper: str
+
+
+def entries() -> list[Entry]:
+    """Returns every registered variant, family by family and in the registry's order.
+
+    Raises:
+      ValueError: a variant is of no known family.
+    """
+    for name, kind in VARIANTS.items():
+        if kind.family not in FAMILIES:
+            raise ValueError(f"{name} must be of one of the families {', '.join(FAMILIES)}; got {kind.family!r}.")
+    ordered = sorted(VARIANTS.items(), key=lambda item: FAMILIES.index(item[1].family))  # a stable sort
+    return [_entry(name, kind) for name, kind in ordered]
+
+
+def variants_text() -> str:
+    """Returns the text of --list_variants."""
+    blocks = [
+        f"{entry.spec}\n  {entry.summary}\n  {entry.family}; {entry.capabilities}\n"
+        f"  cost {entry.cost_order}; state {entry.state_order}\n  {entry.paper}"
+        for entry in entries()
+    ]
+    mixers = [f"{name}{fields_text(mixer)}\n  {mixer.summary}\n  {mixer.paper}" for name, mixer in MIXERS.items()]
+    return "\n\n".join([*blocks, "Layers that are not attention, wherever the spec of one may stand:", *mixers])
+
+
+def tasks_text() -> str:
+    """Returns the text of --list_tasks."""
+    return "\n\n".join(f"{name}{fields_text(task)}\n  {task.summary}" for name, task in sorted(TASKS.items()))
+
+
+def positions_text() -> str:
+    """Returns the text of --list_positions."""
+    return "\n\n".join(f"{name}{fields_text(kind)}\n  {first_sentence(kind)}" for name, kind in POSITIONS.items())
+
+
+def fields_text(cls: Any) -> str:
+    """Returns the fields of a spec with their defaults, ":length=64,num_pairs=4"."""
+    fields = [f"{field.name}={field.default}" for field in dataclasses.fields(cls)]
+    return f":{','.join(fields)}" if fields else ""
+
+
+def sizes_text(task: Task) -> str:
+    """Returns what a row of a task is made of, what its answers are, and what else is read."""
+    answers = f"answers right within {task.tolerance}" if task.tolerance is not None else f"{task.vocab_size} classes"
+    if not task.input_channels:
+        answers = f"vocabulary {task.vocab_size}"
+    text = f"{_sequence_text(task.input_length, task.input_channels)} a row, {answers}"
+    if task.context is None:
+        return text
+    vocabulary = f", vocabulary {task.context.vocab_size}" if task.context.vocab_size else ""
+    return f"{text}, with a context of {_sequence_text(task.context.length, task.context.channels)}{vocabulary}"
+
+
+def floors_text(task: Task) -> list[str]:
+    """Returns the score of each shortcut, in words."""
+    accuracies = [f"{shortcut} {accuracy:.3f}" for shortcut, accuracy in task.floors().items()]
+    return accuracies + [f"{shortcut} (mean squared error) {loss:.3f}" for shortcut, loss in task.loss_floors().items()]
+
+
+def _sequence_text(length: int, channels: int) -> str:
+    return f"{length} positions of {channels} numbers" if channels else f"{length} tokens"
+
+
+def first_sentence(cls: type) -> str:
+    """Returns the first paragraph of a docstring up to its first full stop, on one line."""
+    paragraph = " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
+    return paragraph.partition(". ")[0].rstrip(".") + "."
+
+
+def _entry(name: str, kind: Any) -> Entry:
+    able = [word for word in _ABILITIES if getattr(kind, f"supports_{word}")]
+    return Entry(
+        name=name,
+        spec=f"{name}{fields_text(kind)}",
+        summary=first_sentence(kind),
+        family=kind.family,
+        cost_order=kind.cost_order,
+        state_order=kind.state_order,
+        capabilities=", ".join(able),
+        paper=kind.paper,
+    )

@@ -1,0 +1,303 @@
+"""Run folders: what a run leaves on disk, written so that a kill at any moment loses at most one chunk of steps.
+
+`results/<study>/<run_id>/` holds `config.json`, `manifest.json` (environment, command, date), `metrics.jsonl`,
+`checkpoints/` and, last and by fsync and rename, `result.json`. The folder is the truth: everything else is derived.
+"""
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import logging
+import math
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import serialization
+
+from attention_variants import specs
+from attention_variants.registry import VARIANTS, make_variant
+from experiments.config import schema as settings
+from experiments.tasks.registry import make_task
+
+FORMAT = 1  # raise it when training itself changes, so that old runs are not taken for new ones
+KEPT_CHECKPOINTS = 2
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+class StorageError(OSError):
+    """A run folder cannot be written: read-only, full, or something else stands there. The message is one line."""
+
+
+class BusyError(RuntimeError):
+    """Another process is working in this run folder."""
+
+
+def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what decides a run's numbers: `config` without name and study, with specs in their shortest form."""
+    config = settings.without_defaults({key: value for key, value in config.items() if key not in ("name", "study")})
+    task_name, _ = specs.parse_spec(config["task"])
+    layers = []
+    for layer in specs.split_layers(config["model"]["attention"]):
+        name, _ = specs.parse_spec(layer)
+        layers.append(specs.format_spec(name, make_variant(layer)) if name in VARIANTS else layer)
+    return config | {
+        "task": specs.format_spec(task_name, make_task(config["task"])),
+        "model": dict(config["model"]) | {"attention": "+".join(layers)},
+    }
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """Returns the digest that names a run: canonical config, task version and `FORMAT`."""
+    identity = {"version": version(config), "config": canonical(config)}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def version(config: Mapping[str, Any]) -> str:
+    """Returns the versions of training and of the task, as "1.2"."""
+    return f"{FORMAT}.{make_task(config['task']).version}"
+
+
+def environment() -> dict[str, Any]:
+    """Returns what a run's numbers and times depend on beside its config: versions, device, cores, platform."""
+    versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+    device = jax.devices()[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "backend": device.platform,
+        "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
+        "devices": jax.device_count(),
+        "cores": cores,
+        "flags": {name: os.environ[name] for name in sorted(os.environ) if name == "XLA_FLAGS" or name[:4] == "JAX_"},
+    }
+
+
+class RunFolder:
+    """One run on disk. Writing methods raise StorageError; a reader may look at any time."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Names the folder; nothing is read or written."""
+        self.path = Path(path)
+
+    def create(self, config: Mapping[str, Any], command: str) -> None:
+        """Makes the folder and writes `config.json` and `manifest.json`; what is already saved stays."""
+        with _storage(self.path):
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        for leftover in self.path.glob("**/.*.tmp"):  # of a process killed while writing
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+        date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        manifest = {"version": version(config), "environment": environment(), "command": command, "date": date}
+        _write(self.path / "config.json", _json(config))
+        _write(self.path / "manifest.json", _json(manifest))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process; the system lets go when a process dies, so no lock can be stale.
+
+        Raises:
+          BusyError: another process holds it.
+        """
+        with _storage(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = open(self.path / ".lock", "ab")
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BusyError(f"{self.path} is in use by another process.") from error
+            yield
+
+    def config(self) -> dict[str, Any] | None:
+        """Returns `config.json`, None where it is missing or damaged."""
+        return _read_json(self.path / "config.json")
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Returns `manifest.json`, None where it is missing or damaged."""
+        return _read_json(self.path / "manifest.json")
+
+    def result(self) -> dict[str, Any] | None:
+        """Returns `result.json`, None where the run has not ended (or the file is damaged)."""
+        return _read_json(self.path / "result.json")
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Writes `result.json`, the mark that the run has ended, and keeps only the newest checkpoint."""
+        _write(self.path / "result.json", _json(result))
+        self._prune(1)
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Appends one line to `metrics.jsonl`; `metrics` has a "step"."""
+        with _storage(self.path), open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(_plain(metrics), allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint is only as good as the lines up to it
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Returns the lines of `metrics.jsonl`; a line torn by a kill is left out."""
+        try:
+            text = (self.path / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return []
+        lines = []
+        for line in text.splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                value = json.loads(line)
+                lines += [value] if isinstance(value, dict) else []
+        return lines
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drops the lines after `step` and any torn one: what a resumed run is about to write again."""
+        kept = [line for line in self.metrics() if line.get("step", 0) <= step]
+        _write(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def save_checkpoint(self, step: int, state: Any) -> None:
+        """Saves a pytree of arrays as one file with its SHA-256, and keeps the newest two."""
+        leaves = jax.tree.leaves(jax.device_get(state))
+        arrays = {f"{index:05d}": np.asarray(leaf) for index, leaf in enumerate(leaves)}
+        payload = serialization.msgpack_serialize({"step": step, "arrays": arrays})
+        with _storage(self.path):
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        path = self.path / "checkpoints" / f"{step:09d}.msgpack"
+        _write(path, hashlib.sha256(payload).digest() + payload)
+        self._prune(KEPT_CHECKPOINTS)
+
+    def load_checkpoint(self, like: Any) -> tuple[int, Any] | None:
+        """Returns (step, state) of the newest whole checkpoint, None where there is none.
+
+        Args:
+          like: a pytree of arrays, or of their shapes and dtypes, with the structure of what was saved.
+        """
+        for path in reversed(self._checkpoints()):
+            try:
+                return _decode(path.read_bytes(), like)
+            except (OSError, ValueError) as error:
+                logging.getLogger(__name__).warning("%s is set aside: %s", path, error)
+        return None
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted((self.path / "checkpoints").glob("*.msgpack"))
+
+    def _prune(self, kept: int) -> None:
+        for path in self._checkpoints()[:-kept]:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def run_folder(results: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
+    """Returns the folder of the run that `config` describes, below `results`; nothing is written."""
+    return RunFolder(Path(results) / config["name"] / run_id(config))
+
+
+def open_study(study: str | os.PathLike[str]) -> list[RunFolder]:
+    """Returns the run folders of a study: every folder in it that has a readable `config.json`."""
+    folders = [RunFolder(path) for path in sorted(Path(study).iterdir()) if path.is_dir()]
+    return [folder for folder in folders if folder.config() is not None]
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Makes `folder` and writes, syncs and removes a small file there; raises StorageError where that fails."""
+    folder = Path(folder)
+    with _storage(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        _write(probe, b"probe")
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Writes a derived file (table, plot, report) whole or not at all; raises StorageError."""
+    path = Path(path)
+    with _storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    """Turns an OSError from writing at `path` into a StorageError of one line."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write {error.filename or path}: {error.strerror or error}.") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes by fsync and rename: after a crash `path` is old or new, never half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _storage(path):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        with contextlib.suppress(OSError):  # some file systems cannot sync a folder
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def _decode(content: bytes, like: Any) -> tuple[int, Any]:
+    """Returns (step, state) from a checkpoint's bytes; raises ValueError where they are not whole or do not fit."""
+    digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise ValueError("its SHA-256 does not match, the file is damaged.")
+    saved = serialization.msgpack_restore(payload)
+    arrays = [saved["arrays"][name] for name in sorted(saved["arrays"])]
+    leaves, structure = jax.tree.flatten(like)
+    if [(a.shape, a.dtype) for a in arrays] != [(np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves]:
+        raise ValueError("its arrays are not those of this model.")
+    return int(saved["step"]), jax.tree.unflatten(structure, [jax.numpy.asarray(array) for array in arrays])
+
+
+def _plain(value: Any) -> Any:
+    """Returns `value` as JSON can hold it: arrays become lists, NaN and infinity become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return _plain(np.asarray(value).tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(_plain(value), indent=1, allow_nan=False) + "\n").encode()
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _cpu_name() -> str:
+    """Returns the processor's name; jax only says "cpu"."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

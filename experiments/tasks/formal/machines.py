@@ -1,0 +1,207 @@
+"""Strings whose answer ends where it says: the stack after a list of operations, and the sum of two binary numbers."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from experiments.tasks.formal.string_task import Strings, StringTask, whole_string
+
+_PLUS, _END = 2, 3  # symbols of addition
+_POP, _PUSH, _EMPTY = 2, 3, 5  # symbols of the stack; _PUSH + bit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StackManipulation(StringTask):
+    """Stack manipulation: what is on the stack in the end?
+
+    With `max_length=7`; "=" is the marker, "." a blank, "end" the bottom of the stack::
+
+        0  1  1  0  PUSH1  POP  POP  =  .  .  .  .  .  .  .  .
+                                        1  1  0  end              <- targets, top first
+
+    A string of n symbols holds s bits, the stack from the bottom, s uniform over 1..n - 1, then n - s operations,
+    uniform over POP, PUSH0 and PUSH1. POP of an empty stack does nothing. Strings are at least two long: without an
+    operation there is nothing to ask. Evidence of each answer is every operation, as they decide where on the stack a
+    symbol ends up, and the symbol itself. An operation out of sight may have been undone later, so that no bound is
+    claimed for those who see only a part.
+
+    References:
+      Deletang et al. 2023, arXiv:2207.02098: "stack manipulation"; what the published code fills answers up with
+      behind the end is not scored there, nor here.
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "stack manipulation: say the stack, top first, after a list of operations"
+    every_change_counts: ClassVar[bool] = False
+    shortest: ClassVar[int] = 2
+    at_marker: ClassVar[bool] = False
+    commands: ClassVar[frozenset[str]] = frozenset(("POP", "PUSH0", "PUSH1"))
+    symbols = ("0", "1", "POP", "PUSH0", "PUSH1", "end")
+
+    min_length: int = 2
+
+    @property
+    def answer_length(self) -> int:
+        """A stack of every symbol, and its end."""
+        return self.max_length + 1
+
+    def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
+        """Draws a stack and operations, and keeps on the stack the positions where its symbols stand."""
+        size_rng, bit_rng, operation_rng = jax.random.split(rng, 3)
+        shape, rows = (len(length), self.max_length), jnp.arange(len(length))
+        size = jax.random.randint(size_rng, length.shape, 1, length, jnp.int32)
+        column = jnp.arange(self.max_length, dtype=jnp.int32)[None]
+        operations = jax.random.randint(operation_rng, shape, _POP, _PUSH + 2, jnp.int32)
+        symbols = jnp.where(column < size, jax.random.randint(bit_rng, shape, 0, 2, jnp.int32), operations)
+
+        def operate(carry: tuple[Array, Array], step: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+            stack, height = carry
+            at, symbol = step
+            inside, pops = at < length[:, 0], symbol == _POP
+            stack = stack.at[rows, jnp.where(inside & ~pops, height, self.max_length)].set(at, mode="drop")
+            return (stack, jnp.where(inside, jnp.maximum(height + jnp.where(pops, -1, 1), 0), height)), None
+
+        start = (jnp.zeros(shape, jnp.int32), jnp.zeros(len(length), jnp.int32))
+        (stack, height), _ = jax.lax.scan(operate, start, (column[0], symbols.T))
+        place = height[:, None] - 1 - jnp.arange(self.answer_length, dtype=jnp.int32)[None]
+        source = jnp.take_along_axis(stack, jnp.clip(place, 0, self.max_length - 1), axis=1)
+        found = jnp.take_along_axis(symbols, source, axis=1)
+        answer = jnp.where(place < 0, _EMPTY, jnp.where(found >= _PUSH, found - _PUSH, found))
+        operation = jnp.where((column >= size) & (column < length), column, -1)[:, None]
+        operation = jnp.broadcast_to(operation, (*answer.shape, self.max_length))
+        bit = jnp.where((place >= 0) & (source < size), source, -1)[..., None]
+        return Strings(symbols, answer, height[:, None] + 1, jnp.concatenate([operation, bit], axis=2))
+
+    def solution(self, string: list[int]) -> list[int]:
+        """Operates."""
+        stack: list[int] = []
+        for symbol in string:
+            if symbol != _POP:
+                stack.append(symbol % _PUSH)
+            elif stack:
+                stack.pop()
+        return [*stack[::-1], _EMPTY]
+
+    def floors(self) -> dict[str, float]:
+        """A bit everywhere is right half of the time, but never at the end; heights walk at random above 0."""
+        walks, heights = np.zeros(self.max_length + 1), {}  # one walk per size of the first stack
+        for length in range(2, self.max_length + 1):
+            walks[length - 1] += 1
+            popped = np.append(walks[1:], 0)
+            popped[0] += walks[0]
+            walks = np.append(0, walks[:-1]) * 2 / 3 + popped / 3
+            heights[length] = walks @ np.arange(len(walks)) / (length - 1)
+        bits = np.mean([heights[length] for length in self.lengths()])
+        return {"guess a bit": float(bits / (bits + 1) / 2)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BinaryAddition(StringTask):
+    """Binary addition, lowest bit first.
+
+    With `max_length=9`; "=" is the marker, "." a blank::
+
+        1  0  0  1  +  0  1  1  =  .  .  .  .  .  .  .  .  .  .
+                                   1  1  1  1  end                 <- targets: 9 + 6 = 15
+
+    Numbers are written in little-endian notation. Of a string of n symbols the first number takes k bits, k uniform
+    over 1..n - 2, the second the other n - 1 - k; a number of k bits is uniform over 1..2^k - 1, so that it may end in
+    zeros. The sum is written without any, and ended. Strings are at least three long. Evidence of each answer is the
+    whole string, since higher bits tell a zero from the end; a bit out of sight moves few answers, so that no bound is
+    claimed for those who see only a part.
+
+    References:
+      Deletang et al. 2023, arXiv:2207.02098: "binary addition"; what the published code fills answers up with behind
+      the end is not scored there, nor here.
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "binary addition: the sum of two numbers, lowest bit first"
+    every_change_counts: ClassVar[bool] = False
+    shortest: ClassVar[int] = 3
+    at_marker: ClassVar[bool] = False
+    commands: ClassVar[frozenset[str]] = frozenset("+")
+    symbols = ("0", "1", "+", "end")
+
+    min_length: int = 3
+
+    @property
+    def answer_length(self) -> int:
+        """A bit more than the longer number has, and the end."""
+        return self.max_length
+
+    def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
+        """Draws two numbers and adds them."""
+        size_rng, bit_rng = jax.random.split(rng)
+        size = jax.random.randint(size_rng, length.shape, 1, length - 1, jnp.int32)
+        column = jnp.arange(self.max_length, dtype=jnp.int32)[None]
+        uniform = jax.random.uniform(bit_rng, (len(length), self.max_length), jnp.float32)
+        first = _positive(uniform, column, size)
+        second = _positive(uniform, column - size - 1, length - size - 1)
+        symbols = jnp.where(column < size, first, jnp.where(column == size, _PLUS, second))
+
+        one = jnp.where(column < size, first, 0)
+        there = jnp.minimum(size + 1 + column, self.max_length - 1)
+        other = jnp.where(column < length - size - 1, jnp.take_along_axis(second, there, axis=1), 0)
+        # A carry comes from the last place below where both bits agree: two ones make one, two zeros none.
+        agree = jax.lax.cummax(jnp.where(one == other, column, -1), axis=1)
+        below = jnp.pad(agree, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
+        carry = jnp.where(below >= 0, jnp.take_along_axis(one, jnp.maximum(below, 0), axis=1), 0)
+        total = one ^ other ^ carry
+        count = 1 + jnp.max(jnp.where(total == 1, column + 1, 0), axis=1, keepdims=True)
+        answer = jnp.where(column == count - 1, _END, total)
+        return Strings(symbols, answer, count, whole_string(length, self.max_length, self.answer_length))
+
+    def solution(self, string: list[int]) -> list[int]:
+        """Adds two integers."""
+        plus = string.index(_PLUS)
+        one, other = (
+            sum(bit << place for place, bit in enumerate(part)) for part in (string[:plus], string[plus + 1 :])
+        )
+        return [*(int(bit) for bit in f"{one + other:b}"[::-1]), _END]
+
+    def floors(self) -> dict[str, float]:
+        """A one everywhere: expected ones and lengths of sums, over both numbers' equally likely sizes."""
+        totals = np.zeros(2)
+        for length in self.lengths():
+            size = np.arange(1, length - 1)
+            totals += _ones_and_length(size, length - 1 - size).mean(axis=1)
+        ones, bits = totals / len(list(self.lengths()))
+        return {"say 1 everywhere": float(ones / (bits + 1))}
+
+
+def _positive(
+    uniform: Float[Array, "batch n"], place: Int[Array, "batch n"], size: Int[Array, "batch 1"]
+) -> Int[Array, "batch n"]:
+    """Returns bits at places 0..size - 1 of a number, uniform over all that have at least one of them set.
+
+    A bit before which none is set, with r of them left, is set with probability 2^(r - 1) / (2^r - 1); others with 1/2.
+    """
+    inside = (place >= 0) & (place < size)
+    chances = np.array([0, *(0.5 / (1 - 0.5**left) for left in range(1, uniform.shape[1] + 1))], np.float32)
+    left = jnp.clip(size - place, 0, uniform.shape[1])
+    first = inside & (uniform < jnp.asarray(chances)[left])
+    begun = jnp.cumsum(first, axis=1) > first  # any before
+    return jnp.where(begun, inside & (uniform < 0.5), first).astype(jnp.int32)
+
+
+def _ones_and_length(size: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -> Float[np.ndarray, "2 n"]:
+    """Returns how many ones, and bits in all, the sum of two positive numbers of these sizes has on average."""
+    zero, none, other_none = np.zeros_like(size), 0.5**size, 0.5**other
+    both = _of_any_numbers(size, other) - none * _of_any_numbers(other, zero) - other_none * _of_any_numbers(size, zero)
+    return both / ((1 - none) * (1 - other_none))
+
+
+def _of_any_numbers(size: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -> Float[np.ndarray, "2 n"]:
+    """Does the same for numbers that may be 0: a sum of k and m <= k bits; q = 2^-k, r = 2^(m - k)."""
+    k, m = np.maximum(size, other).astype(float), np.minimum(size, other).astype(float)
+    q, r, gap = 0.5**k, 0.5 ** (k - m), k - m
+    ones = k / 2 + (1 - 0.5**m) / 2 * r  # each of k bits is uniform; a carry has to pass all ones above m
+    # The length is the sum over i = 0..k of 1 - P(sum < 2^i), where that counts pairs: first i <= m, then those above.
+    low = ((4 * r - q * 0.5**m) / 3 + 2 * q - q * 0.5**m) / 2
+    high = 2 - 2 * r - gap * (r - q) / 2
+    return np.stack([ones, k + 1 - low - high])

@@ -1,0 +1,256 @@
+"""Rewriting strings: reverse, duplicate, the missing half of a duplicate, odd places first, and sorting by kind."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+from scipy import stats
+
+from experiments.tasks import sampling
+from experiments.tasks.base import Batch, Stored, check_size
+from experiments.tasks.formal.string_task import FIRST_SYMBOL, Strings, StringTask, one_class, whole_string
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Rewriting(StringTask):
+    """Uniform symbols, of which each symbol of the answer is one."""
+
+    at_marker: ClassVar[bool] = False
+
+    num_symbols: int = 2  # kinds of symbols
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_size("num_symbols", self.num_symbols, 2)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Numbers from 0."""
+        return tuple(str(symbol) for symbol in range(self.num_symbols))
+
+    @property
+    def answer_length(self) -> int:
+        """As many symbols as the longest string has."""
+        return self.max_length
+
+    @property
+    def open_answers(self) -> int:
+        """Symbols are independent: the others say nothing about one that is out of sight."""
+        return self.num_symbols
+
+    def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
+        """Returns where in the string the answer's symbols stand."""
+        raise NotImplementedError
+
+    def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
+        """Draws symbols and looks the answer's up."""
+        symbols = jax.random.randint(rng, (len(length), self.max_length), 0, self.num_symbols, jnp.int32)
+        source = self.source(jnp.arange(self.answer_length, dtype=jnp.int32)[None], length)
+        answer = jnp.take_along_axis(symbols, jnp.clip(source, 0, self.max_length - 1), axis=1)
+        count = length * (self.answer_length // self.max_length)
+        return Strings(symbols, answer, count, source[..., None])
+
+    def stored(self) -> Stored | None:
+        """The string, at the marker. For strings of all lengths together the mean length bounds the mean accuracy."""
+        lengths = list(self.lengths())
+        return Stored.independent(sum(lengths) / len(lengths), self.num_symbols)
+
+    def floors(self) -> dict[str, float]:
+        """Guessing without looking, and answering everywhere with the row's most frequent symbol."""
+        lengths = list(self.lengths())
+        most_frequent = sum(sampling.expected_highest_count(n, self.num_symbols) for n in lengths) / sum(lengths)
+        return {"guess a symbol": 1 / self.num_symbols, "guess the row's most frequent symbol": most_frequent}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReverseString(_Rewriting):
+    """Reverse a string.
+
+    With `max_length=6, num_symbols=2`; "=" is the marker, "." a blank::
+
+        0  1  1  1  =  .  .  .  .  .  .  .  .
+                       1  1  1  0              <- targets
+
+    Symbols are uniform over `num_symbols` kinds. Evidence of the j-th answer is the j-th symbol from the end.
+
+    References:
+      Deletang et al. 2023, arXiv:2207.02098: "reverse string".
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "reverse string: say a string from its end"
+
+    def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
+        """From the end."""
+        return length - 1 - order
+
+    def solution(self, string: list[int]) -> list[int]:
+        """Reverses."""
+        return string[::-1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DuplicateString(_Rewriting):
+    """Say a string twice.
+
+    With `max_length=4, num_symbols=2`; "=" is the marker, "." a blank::
+
+        0  1  1  =  .  .  .  .  .  .  .  .  .
+                    0  1  1  0  1  1           <- targets
+
+    Symbols are uniform over `num_symbols` kinds. Evidence of the j-th answer is symbol j, modulo the string's length.
+
+    References:
+      Deletang et al. 2023, arXiv:2207.02098: "duplicate string".
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "duplicate string: say a string twice"
+
+    @property
+    def answer_length(self) -> int:
+        """Twice the longest string."""
+        return 2 * self.max_length
+
+    def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
+        """From the start, twice."""
+        return order % length
+
+    def solution(self, string: list[int]) -> list[int]:
+        """Doubles."""
+        return 2 * string
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OddsFirst(_Rewriting):
+    """Say the symbols at odd places, then those at even places.
+
+    With `max_length=6, num_symbols=2`; "=" is the marker, "." a blank::
+
+        0  0  1  1  1  =  .  .  .  .  .  .  .
+                          0  1  0  1  1        <- targets
+
+    Places count from 0, as in the published code; the paper's text counts from 1. Symbols are uniform over
+    `num_symbols` kinds. Evidence of each answer is its symbol.
+
+    References:
+      Deletang et al. 2023, arXiv:2207.02098: "odds first".
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "odds first: say the symbols at odd places, then those at even ones"
+
+    def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
+        """Odd places, then even ones."""
+        odds = length // 2
+        return jnp.where(order < odds, 2 * order + 1, 2 * (order - odds))
+
+    def solution(self, string: list[int]) -> list[int]:
+        """Slices twice."""
+        return string[1::2] + string[::2]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BucketSort(_Rewriting):
+    """Sort a string over a few kinds of symbols.
+
+    With `max_length=7, num_symbols=5`; "=" is the marker, "." a blank::
+
+        4  0  2  0  4  1  =  .  .  .  .  .  .  .  .
+                             0  0  1  2  4  4        <- targets
+
+    Symbols are uniform over `num_symbols` kinds. Evidence of every answer is the whole string. One symbol out of sight
+    moves few answers, so that no bound is claimed for those who see only a part.
+
+    References:
+      Deletang et al. 2023, arXiv:2207.02098: "bucket sort".
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "bucket sort: say a string's symbols in order of their kind"
+    every_change_counts: ClassVar[bool] = False
+    open_answers = 1
+
+    num_symbols: int = 5
+
+    def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
+        """Draws symbols and sorts those inside."""
+        symbols = jax.random.randint(rng, (len(length), self.max_length), 0, self.num_symbols, jnp.int32)
+        inside = jnp.arange(self.max_length, dtype=jnp.int32)[None] < length
+        answer = jnp.sort(jnp.where(inside, symbols, self.num_symbols), axis=1)
+        return Strings(symbols, answer, length, whole_string(length, self.max_length, self.answer_length))
+
+    def solution(self, string: list[int]) -> list[int]:
+        """Counts each kind."""
+        return [kind for kind in range(self.num_symbols) for _ in range(string.count(kind))]
+
+    def stored(self) -> None:
+        """Claims nothing: how many there are of each kind is fewer bits."""
+
+    def floors(self) -> dict[str, float]:
+        """As for the others, and the likeliest symbol at each place: the j-th is below v if more than j symbols are."""
+        lengths, below = list(self.lengths()), np.arange(self.num_symbols + 1) / self.num_symbols
+        at_or_before = (stats.binom.sf(np.arange(n)[:, None], n, below[None]) for n in lengths)
+        right = sum(float(np.diff(law, axis=1).max(axis=1).sum()) for law in at_or_before)
+        return super().floors() | {"say the likeliest symbol at each place": right / sum(lengths)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MissingDuplicate(StringTask):
+    """A string stands twice, with one symbol hidden: which?
+
+    With `max_length=10`; "_" is hidden, "=" the marker, "." a blank::
+
+        0  1  1  0  0  1  _  0  =  .  .
+                                1        <- target
+
+    Bits are uniform, and so is the hidden place. A string has an even length: an odd one, of `at_length` too, is
+    rounded down (the published code fills it up with a fourth symbol). Evidence is the hidden symbol's other copy; all
+    others say nothing about it.
+
+    References:
+      Deletang et al. 2023, arXiv:2207.02098: "missing duplicate".
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "missing duplicate: say the hidden symbol of a string that stands twice"
+    shortest: ClassVar[int] = 2
+    step: ClassVar[int] = 2
+    symbols = tuple("01_")
+    open_answers = 2
+
+    min_length: int = 2
+
+    def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
+        """Draws a string, repeats it and hides one place."""
+        string_rng, place_rng = jax.random.split(rng)
+        string = jax.random.randint(string_rng, (len(length), self.max_length), 0, 2, jnp.int32)
+        column = jnp.arange(self.max_length, dtype=jnp.int32)[None]
+        twice = jnp.take_along_axis(string, column % (length // 2), axis=1)
+        hidden = jax.random.randint(place_rng, length.shape, 0, length, jnp.int32)
+        copy = (hidden + length // 2) % length
+        answer = jnp.take_along_axis(twice, copy, axis=1)[:, 0]
+        return one_class(answer, copy[:, None], jnp.where(column == hidden, self.symbols.index("_"), twice))
+
+    def solution(self, string: list[int]) -> list[int]:
+        """Compares the halves, whose places are one string seen twice."""
+        half = len(string) // 2
+        first, second = string[:half], string[half:]
+        return [min(pair) for pair in zip(first, second, strict=True) if 2 in pair]
+
+    def floors(self) -> dict[str, float]:
+        """Guessing, and the row's most frequent bit: all others stand twice, so that it tells of the rest's balance."""
+        others = np.array([length // 2 - 1 for length in self.lengths()])
+        rates = stats.binom.sf((others - 1) // 2, others, 1 / 2)  # right if at least half of them equal the answer
+        return {"guess a bit": 1 / 2, "guess the row's most frequent bit": float(np.mean(rates))}
+
+    def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
+        """Both copies; the hidden place asks for its value."""
+        described = super().describe_row(batch, row)
+        copy = int(batch.evidence[row, 0, 0])
+        hidden = np.asarray(batch.inputs[row]).tolist().index(FIRST_SYMBOL + self.symbols.index("_"))
+        roles = {copy: "value", hidden: "key"}
+        return [(text, roles.get(c, "filler") if role == "value" else role) for c, (text, role) in enumerate(described)]

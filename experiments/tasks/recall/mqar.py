@@ -1,0 +1,199 @@
+"""Multi-query associative recall: pairs first, then some of their keys again; say the value at each."""
+
+import dataclasses
+import math
+import re
+from typing import ClassVar, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from attention_variants.checks import check_number
+from experiments.tasks import sampling
+from experiments.tasks.base import Batch, Stored, Task, check_size
+from experiments.tasks.recall.held_out import drawn_keys
+
+_PART = re.compile(r"(\d+)x(\d+)(?:\*(\d+(?:\.\d*)?))?")
+
+
+class Part(NamedTuple):
+    """One kind of row in a mixture."""
+
+    length: int
+    num_pairs: int
+    share: float  # of the rows; shares add up to 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MQAR(Task):
+    """Multi-query associative recall.
+
+    With `length=16, num_pairs=2`; k7 is the key with id 7, v41 the value with id 41, "." filler::
+
+        k7 v41 k3 v60  .   .   k3  .   k7  .   .   .   .   .   .   .
+                               v60     v41                              <- targets
+
+    A row states `num_pairs` pairs of distinct keys, ids 1..vocab_size // 2 - 1, and distinct values, the ids above. The
+    rest is two-token slots; pair i is asked for at the first token of slot g_i, where g_0, g_1 ... are drawn without
+    replacement, p(s) proportional to (s + 1)^(power - 1), renormalised after each draw: most questions come soon, some
+    late. The answer is read at the key itself. Everything else is filler 0 or, with `random_fillers`, uniform over the
+    vocabulary. Rows of a mixture are padded to the longest with 0.
+
+    Evidence of question i is its value, at position 2i + 1. A model that cannot see it has not met the answer, so that
+    its best guess is one of the values it has not met either; a model that sees everything but matches nothing reaches
+    the floor, 1 / num_pairs, and a little more where questions come soon, for then a place tells which pair is likelier
+    due: with `power=0.01` up to 0.29 instead of 0.25 at the default size.
+
+    With `held_out_keys` the highest keys are in no pair; with `unseen_keys` as well there are only those. A model that
+    was trained without them and is tested on them (`config.eval.shifted`) must match keys it has no knowledge of.
+
+    References:
+      Arora et al. 2023, "Zoology", arXiv:2312.04927.
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "multi-query associative recall: say the value that was stated with each key"
+
+    length: int = 64  # tokens per row, even
+    num_pairs: int = 4  # at most a quarter of the length
+    vocab_size: int = 64  # at least the length
+    power: float = 0.01  # 1 spreads the questions evenly; towards 0 they come sooner
+    random_fillers: bool = False
+    mixture: str = ""  # instead of both, kinds of rows: 64x4*5/128x8 draws five (64, 4) to one (128, 8)
+    held_out_keys: int = 0  # the highest keys, which rows do without
+    unseen_keys: bool = False  # rows draw from the held-out keys alone
+
+    def __post_init__(self) -> None:
+        check_size("length", self.length, 4)
+        check_size("num_pairs", self.num_pairs, 1)
+        check_size("vocab_size", self.vocab_size, 4)
+        check_number("power", self.power, 0.0, 100.0)
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        if self.mixture and (self.length, self.num_pairs) != (defaults["length"], defaults["num_pairs"]):
+            raise ValueError("`mixture` takes the place of `length` and `num_pairs`; give one or the other.")
+        for length, num_pairs, _ in self.parts:
+            if num_pairs < 1 or length < 4 * num_pairs:
+                raise ValueError(f"`length` must be at least 4 times `num_pairs` >= 1; got {length} and {num_pairs}.")
+            if length % 2:
+                raise ValueError(f"`length` must be even; got {length}.")
+            if self.vocab_size < length:
+                raise ValueError(f"`vocab_size` must be at least `length`; got {self.vocab_size} and {length}.")
+        self._keys()
+        if self.held_out_keys and self.random_fillers:
+            raise ValueError("`random_fillers` are drawn from all tokens; without them `held_out_keys` are held out.")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The kinds of rows; one, unless there is a mixture."""
+        if not self.mixture:
+            return (Part(self.length, self.num_pairs, 1.0),)
+        matches = [_PART.fullmatch(text.strip()) for text in self.mixture.split("/")]
+        rows = [(int(m[1]), int(m[2]), float(m[3] or 1)) for m in matches if m]
+        total = sum(weight for *_, weight in rows)
+        if None in matches or not total:
+            raise ValueError(f"`mixture` must look like 64x4*5/128x8, length x pairs * weight; got {self.mixture!r}.")
+        return tuple(Part(length, num_pairs, weight / total) for length, num_pairs, weight in rows)
+
+    @property
+    def input_length(self) -> int:
+        """Tokens per row: those of the longest part."""
+        return max(part.length for part in self.parts)
+
+    @property
+    def first_value(self) -> int:
+        """Keys are 1..first_value - 1, values first_value..vocab_size - 1."""
+        return self.vocab_size // 2
+
+    def _keys(self) -> range:
+        most = max(part.num_pairs for part in self.parts)
+        return drawn_keys(self.first_value - 1, self.held_out_keys, self.unseen_keys, most)
+
+    def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
+        """Draws rows."""
+        kind_rng, key_rng, value_rng, slot_rng, filler_rng = jax.random.split(rng, 5)
+        lengths, counts, shares = (np.array(column) for column in zip(*self.parts, strict=True))
+        longest, most = self.input_length, int(counts.max())
+        most_slots = int((lengths // 2 - counts).max())
+
+        # Per row: its kind. Every row draws for the largest kind; the first of many distinct draws are distinct draws.
+        kind = jnp.zeros(batch_size, jnp.int32)
+        if len(shares) > 1:
+            kind = jax.random.categorical(kind_rng, jnp.log(jnp.asarray(shares, jnp.float32)), shape=(batch_size,))
+        length = jnp.asarray(lengths, jnp.int32)[kind][:, None]
+        count = jnp.asarray(counts, jnp.int32)[kind][:, None]
+        keys = self._keys()[0] + sampling.distinct(key_rng, batch_size, most, len(self._keys()))
+        values = self.first_value + sampling.distinct(value_rng, batch_size, most, self.vocab_size - self.first_value)
+        slot = jnp.arange(most_slots, dtype=jnp.int32)[None]
+        log_weights = (self.power - 1) * jnp.log1p(slot.astype(jnp.float32))
+        log_weights = jnp.where(slot < length // 2 - count, log_weights, -jnp.inf)
+        slots = sampling.weighted_distinct(slot_rng, log_weights, most)
+
+        column = jnp.arange(longest, dtype=jnp.int32)[None]
+        pair = jnp.arange(most, dtype=jnp.int32)[None]
+        asked = pair < count
+        positions = 2 * (count + slots)
+        inputs = jnp.zeros((batch_size, longest), jnp.int32)
+        if self.random_fillers:
+            fillers = jax.random.randint(filler_rng, inputs.shape, 0, self.vocab_size, jnp.int32)
+            inputs = jnp.where(column < length, fillers, 0)
+        stated = jnp.stack([keys, values], axis=-1).reshape(batch_size, 2 * most)
+        front = slice(0, 2 * most)
+        inputs = inputs.at[:, front].set(jnp.where(column[:, front] < 2 * count, stated, inputs[:, front]))
+        rows = jnp.arange(batch_size)[:, None]
+        inputs = inputs.at[rows, jnp.where(asked, positions, longest)].set(keys, mode="drop")
+
+        slices = {"distance": positions - (2 * pair + 1), "num_pairs": jnp.broadcast_to(count, keys.shape)}
+        if len(shares) > 1:
+            slices["length"] = jnp.broadcast_to(length, keys.shape)
+        return Batch(
+            inputs=inputs,
+            targets=jnp.where(asked, values, 0),
+            positions=jnp.where(asked, positions, 0),
+            weights=asked.astype(jnp.float32),
+            evidence=jnp.where(asked, 2 * pair + 1, -1)[..., None],
+            slices={name: jnp.where(asked, value, 0) for name, value in slices.items()},
+        )
+
+    def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
+        """Takes the token after the key's first appearance at an even position: pairs stand before any filler."""
+        inputs = np.asarray(batch.inputs)
+        key = np.take_along_axis(inputs, np.asarray(batch.positions), axis=1)
+        first = (inputs[:, None, ::2] == key[:, :, None]).argmax(axis=2)
+        return np.take_along_axis(inputs, 2 * first + 1, axis=1)
+
+    def floors(self) -> dict[str, float]:
+        """Guessing one of the row's values: each question has the same 1 / num_pairs chance in rows of one kind."""
+        return {"guess a value seen in context": 1 / math.fsum(part.share * part.num_pairs for part in self.parts)}
+
+    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+        """Values are distinct, so that even all other values of the row leave this many equally likely ones."""
+        unmet = self.vocab_size - self.first_value - np.asarray(batch.slices["num_pairs"]) + 1
+        return 1.0 / unmet
+
+    def stored(self) -> Stored | None:
+        """All values, before the first question; where rows differ in their number no bound is claimed."""
+        return Stored.distinct(self.num_pairs, self.vocab_size - self.first_value) if not self.mixture else None
+
+    def at_length(self, length: int) -> Self:
+        """The same pairs in rows of another length; of a mixture, every kind of row."""
+        if not self.mixture:
+            return dataclasses.replace(self, length=length)
+        kinds = (f"{length}x{part.num_pairs}*{part.share:.9f}" for part in self.parts)
+        return dataclasses.replace(self, mixture="/".join(kinds))
+
+    def token_text(self, token: int) -> str:
+        """Filler ".", keys "k7", values "v41"."""
+        if token == 0:
+            return "."
+        return f"k{token}" if token < self.first_value else f"v{token}"
+
+    def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
+        """Pairs, then questions among fillers."""
+        asked = np.asarray(batch.weights[row]) > 0
+        questions = set(np.asarray(batch.positions[row])[asked].tolist())
+        stated = 2 * int(asked.sum())
+        roles = [("key", "value")[c % 2] if c < stated else "filler" for c in range(self.input_length)]
+        roles = ["query" if c in questions else role for c, role in enumerate(roles)]
+        return [(self.token_text(int(token)), role) for token, role in zip(batch.inputs[row], roles, strict=True)]

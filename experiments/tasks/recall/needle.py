@@ -1,0 +1,191 @@
+"""Needle in a haystack: keys with their values, scattered in filler; some are asked for at the end."""
+
+import dataclasses
+from typing import ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from experiments.tasks import sampling
+from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.recall.held_out import drawn_keys
+
+_ASK = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Needle(Task):
+    """Needles in filler.
+
+    With `length=16, num_keys=2, num_values=2, distractors=0`; k3 is a key, v80 a value, "." any filler, "|" the marker,
+    id 0::
+
+        .  .  k3 v80 k7 v71 .  .  k3 v92 k7 v74 .  |  k3  v80
+                                                      v80 v92   <- targets
+
+    A needle is a key and a value, side by side in one of the two-token slots of the context. Each of `num_keys` keys
+    has `num_values` needles; `distractors` further keys have one each and are never asked for. All keys of a row are
+    distinct, and the needles' slots are drawn without replacement, uniformly: so is the depth of each needle. Values
+    are uniform and independent. After the marker stand `num_queries` of the keys, each followed by its answer, which is
+    its values in the order of the context; earlier tokens of the answer are given, the last is in no row.
+
+    Of the ids above 0 the first third are keys, the second filler, the last values; filler is uniform. The hardest
+    filler is other needles: as many distractors as slots are left. Evidence is the value asked for. The slice `depth`
+    is the tenth of the context in which it stands, 0..9; the slice `distractors` their number. `held_out_keys` and
+    `unseen_keys` act as in `MQAR`, on all keys of a row.
+
+    References:
+      Hsieh et al. 2024, "RULER", arXiv:2404.06654; Liu et al. 2023, "Lost in the middle", arXiv:2307.03172.
+    """
+
+    answers_follow: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "needle: say the values that stood with a key somewhere in the context"
+
+    length: int = 128  # tokens per row
+    vocab_size: int = 96  # keys, filler and values in thirds
+    num_keys: int = 1  # that may be asked for
+    num_values: int = 1  # needles of each such key
+    num_queries: int = 1  # keys asked for
+    distractors: int = 3  # needles of other keys
+    vary_distractors: bool = False  # draw their number, uniform over 0..distractors, for every row
+    held_out_keys: int = 0  # the highest keys, which rows do without
+    unseen_keys: bool = False  # rows draw from the held-out keys alone
+
+    def __post_init__(self) -> None:
+        check_size("length", self.length, 4)
+        check_size("vocab_size", self.vocab_size, 6)
+        for name in ("num_keys", "num_values", "num_queries"):
+            check_size(name, getattr(self, name), 1)
+        check_size("distractors", self.distractors, 0)
+        if self.num_queries > self.num_keys:
+            raise ValueError(f"`num_queries` must be at most `num_keys` = {self.num_keys}; got {self.num_queries}.")
+        shortest = 2 * self.num_needles + 1 + self.num_queries * self.num_values
+        if self.length < shortest:
+            raise ValueError(f"`length` must be at least {shortest} for these needles and queries; got {self.length}.")
+        if self.vocab_size // 3 <= self.num_keys + self.distractors:
+            raise ValueError(
+                f"`vocab_size` must be at least {3 * (self.num_keys + self.distractors + 1)}, to have that many "
+                f"distinct keys; got {self.vocab_size}."
+            )
+        self._keys()
+
+    @property
+    def input_length(self) -> int:
+        """Tokens per row."""
+        return self.length
+
+    @property
+    def context_length(self) -> int:
+        """Tokens before the marker."""
+        return self.length - 1 - self.num_queries * self.num_values
+
+    @property
+    def num_needles(self) -> int:
+        """Needles in the context, distractors included."""
+        return self.num_keys * self.num_values + self.distractors
+
+    @property
+    def first_filler(self) -> int:
+        """Keys are 1..first_filler - 1."""
+        return self.vocab_size // 3
+
+    @property
+    def first_value(self) -> int:
+        """Filler is first_filler..first_value - 1, values are the ids above."""
+        return 2 * self.first_filler
+
+    def _keys(self) -> range:
+        needed = self.num_keys + self.distractors
+        return drawn_keys(self.first_filler - 1, self.held_out_keys, self.unseen_keys, needed)
+
+    def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
+        """Draws rows."""
+        key_rng, value_rng, slot_rng, filler_rng, count_rng = jax.random.split(rng, 5)
+        rows, num_slots = jnp.arange(batch_size)[:, None], self.context_length // 2
+        main = self.num_keys * self.num_values  # needles of keys that may be asked for come first, key by key
+        drawn_from = self._keys()
+        keys = sampling.distinct(key_rng, batch_size, self.num_keys + self.distractors, len(drawn_from)) + drawn_from[0]
+        keys = jnp.concatenate(
+            [jnp.repeat(keys[:, : self.num_keys], self.num_values, axis=1), keys[:, self.num_keys :]], 1
+        )
+        values = jax.random.randint(value_rng, keys.shape, self.first_value, self.vocab_size, jnp.int32)
+        slots = sampling.distinct(slot_rng, batch_size, self.num_needles, num_slots)
+        in_order = jnp.sort(slots[:, :main].reshape(batch_size, self.num_keys, self.num_values), axis=2)
+        slots = slots.at[:, :main].set(in_order.reshape(batch_size, main))
+
+        count = jnp.full((batch_size, 1), self.distractors, jnp.int32)
+        if self.vary_distractors:
+            count = jax.random.randint(count_rng, count.shape, 0, self.distractors + 1, jnp.int32)
+        stands = jnp.arange(self.num_needles)[None] < main + count
+        place = jnp.where(stands, 2 * slots, self.length)
+        filler = jax.random.randint(
+            filler_rng, (batch_size, self.length), self.first_filler, self.first_value, jnp.int32
+        )
+        inputs = filler.at[rows, place].set(keys, mode="drop").at[rows, place + 1].set(values, mode="drop")
+
+        scored = self.num_queries * self.num_values
+        asked, answers, source = keys[:, :scored], values[:, :scored], slots[:, :scored]
+        order = jnp.arange(scored, dtype=jnp.int32)[None] % self.num_values
+        inputs = inputs.at[:, self.context_length].set(_ASK)
+        given = jnp.roll(answers, 1, axis=1)
+        inputs = inputs.at[:, self.context_length + 1 :].set(jnp.where(order == 0, asked, given))
+        positions = jnp.broadcast_to(self.context_length + 1 + jnp.arange(scored, dtype=jnp.int32), source.shape)
+        evidence = 2 * source + 1
+        slices = {
+            "distance": positions - evidence,
+            "depth": 10 * source // num_slots,
+            "distractors": jnp.broadcast_to(count, source.shape),
+        }
+        if self.num_values > 1:
+            slices["order"] = jnp.broadcast_to(order, source.shape)
+        weights = jnp.ones(source.shape, jnp.float32)
+        return Batch(inputs, answers, positions, weights, evidence[..., None], slices)
+
+    def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
+        """Collects each key's values from the context, then answers key by key."""
+        answers = []
+        for row in np.asarray(batch.inputs).tolist():
+            end = row.index(_ASK)
+            asked = row[end + 1 :: self.num_values]
+            answers.append([row[i + 1] for key in asked for i in range(end) if row[i] == key])
+        return np.array(answers)
+
+    def floors(self) -> dict[str, float]:
+        """Guessing a value, one of the row's needles, or, where a key has several, one of its own, old or new."""
+        num_values = self.vocab_size - self.first_value
+        fewest = self.num_needles - self.distractors * self.vary_distractors
+        needles = np.arange(fewest, self.num_needles + 1)
+
+        def one_of(count: np.ndarray | int) -> float:
+            return float(np.mean(1 / count + (1 - 1 / count) / num_values))
+
+        floors = {"guess a value": 1 / num_values, "guess a value seen in context": one_of(needles)}
+        if self.num_values > 1:
+            left = np.arange(1, self.num_values + 1)  # from the last token of the answer to the first
+            floors["guess a value of the key"] = one_of(self.num_values)
+            floors["guess a value of the key that is not said yet"] = one_of(left)
+        return floors
+
+    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+        """Values are independent: the others say nothing about one that is out of sight."""
+        return np.full(np.shape(batch.targets), 1 / (self.vocab_size - self.first_value))
+
+    def at_length(self, length: int) -> Self:
+        """The same needles in more or less filler."""
+        return dataclasses.replace(self, length=length)
+
+    def token_text(self, token: int) -> str:
+        """Marker "|", keys "k7", filler "x40", values "v80"."""
+        if token == _ASK:
+            return "|"
+        return f"{'k' if token < self.first_filler else 'x' if token < self.first_value else 'v'}{token}"
+
+    def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
+        """Needles in filler, the marker, then keys that ask and what is given of their answers."""
+        texts = [self.token_text(int(token)) for token in batch.inputs[row]]
+        context = {"k": "key", "v": "value", "x": "filler"}
+        question = {"|": "marker", "k": "query", "v": "answer"}
+        return [(text, (context if c < self.context_length else question)[text[0]]) for c, text in enumerate(texts)]

@@ -1,0 +1,1 @@
+"""Tasks that copy, translate, count or follow what a sequence holds."""

@@ -1,0 +1,1 @@
+"""One run: compiled steps, validation, the test, and tests on other rows."""

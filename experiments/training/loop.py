@@ -1,0 +1,215 @@
+"""One run: chunks of training steps, validation and a checkpoint between them, one test at the end."""
+
+import functools
+import hashlib
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.analysis import compute
+from experiments.analysis.bounds import bounds
+from experiments.config import schema as settings
+from experiments.config.schema import Settings
+from experiments.model.transformer import abstract_model
+from experiments.training.evaluation import Evaluation, evaluate
+from experiments.training.other_rows import further_tests
+from experiments.training.step import (
+    TEST,
+    VALIDATION,
+    Program,
+    TrainState,
+    compile_program,
+    initial_state,
+    split_key,
+    trace,
+)
+
+_TIMED_CHUNKS = 5
+
+History = list[dict[str, Any]]  # one row of metrics per chunk
+
+
+class Folder(Protocol):
+    """What training asks of a `store.RunFolder`."""
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Appends a row of metrics."""
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Returns the rows."""
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drops the rows after `step`."""
+
+    def save_checkpoint(self, step: int, state: Any) -> None:
+        """Keeps a pytree of arrays."""
+
+    def load_checkpoint(self, like: Any) -> tuple[int, Any] | None:
+        """Returns the newest (step, state), shaped like `like`."""
+
+
+def train(
+    config: Mapping[str, Any], folder: Folder | None = None, report: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Trains, selects by validation and tests once.
+
+    With a folder the run continues from its newest checkpoint, and ends with the same bits as one never interrupted.
+
+    Args:
+      config: a nested dict shaped like `configs/base.py`.
+      folder: where metrics and checkpoints go; None keeps nothing.
+      report: called after every chunk with step, steps, train_loss, validation_accuracy, validation_loss,
+        tokens_per_second and seconds_left.
+
+    Returns:
+      The fields of `result.json` but for run_id, config and environment, and `parameter_hash`, that of the last
+      parameters. NaN or infinity in a loss, a gradient or a parameter ends the run as "diverged", with `diverged_at`,
+      the number of the step that met it. Scores are always those of the best parameters by validation, the initial ones
+      where the first chunk diverged.
+    """
+    run = settings.read(config)
+    limits = bounds(run, run.task)  # before training, which must not be lost if they cannot be had
+    program = compile_program(run)
+    state, best, history = _start(run, folder)
+    diverged_at = None
+    while diverged_at is None and not _ended(run, state, history):
+        first = int(state.step)
+        stop = min(first + run.train.eval_every, run.train.steps)
+        started = time.perf_counter()
+        state, loss, finite = program.advance(run, state, stop)
+        step_seconds = (time.perf_counter() - started) / (stop - first)
+        validation = _measure(run, program, state.params, VALIDATION)
+        if not (finite and math.isfinite(validation.loss) and _all_finite(state.params)):
+            diverged_at = int(state.step)
+            break
+        row = _metrics(run, stop, loss, validation, step_seconds)
+        if not history or _rank(row) > max(map(_rank, history)):
+            best = jax.tree.map(jnp.copy, state.params)
+        history.append(row)
+        if folder is not None:
+            folder.log(row)  # before the checkpoint, which is of no use without the rows up to it
+            folder.save_checkpoint(stop, (state, best))
+        if report is not None:
+            report(_event(run, row))
+    result = _result(run, program, state, best, history, diverged_at) | limits
+    return result | further_tests(run, abstract_model(run)[0], best, split_key(jax.random.key(run.seed), TEST))
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """Checks a config and traces its training with shapes in place of arrays; nothing is drawn or trained.
+
+    Raises:
+      ValueError: something is unknown, of the wrong type or out of range; one line.
+      NotImplementedError: the model cannot do what the task asks.
+    """
+    trace(settings.read(config))
+
+
+def throughput(config: Mapping[str, Any], steps: int = 100) -> float:
+    """Returns training tokens per second, compilation excluded: the median over five chunks of about `steps` / 5."""
+    run = settings.read(config)
+    program, state = compile_program(run), initial_state(run)
+    chunk = max(steps // _TIMED_CHUNKS, 1)
+    seconds = []
+    for number in range(1, _TIMED_CHUNKS + 2):  # the first one warms up
+        started = time.perf_counter()
+        state, _, _ = program.advance(run, state, number * chunk)
+        seconds.append(time.perf_counter() - started)
+    return chunk * _tokens_per_step(run) / statistics.median(seconds[1:])
+
+
+def parameter_hash(params: Any) -> str:
+    """Returns the SHA-256 of all parameters, names and shapes included."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _start(run: Settings, folder: Folder | None) -> tuple[TrainState, Any, History]:
+    """Returns (state, best parameters, metrics so far), from the newest checkpoint or from the beginning."""
+    state = initial_state(run)
+    best = jax.tree.map(jnp.copy, state.params)  # the state's own arrays are donated to the first chunk
+    if folder is None:
+        return state, best, []
+    step, saved = folder.load_checkpoint((state, best)) or (0, None)
+    folder.truncate_metrics(step)
+    history = folder.metrics()
+    if saved is not None and history and history[-1]["step"] == step:
+        return *saved, history
+    folder.truncate_metrics(0)  # rows were lost: selection needs them all, so begin again
+    return state, best, []
+
+
+def _ended(run: Settings, state: TrainState, history: History) -> bool:
+    solved = run.train.stop_when_solved and _steps_to_solve(run, history) is not None
+    return solved or int(state.step) >= run.train.steps
+
+
+def _measure(run: Settings, program: Program, params: Any, split: int) -> Evaluation:
+    rows = {VALIDATION: run.eval.validation_rows, TEST: run.eval.test_rows}[split]
+    return evaluate(functools.partial(program.reader, params), split_key(jax.random.key(run.seed), split), rows)
+
+
+def _metrics(run: Settings, step: int, loss: float, validation: Evaluation, step_seconds: float) -> dict[str, Any]:
+    return {
+        "step": step,
+        "train_loss": loss,
+        "validation_accuracy": validation.accuracy,
+        "validation_loss": validation.loss,
+        "tokens_per_second": _tokens_per_step(run) / step_seconds,
+        "step_ms": 1e3 * step_seconds,
+    }
+
+
+def _event(run: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
+    event = {name: value for name, value in row.items() if name != "step_ms"}
+    seconds_left = (run.train.steps - row["step"]) * row["step_ms"] / 1e3
+    return event | {"steps": run.train.steps, "seconds_left": seconds_left}
+
+
+def _result(
+    run: Settings, program: Program, state: TrainState, best: Any, history: History, diverged_at: int | None
+) -> dict[str, Any]:
+    validation, test = _measure(run, program, best, VALIDATION), _measure(run, program, best, TEST)
+    steps = int(state.step)
+    timing = {
+        name: statistics.median(row[name] for row in history) if history else None
+        for name in ("step_ms", "tokens_per_second")
+    }
+    return {
+        "status": "done" if diverged_at is None else "diverged",
+        **({} if diverged_at is None else {"diverged_at": diverged_at}),
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "validation_accuracy": validation.accuracy,
+        "slices": test.slices,
+        "steps": steps,
+        "steps_to_solve": _steps_to_solve(run, history),
+        "compute": compute.count(run, steps) | {"peak_bytes": program.peak_bytes} | timing,
+        "parameter_hash": parameter_hash(state.params),
+    }
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Orders evaluations: by accuracy, and equal ones by loss."""
+    return row["validation_accuracy"], -row["validation_loss"]
+
+
+def _steps_to_solve(run: Settings, history: History) -> int | None:
+    return next((row["step"] for row in history if row["validation_accuracy"] >= run.train.solved_at), None)
+
+
+def _tokens_per_step(run: Settings) -> int:
+    return run.train.batch_size * run.task.input_length
+
+
+def _all_finite(params: Any) -> bool:
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))

@@ -1,0 +1,43 @@
+import pytest
+
+from attention_variants.registry import make_variant
+from experiments.analysis import compute
+from experiments.config import schema as settings
+from experiments.training.loop import compile_program
+from tests.experiments.tiny import tiny_config
+
+LENGTH, SCORED, VOCAB, DIM, HEADS, MLP, BATCH, STEPS = 14, 3, 22, 12, 3, 17, 5, 7
+SPECS = ("full", "sliding_window:window_size=3", "linear:chunk_size=5", "strided_sparse:stride=4")
+
+
+def attention_cost(spec):
+    return make_variant(spec).cost(LENGTH, LENGTH, HEADS, HEADS, DIM // HEADS, True)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_counts_equal_those_made_by_hand(spec):
+    counted = compute.compute(tiny_config(model__attention=f"conv+{spec}", model__mlp_dim=MLP))
+    cost = attention_cost(spec)
+    projections = 2 * LENGTH * DIM * DIM * (1 + 4)
+    mlps = 2 * 2 * LENGTH * DIM * MLP * 2
+    dense = projections + mlps + 2 * SCORED * DIM * VOCAB
+    assert counted["train_flops_ideal"] == STEPS * BATCH * 3 * (dense + cost.ideal_flops)
+    assert counted["train_flops_executed"] > STEPS * BATCH * 3 * (dense + cost.executed_flops) - 1
+    assert counted["forward_flops_per_token"] == round((dense + cost.executed_flops) / LENGTH)
+    assert counted["cache_bytes"] == cost.cache_bytes + 4 * 3 * DIM
+    norms = 5 * DIM
+    matrices = 2 * VOCAB * DIM + 5 * DIM * DIM + 2 * 2 * DIM * MLP
+    biases = DIM + 2 * (DIM + MLP)
+    assert counted["params"] == matrices + biases + norms + 3 * DIM
+    assert counted["control_params"] == 0
+
+
+def test_a_short_convolution_keeps_its_taps():
+    plain, short = (compute.compute(tiny_config(model__attention="full", model__short_conv=k)) for k in (0, 4))
+    assert short["cache_bytes"] - plain["cache_bytes"] == 4 * 4 * DIM
+    assert short["params"] - plain["params"] == 4 * DIM
+
+
+def test_the_peak_holds_parameters_and_both_moments_at_least():
+    run = settings.read(tiny_config())
+    assert compile_program(run).peak_bytes > 3 * 4 * compute.count(run, 1)["params"]

@@ -1,0 +1,139 @@
+"""Ceilings against published numbers, against pictures, and against gradients of a toy that mixes as patterns say."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from experiments.analysis import receptive_field as reach
+from experiments.components.mixers import GatedConvolution
+from experiments.tasks.base import Task
+from experiments.tasks.recall.in_context_recall import InContextRecall
+from experiments.tasks.recall.induction import Induction
+from experiments.tasks.recall.mqar import MQAR
+
+PUBLISHED_SETS = ((64, 4), (64, 8), (64, 16), (128, 32), (256, 64), (512, 128), (1024, 256))
+PUBLISHED_ACCURACY = {16: 0.145, 64: 0.514, 256: 0.797, 1024: 1.00}
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Stands in for an attention variant: all that reach asks of one is its pattern."""
+
+    size: int
+
+    def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
+        back = np.arange(query_length)[:, None] - np.arange(key_length)
+        return (np.abs(back) < self.size) & ((back >= 0) | (not causal))
+
+
+@functools.cache
+def published_task(length: int, num_pairs: int) -> Task:
+    return MQAR(length=length, num_pairs=num_pairs, vocab_size=8192, random_fillers=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window_size", PUBLISHED_ACCURACY)
+def test_window_ceilings_equal_the_published_accuracy(window_size: int):
+    shares, ceilings = [], []
+    for length, num_pairs in PUBLISHED_SETS:
+        task, layer = published_task(length, num_pairs), Window(window_size)
+        rows = max(64, 32768 // (num_pairs * num_pairs))
+        shares.append(reach.share_within(layer.pattern(length, length, True), task, rows))
+        ceilings.append(reach.accuracy_within(reach.model_reach([layer], length), task, rows))
+    assert np.mean(shares) == pytest.approx(PUBLISHED_ACCURACY[window_size], abs=0.005)
+    assert np.mean(ceilings) == pytest.approx(PUBLISHED_ACCURACY[window_size], abs=0.005)
+
+
+def test_one_piece_of_evidence_is_enough_where_the_task_says_so():
+    task, window = InContextRecall(length=128, vocab_size=16), Window(32).pattern(128, 128, True)
+    sink = window | (np.arange(128) < 2)  # the first pair, further back than the nearest of the same key
+    assert reach.share_within(window, task, 512) == pytest.approx(0.92, abs=0.01)
+    assert reach.share_within(sink, task, 512) > reach.share_within(window, task, 512) + 0.005
+
+
+@pytest.mark.parametrize(
+    "mixers, short_conv, picture",
+    [
+        ([Window(2)], 0, "1.... 11... .11.. ..11. ...11"),
+        ([Window(2), Window(2)], 0, "1.... 11... 111.. .111. ..111"),
+        ([Window(2)], 2, "1.... 11... 111.. .111. ..111"),
+        ([Window(1)], 3, "1.... 11... 111.. .111. ..111"),
+        ([GatedConvolution(kernel_size=2)], 5, "1.... 11... .11.. ..11. ...11"),
+        ([GatedConvolution(kernel_size=2), Window(2), Window(2)], 0, "1.... 11... 111.. 1111. .1111"),
+    ],
+)
+def test_reach_pictures(mixers: list, short_conv: int, picture: str):
+    matrix = reach.model_reach(mixers, 5, short_conv=short_conv)
+    assert " ".join("".join(".1"[int(seen)] for seen in row) for row in matrix) == picture
+
+
+def test_layers_compose_in_order():
+    """What layer 1 gathers, layer 2 carries on; the other way round it arrives too late."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Edge:
+        query: int
+        key: int
+
+        def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
+            pattern = np.zeros((query_length, key_length), bool)
+            pattern[self.query, self.key] = True
+            return pattern
+
+    assert reach.model_reach([Edge(2, 0), Edge(4, 2)], 5)[4, 0]
+    assert not reach.model_reach([Edge(4, 2), Edge(2, 0)], 5)[4, 0]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_reach_equals_the_gradients_of_a_model_that_mixes_so(causal: bool):
+    length, mixers, short_conv = 13, [Window(2), Window(3), Window(1)], 2 if causal else 0
+    weights = jax.random.uniform(jax.random.key(0), (len(mixers), 2, length), minval=0.5)
+
+    def model(x: jax.Array) -> jax.Array:
+        for mixer, (tap, gate) in zip(mixers, weights, strict=True):
+            seen = x + tap * jnp.roll(x, 1).at[0].set(0) if short_conv else x
+            pattern = mixer.pattern(length, length, causal).astype(float)
+            x = x + gate * (pattern @ seen) + (seen - x)
+        return x
+
+    moved = np.asarray(jax.jacobian(model)(jnp.ones(length))) != 0
+    np.testing.assert_array_equal(reach.model_reach(mixers, length, causal, short_conv), moved)
+
+
+def test_the_rest_is_guessed():
+    task = Induction(length=11, vocab_size=7)
+    nothing, everything = np.zeros((11, 11), bool), np.ones((11, 11), bool)
+    assert reach.share_within(nothing, task) == 0 and reach.accuracy_within(nothing, task) == pytest.approx(1 / 6)
+    assert reach.accuracy_within(everything, task) == 1
+    half = reach.share_within(Window(5).pattern(11, 11, True), task)
+    assert half == pytest.approx(4 / 9, abs=0.03)  # the answer is at 1..9, the last query sees 6..10
+    assert reach.accuracy_within(Window(5).pattern(11, 11, True), task) == pytest.approx(half + (1 - half) / 6)
+
+
+def test_padded_targets_and_evidence_do_not_count():
+    task = MQAR(mixture="14x3/22x5", vocab_size=37)
+    assert reach.share_within(np.ones((22, 22), bool), task, 512) == 1
+    rows = reach._draw_targets(task, 512)
+    assert (rows.weights > 0).all() and 3 * 512 < len(rows.weights) < 5 * 512
+    assert reach.share_within(np.zeros((22, 22), bool), task, 512) == 0
+
+
+def test_ceiling_of_a_config():
+    config = base.get_config().to_dict()
+    config["task"] = "mqar:length=64,num_pairs=8,vocab_size=8192"
+    config["model"] |= {"attention": "full"}
+    assert reach.ceiling(config) == 1.0
+    ceilings = []
+    for attention, num_layers in (("sliding_window:window_size=8", 0), ("sliding_window:window_size=8", 3)):
+        config["model"] |= {"attention": attention, "num_layers": num_layers}
+        ceilings.append(reach.ceiling(config))
+    config["model"] |= {"attention": "conv+sliding_window:window_size=8", "num_layers": 0}
+    ceilings.append(reach.ceiling(config))
+    assert ceilings[0] < ceilings[2] < ceilings[1] < 1
+    config["seed"] += 1
+    assert reach.ceiling(config) == ceilings[2]

@@ -1,0 +1,197 @@
+"""What a run leaves on disk survives kills, damage and full disks."""
+
+import errno
+import json
+import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.studies import grid as study
+from experiments.studies import run_folder as store
+from experiments.tasks.recall.mqar import MQAR
+
+REFERENCE = pathlib.Path(__file__).parents[3] / "results" / "reference"
+
+
+class State(NamedTuple):
+    step: Any
+    params: Any
+
+
+def make_state(seed: int) -> State:
+    rng = np.random.default_rng(seed)
+    params = {"a": {"kernel": rng.normal(size=(3, 5)).astype(np.float32)}, "b": (jnp.bfloat16(1.5), jnp.float32(seed))}
+    return State(jnp.int32(seed), params)
+
+
+def assert_equal_trees(one: State, other: State) -> None:
+    assert int(one.step) == int(other.step)
+    np.testing.assert_array_equal(one.params["a"]["kernel"], other.params["a"]["kernel"])
+    assert one.params["b"][0].dtype == other.params["b"][0].dtype == jnp.bfloat16
+    assert one.params["b"] == other.params["b"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return store.RunFolder(tmp_path / "run")
+
+
+def test_checkpoint_round_trip_keeps_the_newest_two(folder):
+    assert folder.load_checkpoint(make_state(0)) is None
+    for step in (7, 11, 1000):
+        folder.save_checkpoint(step, make_state(step))
+    step, state = folder.load_checkpoint(make_state(0))
+    assert step == 1000
+    assert_equal_trees(state, make_state(1000))
+    assert sorted(path.name for path in (folder.path / "checkpoints").iterdir()) == [
+        "000000011.msgpack",
+        "000001000.msgpack",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "other_model"])
+def test_a_damaged_checkpoint_falls_back_to_the_older(folder, damage, caplog):
+    folder.save_checkpoint(1, make_state(1))
+    folder.save_checkpoint(2, {"other": jnp.zeros(3)} if damage == "other_model" else make_state(2))
+    path = folder.path / "checkpoints" / "000000002.msgpack"
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    path.write_bytes({"truncate": content[:-3], "empty": b""}.get(damage, content))
+    step, state = folder.load_checkpoint(make_state(0))
+    assert step == 1
+    assert_equal_trees(state, make_state(1))
+    assert str(path) in caplog.text
+
+
+def test_metrics_leave_out_a_torn_line_and_can_be_truncated(folder):
+    folder.path.mkdir()
+    for step in (10, 20, 30):
+        folder.log({"step": step, "loss": np.float32(0.5), "bad": math.nan})
+    with open(folder.path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 40, "lo')
+    assert [line["step"] for line in folder.metrics()] == [10, 20, 30]
+    assert folder.metrics()[0] == {"step": 10, "loss": 0.5, "bad": None}
+    folder.truncate_metrics(20)
+    folder.log({"step": 30})
+    assert [line["step"] for line in folder.metrics()] == [10, 20, 30]
+
+
+def test_result_is_plain_json_and_damage_reads_as_unfinished(folder):
+    folder.path.mkdir()
+    assert folder.result() is None
+    folder.save_checkpoint(1, make_state(1))
+    folder.save_checkpoint(2, make_state(2))
+    folder.finish({"accuracy": jnp.float32(0.25), "nan": math.nan, "inf": [math.inf], "tuple": (1, np.int64(2))})
+    assert folder.result() == {"accuracy": 0.25, "nan": None, "inf": [None], "tuple": [1, 2]}
+    assert folder.load_checkpoint(make_state(0))[0] == 2
+    (folder.path / "result.json").write_text('{"accuracy": 0.2')
+    assert folder.result() is None
+
+
+def test_a_result_is_whole_or_absent_whenever_the_process_is_killed(tmp_path):
+    script = (
+        "import sys\nfrom experiments import store\nfolder = store.RunFolder(sys.argv[1])\n"
+        "print('ready', flush=True)\nn = 0\n"
+        "while True:\n    n += 1\n    folder.finish({'n': n, 'padding': ['x' * 1000] * 300})\n"
+    )
+    (tmp_path / "run").mkdir()
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run")], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    seen = 0
+    while seen < 20:
+        path = tmp_path / "run" / "result.json"
+        if path.exists():
+            assert len(json.loads(path.read_bytes())["padding"]) == 300  # a reader never sees half a file
+            seen += 1
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert len(store.RunFolder(tmp_path / "run").result()["padding"]) == 300
+
+
+def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
+    folder.path.mkdir()
+    folder.finish({"n": 1})
+    folder.save_checkpoint(1, make_state(1))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    for write in (
+        lambda: folder.finish({"n": 2}),
+        lambda: folder.save_checkpoint(2, make_state(2)),
+        lambda: folder.log({"step": 1}),
+        lambda: store.check_writable(folder.path),
+    ):
+        with pytest.raises(store.StorageError, match="cannot write .*: No space left on device.$"):
+            write()
+    monkeypatch.undo()
+    assert folder.result() == {"n": 1}
+    assert folder.load_checkpoint(make_state(0))[0] == 1
+    assert not list(folder.path.glob("**/.*.tmp")) and not list(folder.path.glob(".probe*"))
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(tmp_path):
+    (tmp_path / "results").write_text("I am a file")
+    with pytest.raises(store.StorageError, match="cannot write .*results"):
+        store.check_writable(tmp_path / "results" / "study")
+    assert (tmp_path / "results").read_text() == "I am a file"
+
+
+def test_only_one_process_at_a_time_and_no_lock_outlives_its_process(folder):
+    other = store.RunFolder(folder.path)
+    with folder.locked(), pytest.raises(store.BusyError, match="in use by another process"), other.locked():
+        pass
+    with other.locked():  # the file is still there; the lock is not
+        assert (folder.path / ".lock").exists()
+
+
+def test_create_writes_config_and_manifest_and_sweeps_up(folder):
+    config = study.defaults()
+    folder.path.mkdir()
+    (folder.path / ".result.json.123.tmp").write_text("half")
+    folder.create(config, "python -m experiments.run")
+    assert folder.config()["task"] == config["task"]
+    manifest = folder.manifest()
+    assert manifest["version"] == f"{store.FORMAT}.{MQAR.version}" and manifest["command"].startswith("python")
+    assert {"jax", "jaxlib", "flax", "optax", "numpy", "python", "device", "cores"} <= set(manifest["environment"])
+    assert not list(folder.path.glob(".*.tmp"))
+    assert store.open_study(folder.path.parent)[0].path == folder.path
+
+
+def test_committed_runs_keep_their_names():
+    """Whoever continues a reference study does not repeat what is there."""
+    results = [json.loads(path.read_text()) for path in REFERENCE.glob("*/*/result.json")]
+    assert len(results) > 50
+    assert [result["run_id"] for result in results if store.run_id(result["config"]) != result["run_id"]] == []
+
+
+def test_run_id_depends_on_what_decides_the_numbers_and_on_nothing_else(monkeypatch):
+    config = study.complete({"model": {"attention": "conv+sliding_window:window_size=8"}}, "test")
+    name = store.run_id(config)
+
+    def changed(**fields: Any) -> str:
+        other = study.complete(config, "test")
+        for key, value in fields.items():
+            study.set_field(other, key.replace("__", "."), value, "test")
+        return store.run_id(other)
+
+    assert name == changed(name="other", study__seeds=7) == changed(task="mqar: num_pairs=4 , length=64")
+    assert name == changed(model__attention="conv + sliding_window: window_size=8")
+    assert name == changed(task="mqar") and name != changed(task="mqar:num_pairs=3")
+    assert name == store.run_id(config | {"model": {k: v for k, v in config["model"].items() if k != "bidirectional"}})
+    assert name != changed(model__bidirectional=True)
+    different = [changed(seed=1), changed(train__steps=7), changed(model__attention="full"), changed(task="induction")]
+    assert len({name, *different}) == 5
+    monkeypatch.setattr(MQAR, "version", MQAR.version + 1)
+    assert store.run_id(config) != name

@@ -1,0 +1,239 @@
+"""What shortcuts answer in tasks of recall and retrieval, row by row in NumPy."""
+
+import numpy as np
+
+from experiments.tasks.base import Batch, Task
+from experiments.tasks.recall.mqar_variants import CompositionalMQAR
+from tests.experiments.tasks.shortcuts import Guess, Unseen, token_from
+
+GUESSES: dict[tuple[str, str], Guess] = {}
+UNSEEN: dict[str, Unseen] = {}
+
+
+def _values_by_key(batch: Batch, row: int, column: int) -> dict[int, int]:
+    """Key -> value of the pairs before a target."""
+    before = batch.inputs[row, : batch.positions[row, column]].reshape(-1, 2).tolist()
+    return {key: value for key, value in before}
+
+
+def _from_keys_so_far(choose) -> Guess:
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        answers = np.zeros(batch.targets.shape[1], int)
+        for column in np.flatnonzero(batch.weights[row]):
+            pairs = _values_by_key(batch, row, column).items()
+            answers[column] = choose([value for key, value in pairs if key < task.num_keys], rng)
+        return answers
+
+    return guess
+
+
+def _any_value(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    return task.num_keys + rng.integers(0, task.num_values, batch.targets.shape[1])
+
+
+for _name in ("in_context_recall", "noisy_recall"):
+    GUESSES[_name, "guess a value"] = _any_value
+    GUESSES[_name, "guess the value of a key seen so far"] = _from_keys_so_far(lambda values, rng: rng.choice(values))
+    GUESSES[_name, "guess the value that most keys seen so far have"] = _from_keys_so_far(
+        lambda values, rng: np.bincount(values).argmax()
+    )
+    UNSEEN[_name] = lambda task, batch, row, column: task.num_keys + np.arange(task.num_values)
+
+GUESSES["fuzzy_recall", "guess a value token"] = lambda task, batch, row, rng: (
+    task.num_keys + rng.integers(1, task.num_values + 1, batch.targets.shape[1])
+)
+
+
+def _commonest_at_that_place(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """What the value so far has not said yet and most values before it have at that place; by chance among several."""
+    tokens, guesses = batch.inputs[row].tolist(), []
+    for position in batch.positions[row]:
+        values: list[list[int]] = [[]]
+        for before, token in zip([0, *tokens], tokens[: position + 1], strict=False):
+            if before > task.num_keys >= token:
+                values.append([])
+            if token > task.num_keys:
+                values[-1].append(token)
+        said = [] if tokens[position] <= task.num_keys else values.pop()
+        there = [value[len(said)] for value in values if len(value) > len(said)]
+        left = [token for token in range(task.num_keys + 1, task.vocab_size) if token not in said]
+        most = max(there.count(token) for token in left)
+        guesses.append(rng.choice([token for token in left if there.count(token) == most]))
+    return np.array(guesses)
+
+
+GUESSES["fuzzy_recall", "say what most values so far have at that place"] = _commonest_at_that_place
+
+
+def _values_not_in_the_answer_yet(task: Task, batch: Batch, row: int, column: int) -> np.ndarray:
+    position = batch.positions[row, column] + 1
+    given = batch.inputs[row, position - batch.slices["token"][row, column] : position]
+    return np.setdiff1d(np.arange(task.num_keys + 1, task.vocab_size), given)
+
+
+UNSEEN["fuzzy_recall"] = _values_not_in_the_answer_yet
+
+GUESSES["memorization", "guess a value"] = lambda task, batch, row, rng: rng.integers(
+    task.vocab_size // 2, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["memorization", "always say one value"] = lambda task, batch, row, rng: np.full(
+    batch.targets.shape[1], task.value_of[1]
+)
+UNSEEN["memorization"] = lambda task, batch, row, column: task.value_of[1:]
+
+for _name in ("copying", "reverse", "sorting"):
+    GUESSES[_name, "guess the prefix's most frequent token"] = lambda task, batch, row, rng: np.full(
+        batch.targets.shape[1], np.bincount(batch.inputs[row, : task.length // 2]).argmax()
+    )
+    UNSEEN[_name] = lambda task, batch, row, column: np.arange(1, task.vocab_size)
+GUESSES["sorting", "say the last answer again"] = lambda task, batch, row, rng: np.maximum(
+    batch.inputs[row, task.length // 2 :], 1
+)
+
+
+def _sorted_with_another_first_token(task: Task, batch: Batch, row: int, column: int) -> list[int]:
+    """What comes next for every first token of the prefix that agrees with the answers so far."""
+    prefix, given = batch.inputs[row, : task.length // 2].tolist(), batch.targets[row, :column].tolist()
+    rows = [sorted([token, *prefix[1:]]) for token in range(1, task.vocab_size)]
+    return [row[column] for row in rows if row[:column] == given]
+
+
+UNSEEN["sorting"] = _sorted_with_another_first_token
+
+
+def _value_of_a_needle(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    context = batch.inputs[row, : task.context_length]
+    return rng.choice(context[context >= task.first_value], batch.targets.shape[1])
+
+
+def _value_of_the_key(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    context, asked = batch.inputs[row, : task.context_length], batch.inputs[row, task.context_length + 1 :]
+    choices = [context[1:][context[:-1] == key] for key in asked[:: task.num_values]]
+    return np.concatenate([rng.choice(values, task.num_values) for values in choices])
+
+
+def _value_not_said_yet(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    context, asked = batch.inputs[row, : task.context_length], batch.inputs[row, task.context_length + 1 :].tolist()
+    answers = []
+    for column in range(len(asked)):
+        key, *said = asked[column - column % task.num_values : column + 1]
+        left = context[1:][context[:-1] == key].tolist()
+        for value in said:
+            left.remove(value)
+        answers.append(rng.choice(left))
+    return np.array(answers)
+
+
+GUESSES["needle", "guess a value"] = lambda task, batch, row, rng: rng.integers(
+    task.first_value, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["needle", "guess a value seen in context"] = _value_of_a_needle
+GUESSES["needle", "guess a value of the key"] = _value_of_the_key
+GUESSES["needle", "guess a value of the key that is not said yet"] = _value_not_said_yet
+UNSEEN["needle"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
+
+
+def _assignments(task: Task, batch: Batch, row: int) -> dict[int, int]:
+    context = batch.inputs[row, : 2 * (task.context_length // 2)].reshape(-1, 2).tolist()
+    return {name: source for name, source in context if name}
+
+
+def _value_or_name_of_the_row(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    given = _assignments(task, batch, row)
+    values = [source for source in given.values() if source >= task.first_value]
+    steps_left = batch.slices.get("steps_left", np.zeros_like(batch.targets))[row]
+    names = [source for source in given.values() if source < task.first_value]
+    return np.array([rng.choice(names if left else values) for left in steps_left])
+
+
+def _looked_up_once(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """What the name is given if it is a value, else the latest value before that."""
+    name = batch.inputs[row, batch.positions[row, 0]]
+    sources = batch.inputs[row, 1 : task.context_length : 2].tolist()
+    found = batch.inputs[row, : task.context_length : 2].tolist().index(name)
+    return np.array([next(source for source in sources[found::-1] if source >= task.first_value)])
+
+
+def _values_that_no_other_name_has(task: Task, batch: Batch, row: int, column: int) -> list[int]:
+    """Where the name due is given a value; else the answer, as elimination may tell."""
+    answer, values = int(batch.targets[row, column]), _assignments(task, batch, row).values()
+    if answer < task.first_value or (batch.evidence[row, column] >= 0).sum() > 1:
+        return [answer]
+    return [value for value in range(task.first_value, task.vocab_size) if value == answer or value not in values]
+
+
+GUESSES["variable_tracking", "guess a value seen in context"] = _value_or_name_of_the_row
+GUESSES["variable_tracking", "guess a name on the right or a value seen in context, as is due"] = (
+    _value_or_name_of_the_row
+)
+GUESSES["variable_tracking", "look the name up once, for a name say the latest value before it"] = _looked_up_once
+UNSEEN["variable_tracking"] = _values_that_no_other_name_has
+
+
+def _word_of_the_context(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    context = batch.inputs[row, : task.context_length]
+    return rng.choice(context[context > 1], task.num_common)
+
+
+def _next_word(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    words = np.unique(batch.inputs[row, : task.context_length])
+    last = np.maximum(batch.inputs[row, task.context_length :], 1)  # the marker comes before all words
+    return np.array([next(iter(words[words > word]), 0) for word in last])
+
+
+def _common_with_another_first_word(task: Task, batch: Batch, row: int, column: int) -> list[int]:
+    """The next answer for every first token that makes a row of this task and agrees with the answers so far."""
+    context, given, answers = batch.inputs[row, : task.context_length].copy(), batch.targets[row, :column].tolist(), []
+    places = task.context_length - task.num_common * task.common_count
+    for context[0] in (0, *range(2, task.vocab_size)):
+        counts = np.bincount(context, minlength=task.vocab_size)
+        common = np.flatnonzero(counts[2:] == task.common_count) + 2
+        rare = np.flatnonzero(counts[2:] == task.rare_count)
+        whole = len(common) == task.num_common and len(rare) == places // task.rare_count
+        if whole and counts[0] == places % task.rare_count and common[:column].tolist() == given:
+            answers.append(int(common[column]))
+    return answers
+
+
+GUESSES["common_words", "guess a word"] = token_from(2)
+GUESSES["common_words", "guess a token of the context"] = _word_of_the_context
+GUESSES["common_words", "say the row's next word by id"] = _next_word
+UNSEEN["common_words"] = _common_with_another_first_word
+
+
+def _statements(task: Task, batch: Batch, row: int) -> list[list[int]]:
+    """The statements in front of the row, and the questions: key tokens and, of statements, a value."""
+    width = {"ForgettingMQAR": 2, "CompositionalMQAR": 3}[type(task).__name__]
+    count = task.num_pairs + task.num_updates if width == 2 else task.grid_size**2
+    return batch.inputs[row, : width * count].reshape(count, width).tolist()
+
+
+def _one_of(choices) -> Guess:
+    """Any of the values that `choices` leaves of the row's statements for the key that begins a question."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        start = batch.positions[row] - isinstance(task, CompositionalMQAR)
+        statements = _statements(task, batch, row)
+        return np.array([rng.choice(choices(statements, key)) for key in batch.inputs[row, start]])
+
+    return guess
+
+
+def _values_out_of_sight(task: Task, batch: Batch, row: int, column: int) -> list[int]:
+    stated = {statement[-1] for statement in _statements(task, batch, row)} - {int(batch.targets[row, column])}
+    return [value for value in range(task.first_value, task.vocab_size) if value not in stated]
+
+
+GUESSES["mqar_forgetting", "guess a value that counts"] = _one_of(
+    lambda statements, key: list({key: value for key, value in statements}.values())
+)
+GUESSES["mqar_forgetting", "say the first value of the key"] = _one_of(
+    lambda statements, key: [next(value for stated, value in statements if stated == key)]
+)
+GUESSES["mqar_compositional", "guess a value seen in context"] = _one_of(
+    lambda statements, key: [value for *_, value in statements]
+)
+GUESSES["mqar_compositional", "guess a value seen with the first key token"] = _one_of(
+    lambda statements, key: [value for first, _, value in statements if first == key]
+)
+UNSEEN["mqar_forgetting"] = UNSEEN["mqar_compositional"] = _values_out_of_sight

@@ -1,0 +1,79 @@
+import pytest
+from absl import flags
+
+from experiments import cli as command_line
+
+FLAGS = command_line.new_flags()
+WORD = flags.DEFINE_string("word", "plain", "A word.", flag_values=FLAGS)
+flags.DEFINE_integer("rows", 3, "Rows.", lower_bound=1, flag_values=FLAGS)
+
+
+def run() -> int | None:
+    """Raises or returns what the flag says."""
+    errors = {
+        "value": ValueError("first line\n  second line"),
+        "unsupported": NotImplementedError("not here"),
+        "folder": PermissionError(13, "Permission denied", "results"),
+        "silent": ValueError(),
+        "stop": KeyboardInterrupt(),
+        "bug": KeyError("ours"),
+    }
+    if WORD.value in errors:
+        raise errors[WORD.value]
+    print(WORD.value)
+    return 1 if WORD.value == "one" else None
+
+
+def execute(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    for name in FLAGS:
+        FLAGS[name].unparse()
+    monkeypatch.setattr("sys.argv", ["main", *arguments])
+    return command_line.execute(run, FLAGS)
+
+
+MISTAKES = {
+    ("--wrod=x",): "error: unknown flag '--wrod'; valid choices, nearest first: --word, --rows, --traceback.",
+    ("--word=x", "stray"): "error: unexpected argument 'stray'; every option is a flag, such as --name=value.",
+    ("--rows=many",): "error: flag --rows=many: invalid literal for int() with base 10: 'many'",
+    ("--rows=0",): "error: flag --rows=0: 0 is not a positive integer",
+    ("--rows",): "error: Missing value for flag --rows",
+    ("--word=value",): "error: first line second line",
+    ("--word=unsupported",): "error: not here",
+    ("--word=folder",): "error: [Errno 13] Permission denied: 'results'",
+    ("--word=silent",): "error: ValueError",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, monkeypatch, capsys):
+    assert execute(monkeypatch, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err == MISTAKES[arguments] + "\n"
+
+
+def test_codes_of_runs_that_end_otherwise(monkeypatch, capsys):
+    assert execute(monkeypatch, "--word=hello") == 0
+    assert capsys.readouterr().out == "hello\n"
+    assert execute(monkeypatch, "--word=one") == 1
+    assert execute(monkeypatch, "--word=stop") == 130
+    assert capsys.readouterr().err == "interrupted.\n"
+
+
+def test_bugs_and_requested_tracebacks_are_not_hidden(monkeypatch):
+    with pytest.raises(KeyError, match="ours"):
+        execute(monkeypatch, "--word=bug")
+    with pytest.raises(ValueError, match="first line"):
+        execute(monkeypatch, "--word=value", "--traceback")
+
+
+def test_main_exits(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["main", "--notraceback", "--wrod=x"])
+    with pytest.raises(SystemExit) as caught:
+        command_line.main(run, FLAGS)
+    assert caught.value.code == 2
+
+
+def test_help_names_every_flag(monkeypatch, capsys):
+    assert execute(monkeypatch, "--help") == 0
+    out = capsys.readouterr().out
+    assert "--word: A word. (default: 'plain')" in out and "--rows" in out and "--traceback" in out
