@@ -122,3 +122,9 @@ def format_spec(name: str, instance: Any) -> str:
         if getattr(instance, field.name) != field.default
     ]
     return f"{name}:{','.join(changed)}" if changed else name
+
+
+def spec_of(instance: Any, registry: Mapping[str, type]) -> str:
+    """Returns the shortest spec of `instance`, an object of a class in `registry`; equal objects have equal specs."""
+    name = next(name for name, kind in registry.items() if kind is type(instance))
+    return format_spec(name, instance)

@@ -2,14 +2,14 @@
 
 A main keeps its flags in a `FlagValues` of its own, so that mains with flags of the same name can live in one process:
 
-    FLAGS = command_line.new_flags()
+    FLAGS = cli.new_flags()
     _TASK = flags.DEFINE_string("task", None, "Spec of the task.", flag_values=FLAGS)  # read as _TASK.value
 
     def run() -> None:
         '''Does the work; returns None, or an exit code.'''
 
     if __name__ == "__main__":
-        command_line.main(run, FLAGS)
+        cli.main(run, FLAGS)
 
 Exit codes: 0 done, 2 the user asked for what cannot be done (one line on standard error), 130 interrupted.
 `--traceback` shows where a one-line error came from.

@@ -11,185 +11,88 @@ runs between the two processes. Exit code: 0, 1 where a run failed, 2 for a mist
 
 import shlex
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
-from experiments import cli as command_line
-from experiments import report, table
+from experiments import cli
 from experiments.analysis import compute
-from experiments.reporting import listings as catalogue
-from experiments.studies import grid as study
-from experiments.studies import progress
-from experiments.studies import run_folder as store
+from experiments.config import files
+from experiments.config.run import Run
+from experiments.reporting import html, listings, tables
+from experiments.reporting.plan import Planned, plan_text
+from experiments.studies import grid, runner
 from experiments.studies.results import read_study
-from experiments.training import loop as train
+from experiments.studies.run_folder import check_writable, open_study
 
-FLAGS = command_line.new_flags()
+FLAGS = cli.new_flags()
 _CONFIG = flags.DEFINE_string("config", None, "Python file with get_config(); it is executed.", flag_values=FLAGS)
 _OVERRIDE = flags.DEFINE_multi_string(
-    "override", [], "a.b=value: sets a field of the config; --config.a.b=value says the same.", flag_values=FLAGS
+    "override", [], "a.b=value: sets a field of the config, as --config.a.b=value does.", flag_values=FLAGS
 )
 _VARY = flags.DEFINE_multi_string(
     "vary", [], "a.b=x|y|z: alternatives to compare; repeated, a grid. Replaces the config's grid.", flag_values=FLAGS
 )
+_SELECT = flags.DEFINE_list(
+    "select", [], "Varied fields to choose by validation accuracy. Replaces study.select.", flag_values=FLAGS
+)
 _SEEDS = flags.DEFINE_integer("seeds", None, "Runs per cell of the grid.", lower_bound=1, flag_values=FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
-_LIST_VARIANTS = flags.DEFINE_bool("list_variants", False, "Print every attention variant.", flag_values=FLAGS)
-_LIST_TASKS = flags.DEFINE_bool("list_tasks", False, "Print every task.", flag_values=FLAGS)
-_LIST_POSITIONS = flags.DEFINE_bool("list_positions", False, "Print every position encoding.", flag_values=FLAGS)
-_LISTS = (
-    (_LIST_VARIANTS, catalogue.variants_text),
-    (_LIST_POSITIONS, catalogue.positions_text),
-    (_LIST_TASKS, catalogue.tasks_text),
-)
+_LISTS = {
+    flags.DEFINE_bool(f"list_{name}", False, f"Print {what}.", flag_values=FLAGS): text
+    for name, what, text in listings.LISTINGS
+}
 
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
     command = shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]])
     sys.argv[1:] = _as_overrides(sys.argv[1:])
-    return command_line.execute(lambda: run(command), FLAGS)
+    return cli.execute(lambda: run(command), FLAGS)
 
 
 def run(command: str = "") -> int:
     """Does what the flags say; returns 1 where a run failed, else 0."""
-    lists = [text() for flag, text in _LISTS if flag.value]
+    lists = [text() for flag, text in _LISTS.items() if flag.value]
     if lists:
         print("\n\n".join(lists))
         return 0
-    if _CONFIG.value is None:
-        raise command_line.UsageError("--config is required, such as --config=configs/quickstart.py.")
-    config = study.apply_overrides(study.load_config(_CONFIG.value), _OVERRIDE.value)
-    for key in {item.partition("=")[0].strip() for item in _VARY.value}:
-        if key in {item.partition("=")[0].strip() for item in _OVERRIDE.value}:
-            raise command_line.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")
-    runs = study.expand(config, _VARY.value, _SEEDS.value)
-    check(runs)
+    runs = _read_runs()
     if _DRY_RUN.value:
-        print(describe_runs(runs))
+        print(plan_text(_plan(runs)))
         return 0
-    folder = Path(_RESULTS.value) / config["name"]
-    store.check_writable(folder)
-    failed = run_study(runs, _RESULTS.value, command)
-    if any(ended(other) for other in store.open_study(folder)):
-        print(table.render(read_study(folder), "text"))
-        print(f"\nReport: {report.write_report(folder)}")
+    folder = Path(_RESULTS.value) / runs[0].config.name
+    check_writable(folder)
+    failed = runner.run_study(runs, _RESULTS.value, command)
+    if any(runner.ended(other) for other in open_study(folder)):
+        print(tables.render(read_study(folder), "text"))
+        print(f"\nReport: {html.write_report(folder)}")
     return 1 if failed else 0
 
 
-def check(runs: Sequence[study.Config]) -> None:
-    """Raises ValueError or NotImplementedError, in one line, for anything wrong with any run; trains nothing."""
-    name = runs[0]["name"]
-    if not name or name != Path(name).name or name.startswith("."):
-        raise ValueError(f"config: name must be a plain folder name, such as 'quickstart'; got {name!r}.")
-    folders: dict[str, study.Config] = {}
-    for config in runs:
-        if config["seed"] == runs[0]["seed"]:
-            try:
-                train.validate(config)
-            except (ValueError, NotImplementedError) as error:
-                raise type(error)(f"{describe(config, runs)}: {error}" if len(runs) > 1 else str(error)) from error
-        other = folders.setdefault(store.run_id(config), config)
-        if other is not config:
-            raise ValueError(f"--vary gives the same run twice: {describe(other, runs)} and {describe(config, runs)}.")
+def _read_runs() -> list[Run]:
+    if _CONFIG.value is None:
+        raise cli.UsageError("--config is required, such as --config=configs/quickstart.py.")
+    config = files.apply_overrides(files.load_config(_CONFIG.value), _OVERRIDE.value, _SELECT.value)
+    for key in {item.partition("=")[0].strip() for item in _VARY.value}:
+        if key in {item.partition("=")[0].strip() for item in _OVERRIDE.value}:
+            raise cli.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")
+    return runner.read_runs(grid.expand(config, _VARY.value, _SEEDS.value))
 
 
-def run_study(runs: Sequence[study.Config], results: str, command: str) -> int:
-    """Trains what has not ended yet, one run after another; returns how many failed."""
-    folders = [store.run_folder(results, config) for config in runs]
-    todo = [(config, folder) for config, folder in zip(runs, folders, strict=True) if not ended(folder)]
-    if len(todo) < len(runs):
-        print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.")
-    outcomes = []
-    with progress.make_display(len(todo)) as display:
-        for index, (config, folder) in enumerate(todo, start=1):
-            display.start(index, describe(config, runs), config["train"]["steps"])
-            outcomes.append(run_one(config, folder, command, display))
-    busy = outcomes.count("busy")
-    if busy:
-        print(f"{busy} run{'s are' if busy > 1 else ' is'} in the hands of another process.")
-    return outcomes.count("failed")
-
-
-def run_one(config: study.Config, folder: store.RunFolder, command: str, display: progress.Display) -> str:
-    """Trains one run in its folder; returns "done", "diverged", "failed", or "busy" where another process has it."""
-    try:
-        with folder.locked():
-            if ended(folder):  # by another process, since this one looked
-                display.end("ended in another process")
-                return "done"
-            folder.create(config, command)
-            return _train(config, folder, display)
-    except store.BusyError:
-        display.end("skipped: another process is at work here")
-        return "busy"
-
-
-def _train(config: study.Config, folder: store.RunFolder, display: progress.Display) -> str:
-    head = {"run_id": store.run_id(config), "status": "failed", "config": config}
-    try:
-        result = train.train(config, folder, display.update)
-    except store.StorageError:
-        raise
-    except Exception as error:
-        message = f"{type(error).__name__}: {command_line.one_line(error)}"
-        store.write_file(folder.path / "error.txt", traceback.format_exc())
-        folder.finish(head | {"error": message, "environment": store.environment()})
-        display.end(f"failed: {message}")
-        return "failed"
-    folder.finish(head | result | {"environment": store.environment()})
-    display.end(_outcome(result))
-    return result["status"]
-
-
-def ended(folder: store.RunFolder) -> bool:
-    """Returns whether a run is done or diverged; a failed one is tried again."""
-    result = folder.result()
-    return result is not None and result.get("status") in ("done", "diverged")
-
-
-def describe(config: study.Config, runs: Sequence[study.Config]) -> str:
-    """Names a run by what tells it from the others."""
-    cells = [study.cell(other) for other in runs]
-    keys = study.varied_keys(cells)
-    own = study.cell(config)
-    others = [f"{key}={own[key]}" for key in keys if key != "model.attention"]
-    return "  ".join([config["model"]["attention"], *others, f"seed={config['seed']}"])
-
-
-def describe_runs(runs: Sequence[study.Config]) -> str:
-    """Returns the text of --dry_run: every cell of the grid with its seeds and planned cost."""
-    lines: list[tuple[str, ...]] = [
-        ("run", "seeds", "params", "controls", "train FLOPs", "ideal", "forward/token", "state")
+def _plan(runs: Sequence[Run]) -> list[Planned]:
+    """Returns the cells of the grid with what each of their runs costs."""
+    cells: dict[str, list[Run]] = {}
+    for each in runs:
+        cells.setdefault(each.digests.cell, []).append(each)
+    first = [each[0].config for each in cells.values()]
+    labels = runner.cell_labels(first)
+    return [
+        Planned(label, [run.seed for run in each], compute.count(each[0], each[0].train.steps))
+        for label, each in zip(labels, cells.values(), strict=True)
     ]
-    total, costs = 0.0, dict[str, tuple[study.Config, dict[str, int], list[int]]]()
-    for config in runs:
-        cell = str(study.cell(config))
-        costs.setdefault(cell, (config, compute.compute(config), []))[2].append(config["seed"])
-    for config, cost, seeds in costs.values():
-        total += cost["train_flops_executed"] * len(seeds)
-        name = describe(config, runs).rpartition("  ")[0]
-        keys = ("params", "control_params", "train_flops_executed", "train_flops_ideal", "forward_flops_per_token")
-        counts = (table.human(cost[key]) for key in keys)
-        lines.append((name, ",".join(map(str, seeds)), *counts, table.human(cost["cache_bytes"], "B")))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = ["  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    number = f"{len(runs)} run{'s' * (len(runs) > 1)}"
-    end = f"{number}, at most {table.human(total)} training FLOPs in all (a run that solves its task stops)."
-    return "\n".join([*text, end])
-
-
-def _outcome(result: dict[str, Any]) -> str:
-    if result["status"] == "diverged":
-        return f"diverged: NaN or infinity at step {result.get('diverged_at')}"
-    solved = f"solved at step {result['steps_to_solve']}" if result["steps_to_solve"] is not None else "not solved"
-    bounds = f"floor {result['floor']:.3f}, ceiling {result['ceiling']:.3f}"
-    return f"{solved}, test accuracy {result['test_accuracy']:.3f} ({bounds})"
 
 
 def _as_overrides(arguments: Sequence[str]) -> list[str]:

@@ -1,7 +1,15 @@
-"""Keeps the memory that XLA frees between calls."""
+"""The process: how it is set up, and what its numbers and times depend on."""
 
+import contextlib
 import ctypes
+import os
+import platform
 import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
 
 # glibc's names for the parameters of mallopt.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
@@ -20,3 +28,31 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return all([mallopt(_ARENA_MAX, 1), mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, 2**31 - 1)])
+
+
+def environment() -> dict[str, Any]:
+    """Returns what a run's numbers and times depend on in addition to its config: versions, device, cores, platform."""
+    versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+    device = jax.devices()[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "backend": device.platform,
+        "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
+        "devices": jax.device_count(),
+        "cores": cores,
+        "flags": {
+            name: os.environ[name] for name in sorted(os.environ) if name == "XLA_FLAGS" or name.startswith("JAX_")
+        },
+    }
+
+
+def _cpu_name() -> str:
+    """Returns the processor's name; jax only says "cpu"."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

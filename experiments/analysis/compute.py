@@ -1,41 +1,27 @@
 """What a run costs: parameters, training and inference FLOPs, decoding state. Counted from the program, not guessed.
 
 FLOPs are those of matrix products, one multiply-add being 2; elementwise work, such as the depthwise convolutions of a
-few taps, is not counted. *Executed* counts the gradient step as it
-is traced. *Ideal* replaces the attention in it by what its permitted query-key pairs need at least: with attention(x)
-the counted FLOPs of one layer's forward and backward pass on one row, and ideal(x) its `Cost.ideal_flops`,
-
-    ideal = executed - sum over layers x of batch_size * (attention(x) - 3 * ideal(x))
-
-since every product of the forward pass has two in the backward pass, and an ideal one recomputes nothing. Projections,
-convolutions, controls, MLP and unembedding count the same in both.
+few taps, is not counted. *Executed* counts the gradient step as it is traced. *Ideal* takes off what each mixer
+computes beyond the least that its permitted query-key pairs, or its recurrence, need (`Mixer.surplus_flops`).
+Projections, convolutions, controls, MLP and unembedding count the same in both.
 """
 
-from collections.abc import Mapping
+import functools
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from attention_variants.cost import count_flops
-from attention_variants.interface import Cost
-from attention_variants.module import MultiHeadAttention
 from experiments.analysis.state_capacity import state_bytes
-from experiments.config import schema as settings
-from experiments.config.schema import Settings
+from experiments.components.mixers import Call, LayerSizes, Mixer
+from experiments.config.run import Run
+from experiments.model.objective import gradient_step
 from experiments.model.transformer import Model, abstract_model
-from experiments.training.step import gradient_step
 
 
-def compute(config: Mapping[str, Any]) -> dict[str, int]:
-    """Returns what `config` costs if it takes all its steps; trains nothing. The keys are those of `count`."""
-    run = settings.read(config)
-    return count(run, run.train.steps)
-
-
-def count(run: Settings, steps: int) -> dict[str, int]:
-    """Counts one run.
+def count(run: Run, steps: int) -> dict[str, int]:
+    """Counts one run; runs that differ in their seed are counted once.
 
     Args:
       run: the run.
@@ -45,9 +31,33 @@ def count(run: Settings, steps: int) -> dict[str, int]:
       params: scalars that all variants share; control_params: those of the variants' controls.
       train_flops_executed, train_flops_ideal: of `steps` steps, see the module.
       forward_flops_per_token: executed by one row's forward pass, divided by its length.
-      cache_bytes: decoding state at the task's length, see `information.state_bytes`, and what is kept of a context;
+      cache_bytes: decoding state at the task's length, see `state_capacity.state_bytes`, and what is kept of a context;
         0 where nothing is decoded.
     """
+    step = _step(run.cell)
+    return {
+        "params": step.params,
+        "control_params": step.control_params,
+        "train_flops_executed": steps * step.executed,
+        "train_flops_ideal": steps * step.ideal,
+        "forward_flops_per_token": step.forward_per_token,
+        "cache_bytes": step.cache_bytes,
+    }
+
+
+class _Step(NamedTuple):
+    """What is counted once for all seeds and numbers of steps."""
+
+    params: int
+    control_params: int
+    executed: int
+    ideal: int
+    forward_per_token: int
+    cache_bytes: int
+
+
+@functools.lru_cache(maxsize=256)
+def _step(run: Run) -> _Step:
     graph, params = abstract_model(run)
     model = nnx.merge(graph, params)
     batch = jax.eval_shape(lambda: run.task.training_batch(run.task.sample(jax.random.key(0), run.train.batch_size)))
@@ -56,74 +66,46 @@ def count(run: Settings, steps: int) -> dict[str, int]:
     forward = count_flops(
         lambda params, row: nnx.merge(graph, params)(row.inputs, row.positions, context=row.context), params, row
     )
-    attentions = _attentions(run, model)
-    surplus = sum(_surplus_flops(run, attention) for attention in attentions)
-    controls = sum(_size(nnx.state(attention.layer.controls)) for attention in attentions if attention.has_controls)
-    return {
-        "params": _size(params) - controls,
-        "control_params": controls,
-        "train_flops_executed": steps * executed,
-        "train_flops_ideal": steps * (executed - surplus),
-        "forward_flops_per_token": round(forward / run.task.input_length),
-        "cache_bytes": _cache_bytes(run, attentions) if run.causal else 0,
-    }
+    mixed = _mixed(run, model)
+    surplus = sum(each.mixer.surplus_flops(each.layer, each.sizes, each.call, run.train.batch_size) for each in mixed)
+    controls = sum(each.mixer.control_params(each.layer) for each in mixed)
+    return _Step(
+        params=sum(leaf.size for leaf in jax.tree.leaves(params)) - controls,
+        control_params=controls,
+        executed=executed,
+        ideal=executed - surplus,
+        forward_per_token=round(forward / run.task.input_length),
+        cache_bytes=_cache_bytes(run) if run.causal else 0,
+    )
 
 
-class _Attention(NamedTuple):
-    """One attention of the model, and what it attends from and to."""
+class _Mixed(NamedTuple):
+    """One mixer of the model: its layer, and what it is called on."""
 
+    mixer: Mixer
     layer: Any
-    query_length: int
-    key_length: int
-    causal: bool
-    across: bool = False  # from the row to its context
-
-    @property
-    def has_controls(self) -> bool:
-        return self.layer.controls is not None
-
-    def cost(self) -> Cost:
-        layer, lengths = self.layer, (self.query_length, self.key_length)
-        return layer.variant.cost(*lengths, layer.num_heads, layer.num_kv_heads, layer.head_dim, self.causal)
+    sizes: LayerSizes
+    call: Call
 
 
-def _attentions(run: Settings, model: Model) -> list[_Attention]:
-    """Returns the self-attentions of the row, those of the context, and those between the two."""
+def _mixed(run: Run, model: Model) -> list[_Mixed]:
+    """Returns what mixes the row, what mixes its context, and what mixes the two."""
     length = run.task.input_length
-    found = [_Attention(layer.mixer, length, length, run.causal) for layer in model.layers]
-    if run.task.context is not None and model.encoder is not None:
+    pairs = list(zip(run.layers, model.layers, strict=True))
+    found = [_Mixed(mixer, layer.mixer, run.sizes, Call(length, length, run.causal)) for mixer, layer in pairs]
+    if run.task.context is not None and run.cross is not None:
         other = run.task.context.length
-        found += [_Attention(layer.mixer, other, other, False) for layer in model.encoder.layers]
-        found += [_Attention(layer.cross, length, other, False, across=True) for layer in model.layers]
-    return [attention for attention in found if isinstance(attention.layer, MultiHeadAttention)]
+        encoder = zip(run.encoder, model.encoder.layers, strict=True)  # type: ignore[union-attr]
+        found += [_Mixed(mixer, layer.mixer, run.sizes, Call(other, other, False)) for mixer, layer in encoder]
+        across = Call(length, other, False)
+        found += [_Mixed(run.cross, layer.cross, run.cross_sizes, across) for _, layer in pairs]
+    return found
 
 
-def _surplus_flops(run: Settings, attention: _Attention) -> int:
-    """What one attention executes in one training step beyond the ideal."""
-    layer, rows = attention.layer, run.train.batch_size
-    x = jax.ShapeDtypeStruct((rows, attention.query_length, run.model.model_dim), jnp.float32)
-    query = jax.ShapeDtypeStruct((*x.shape[:2], layer.num_heads, layer.head_dim), jnp.float32)
-    key = jax.ShapeDtypeStruct((rows, attention.key_length, layer.num_kv_heads, layer.head_dim), jnp.float32)
-    controls = None
-    if attention.has_controls:
-        graph, params = nnx.split(layer.controls)  # its parameters are shapes, too
-        controls = jax.eval_shape(lambda params, x: nnx.merge(graph, params)(x), params, x)
-
-    def attend(query: Any, key: Any, value: Any, controls: Any) -> Any:
-        return layer.variant(query, key, value, causal=attention.causal, controls=controls)
-
-    def forward_and_backward(output_gradient: Any, *inputs: Any) -> Any:
-        return jax.vjp(attend, *inputs)[1](output_gradient)
-
-    executed = count_flops(forward_and_backward, query, query, key, key, controls)
-    return executed - 3 * rows * attention.cost().ideal_flops
-
-
-def _cache_bytes(run: Settings, attentions: list[_Attention]) -> int:
-    """What the row keeps of itself, and of its context."""
-    across = (attention.cost().cache_bytes for attention in attentions if attention.across)
-    return state_bytes(run.model, run.task.input_length) + sum(across)
-
-
-def _size(tree: Any) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+def _cache_bytes(run: Run) -> int:
+    """Returns what the row keeps of itself, and of its context."""
+    own = state_bytes(run, run.task.input_length)
+    if run.task.context is None or run.cross is None:
+        return own
+    across = Call(run.task.input_length, run.task.context.length, False)
+    return own + len(run.layers) * run.cross.cost(run.cross_sizes, across).cache_bytes

@@ -1,18 +1,18 @@
 """What a model of fixed state could get right: bits that a task needs against bits that the model can carry.
 
-Somewhere in a row all that decides the answers x_1 .. x_n has been read and none has been said (`Task.stored`). What
-follows tells the questions, and perhaps earlier answers, but nothing about those to come. A model that decodes token by
-token carries S bits of state past that place, so that behind it at most S of the H = H(x_1 .. x_n) bits are known:
+Somewhere in a row all that decides the answers x_1 .. x_n has been read and none has been given (`Task.stored`). What
+follows holds the questions, and perhaps earlier answers, but nothing about later ones. A model that decodes token by
+token carries S bits of state past that place. Hence at most S of the H = H(x_1 .. x_n) bits are known after it:
 
     H - S <= H(x | state) = sum_j H(x_j | state, x_1 .. x_(j-1)) <= sum_j phi(e_j) <= n phi(e)
 
 with e_j the chance that answer j is wrong, e their mean, and phi(e) = h(e) + e log2(M - 1) for answers out of M, where
-h is the binary entropy: Fano's inequality for each answer, then concavity. phi grows up to e = 1 - 1/M, so that the
+h is the binary entropy: Fano's inequality for each answer, then concavity. phi grows up to e = 1 - 1/M. Hence the
 least e with n phi(e) >= H - S bounds the accuracy by 1 - e. For independent uniform answers, H = n log2 M, that is the
 rate-distortion function of Hamming error, which long codes reach: no tighter bound holds for all models.
 
-A state of float32 is charged 32 bits a number, far more than training makes use of. What exceeds the bound is a
-mistake; what stays far below it is not explained by it.
+A state of float32 is charged 32 bits a number, far more than training makes use of. A score above the bound is a
+mistake; a score far below it is not explained by it.
 
 References:
   Shannon 1959, "Coding theorems for a discrete source with a fidelity criterion"; Cover and Thomas 2006, "Elements of
@@ -21,17 +21,15 @@ References:
 
 import math
 
-from experiments.components.mixers import LayerMixer
-from experiments.config.schema import ModelConfig
-from experiments.model.layers import layer_mixers
+from experiments.components.mixers import Call
+from experiments.config.run import Run
 from experiments.tasks.base import Stored
 
 _HALVINGS = 60
-_SCALAR_BYTES = 4
 
 
 def highest_accuracy(stored: Stored, state_bits: float) -> float:
-    """Returns an upper bound on the accuracy of whoever carries so many bits; see the module."""
+    """Returns an upper bound on the accuracy of a model that carries so many bits; the module derives it."""
     lacking = (stored.bits - state_bits) / stored.answers
     right, wrong = 0.0, 1 - 1 / stored.values
     if lacking <= 0:
@@ -49,23 +47,13 @@ def ambiguity(error: float, values: int) -> float:
     return sum(p * math.log2(n / p) for p, n in ((error, values - 1), (1 - error, 1)) if p > 0)
 
 
-def state_bits(config: ModelConfig, length: int) -> int | None:
+def state_bits(run: Run, length: int) -> int | None:
     """Returns the bits that decoding carries past any token of a row; None where they grow with the row."""
-    size, longer = state_bytes(config, length), state_bytes(config, 2 * length)
+    size, longer = state_bytes(run, length), state_bytes(run, 2 * length)
     return 8 * size if size == longer else None
 
 
-def state_bytes(config: ModelConfig, length: int) -> int:
-    """Returns the decoding state of one sequence of a length, all layers, 4 bytes a scalar.
-
-    A convolution is charged all its taps, as published counts do, though the present token needs no keeping.
-    """
-    num_kv_heads, head_dim = config.num_kv_heads or config.num_heads, config.model_dim // config.num_heads
-    total = 0
-    for mixer in layer_mixers(config):
-        if isinstance(mixer, LayerMixer):
-            total += mixer.state_bytes(config.model_dim)
-        else:
-            cost = mixer.cost(length, length, config.num_heads, num_kv_heads, head_dim, True)
-            total += cost.cache_bytes + _SCALAR_BYTES * config.short_conv * config.model_dim
-    return total
+def state_bytes(run: Run, length: int) -> int:
+    """Returns the decoding state of one sequence of a length, all layers."""
+    call = Call(length, length, True)
+    return sum(mixer.cost(run.sizes, call).cache_bytes for mixer in run.layers)

@@ -1,4 +1,4 @@
-"""Times the making of data: rows per second of every task, and its share of a training step of the quickstart."""
+"""Times the generation of data: rows per second of every task, and its share of a training step."""
 
 import dataclasses
 import statistics
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import jax
 
-from configs import quickstart
-from experiments.config import schema as settings
+from experiments.config.run import Run
+from experiments.config.schema import Config, ModelConfig
 from experiments.tasks.base import Task
 from experiments.tasks.registry import TASKS
-from experiments.training import loop as train
+from experiments.training import loop
 
 _REPEATS = 5
 _LONGEST_STEP = 512  # tokens; steps of longer rows take seconds and are not timed
@@ -26,33 +26,31 @@ class Generation:
     length: int
     rows_per_second: float
     batch_ms: float
-    step_ms: float | None  # of training the quickstart's model with full attention, the batch included
+    step_ms: float | None  # of training one layer of full attention behind a convolution, the batch included
     share: float | None  # of the step
 
 
-def generation_figures(specs: Sequence[str] | None = None) -> list[Generation]:
+def measure(specs: Sequence[str] | None = None) -> list[Generation]:
     """Measures tasks, by default all registered ones at their default sizes."""
-    figures = []
+    timings = []
     for spec in specs or TASKS:
-        config = quickstart.get_config().to_dict() | {"task": spec}
-        config["model"] = config["model"] | {"attention": "conv+full"}
-        run = settings.read(config)
-        tokens, length = run.train.batch_size * run.task.input_length, run.task.input_length
-        batch_ms = _sample_ms(run.task, run.train.batch_size)
-        step_ms = 1e3 * tokens / train.throughput(config) if length <= _LONGEST_STEP else None
+        run = Run.read(Config(task=spec, model=ModelConfig(attention="conv+full")))
+        rows, length = run.train.batch_size, run.task.input_length
+        batch_ms = _sample_ms(run.task, rows)
+        step_ms = 1e3 * rows * length / loop.throughput(run) if length <= _LONGEST_STEP else None
         share = None if step_ms is None else batch_ms / step_ms
-        figures.append(Generation(spec, length, 1e3 * run.train.batch_size / batch_ms, batch_ms, step_ms, share))
-    return figures
+        timings.append(Generation(spec, length, 1e3 * rows / batch_ms, batch_ms, step_ms, share))
+    return timings
 
 
-def render(figures: Sequence[Generation]) -> str:
+def render(timings: Sequence[Generation]) -> str:
     """Returns a Markdown table."""
     lines = ["| task | length | rows per s | ms per batch | ms per step | share of the step |"]
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for figure in figures:
-        step = "" if figure.step_ms is None else f"{figure.step_ms:.1f}"
-        share = "" if figure.share is None else f"{figure.share:.1%}"
-        cells = (f"`{figure.task}`", str(figure.length), f"{figure.rows_per_second:,.0f}", f"{figure.batch_ms:.2f}")
+    for timing in timings:
+        step = "" if timing.step_ms is None else f"{timing.step_ms:.1f}"
+        share = "" if timing.share is None else f"{timing.share:.1%}"
+        cells = (f"`{timing.task}`", str(timing.length), f"{timing.rows_per_second:,.0f}", f"{timing.batch_ms:.2f}")
         lines.append(f"| {' | '.join((*cells, step, share))} |")
     return "\n".join(lines)
 

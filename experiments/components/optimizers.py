@@ -1,35 +1,162 @@
-"""AdamW with linear warm-up and a cosine to zero, global-norm clipping, and weight decay on matrices only."""
+"""What `train.optimizer` can name. An optimizer here has no learning rate: a schedule gives it, step by step.
 
-from typing import Any
+Runs that differ in the learning rate alone share one compiled program for that reason.
+"""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from optax import contrib
 
-from experiments.config.schema import TrainConfig
+from attention_variants import specs
+from attention_variants.checks import check_integer, check_number
+
+_EMBEDDINGS = ("embedding", "unembedding")  # top-level names of the model's parameters
+_LARGEST_DECAY = 1e30
 
 
-def make_direction(config: TrainConfig) -> optax.GradientTransformation:
-    """Returns AdamW without its learning rate: params -= learning_rate * direction.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer(abc.ABC):
+    """An optimizer's hyperparameters. Weight decay is decoupled and acts on matrices only."""
 
-    The rate stays outside so that runs which differ in it share one compiled program.
+    summary: ClassVar[str]
+
+    @abc.abstractmethod
+    def direction(self) -> optax.GradientTransformation:
+        """Returns the transformation of a clipped gradient such that params -= learning_rate * direction."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay.
+
+    References:
+      Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", arXiv:1711.05101.
     """
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.scale_by_adam(),
-        optax.add_decayed_weights(config.weight_decay, mask=_matrices),
-    )
+
+    summary = "Adam with decoupled weight decay"
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_rates(self, "beta1", "beta2")
+        check_number("epsilon", self.epsilon, 0.0, 1.0)
+        check_number("weight_decay", self.weight_decay, 0.0, _LARGEST_DECAY)
+
+    def direction(self) -> optax.GradientTransformation:
+        """Returns Adam's step and the decay."""
+        adam = optax.scale_by_adam(b1=self.beta1, b2=self.beta2, eps=self.epsilon)
+        return optax.chain(adam, _decay(self.weight_decay))
 
 
-def schedule(config: TrainConfig, peak: Float[Array, ""], step: Int[Array, ""]) -> Float[Array, ""]:
-    """Returns the learning rate of step 0, 1, ...: linear from 0 up to `peak`, then a cosine to 0 at `config.steps`."""
-    warmup = step / max(config.warmup_steps, 1)
-    progress = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
-    cosine = 0.5 * (1 + jnp.cos(jnp.pi * progress))
-    return peak * jnp.where(step < config.warmup_steps, warmup, cosine)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sgd(Optimizer):
+    """Stochastic gradient descent with momentum."""
+
+    summary = "stochastic gradient descent with momentum"
+
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_rates(self, "momentum")
+        check_number("weight_decay", self.weight_decay, 0.0, _LARGEST_DECAY)
+
+    def direction(self) -> optax.GradientTransformation:
+        """Returns the momentum and the decay."""
+        return optax.chain(optax.trace(self.momentum, self.nesterov), _decay(self.weight_decay))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lion(Optimizer):
+    """The sign of a momentum; wants a learning rate 3 to 10 times smaller than AdamW's.
+
+    References:
+      Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms", arXiv:2302.06675.
+    """
+
+    summary = "the sign of a momentum"
+
+    beta1: float = 0.9
+    beta2: float = 0.99
+    weight_decay: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_rates(self, "beta1", "beta2")
+        check_number("weight_decay", self.weight_decay, 0.0, _LARGEST_DECAY)
+
+    def direction(self) -> optax.GradientTransformation:
+        """Returns Lion's step and the decay."""
+        return optax.chain(optax.scale_by_lion(b1=self.beta1, b2=self.beta2), _decay(self.weight_decay))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Muon(Optimizer):
+    """A momentum made orthogonal for hidden matrices, Adam for everything else, embeddings included.
+
+    Steps of matrices are scaled to a root mean square of 0.2, that of Adam's, so that learning rates carry over.
+
+    References:
+      Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the scale is that of Liu et al.
+      2025, "Muon is Scalable for LLM Training", arXiv:2502.16982, equation 4.
+    """
+
+    summary = "orthogonalised momentum for hidden matrices, Adam elsewhere"
+
+    beta: float = 0.95
+    iterations: int = 5  # of Newton and Schulz
+    weight_decay: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_rates(self, "beta")
+        check_integer("iterations", self.iterations, 1, 20)
+        check_number("weight_decay", self.weight_decay, 0.0, _LARGEST_DECAY)
+
+    def direction(self) -> optax.GradientTransformation:
+        """Returns Muon's step, Adam's step and the decay."""
+        muon = contrib.muon(
+            1.0,
+            ns_steps=self.iterations,
+            beta=self.beta,
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=_hidden_matrices,
+        )
+        return optax.chain(muon, optax.scale(-1.0), _decay(self.weight_decay))
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": Sgd, "lion": Lion, "muon": Muon}
+
+
+def make_optimizer(spec: str) -> Optimizer:
+    """Builds an optimizer from its name or a spec string such as `adamw:beta2=0.98`; raises SpecError."""
+    return specs.build(spec, OPTIMIZERS, "optimizer")
+
+
+def _decay(rate: float) -> optax.GradientTransformation:
+    return optax.add_decayed_weights(rate, mask=_matrices)
 
 
 def _matrices(params: Any) -> Any:
     """Scales and offsets are no matrices: decaying them shrinks what normalisation has set."""
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+
+
+def _hidden_matrices(params: Any) -> Any:
+    def dimensions(path: Any, leaf: Any) -> contrib.MuonDimensionNumbers | None:
+        hidden = leaf.ndim == 2 and path[0].key not in _EMBEDDINGS
+        return contrib.MuonDimensionNumbers() if hidden else None
+
+    return jax.tree_util.tree_map_with_path(dimensions, params)
+
+
+def _check_rates(optimizer: Optimizer, *names: str) -> None:
+    """Raises ValueError for a decay rate of an average that is not below 1."""
+    for name in names:
+        check_number(name, getattr(optimizer, name), 0.0, 1 - 1e-6)

@@ -1,288 +1,282 @@
-"""A run's configuration, unpacked at once into frozen dataclasses: a misspelt or senseless field fails here."""
+"""Every field that a study can set, with its default and its meaning. This is the only place that says them.
+
+A `Config` is what was asked for: plain values and spec strings, unchecked beyond their types. What it amounts to, with
+every spec built and every value checked, is a `Run` (`run.py`).
+"""
 
 import dataclasses
-import typing
+import difflib
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from attention_variants import specs
 from attention_variants.checks import check_integer, check_number
-from attention_variants.positions import Position, make_position
-from experiments.tasks.base import Context, Task
-from experiments.tasks.formal.string_task import StringTask
-from experiments.tasks.registry import make_task
 
 _LARGEST_WIDTH = 2**16  # beyond it a layer is larger than the memory of any one device
 _MOST_LAYERS = 256
-MOST_TAPS = 64  # of a convolution; each is written out
 _LARGEST_SEED = 2**31 - 1
-READOUTS = ("position", "mean")
 _SMALLEST, _LARGEST = 1e-30, 1e30  # well inside float32
-_FREE_SECTIONS = ("name", "study")  # how runs are named, compared and repeated; no part of a single run
+READOUTS = ("position", "mean")
+
+Fields = dict[str, Any]  # flat: {"model.attention": "full", ...}
+
+
+def _field(default: Any, meaning: str, *, younger: bool = False) -> Any:
+    """Declares a field.
+
+    Args:
+      default: of the type that the field has.
+      meaning: in one line, as --list_config prints it.
+      younger: whether runs were made before the field existed. Such a field is part of a run's digest only where it
+        differs from its default, so that those runs keep their names.
+    """
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "younger": younger})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What `config.model` holds; `configs/base.py` says what each field means."""
+    """The section `model`."""
 
-    attention: str
-    num_layers: int
-    model_dim: int
-    num_heads: int
-    num_kv_heads: int
-    mlp_dim: int
-    position: str
-    short_conv: int
-    qk_norm: bool
-    tied_embeddings: bool
-    bidirectional: bool = False  # a field with a default is younger than some runs: see `without_defaults`
-    readout: str = "position"
-    encoder: str = "full"
-    cross_attention: str = "full"
+    attention: str = _field("full", "specs of the layers' mixers joined by '+'; 'conv' is a gated short convolution")
+    num_layers: int = _field(0, "layers, over which the specs repeat in turn; 0: one layer per spec")
+    model_dim: int = _field(64, "width of the residual stream")
+    num_heads: int = _field(2, "attention heads; must divide model_dim")
+    num_kv_heads: int = _field(0, "key-value heads; must divide num_heads; 0: as many as num_heads")
+    mlp_dim: int = _field(0, "hidden width of the MLP after every mixer; 0: no MLP")
+    position: str = _field("none", "spec of the position encoding: none, rope, alibi ..., see --list_positions")
+    norm: str = _field("rms", "spec of the normalisation before every mixer and MLP: rms, layer", younger=True)
+    short_conv: int = _field(0, "kernel size of a causal convolution before the projections; 0: none")
+    qk_norm: bool = _field(False, "normalise queries and keys per head by their root mean square")
+    tied_embeddings: bool = _field(False, "unembed with the embedding matrix")
+    bidirectional: bool = _field(
+        False, "attention sees the whole row even if the task can be read causally", younger=True
+    )
+    readout: str = _field(
+        "position",
+        "read answers where the task asks for them; 'mean': from the mean of the row up to there",
+        younger=True,
+    )
+    encoder: str = _field(
+        "full", "specs of the layers that read a task's context in both directions, joined by '+'", younger=True
+    )
+    cross_attention: str = _field("full", "spec of every layer's attention to a task's context", younger=True)
 
-    def __post_init__(self) -> None:
-        _check_types(self, "model")
+    def check(self) -> None:
+        """Raises ValueError, in one line, for a value out of range."""
         for name in ("model_dim", "num_heads"):
             check_integer(f"model.{name}", getattr(self, name), 1, _LARGEST_WIDTH)
-        for name in ("num_layers", "num_kv_heads", "mlp_dim", "short_conv"):
+        for name in ("num_kv_heads", "mlp_dim", "short_conv"):
             check_integer(f"model.{name}", getattr(self, name), 0, _LARGEST_WIDTH)
         check_integer("model.num_layers", self.num_layers, 0, _MOST_LAYERS)
-        check_integer("model.short_conv", self.short_conv, 0, MOST_TAPS)
         _check_divides("num_heads", self.num_heads, "model_dim", self.model_dim)
         _check_divides("num_kv_heads", self.num_kv_heads or self.num_heads, "num_heads", self.num_heads)
         if self.readout not in READOUTS:
             raise ValueError(specs.unknown("model.readout", self.readout, READOUTS))
-        self.encoding()
-
-    def encoding(self) -> Position:
-        """Returns the position encoding that `position` names."""
-        return make_position(self.position)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What `config.train` holds."""
+    """The section `train`."""
 
-    batch_size: int
-    steps: int
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    clip_norm: float
-    eval_every: int
-    solved_at: float
-    stop_when_solved: bool
+    batch_size: int = _field(64, "rows per step")
+    steps: int = _field(1000, "training steps at most; the schedule ends here")
+    learning_rate: float = _field(3e-3, "peak of the schedule")
+    optimizer: str = _field("adamw", "spec of the optimizer: adamw, sgd, lion, muon", younger=True)
+    schedule: str = _field(
+        "cosine", "spec of the learning rate's schedule: cosine, linear, constant, wsd", younger=True
+    )
+    clip_norm: float = _field(1.0, "largest global norm of the gradient")
+    eval_every: int = _field(100, "steps per compiled chunk, followed by one validation and one checkpoint")
+    solved_at: float = _field(0.99, "validation accuracy that counts as solved")
+    stop_when_solved: bool = _field(True, "end the run once it has solved its task")
 
-    def __post_init__(self) -> None:
-        _check_types(self, "train")
+    def check(self) -> None:
+        """Raises ValueError, in one line, for a value out of range."""
         for name in ("batch_size", "steps", "eval_every"):
             check_integer(f"train.{name}", getattr(self, name), 1)
-        check_integer("train.warmup_steps", self.warmup_steps, 0)
-        if self.warmup_steps > self.steps:
-            raise ValueError(
-                f"`train.warmup_steps` must be at most `train.steps`; got {self.warmup_steps} and {self.steps}."
-            )
         for name in ("learning_rate", "clip_norm"):
             check_number(f"train.{name}", getattr(self, name), _SMALLEST, _LARGEST)
-        check_number("train.weight_decay", self.weight_decay, 0.0, _LARGEST)
         check_number("train.solved_at", self.solved_at, 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """What `config.eval` holds."""
+    """The section `eval`."""
 
-    batch_size: int
-    validation_rows: int
-    test_rows: int
-    test_lengths: str = ""  # younger than some runs, see `without_defaults`
-    shifted: str = ""
+    batch_size: int = _field(256, "rows per evaluation batch")
+    validation_rows: int = _field(512, "rows of the validation stream, the same at every evaluation")
+    test_rows: int = _field(2048, "rows of the test stream, drawn once")
+    test_lengths: str = _field(
+        "", "further lengths to test at: '128,256', of strings '41-80,81-160'; causal models only", younger=True
+    )
+    shifted: str = _field("", "further tasks to test on, specs joined by '|'", younger=True)
 
-    def __post_init__(self) -> None:
-        _check_types(self, "eval")
+    def check(self) -> None:
+        """Raises ValueError, in one line, for a value out of range."""
         for name in ("batch_size", "validation_rows", "test_rows"):
             check_integer(f"eval.{name}", getattr(self, name), 1)
-        self.lengths()
-        self.shifted_tasks()
-
-    def lengths(self) -> tuple[tuple[int, int], ...]:
-        """Returns the further lengths of the test, ascending, each as the shortest and the longest of a range."""
-        words = [word.strip() for word in self.test_lengths.split(",")] if self.test_lengths.strip() else []
-        ends = [(word.split("-") * 2)[:2] if word.count("-") < 2 else [""] for word in words]
-        if not all(end.isdecimal() for pair in ends for end in pair) or any(not 0 < int(a) <= int(b) for a, b in ends):
-            raise ValueError(
-                f"`eval.test_lengths` must be lengths such as '128,256' or ranges such as '41-80'; got "
-                f"{self.test_lengths!r}."
-            )
-        return tuple(sorted({(int(shortest), int(longest)) for shortest, longest in ends}))
-
-    def shifted_tasks(self) -> dict[str, Task]:
-        """Returns the tasks of `shifted` by their shortest specs, in the order given."""
-        if not self.shifted.strip():
-            return {}
-        try:
-            built = [(specs.parse_spec(text)[0], make_task(text)) for text in self.shifted.split("|")]
-        except ValueError as error:
-            raise ValueError(f"`eval.shifted`: {error}") from error
-        return {specs.format_spec(name, task): task for name, task in built}
-
-
-_SECTIONS = {"model": ModelConfig, "train": TrainConfig, "eval": EvalConfig}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Everything that decides the outcome of one run."""
+class StudyConfig:
+    """The section `study`: how runs are compared and repeated. It is no part of any single run."""
 
-    task: Task
-    seed: int
-    model: ModelConfig
-    train: TrainConfig
-    eval: EvalConfig
+    vary: tuple[str, ...] = _field((), "grid, such as ('model.attention=full|linear',); --vary replaces it")
+    seeds: int = _field(1, "runs per cell of the grid, at seeds seed, seed + 1, ...; --seeds replaces it")
+    select: tuple[str, ...] = _field(
+        (), "varied keys chosen by validation accuracy, such as ('train.learning_rate',); --select replaces it"
+    )
 
-    def __post_init__(self) -> None:
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What one run, or a study whose grid is not expanded yet, is asked to be."""
+
+    name: str = _field("base", "folder of the study below --results")
+    task: str = _field("mqar:length=64,num_pairs=4", "spec of the task, see --list_tasks")
+    seed: int = _field(0, "fixes data, initialisation and order")
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    study: StudyConfig = dataclasses.field(default_factory=StudyConfig)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Builds a config from flat fields; those left out take their defaults.
+
+        Raises:
+          SpecError: a key is unknown, nearest first, or a value is of the wrong type, NaN or infinite.
+        """
+        typed = {key: read_value(key, value) for key, value in fields.items()}
+        sections = {name: kind(**_within(typed, name)) for name, kind in SECTIONS.items()}
+        return cls(**{key: value for key, value in typed.items() if "." not in key}, **sections)
+
+    @classmethod
+    def from_nested(cls, config: Mapping[str, Any]) -> Self:
+        """Builds a config from a nested dict, such as that of a `config.json`; raises SpecError."""
+        return cls.from_fields(flatten(config))
+
+    def fields(self) -> Fields:
+        """Returns all fields, flat, in the order of their declaration."""
+        return flatten(self.nested())
+
+    def nested(self) -> dict[str, Any]:
+        """Returns all fields as a nested dict."""
+        return dataclasses.asdict(self)
+
+    def check(self) -> None:
+        """Raises ValueError, in one line, for a value out of range."""
         check_integer("seed", self.seed, 0)
         if self.seed > _LARGEST_SEED:
             raise ValueError(f"`seed` must be at most {_LARGEST_SEED}; got {self.seed}.")
-
-        self._check_fit()
-        if self.eval.lengths() and not self.causal:
-            raise NotImplementedError("`eval.test_lengths` pads rows at the end, which only a causal model cannot see.")
-        for spec, task in self.eval.shifted_tasks().items():
-            self._check_test(f"`eval.shifted`: {spec}", task)
-        for length, task in self.test_tasks().items():
-            self._check_test(f"`eval.test_lengths`: {length}", task)
-
-    def _check_fit(self) -> None:
-        """Raises for a model that the task cannot be given to."""
-        name, model = type(self.task).__name__, self.model
-        if model.bidirectional and self.task.answers_follow:
-            raise NotImplementedError(
-                f"{name} tells its answers to whoever reads ahead; model.bidirectional must be false."
-            )
-        if self.task.context is None:
-            for field in ("encoder", "cross_attention"):
-                if getattr(model, field) != "full":
-                    raise ValueError(
-                        f"model.{field}={getattr(model, field)} needs a task with a context, such as translation; "
-                        f"{name} has none."
-                    )
-        if model.readout == "mean" and self.task.num_scored() != 1:
-            raise ValueError(f"model.readout=mean gives one answer a row; {name} asks for {self.task.num_scored()}.")
-        if model.tied_embeddings and (self.task.input_channels or self.task.tolerance is not None):
-            raise ValueError(f"model.tied_embeddings needs tokens as inputs and targets; {name} has numbers.")
-
-    @property
-    def causal(self) -> bool:
-        """Whether attention sees only what came before."""
-        return self.task.causal and not self.model.bidirectional
-
-    def test_tasks(self) -> dict[str, Task]:
-        """Returns the task at every further length of the test, such as "128", and range, such as "41-80"."""
-        found: dict[str, Task] = {}
-        for shortest, longest in self.eval.lengths():
-            name = str(longest) if shortest == longest else f"{shortest}-{longest}"
-            try:
-                at = self.task.at_length(longest) if shortest == longest else self.task.at_lengths(shortest, longest)
-            except ValueError as error:
-                raise ValueError(f"`eval.test_lengths`: {name}: {error}") from error
-            if isinstance(at, StringTask) and longest not in at.lengths() and shortest == longest:
-                raise ValueError(f"`eval.test_lengths`: {name}: the task has no strings of that length.")
-            found[name] = at
-        return found
-
-    def longest_input(self) -> int:
-        """Returns the most tokens of a row that the model will read."""
-        further = (*self.test_tasks().values(), *self.eval.shifted_tasks().values())
-        return max(task.input_length for task in (self.task, *further))
-
-    def _check_test(self, name: str, task: Task) -> None:
-        """Raises unless a model of `self.task` can be tested on `task`."""
-        expected, got = self._demands(self.task), self._demands(task)
-        for what in expected:
-            if got.get(what) != expected[what]:
-                raise ValueError(f"{name} must have the task's {what}, {expected[what]}; got {got.get(what)}.")
-        longest, length = ((each.context or Context(0)).length for each in (self.task, task))
-        if length > longest:
-            raise NotImplementedError(f"{name} must have no longer context than the task, {longest}; got {length}.")
-
-    def _demands(self, task: Task) -> dict[str, Any]:
-        """Returns what must be equal in all tasks of one model."""
-        demands = {
-            "vocab_size": task.vocab_size,
-            "input_channels": task.input_channels,
-            "tolerance": task.tolerance,
-            "causality": task.causal,
-            "one_vector": task.one_vector,
-            "kind of context": _kind(task.context),
-        }
-        if not self.causal:  # it would see padding
-            demands["input_length"] = task.input_length
-        if self.model.bidirectional:
-            demands["answers_follow"] = task.answers_follow
-        if task.one_vector or self.model.readout == "mean":
-            demands["number of answers"] = task.num_scored()
-        return demands
+        for section in (self.model, self.train, self.eval):
+            section.check()
 
 
-def _kind(context: Context | None) -> str:
-    if context is None:
-        return "none"
-    return f"{context.channels} channels" if context.channels else f"tokens below {context.vocab_size}"
+SECTIONS: dict[str, Any] = {"model": ModelConfig, "train": TrainConfig, "eval": EvalConfig, "study": StudyConfig}
+OF_THE_STUDY = ("name", "study")  # decide where runs lie and how they are compared, and no number of any run
 
 
-def read(config: Mapping[str, Any]) -> Settings:
-    """Unpacks a nested dict shaped like `configs/base.py`.
+def default_fields() -> Fields:
+    """Returns every field at its default, flat."""
+    return Config().fields()
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> Fields:
+    """Returns {"model.attention": ..., ...} for {"model": {"attention": ...}, ...}."""
+    flat: Fields = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def cell_fields(fields: Mapping[str, Any]) -> Fields:
+    """Returns the fields that tell the cells of a study apart: all but name, seed and study."""
+    return {key: value for key, value in fields.items() if key.split(".")[0] not in (*OF_THE_STUDY, "seed")}
+
+
+def younger_defaults() -> Fields:
+    """Returns the default of every field that some runs were made without."""
+    return {key: field.default for key, field in declared().items() if field.metadata["younger"]}
+
+
+def declared() -> dict[str, Any]:
+    """Returns the `dataclasses.Field` of every field by its flat key."""
+    found: dict[str, Any] = {field.name: field for field in dataclasses.fields(Config) if field.name not in SECTIONS}
+    for name, kind in SECTIONS.items():
+        found |= {f"{name}.{field.name}": field for field in dataclasses.fields(kind)}
+    return found
+
+
+def describe_fields() -> str:
+    """Returns the text of --list_config."""
+    return "\n\n".join(
+        f"{key}={_spelled(field.default)}\n  {field.metadata['meaning']}" for key, field in declared().items()
+    )
+
+
+def read_value(key: str, value: Any) -> Any:
+    """Returns `value` in the type of the field `key`; a string is read, and an integer may stand for a float.
 
     Raises:
-      ValueError: a key is unknown or missing, or a value has the wrong type or is out of range; one line.
+      SpecError: the key is unknown, or the value does not fit.
     """
-    given = {key: value for key, value in config.items() if key not in _FREE_SECTIONS}
-    _check_keys(given, Settings, "")
-    if not isinstance(given["task"], str):
-        raise ValueError(f"`task` must be a spec string such as 'mqar:length=64,num_pairs=4'; got {given['task']!r}.")
-    sections = {name: _read_section(given[name], kind, name) for name, kind in _SECTIONS.items()}
-    return Settings(task=make_task(given["task"]), seed=given["seed"], **sections)
+    known = declared()
+    if key not in known:
+        raise specs.SpecError(unknown_key(key, known))
+    kind = type(known[key].default)
+    if kind is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+            raise specs.SpecError(f"{key} must be a tuple of strings; got {value!r}.")
+        return tuple(item.strip() for item in items if item.strip())
+    if isinstance(value, str):
+        return specs.coerce(value, kind, key)
+    exact = type(value) is kind or (kind is float and type(value) is int)
+    if not exact or not math.isfinite(value):
+        expected = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string"}[kind]
+        raise specs.SpecError(f"{key} must be {expected}; got {value!r}.")
+    return kind(value)
 
 
-def without_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves out fields that hold their default here: a run made before there was such a field is the same run."""
-    kept = dict(config)
-    for name, kind in _SECTIONS.items():
-        defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-        kept[name] = {
-            key: value for key, value in config[name].items() if key not in defaults or defaults[key] != value
-        }
-    return kept
+def unknown_key(key: str, known: Mapping[str, Any]) -> str:
+    """Returns the line that says `key` is unknown, nearest keys first.
+
+    The same name in another section is near, and so are initials ("lr").
+    """
+    inside = [name for name in known if name.startswith(f"{key}.")]
+    if inside:
+        return f"{key!r} is a section; set one of its fields: {', '.join(inside)}."
+    names, wanted = {name: name.split(".")[-1] for name in known}, key.split(".")[-1]
+    if wanted in _FIELDS_OF_SPECS:
+        return f"unknown config key {key!r}; it is a field of a spec: {_FIELDS_OF_SPECS[wanted]}."
+    near = [name for name in names if wanted == "".join(word[0] for word in names[name].split("_"))]
+    close_names = difflib.get_close_matches(wanted, names.values(), n=3, cutoff=0.7)
+    near += [name for close in close_names for name in names if names[name] == close]
+    near = list(dict.fromkeys(near + difflib.get_close_matches(key, known, n=3, cutoff=0.75)))[:4]
+    if not near:
+        return specs.unknown("config key", key, known)
+    return f"unknown config key {key!r}; nearest valid keys: {', '.join(near)}."
 
 
-def _read_section(values: Any, kind: type, section: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"`{section}` must be a section of the config; got {values!r}.")
-    _check_keys(values, kind, f"{section}.")
-    return kind(**values)
+# Keys that earlier versions had, and people remember.
+_FIELDS_OF_SPECS = {
+    "warmup_steps": "train.schedule=cosine:warmup_steps=...",
+    "weight_decay": "train.optimizer=adamw:weight_decay=...",
+}
 
 
-def _check_keys(values: Mapping[str, Any], kind: type, prefix: str) -> None:
-    known = [f"{prefix}{field.name}" for field in dataclasses.fields(kind)]
-    needed = [f"{prefix}{field.name}" for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
-    present = [f"{prefix}{key}" for key in values]
-    for key in present:
-        if key not in known:
-            raise ValueError(specs.unknown("config key", key, known + ([] if prefix else list(_FREE_SECTIONS))))
-    for key in needed:
-        if key not in present:
-            raise ValueError(f"the config lacks the key {key!r}; `configs/base.py` holds every key and its default.")
+def _within(fields: Mapping[str, Any], section: str) -> Fields:
+    prefix = f"{section}."
+    return {key.removeprefix(prefix): value for key, value in fields.items() if key.startswith(prefix)}
+
+
+def _spelled(default: Any) -> str:
+    return ",".join(default) if isinstance(default, tuple) else str(default)
 
 
 def _check_divides(part: str, divisor: int, whole: str, value: int) -> None:
     if value % divisor:
         raise ValueError(f"`model.{part}` must divide `model.{whole}`; got {divisor} and {value}.")
-
-
-def _check_types(section: Any, name: str) -> None:
-    """Checks text and flags; numbers are checked with their ranges."""
-    for field, kind in typing.get_type_hints(type(section)).items():
-        value = getattr(section, field)
-        if kind in (bool, str) and not isinstance(value, kind):
-            raise ValueError(f"`{name}.{field}` must be {'true or false' if kind is bool else 'text'}; got {value!r}.")

@@ -1,71 +1,14 @@
-"""The layers of a model: norms, MLPs, and what mixes tokens, within a sequence or with another one."""
+"""The layers of a model: a mixer, attention to a context where there is one, and an MLP, each behind a norm."""
 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from attention_variants import specs
-from attention_variants.interface import AttentionVariant
 from attention_variants.module import MultiHeadAttention
-from attention_variants.registry import VARIANTS, make_variant
-from experiments.components.mixers import MIXERS, LayerMixer, Stream
-from experiments.config.schema import ModelConfig
-
-Mixer = AttentionVariant | LayerMixer
-
-
-def layer_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
-    """Returns the mixer of every layer: the specs of `config.attention`, laid over the layers in turn.
-
-    Raises:
-      ValueError: a spec names nothing we have, there are more specs than layers, or a setting that only attention
-        uses is given to a model without.
-    """
-    mixers = _build(config.attention)
-    num_layers = config.num_layers or len(mixers)
-    if num_layers < len(mixers):
-        raise ValueError(
-            f"model.num_layers must be 0 or at least {len(mixers)}, one layer for each spec of model.attention "
-            f"{config.attention!r}; got {num_layers}."
-        )
-    if all(isinstance(mixer, LayerMixer) for mixer in mixers):
-        _check_without_attention(config)
-    return tuple(mixers[layer % len(mixers)] for layer in range(num_layers))
-
-
-def encoder_mixers(config: ModelConfig) -> tuple[Mixer, ...]:
-    """Returns the mixer of every layer that reads a context; raises ValueError."""
-    try:
-        return _build(config.encoder)
-    except ValueError as error:
-        raise ValueError(f"model.encoder: {error}") from error
-
-
-def cross_variant(config: ModelConfig) -> AttentionVariant:
-    """Returns what attends to a context; raises ValueError."""
-    try:
-        return make_variant(config.cross_attention)
-    except ValueError as error:
-        raise ValueError(f"model.cross_attention: {error}") from error
-
-
-def _build(text: str) -> tuple[Mixer, ...]:
-    mixers_by_name: dict[str, type[Mixer]] = {**VARIANTS, **MIXERS}
-    return tuple(specs.build(spec, mixers_by_name, "attention variant") for spec in specs.split_layers(text))
-
-
-def _check_without_attention(config: ModelConfig) -> None:
-    """Raises ValueError for what only attention could make use of."""
-    useless = {
-        f"model.position={config.position}": config.encoding().acts_in_attention(),
-        f"model.short_conv={config.short_conv}": config.short_conv > 0,
-        f"model.qk_norm={config.qk_norm}": config.qk_norm,
-    }
-    for setting in (setting for setting, given in useless.items() if given):
-        raise ValueError(f"{setting} acts in attention layers; model.attention {config.attention!r} has none.")
+from experiments.components.mixers import Mixer, Stream
+from experiments.config.run import Run
 
 
 class MLP(nnx.Module):
@@ -80,29 +23,19 @@ class MLP(nnx.Module):
         return self.down(jax.nn.gelu(self.up(x)))
 
 
-class Norm(nnx.Module):
-    """Root-mean-square normalisation with a learned scale."""
-
-    def __init__(self, model_dim: int):
-        self.scale = nnx.Param(jnp.ones(model_dim))
-
-    def __call__(self, x: Float[Array, "tokens model_dim"]) -> Float[Array, "tokens model_dim"]:
-        """Returns x / sqrt(mean(x^2)) * scale, of tokens on one axis."""
-        return rms_normalised(x) * self.scale[...][None, :]
-
-
 class Layer(nnx.Module):
     """x + mixer(norm(x)), with a context x + cross(norm(x), context), then x + mlp(norm(x)) if there is an MLP."""
 
-    def __init__(self, mixer: Mixer, config: ModelConfig, rngs: nnx.Rngs, cross: AttentionVariant | None = None):
+    def __init__(self, mixer: Mixer, run: Run, rngs: nnx.Rngs, *, reads_context: bool = False):
+        model_dim, mlp_dim = run.model.model_dim, run.model.mlp_dim
         # The MLP's key comes first, so that it is the same whatever the mixer draws.
         mlp_rngs = nnx.Rngs(params=rngs.params())
-        self.cross_norm = Norm(config.model_dim) if cross else None
-        self.cross = _make_cross(cross, config, rngs) if cross else None
-        self.norm = Norm(config.model_dim)
-        self.mixer: Any = _make_mixer(mixer, config, rngs)
-        self.mlp_norm = Norm(config.model_dim) if config.mlp_dim else None
-        self.mlp = MLP(config.model_dim, config.mlp_dim, mlp_rngs) if config.mlp_dim else None
+        self.cross_norm = run.norm.make_layer(model_dim) if reads_context else None
+        self.cross = _make_cross(run, rngs) if reads_context else None
+        self.norm = run.norm.make_layer(model_dim)
+        self.mixer: Any = mixer.make_layer(run.sizes, rngs)
+        self.mlp_norm = run.norm.make_layer(model_dim) if mlp_dim else None
+        self.mlp = MLP(model_dim, mlp_dim, mlp_rngs) if mlp_dim else None
 
     def __call__(
         self, x: Stream, *, causal: bool, positions: Int[Array, " length"], context: Stream | None = None
@@ -124,36 +57,10 @@ class Layer(nnx.Module):
         return x + flat(self.mlp, flat(self.mlp_norm, x))
 
 
-def _make_mixer(mixer: Mixer, config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module:
-    if isinstance(mixer, LayerMixer):
-        return mixer.make_layer(config.model_dim, rngs)
-    return MultiHeadAttention(
-        mixer,
-        config.model_dim,
-        config.num_heads,
-        num_kv_heads=config.num_kv_heads or None,
-        position=config.encoding(),
-        qk_norm=config.qk_norm,
-        short_conv=config.short_conv,
-        rngs=rngs,
-    )
-
-
-def _make_cross(variant: AttentionVariant, config: ModelConfig, rngs: nnx.Rngs) -> MultiHeadAttention:
-    """Positions of two sequences have no common origin, so that cross-attention is given none."""
-    return MultiHeadAttention(
-        variant,
-        config.model_dim,
-        config.num_heads,
-        num_kv_heads=config.num_kv_heads or None,
-        qk_norm=config.qk_norm,
-        rngs=nnx.Rngs(params=rngs.params(), controls=rngs.params()),
-    )
-
-
-def rms_normalised(x: Float[Array, "*tokens model_dim"]) -> Float[Array, "*tokens model_dim"]:
-    """Returns x / sqrt(mean(x^2))."""
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+def _make_cross(run: Run, rngs: nnx.Rngs) -> MultiHeadAttention:
+    if run.cross is None:
+        raise ValueError(f"{type(run.task).__name__} has no context to attend to.")
+    return run.cross.make_layer(run.cross_sizes, nnx.Rngs(params=rngs.params(), controls=rngs.params()))
 
 
 def flat(function: Any, x: Stream) -> Array:

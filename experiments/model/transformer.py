@@ -1,5 +1,6 @@
 """The one model of every experiment: a small pre-norm Transformer whose layers may mix tokens in different ways."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +10,12 @@ from jaxtyping import Array, Float, Int
 
 from attention_variants.positions import Position
 from experiments.components.mixers import Stream
-from experiments.config.schema import ModelConfig, Settings
-from experiments.model.layers import MLP, Layer, Norm, cross_variant, encoder_mixers, flat, layer_mixers, rms_normalised
-from experiments.tasks.base import Context, Task
+from experiments.components.norms import Norm, rms_normalised
+from experiments.config.run import Run
+from experiments.model.layers import MLP, Layer, flat
+from experiments.model.streams import INIT, split_key
+from experiments.tasks.base import Context
 
-INIT_STREAM = 3  # of fold_in(key(seed), .); 0, 1 and 2 are training, validation and test data
 _EMBEDDING_SCALE = 0.02  # small, because tokens are normalised: the smaller, the faster the optimizer turns them
 _DECODER_WIDENING = 4
 
@@ -43,16 +45,13 @@ class Embedding(nnx.Module):
 class Encoder(nnx.Module):
     """Reads a context in both directions."""
 
-    def __init__(self, config: ModelConfig, context: Context, rngs: nnx.Rngs):
-        position = config.encoding()
-        self.embedding = Embedding(context, position, config.model_dim, (rngs.params(), rngs.params()))
+    def __init__(self, run: Run, context: Context, rngs: nnx.Rngs):
+        model_dim = run.model.model_dim
+        self.embedding = Embedding(context, run.position, model_dim, (rngs.params(), rngs.params()))
         self.layers = nnx.List(
-            [
-                Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.params()))
-                for mixer in encoder_mixers(config)
-            ]
+            [Layer(mixer, run, nnx.Rngs(params=rngs.params(), controls=rngs.params())) for mixer in run.encoder]
         )
-        self.norm = Norm(config.model_dim)
+        self.norm: Any = run.norm.make_layer(model_dim)
 
     def __call__(self, inputs: Array) -> Stream:
         """Returns what the row attends to."""
@@ -64,11 +63,11 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Tells many answers from one vector: it is told which answer is wanted by a vector of that place."""
+    """Predicts many answers from one vector; a learned vector for each place selects the answer."""
 
-    def __init__(self, places: int, model_dim: int, rngs: nnx.Rngs):
+    def __init__(self, places: int, model_dim: int, norm: Norm, rngs: nnx.Rngs):
         self.places = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (places, model_dim)))
-        self.norm = Norm(model_dim)
+        self.norm: Any = norm.make_layer(model_dim)
         self.mlp = MLP(model_dim, _DECODER_WIDENING * model_dim, rngs)
 
     def __call__(self, x: Float[Array, "batch model_dim"]) -> Stream:
@@ -91,35 +90,31 @@ class Model(nnx.Module):
     mixers do, and those of attention variants only in their controls.
     """
 
-    def __init__(self, config: ModelConfig, task: Task, rngs: nnx.Rngs, max_length: int = 0):
-        """Builds the model.
-
-        Args:
-          config: its sizes and mixers.
-          task: gives vocabulary, length and direction.
-          rngs: streams `params` and `controls`.
-          max_length: tokens it must be able to read, if more than the task's.
-        """
-        unembed_init = nnx.initializers.normal(config.model_dim**-0.5)
-        self.causal, self.readout = task.causal and not config.bidirectional, config.readout
-        self.position = config.encoding()
+    def __init__(self, run: Run, rngs: nnx.Rngs):
+        """Builds the model of a run; `rngs` has the streams `params` and `controls`."""
+        model, task = run.model, run.task
+        self.causal, self.readout, self.position = run.causal, model.readout, run.position
         embed_key, unembed_key, table_key = rngs.params(), rngs.params(), rngs.params()
-        longest = max(task.input_length, max_length)
-        inputs = Context(longest, 0 if task.input_channels else task.vocab_size, task.input_channels)
-        self.embedding = Embedding(inputs, self.position, config.model_dim, (embed_key, table_key))
-        unembedding = unembed_init(unembed_key, (config.model_dim, task.vocab_size))
-        self.unembedding = None if config.tied_embeddings else nnx.Param(unembedding)
-        self.encoder = None if task.context is None else Encoder(config, task.context, nnx.Rngs(params=rngs.params()))
+        inputs = Context(run.longest_input, 0 if task.input_channels else task.vocab_size, task.input_channels)
+        self.embedding = Embedding(inputs, run.position, model.model_dim, (embed_key, table_key))
+        unembed_init = nnx.initializers.normal(model.model_dim**-0.5)
+        unembedding = unembed_init(unembed_key, (model.model_dim, task.vocab_size))
+        self.unembedding = None if model.tied_embeddings else nnx.Param(unembedding)
+        self.encoder = None if task.context is None else Encoder(run, task.context, nnx.Rngs(params=rngs.params()))
         decoder_rngs = nnx.Rngs(params=rngs.params()) if task.one_vector else None
-        self.decoder = Decoder(task.num_scored(), config.model_dim, decoder_rngs) if decoder_rngs else None
-        cross = None if task.context is None else cross_variant(config)
+        self.decoder = Decoder(task.num_scored(), model.model_dim, run.norm, decoder_rngs) if decoder_rngs else None
         self.layers = nnx.List(
             [
-                Layer(mixer, config, nnx.Rngs(params=rngs.params(), controls=rngs.controls()), cross)
-                for mixer in layer_mixers(config)
+                Layer(
+                    mixer,
+                    run,
+                    nnx.Rngs(params=rngs.params(), controls=rngs.controls()),
+                    reads_context=task.context is not None,
+                )
+                for mixer in run.layers
             ]
         )
-        self.norm = Norm(config.model_dim)
+        self.norm: Any = run.norm.make_layer(model.model_dim)
 
     def __call__(
         self,
@@ -184,19 +179,21 @@ class Model(nnx.Module):
         return flat(lambda tokens: self.norm(tokens) @ matrix, x)
 
 
-def make_model(settings: Settings) -> tuple[nnx.GraphDef, Any]:
+def make_model(run: Run) -> tuple[nnx.GraphDef, Any]:
     """Returns (graph, initial parameters), the latter a nested dict of arrays; `nnx.merge` makes a model of them."""
-    streams = jax.random.fold_in(jax.random.key(settings.seed), INIT_STREAM)
-    rngs = nnx.Rngs(params=jax.random.fold_in(streams, 0), controls=jax.random.fold_in(streams, 1))
-    return _split(Model(settings.model, settings.task, rngs, settings.longest_input()))
+    key = split_key(jax.random.key(run.seed), INIT)
+    rngs = nnx.Rngs(params=jax.random.fold_in(key, 0), controls=jax.random.fold_in(key, 1))
+    return _split(Model(run, rngs))
 
 
-def abstract_model(settings: Settings) -> tuple[nnx.GraphDef, Any]:
+def abstract_model(run: Run) -> tuple[nnx.GraphDef, Any]:
     """Returns what `make_model` does with shapes in place of arrays, drawing nothing."""
-    rngs = {"params": 0, "controls": 0}
-    return _split(
-        nnx.eval_shape(lambda: Model(settings.model, settings.task, nnx.Rngs(**rngs), settings.longest_input()))
-    )
+    return _abstract_model(run.cell)
+
+
+@functools.lru_cache(maxsize=64)
+def _abstract_model(run: Run) -> tuple[nnx.GraphDef, Any]:
+    return _split(nnx.eval_shape(lambda: Model(run, nnx.Rngs(params=0, controls=0))))
 
 
 def _split(model: Model) -> tuple[nnx.GraphDef, Any]:

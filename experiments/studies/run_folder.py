@@ -1,20 +1,18 @@
 """Run folders: what a run leaves on disk, written so that a kill at any moment loses at most one chunk of steps.
 
 `results/<study>/<run_id>/` holds `config.json`, `manifest.json` (environment, command, date), `metrics.jsonl`,
-`checkpoints/` and, last and by fsync and rename, `result.json`. The folder is the truth: everything else is derived.
+`checkpoints/`, `error.txt` where the last attempt failed, and, last and by fsync and rename, `result.json`. The folder
+is the truth: everything else is derived.
 """
 
 import contextlib
-import datetime
 import fcntl
 import hashlib
 import json
 import logging
 import math
 import os
-import platform
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,6 @@ import jax
 import numpy as np
 from flax import serialization
 
-from attention_variants import specs
-from attention_variants.registry import VARIANTS, make_variant
-from experiments.config import schema as settings
-from experiments.tasks.registry import make_task
-
-FORMAT = 1  # raise it when training itself changes, so that old runs are not taken for new ones
 KEPT_CHECKPOINTS = 2
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -40,48 +32,6 @@ class BusyError(RuntimeError):
     """Another process is working in this run folder."""
 
 
-def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what decides a run's numbers: `config` without name and study, with specs in their shortest form."""
-    config = settings.without_defaults({key: value for key, value in config.items() if key not in ("name", "study")})
-    task_name, _ = specs.parse_spec(config["task"])
-    layers = []
-    for layer in specs.split_layers(config["model"]["attention"]):
-        name, _ = specs.parse_spec(layer)
-        layers.append(specs.format_spec(name, make_variant(layer)) if name in VARIANTS else layer)
-    return config | {
-        "task": specs.format_spec(task_name, make_task(config["task"])),
-        "model": dict(config["model"]) | {"attention": "+".join(layers)},
-    }
-
-
-def run_id(config: Mapping[str, Any]) -> str:
-    """Returns the digest that names a run: canonical config, task version and `FORMAT`."""
-    identity = {"version": version(config), "config": canonical(config)}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def version(config: Mapping[str, Any]) -> str:
-    """Returns the versions of training and of the task, as "1.2"."""
-    return f"{FORMAT}.{make_task(config['task']).version}"
-
-
-def environment() -> dict[str, Any]:
-    """Returns what a run's numbers and times depend on beside its config: versions, device, cores, platform."""
-    versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
-    device = jax.devices()[0]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "python": platform.python_version(),
-        **versions,
-        "platform": f"{platform.system()}-{platform.machine()}",
-        "backend": device.platform,
-        "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
-        "devices": jax.device_count(),
-        "cores": cores,
-        "flags": {name: os.environ[name] for name in sorted(os.environ) if name == "XLA_FLAGS" or name[:4] == "JAX_"},
-    }
-
-
 class RunFolder:
     """One run on disk. Writing methods raise StorageError; a reader may look at any time."""
 
@@ -89,15 +39,16 @@ class RunFolder:
         """Names the folder; nothing is read or written."""
         self.path = Path(path)
 
-    def create(self, config: Mapping[str, Any], command: str) -> None:
-        """Makes the folder and writes `config.json` and `manifest.json`; what is already saved stays."""
+    def create(self, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+        """Makes the folder and writes `config.json` and `manifest.json`; what is already saved stays.
+
+        What an earlier attempt left goes: half-written files, and the traceback of a failure.
+        """
         with _storage(self.path):
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        for leftover in self.path.glob("**/.*.tmp"):  # of a process killed while writing
+        for leftover in (*self.path.glob("**/.*.tmp"), self.path / "error.txt"):
             with contextlib.suppress(OSError):
                 leftover.unlink()
-        date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        manifest = {"version": version(config), "environment": environment(), "command": command, "date": date}
         _write(self.path / "config.json", _json(config))
         _write(self.path / "manifest.json", _json(manifest))
 
@@ -191,11 +142,6 @@ class RunFolder:
         for path in self._checkpoints()[:-kept]:
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def run_folder(results: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
-    """Returns the folder of the run that `config` describes, below `results`; nothing is written."""
-    return RunFolder(Path(results) / config["name"] / run_id(config))
 
 
 def open_study(study: str | os.PathLike[str]) -> list[RunFolder]:
@@ -292,12 +238,3 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _cpu_name() -> str:
-    """Returns the processor's name; jax only says "cpu"."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -4,23 +4,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
-from experiments.tasks.base import Batch, Task
+from experiments.model.objective import Readout
 
 _LAST_PLAIN_VALUE = 15  # slices that reach no further are listed value by value, others in powers of two
-
-
-class Readout(NamedTuple):
-    """What a model said about the scored positions of one batch; arrays [batch, scored]."""
-
-    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is the target, or the number close enough
-    loss: Float[Array, "batch scored"]  # cross-entropy in nats, or squared error
-    weights: Float[Array, "batch scored"]  # 0 for padding
-    slices: dict[str, Int[Array, "batch scored"]]
 
 
 class Evaluation(NamedTuple):
@@ -31,28 +20,11 @@ class Evaluation(NamedTuple):
     slices: dict[str, dict[str, list[Any]]]  # {name: {"values" or "edges", "accuracy", "count"}}
 
 
-def read_out(outputs: Float[Array, "batch scored vocab"], batch: Batch, task: Task) -> Readout:
-    """Compares the model's outputs at the scored positions, logits or numbers, with the targets."""
-    if task.tolerance is None:
-        answers = jnp.argmax(outputs, axis=-1)
-        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)
-    else:
-        answers = outputs[..., 0]
-        loss = jnp.square(answers - batch.targets)
-    correct = task.is_right(answers, batch.targets).astype(jnp.float32)
-    return Readout(correct, loss, batch.weights, batch.slices)
-
-
-def mean_loss(readout: Readout) -> Float[Array, ""]:
-    """Returns the mean loss over targets that count."""
-    return jnp.sum(readout.loss * readout.weights) / jnp.maximum(jnp.sum(readout.weights), 1.0)
-
-
 def evaluate(read_batch: Callable[[PRNGKeyArray], Readout], stream: PRNGKeyArray, rows: int) -> Evaluation:
     """Evaluates on the first `rows` rows of a stream: batch i is drawn from fold_in(stream, i), every time the same.
 
     Args:
-      read_batch: draws the batch of a key and reads the model out on it.
+      read_batch: draws the batch of a key and compares the model's answers on it.
       stream: the key of a split.
       rows: rows that count; those of the last batch beyond them are left out.
     """

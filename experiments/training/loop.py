@@ -14,21 +14,13 @@ import numpy as np
 
 from experiments.analysis import compute
 from experiments.analysis.bounds import bounds
-from experiments.config import schema as settings
-from experiments.config.schema import Settings
-from experiments.model.transformer import abstract_model
+from experiments.analysis.receptive_field import slice_ceilings
+from experiments.config.run import Run
+from experiments.model.streams import TEST, VALIDATION, split_key
+from experiments.tasks.registry import task_facts
 from experiments.training.evaluation import Evaluation, evaluate
-from experiments.training.other_rows import further_tests
-from experiments.training.step import (
-    TEST,
-    VALIDATION,
-    Program,
-    TrainState,
-    compile_program,
-    initial_state,
-    split_key,
-    trace,
-)
+from experiments.training.other_rows import score_other_rows
+from experiments.training.step import Program, TrainState, compile_program, initial_state, trace
 
 _TIMED_CHUNKS = 5
 
@@ -55,25 +47,24 @@ class Folder(Protocol):
 
 
 def train(
-    config: Mapping[str, Any], folder: Folder | None = None, report: Callable[[dict[str, Any]], None] | None = None
+    run: Run, folder: Folder | None = None, report: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
     """Trains, selects by validation and tests once.
 
     With a folder the run continues from its newest checkpoint, and ends with the same bits as one never interrupted.
 
     Args:
-      config: a nested dict shaped like `configs/base.py`.
+      run: what to train.
       folder: where metrics and checkpoints go; None keeps nothing.
       report: called after every chunk with step, steps, train_loss, validation_accuracy, validation_loss,
         tokens_per_second and seconds_left.
 
     Returns:
-      The fields of `result.json` but for run_id, config and environment, and `parameter_hash`, that of the last
+      The fields of `result.json` but for those that say which run it is. `parameter_hash` is that of the last
       parameters. NaN or infinity in a loss, a gradient or a parameter ends the run as "diverged", with `diverged_at`,
       the number of the step that met it. Scores are always those of the best parameters by validation, the initial ones
       where the first chunk diverged.
     """
-    run = settings.read(config)
     limits = bounds(run, run.task)  # before training, which must not be lost if they cannot be had
     program = compile_program(run)
     state, best, history = _start(run, folder)
@@ -97,23 +88,21 @@ def train(
             folder.save_checkpoint(stop, (state, best))
         if report is not None:
             report(_event(run, row))
-    result = _result(run, program, state, best, history, diverged_at) | limits
-    return result | further_tests(run, abstract_model(run)[0], best, split_key(jax.random.key(run.seed), TEST))
+    return _result(run, program, state, best, history, diverged_at) | limits
 
 
-def validate(config: Mapping[str, Any]) -> None:
-    """Checks a config and traces its training with shapes in place of arrays; nothing is drawn or trained.
+def validate(run: Run) -> None:
+    """Traces a run's training with shapes in place of arrays; nothing is drawn or trained.
 
     Raises:
-      ValueError: something is unknown, of the wrong type or out of range; one line.
+      ValueError: parts of the model do not fit each other; one line.
       NotImplementedError: the model cannot do what the task asks.
     """
-    trace(settings.read(config))
+    trace(run)
 
 
-def throughput(config: Mapping[str, Any], steps: int = 100) -> float:
+def throughput(run: Run, steps: int = 100) -> float:
     """Returns training tokens per second, compilation excluded: the median over five chunks of about `steps` / 5."""
-    run = settings.read(config)
     program, state = compile_program(run), initial_state(run)
     chunk = max(steps // _TIMED_CHUNKS, 1)
     seconds = []
@@ -133,7 +122,7 @@ def parameter_hash(params: Any) -> str:
     return digest.hexdigest()
 
 
-def _start(run: Settings, folder: Folder | None) -> tuple[TrainState, Any, History]:
+def _start(run: Run, folder: Folder | None) -> tuple[TrainState, Any, History]:
     """Returns (state, best parameters, metrics so far), from the newest checkpoint or from the beginning."""
     state = initial_state(run)
     best = jax.tree.map(jnp.copy, state.params)  # the state's own arrays are donated to the first chunk
@@ -148,17 +137,17 @@ def _start(run: Settings, folder: Folder | None) -> tuple[TrainState, Any, Histo
     return state, best, []
 
 
-def _ended(run: Settings, state: TrainState, history: History) -> bool:
+def _ended(run: Run, state: TrainState, history: History) -> bool:
     solved = run.train.stop_when_solved and _steps_to_solve(run, history) is not None
     return solved or int(state.step) >= run.train.steps
 
 
-def _measure(run: Settings, program: Program, params: Any, split: int) -> Evaluation:
+def _measure(run: Run, program: Program, params: Any, split: int) -> Evaluation:
     rows = {VALIDATION: run.eval.validation_rows, TEST: run.eval.test_rows}[split]
     return evaluate(functools.partial(program.reader, params), split_key(jax.random.key(run.seed), split), rows)
 
 
-def _metrics(run: Settings, step: int, loss: float, validation: Evaluation, step_seconds: float) -> dict[str, Any]:
+def _metrics(run: Run, step: int, loss: float, validation: Evaluation, step_seconds: float) -> dict[str, Any]:
     return {
         "step": step,
         "train_loss": loss,
@@ -169,14 +158,14 @@ def _metrics(run: Settings, step: int, loss: float, validation: Evaluation, step
     }
 
 
-def _event(run: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
+def _event(run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
     event = {name: value for name, value in row.items() if name != "step_ms"}
     seconds_left = (run.train.steps - row["step"]) * row["step_ms"] / 1e3
     return event | {"steps": run.train.steps, "seconds_left": seconds_left}
 
 
 def _result(
-    run: Settings, program: Program, state: TrainState, best: Any, history: History, diverged_at: int | None
+    run: Run, program: Program, state: TrainState, best: Any, history: History, diverged_at: int | None
 ) -> dict[str, Any]:
     validation, test = _measure(run, program, best, VALIDATION), _measure(run, program, best, TEST)
     steps = int(state.step)
@@ -190,12 +179,26 @@ def _result(
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
         "validation_accuracy": validation.accuracy,
-        "slices": test.slices,
+        "slices": with_ceilings(run, test.slices),
+        "tests": score_other_rows(run, program, best, split_key(jax.random.key(run.seed), TEST)),
         "steps": steps,
         "steps_to_solve": _steps_to_solve(run, history),
         "compute": compute.count(run, steps) | {"peak_bytes": program.peak_bytes} | timing,
         "parameter_hash": parameter_hash(state.params),
+        **facts(run),
     }
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """Returns what a reader of the result must know of task and model."""
+    sizes = {"layers": len(run.layers), "model_dim": run.model.model_dim, "mlp_dim": run.model.mlp_dim}
+    return {"task": task_facts(run.task), "model": sizes}
+
+
+def with_ceilings(run: Run, slices: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns slices of the test with the ceiling of every bin."""
+    ceilings = slice_ceilings(run, slices)
+    return {name: {**item, "ceiling": ceilings[name]} for name, item in slices.items()}
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
@@ -203,11 +206,11 @@ def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
     return row["validation_accuracy"], -row["validation_loss"]
 
 
-def _steps_to_solve(run: Settings, history: History) -> int | None:
+def _steps_to_solve(run: Run, history: History) -> int | None:
     return next((row["step"] for row in history if row["validation_accuracy"] >= run.train.solved_at), None)
 
 
-def _tokens_per_step(run: Settings) -> int:
+def _tokens_per_step(run: Run) -> int:
     return run.train.batch_size * run.task.input_length
 
 

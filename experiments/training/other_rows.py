@@ -1,12 +1,11 @@
-"""How a trained model does on other rows than its own: longer ones, or any that its task can be shifted to.
+"""Tests of a trained model on other rows than its own: longer ones, or those of a task that its own is shifted to.
 
 One compiled program reads them all. Shorter rows are padded at the end to the longest, which a causal model cannot see,
-and their scored positions with weight 0, so that all have the same shape. Contexts are not padded, for an encoder would
-see it: one of another length compiles again.
+and their scored positions with weight 0, so that all have the same shape. Contexts are not padded because an encoder
+would see it: one of another length compiles again.
 """
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,63 +14,57 @@ from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
 
 from experiments.analysis.bounds import bounds
-from experiments.config.schema import Settings
+from experiments.config.run import Run
+from experiments.model.objective import Readout, read_out
+from experiments.model.streams import model_key
 from experiments.tasks.base import Batch, Task
-from experiments.training.evaluation import Readout, evaluate, read_out
-from experiments.training.step import model_rng
-
-Scores = dict[str, dict[str, float]]
+from experiments.training.evaluation import evaluate
+from experiments.training.step import Program, compiled_part
 
 
-def further_tests(run: Settings, graph: Any, params: Any, stream: PRNGKeyArray) -> dict[str, Scores]:
-    """Tests at each of `run.eval.test_lengths`, and on each task of `run.eval.shifted`.
+def score_other_rows(run: Run, program: Program, params: Any, stream: PRNGKeyArray) -> list[dict[str, Any]]:
+    """Tests at each of `eval.test_lengths`, and on each task of `eval.shifted`.
 
     Args:
       run: the run.
-      graph: of the model, from `make_model`.
+      program: compiled from it.
       params: those to be tested.
-      stream: key of the test split; the test itself draws from it, too.
+      stream: key of the test split; the test on the run's own task draws from it, too.
 
     Returns:
-      {"lengths": {"256": {"accuracy", "loss", "floor", "ceiling"}, ...}, "shifted": {spec: ...}}, without what is not
-      asked for.
+      One dict per test: kind, value, label, length (see `OtherRows`), accuracy, loss, floor and ceiling.
     """
-    groups = {
-        "lengths": run.test_tasks(),
-        "shifted": run.eval.shifted_tasks(),
-    }
-    tasks = {(group, name): task for group, of_group in groups.items() for name, task in of_group.items()}
-    scores = _test_on(tasks, run, graph, params, stream)
-    found: dict[str, Scores] = {}
-    for (group, name), score in scores.items():
-        found.setdefault(group, {})[name] = score
+    samplers, read = _compile(compiled_part(run), program.graph)
+    found = []
+    for test, sample in zip(run.tests, samplers, strict=True):
+        score = evaluate(functools.partial(_draw_and_read, sample, read, params), stream, run.eval.test_rows)
+        limits = bounds(run, test.task)
+        found.append(
+            {name: getattr(test, name) for name in ("kind", "value", "label", "length")}
+            | {"accuracy": score.accuracy, "loss": score.loss}
+            | {limit: limits[limit] for limit in ("floor", "ceiling")}
+        )
     return found
 
 
-def _test_on(
-    tasks: Mapping[tuple[str, str], Task], run: Settings, graph: Any, params: Any, stream: PRNGKeyArray
-) -> dict[tuple[str, str], dict[str, float]]:
-    length = max((task.input_length for task in tasks.values()), default=0)
-    scored = max((task.num_scored() for task in tasks.values()), default=0)
-    read = functools.partial(jax.jit(functools.partial(_read, run.task, graph)), params)
-    found = {}
-    for name, task in tasks.items():
-        sample = jax.jit(functools.partial(_sample_padded, run, task, length, scored))
-        score = evaluate(functools.partial(_draw_and_read, sample, read), stream, run.eval.test_rows)
-        limits = bounds(run, task)
-        limits = {limit: limits[limit] for limit in ("floor", "ceiling")}
-        found[name] = {"accuracy": score.accuracy, "loss": score.loss, **limits}
-    return found
+@functools.lru_cache(maxsize=64)
+def _compile(run: Run, graph: Any) -> tuple[list[Any], Any]:
+    """Returns what draws the rows of each test, and the program that reads them; shared by all seeds of a cell."""
+    tasks = [test.task for test in run.tests]
+    length = max((task.input_length for task in tasks), default=0)
+    scored = max((task.num_scored() for task in tasks), default=0)
+    samplers = [jax.jit(functools.partial(_sample_padded, run, task, length, scored)) for task in tasks]
+    return samplers, jax.jit(functools.partial(_read, run.task, graph))
 
 
-def _draw_and_read(sample: Any, read: Any, rng: PRNGKeyArray) -> Readout:
-    return read(*sample(rng))
+def _draw_and_read(sample: Any, read: Any, params: Any, rng: PRNGKeyArray) -> Readout:
+    return read(params, *sample(rng))
 
 
-def _sample_padded(run: Settings, task: Task, length: int, scored: int, rng: PRNGKeyArray) -> tuple[Batch, Array]:
+def _sample_padded(run: Run, task: Task, length: int, scored: int, rng: PRNGKeyArray) -> tuple[Batch, Array]:
     """Returns a batch and where its tokens stand, which encodings may draw for the true length."""
     batch = task.sample(rng, run.eval.batch_size)
-    positions = run.model.encoding().draw(task.input_length, model_rng(rng))
+    positions = run.position.draw(task.input_length, model_key(rng))
     padded = Batch(
         inputs=_pad(batch.inputs, length),
         targets=_pad(batch.targets, scored),

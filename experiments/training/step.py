@@ -1,4 +1,4 @@
-"""The compiled part of a run: chunks of training steps with data made on device, and reading a batch out."""
+"""The compiled part of a run: chunks of training steps with data made on device, and evaluation on one batch."""
 
 import dataclasses
 import functools
@@ -7,18 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from experiments.components.optimizers import make_direction, schedule
-from experiments.config.schema import Settings
+from experiments.config.run import Run
+from experiments.model.objective import Readout, gradient_step, read_batch
+from experiments.model.streams import TRAIN, model_key, split_key
 from experiments.model.transformer import abstract_model, make_model
-from experiments.tasks.base import Batch
-from experiments.training.evaluation import Readout, mean_loss, read_out
-
-TRAIN, VALIDATION, TEST = range(3)  # splits; model.INIT_STREAM is the next
-_MODEL_STREAM = 2**31 - 1  # of a batch; tasks split its key into small numbers
 
 
 class TrainState(NamedTuple):
@@ -33,11 +28,12 @@ class TrainState(NamedTuple):
 class Program:
     """A run, compiled for any seed and learning rate."""
 
+    graph: Any  # of the model
     chunk: Any  # compiled `_chunk`; its state is donated
     reader: Any  # jitted `_read_batch`
     peak_bytes: int | None  # arguments, results and temporaries of a chunk, donated buffers once; None: not reported
 
-    def advance(self, run: Settings, state: TrainState, stop: int) -> tuple[TrainState, float, bool]:
+    def advance(self, run: Run, state: TrainState, stop: int) -> tuple[TrainState, float, bool]:
         """Trains to step `stop`, or to the first step with NaN or infinity; `state` is used up.
 
         Returns:
@@ -48,46 +44,36 @@ class Program:
         return state, float(loss), bool(finite)
 
 
-def compile_program(run: Settings) -> Program:
+def compile_program(run: Run) -> Program:
     """Compiles a run ahead of time; runs that differ only in what is not compiled in share the result."""
-    train = dataclasses.replace(run.train, learning_rate=1.0, eval_every=1, solved_at=1.0, stop_when_solved=False)
-    rows = dataclasses.replace(run.eval, validation_rows=1, test_rows=1)
-    return _compile(dataclasses.replace(run, seed=0, train=train, eval=rows))
+    return _compile(compiled_part(run))
 
 
-def initial_state(run: Settings) -> TrainState:
+def compiled_part(run: Run) -> Run:
+    """Returns the run with neutral values for all that its compiled programs take as arguments or never see."""
+    config = run.cell.config
+    train = dataclasses.replace(config.train, learning_rate=1.0, eval_every=1, solved_at=1.0, stop_when_solved=False)
+    rows = dataclasses.replace(config.eval, validation_rows=1, test_rows=1)
+    return dataclasses.replace(run, config=dataclasses.replace(config, train=train, eval=rows))
+
+
+def initial_state(run: Run) -> TrainState:
     """Returns the state before the first step, made from the seed."""
     return _with_moments(run, make_model(run)[1])
 
 
-def split_key(seed: PRNGKeyArray, split: int) -> PRNGKeyArray:
-    """Returns the key of a split: its step or batch s is drawn from fold_in(split_key, s)."""
-    return jax.random.fold_in(seed, split)
-
-
-def gradient_step(
-    run: Settings, graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None = None
-) -> tuple[Float[Array, ""], Any]:
-    """Returns the loss and its gradient; the whole of what is counted as a training step's FLOPs."""
-
-    def loss(params: Any) -> Float[Array, ""]:
-        return mean_loss(_read(run, graph, params, batch, rng))
-
-    return jax.value_and_grad(loss)(params)
-
-
-def trace(run: Settings) -> None:
+def trace(run: Run) -> None:
     """Traces training with shapes in place of arrays: raises whatever building or training it would raise."""
     graph, params = abstract_model(run)
     jax.eval_shape(functools.partial(_chunk, run, graph), *_abstract_arguments(run, params))
 
 
 @functools.lru_cache(maxsize=64)
-def _compile(run: Settings) -> Program:
+def _compile(run: Run) -> Program:
     graph, params = abstract_model(run)
     chunk = jax.jit(functools.partial(_chunk, run, graph), donate_argnums=0)
     compiled = chunk.lower(*_abstract_arguments(run, params)).compile()
-    return Program(compiled, jax.jit(functools.partial(_read_batch, run, graph)), _peak_bytes(compiled))
+    return Program(graph, compiled, jax.jit(functools.partial(_read_batch, run, graph)), _peak_bytes(compiled))
 
 
 def _peak_bytes(compiled: jax.stages.Compiled) -> int | None:
@@ -98,18 +84,25 @@ def _peak_bytes(compiled: jax.stages.Compiled) -> int | None:
     return given + made + memory.temp_size_in_bytes
 
 
-def _abstract_arguments(run: Settings, params: Any) -> Any:
+def _abstract_arguments(run: Run, params: Any) -> Any:
     """Returns the shapes of (state, seed, peak, stop)."""
-    make = lambda params: (_with_moments(run, params), jax.random.key(0), jnp.float32(0), jnp.int32(0))  # noqa: E731
+
+    def make(params: Any) -> Any:
+        return _with_moments(run, params), jax.random.key(0), jnp.float32(0), jnp.int32(0)
+
     return jax.eval_shape(make, params)
 
 
-def _with_moments(run: Settings, params: Any) -> TrainState:
-    return TrainState(jnp.int32(0), params, make_direction(run.train).init(params))
+def _with_moments(run: Run, params: Any) -> TrainState:
+    return TrainState(jnp.int32(0), params, _direction(run).init(params))
+
+
+def _direction(run: Run) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(run.train.clip_norm), run.optimizer.direction())
 
 
 def _chunk(
-    run: Settings, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Array, stop: Array
+    run: Run, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Array, stop: Array
 ) -> tuple[TrainState, Float[Array, ""], Bool[Array, ""]]:
     """A loop whose end is an argument, so that a shorter last chunk needs no compilation of its own."""
     first = state.step
@@ -126,27 +119,16 @@ def _chunk(
     return state, total / (state.step - first), finite
 
 
-def _step(run: Settings, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Array) -> Any:
+def _step(run: Run, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Array) -> Any:
     rng = jax.random.fold_in(split_key(seed, TRAIN), state.step)
     batch = run.task.training_batch(run.task.sample(rng, run.train.batch_size))
-    loss, gradient = gradient_step(run, graph, state.params, batch, model_rng(rng))
-    direction, moments = make_direction(run.train).update(gradient, state.moments, state.params)
-    rate = schedule(run.train, peak, state.step)
+    loss, gradient = gradient_step(run, graph, state.params, batch, model_key(rng))
+    direction, moments = _direction(run).update(gradient, state.moments, state.params)
+    rate = peak * run.schedule.share(state.step, run.train.steps)
     params = jax.tree.map(lambda leaf, change: leaf - rate * change, state.params, direction)
     finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
     return TrainState(state.step + 1, params, moments), loss, finite
 
 
-def _read_batch(run: Settings, graph: Any, params: Any, rng: PRNGKeyArray) -> Readout:
-    return _read(run, graph, params, run.task.sample(rng, run.eval.batch_size), model_rng(rng))
-
-
-def _read(run: Settings, graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None) -> Readout:
-    model = nnx.merge(graph, params)
-    positions = model.position.draw(batch.inputs.shape[1], rng)
-    return read_out(model(batch.inputs, batch.positions, positions, batch.context), batch, run.task)
-
-
-def model_rng(rng: PRNGKeyArray) -> PRNGKeyArray:
-    """Returns what the model draws with, beside a batch that was drawn with `rng` itself."""
-    return jax.random.fold_in(rng, _MODEL_STREAM)
+def _read_batch(run: Run, graph: Any, params: Any, rng: PRNGKeyArray) -> Readout:
+    return read_batch(run, graph, params, run.task.sample(rng, run.eval.batch_size), model_key(rng))

@@ -1,6 +1,7 @@
 """The main command: what it refuses, what it repeats, and what it tells. Training is mostly replaced by a stand-in."""
 
 import errno
+from collections import Counter
 import itertools
 import json
 import os
@@ -10,11 +11,19 @@ from typing import Any
 
 import pytest
 
-from experiments import report, run
-from experiments.studies import grid as study
-from experiments.studies import progress
+from attention_variants import specs
+from attention_variants.variants.sliding_window import SlidingWindowAttention
+from experiments import run
+from experiments.analysis import compute
+from experiments.config import identity
+from experiments.config.files import load_config
+from experiments.config.run import Run
+from experiments.config.schema import Config
+from experiments.reporting import html
+from experiments.studies import progress, runner
 from experiments.studies import run_folder as store
-from experiments.training import loop as train
+from experiments.tasks.recall.mqar import MQAR
+from experiments.training import loop, other_rows
 
 CONFIG = """
 from configs import base
@@ -25,7 +34,7 @@ def get_config():
     config.task = "mqar:length=16,num_pairs=2,vocab_size=16"
     config.model.attention = "conv+full"
     config.model.model_dim, config.model.num_heads = 12, 3
-    config.train.steps, config.train.warmup_steps, config.train.eval_every = 6, 2, 3
+    config.train.steps, config.train.schedule, config.train.eval_every = 6, "cosine:warmup_steps=2", 3
     config.train.batch_size, config.eval.batch_size = 5, 7
     config.eval.validation_rows, config.eval.test_rows = 7, 14
     return config
@@ -38,6 +47,9 @@ RESULT = {
     "floor": 0.5,
     "ceiling": 1.0,
     "slices": {},
+    "tests": [],
+    "task": {"name": "mqar", "fields": {}, "train_length": 16.0, "tolerance": None, "loss_floor": None},
+    "model": {"layers": 2, "model_dim": 12, "mlp_dim": 0},
     "steps": 6,
     "steps_to_solve": None,
     "compute": {"params": 7, "control_params": 0, "train_flops_executed": 11, "cache_bytes": 13},
@@ -63,23 +75,23 @@ def command(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Replaces training; returns the list of configs that were trained. A test may set `trained.act`."""
+    """Replaces training; returns the list of runs that were trained. A test may set `trained.act`."""
 
     class Trained(list):
         act: Any = None
 
     calls = Trained()
 
-    def fake(config, folder, report):
-        calls.append(config)
-        result = calls.act(config) if calls.act else RESULT
+    def fake(run, folder, report):
+        calls.append(run)
+        result = calls.act(run) if calls.act else RESULT
         event = {"step": 3, "steps": 6, "train_loss": 1.0, "validation_accuracy": 0.5, "validation_loss": 1.0}
         folder.log(event)
         report(event | {"tokens_per_second": 5000.0, "seconds_left": 1.0})
         return result
 
-    monkeypatch.setattr(train, "train", fake)
-    monkeypatch.setattr(report, "write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(loop, "train", fake)
+    monkeypatch.setattr(html, "write_report", lambda folder: folder / "report.html")
     return calls
 
 
@@ -103,6 +115,16 @@ BAD_INPUT = [  # arguments, what the line must name
     (["--config.train.steps=0"], ["train.steps", "0"]),
     (["--config.train.steps=2.5"], ["train.steps", "integer", "'2.5'"]),
     (["--config.train.steps"], ["--config.train.steps needs a value"]),
+    (["--config.train"], ["'train' is a section", "train.batch_size"]),
+    (["--config.train.warmup_steps=3"], ["train.schedule=cosine:warmup_steps"]),
+    (["--config.train.optimizer=adam"], ["train.optimizer", "'adam'", "adamw"]),
+    (["--config.train.schedule=cosine:warmup_steps=9"], ["train.schedule", "9 and 6"]),
+    (
+        ["--config.eval.shifted=mqar:length=8,num_pairs=2,vocab_size=16|mqar:num_pairs=2,length=8,vocab_size=16"],
+        ["twice"],
+    ),
+    (["--vary=model.attention=conv+full|conv:kernel_size=3+full"], ["same run twice"]),
+    (["--select=train.lr"], ["study.select", "'train.lr'", "train.learning_rate"]),
     (["--config.seed=-1"], ["seed", "-1"]),
     (["--config.name=../elsewhere"], ["name", "'../elsewhere'"]),
     (["--vary=model.atention=full|linear"], ["'model.atention'", "model.attention"]),
@@ -165,7 +187,7 @@ def test_a_disk_that_fills_up_is_one_line_and_harms_nothing(command, trained, tm
     assert command()[0] == 0
     (before,) = store.open_study(tmp_path / "results" / "tiny")
 
-    def full(config):
+    def full(run):
         calls = itertools.count()
 
         def fsync(descriptor: int) -> None:
@@ -189,13 +211,13 @@ def test_ended_runs_are_not_repeated_and_overrides_reach_training(command, train
     arguments = ("--vary=model.attention=full|conv+full", "--seeds=2", "--config.train.learning_rate", "1e-2")
     code, out, _ = command(*arguments)
     assert code == 0 and "Report: " in out and "report.html" in out and "Study tiny" in out
-    assert [(c["model"]["attention"], c["seed"]) for c in trained] == [
+    assert [(each.model.attention, each.seed) for each in trained] == [
         ("full", 0),
         ("conv+full", 0),
         ("full", 1),
         ("conv+full", 1),
     ]
-    assert {config["train"]["learning_rate"] for config in trained} == {0.01}
+    assert {each.train.learning_rate for each in trained} == {0.01}
     code, out, _ = command(*arguments)
     assert code == 0 and len(trained) == 4 and "4 of 4 runs have ended before and are not repeated" in out
     command(*arguments[:1], "--seeds=3", *arguments[2:])
@@ -203,24 +225,25 @@ def test_ended_runs_are_not_repeated_and_overrides_reach_training(command, train
 
 
 def test_a_failed_run_is_recorded_the_study_goes_on_and_it_is_tried_again(command, trained, tmp_path):
-    def act(config):
-        if config["model"]["attention"] == "full":
+    def act(run):
+        if run.model.attention == "full":
             raise ZeroDivisionError("planted\nbug")
         return RESULT
 
     trained.act = act
     code, out, _ = command("--vary=model.attention=full|conv+full")
     assert code == 1 and len(trained) == 2 and "failed: ZeroDivisionError: planted bug" in out
-    failed = [folder for folder in store.open_study(tmp_path / "results" / "tiny") if not run.ended(folder)]
+    failed = [folder for folder in store.open_study(tmp_path / "results" / "tiny") if not runner.ended(folder)]
     assert [folder.result()["error"] for folder in failed] == ["ZeroDivisionError: planted bug"]
-    assert "Traceback" in (failed[0].path / "error.txt").read_text()
+    error = failed[0].path / "error.txt"
+    assert "Traceback" in error.read_text()
     trained.act = None
     code, out, _ = command("--vary=model.attention=full|conv+full")
-    assert code == 0 and len(trained) == 3
+    assert code == 0 and len(trained) == 3 and not error.exists()
 
 
 def test_a_diverged_run_is_told_with_its_step_and_not_repeated(command, trained):
-    trained.act = lambda config: RESULT | {"status": "diverged", "diverged_at": 5}
+    trained.act = lambda run: RESULT | {"status": "diverged", "diverged_at": 5}
     code, out, _ = command()
     assert code == 0 and "diverged: NaN or infinity at step 5" in out and "1 run diverged" in out
     command()
@@ -228,7 +251,7 @@ def test_a_diverged_run_is_told_with_its_step_and_not_repeated(command, trained)
 
 
 def test_all_runs_failing_is_exit_code_1_without_a_table(command, trained):
-    def act(config):
+    def act(run):
         raise RuntimeError("no luck")
 
     trained.act = act
@@ -237,18 +260,19 @@ def test_all_runs_failing_is_exit_code_1_without_a_table(command, trained):
 
 
 def test_a_run_in_the_hands_of_another_process_is_left_alone(command, trained, tmp_path):
-    config = study.load_config(str(tmp_path / "tiny.py"))
-    with store.run_folder(tmp_path / "results", config).locked():
+    busy = Run.read(load_config(str(tmp_path / "tiny.py")))
+    with runner.run_folder(tmp_path / "results", busy).locked():
         code, out, _ = command("--vary=model.attention=full|conv+full")
-    assert code == 0 and len(trained) == 1 and "1 run is in the hands of another process" in out
+    assert code == 0 and len(trained) == 1 and "Another process is working on 1 run" in out
 
 
 def test_the_run_folder_holds_what_the_design_says(command, trained, tmp_path):
     command()
     (folder,) = store.open_study(tmp_path / "results" / "tiny")
     result = folder.result()
-    assert result["run_id"] == folder.path.name == store.run_id(result["config"])
-    assert RESULT.keys() | {"run_id", "config", "environment"} == result.keys()
+    digests = Run.read(Config.from_nested(result["config"])).digests
+    assert (result["run_id"], result["cell"]) == digests and folder.path.name == digests.run
+    assert RESULT.keys() | {"run_id", "cell", "config", "environment"} == result.keys()
     assert json.loads((folder.path / "config.json").read_text()) == json.loads(json.dumps(result["config"]))
     assert folder.manifest()["command"].startswith("python -m experiments.run --config=")
     assert folder.manifest()["environment"] == result["environment"]
@@ -259,6 +283,47 @@ def test_dry_run_prints_every_cell_and_trains_nothing(command, trained, tmp_path
     code, out, _ = command("--dry_run", "--vary=train.steps=5|10", "--seeds=3")
     assert code == 0 and not trained and not (tmp_path / "results").exists()
     assert out.count("0,1,2") == 2 and "6 runs" in out and "conv+full" in out and "train.steps=10" in out
+
+
+def test_a_run_is_read_once(command, monkeypatch, tmp_path):
+    """From the flags to the report: one task, one of each variant, one digest; costs and tests once per cell."""
+    calls: Counter[str] = Counter()
+
+    def count(module: Any, name: str, label: str) -> None:
+        real = getattr(module, name)
+
+        def counted(*arguments: Any, **fields: Any) -> Any:
+            calls[label] += 1
+            return real(*arguments, **fields)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(MQAR, "__post_init__", "task")
+    count(SlidingWindowAttention, "__post_init__", "variant")
+    count(specs, "parse_spec", "spec")
+    count(identity, "digests", "digest")
+    count(compute, "abstract_model", "cost")
+    count(other_rows, "_read", "program of tests")
+    vary = "--vary=model.attention=conv+sliding_window:window_size=7"
+    rows = "--config.eval.test_lengths=32", "--config.task=mqar:length=16,num_pairs=2,vocab_size=37"
+    assert command(vary, *rows)[0] == 0
+    further = 1  # the task at the other length
+    specs_named = 1 + 2 + 1 + 3  # task, two layers, position, then norm, optimizer and schedule
+    expected = {"task": 1 + further, "variant": 1, "spec": specs_named, "digest": 1, "cost": 1, "program of tests": 1}
+    assert calls == expected
+    calls.clear()
+    assert command(vary, *rows, "--seeds=5")[0] == 0
+    assert calls == {"task": 5 * (1 + further), "variant": 5, "spec": 5 * specs_named, "digest": 5}
+    results = [folder.result() for folder in store.open_study(tmp_path / "results" / "tiny")]
+    assert len(results) == 5 and len({result["cell"] for result in results}) == 1
+
+
+def test_dry_run_counts_the_cost_of_a_cell_once(command, monkeypatch):
+    counted = []
+    real = compute.abstract_model
+    monkeypatch.setattr(compute, "abstract_model", lambda run: counted.append(run) or real(run))
+    code, out, _ = command("--dry_run", "--vary=model.mlp_dim=31|37", "--seeds=4")
+    assert code == 0 and len(counted) == 2 and "8 runs" in out
 
 
 def test_one_real_run_from_the_command_to_the_report(command, tmp_path):
@@ -287,9 +352,15 @@ def test_the_command_in_a_process_of_its_own(tmp_path):
 
 
 def test_lists(command):
-    code, out, _ = command("--list_variants", "--list_tasks", config=None)
+    code, out, _ = command("--list_variants", "--list_tasks", "--list_config", config=None)
     assert code == 0
-    for expected in ("sliding_window:window_size=64", "length * window_size", "arXiv:2004.05150", "mqar:length="):
+    for expected in (
+        "sliding_window:window_size=64",
+        "length * window_size",
+        "arXiv:2004.05150",
+        "mqar:length=",
+        "train.schedule=cosine",
+    ):
         assert expected in out
 
 

@@ -1,20 +1,37 @@
-"""A config small enough to train in a test; its sizes are distinct."""
+"""A run small enough to train in a test; its sizes are distinct."""
 
-from configs import base
+from typing import Any
+
+from experiments.analysis.compute import count
+from experiments.config.run import Run
+from experiments.config.schema import Config
+
+FIELDS = {
+    "task": "mqar:length=14,num_pairs=3,vocab_size=22",
+    "model.attention": "conv+full",
+    "model.model_dim": 12,
+    "model.num_heads": 3,
+    "train.batch_size": 5,
+    "train.steps": 7,
+    "train.schedule": "cosine:warmup_steps=2",
+    "train.eval_every": 3,
+    "eval.batch_size": 8,
+    "eval.validation_rows": 13,
+    "eval.test_rows": 19,
+}
 
 
-def tiny_config(**values):
-    """Returns the base config at a tiny size, changed by `section__field=value`."""
-    config = base.get_config().to_dict()
-    config["task"] = "mqar:length=14,num_pairs=3,vocab_size=22"
-    config["model"] |= {"attention": "conv+full", "model_dim": 12, "num_heads": 3}
-    config["train"] |= {"batch_size": 5, "steps": 7, "warmup_steps": 2, "eval_every": 3}
-    config["eval"] |= {"batch_size": 8, "validation_rows": 13, "test_rows": 19}
-    for path, value in values.items():
-        *sections, name = path.split("__")
-        target = config
-        for section in sections:
-            target = target[section]
-        assert name in target, path
-        target[name] = value
-    return config
+def tiny_config(**values: Any) -> Config:
+    """Returns the defaults at a tiny size, changed by `section__field=value`."""
+    return Config.from_fields(FIELDS | {name.replace("__", "."): value for name, value in values.items()})
+
+
+def tiny_run(**values: Any) -> Run:
+    """Returns the run of `tiny_config`."""
+    return Run.read(tiny_config(**values))
+
+
+def tiny_cost(**values: Any) -> dict[str, int]:
+    """Returns what the run of `tiny_config` costs if it takes all its steps."""
+    run = tiny_run(**values)
+    return count(run, run.train.steps)

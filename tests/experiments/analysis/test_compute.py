@@ -2,9 +2,8 @@ import pytest
 
 from attention_variants.registry import make_variant
 from experiments.analysis import compute
-from experiments.config import schema as settings
-from experiments.training.loop import compile_program
-from tests.experiments.tiny import tiny_config
+from experiments.training.step import compile_program
+from tests.experiments.tiny import tiny_cost, tiny_run
 
 LENGTH, SCORED, VOCAB, DIM, HEADS, MLP, BATCH, STEPS = 14, 3, 22, 12, 3, 17, 5, 7
 SPECS = ("full", "sliding_window:window_size=3", "linear:chunk_size=5", "strided_sparse:stride=4")
@@ -16,7 +15,7 @@ def attention_cost(spec):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_counts_equal_those_made_by_hand(spec):
-    counted = compute.compute(tiny_config(model__attention=f"conv+{spec}", model__mlp_dim=MLP))
+    counted = tiny_cost(model__attention=f"conv+{spec}", model__mlp_dim=MLP)
     cost = attention_cost(spec)
     projections = 2 * LENGTH * DIM * DIM * (1 + 4)
     mlps = 2 * 2 * LENGTH * DIM * MLP * 2
@@ -33,11 +32,11 @@ def test_counts_equal_those_made_by_hand(spec):
 
 
 def test_a_short_convolution_keeps_its_taps():
-    plain, short = (compute.compute(tiny_config(model__attention="full", model__short_conv=k)) for k in (0, 4))
+    plain, short = (tiny_cost(model__attention="full", model__short_conv=k) for k in (0, 4))
     assert short["cache_bytes"] - plain["cache_bytes"] == 4 * 4 * DIM
     assert short["params"] - plain["params"] == 4 * DIM
 
 
 def test_the_peak_holds_parameters_and_both_moments_at_least():
-    run = settings.read(tiny_config())
+    run = tiny_run()
     assert compile_program(run).peak_bytes > 3 * 4 * compute.count(run, 1)["params"]

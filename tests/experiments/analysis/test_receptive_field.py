@@ -8,13 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import base
+from attention_variants.positions import NoPosition
 from experiments.analysis import receptive_field as reach
-from experiments.components.mixers import GatedConvolution
+from experiments.components.attention import Attention
+from experiments.components.convolution import GatedConvolution
+from experiments.components.mixers import LayerSizes
 from experiments.tasks.base import Task
 from experiments.tasks.recall.in_context_recall import InContextRecall
 from experiments.tasks.recall.induction import Induction
 from experiments.tasks.recall.mqar import MQAR
+from tests.experiments.tiny import tiny_run
 
 PUBLISHED_SETS = ((64, 4), (64, 8), (64, 16), (128, 32), (256, 64), (512, 128), (1024, 256))
 PUBLISHED_ACCURACY = {16: 0.145, 64: 0.514, 256: 0.797, 1024: 1.00}
@@ -31,6 +34,12 @@ class Window:
         return (np.abs(back) < self.size) & ((back >= 0) | (not causal))
 
 
+def model_reach(mixers: list, length: int, causal: bool = True, short_conv: int = 0) -> np.ndarray:
+    sizes = LayerSizes(6, 3, 3, NoPosition(), short_conv=short_conv)
+    layers = [Attention(variant=mixer) if hasattr(mixer, "pattern") else mixer for mixer in mixers]
+    return reach.model_reach(layers, sizes, length, causal)
+
+
 @functools.cache
 def published_task(length: int, num_pairs: int) -> Task:
     return MQAR(length=length, num_pairs=num_pairs, vocab_size=8192, random_fillers=True)
@@ -44,7 +53,7 @@ def test_window_ceilings_equal_the_published_accuracy(window_size: int):
         task, layer = published_task(length, num_pairs), Window(window_size)
         rows = max(64, 32768 // (num_pairs * num_pairs))
         shares.append(reach.share_within(layer.pattern(length, length, True), task, rows))
-        ceilings.append(reach.accuracy_within(reach.model_reach([layer], length), task, rows))
+        ceilings.append(reach.accuracy_within(model_reach([layer], length), task, rows))
     assert np.mean(shares) == pytest.approx(PUBLISHED_ACCURACY[window_size], abs=0.005)
     assert np.mean(ceilings) == pytest.approx(PUBLISHED_ACCURACY[window_size], abs=0.005)
 
@@ -68,7 +77,7 @@ def test_one_piece_of_evidence_is_enough_where_the_task_says_so():
     ],
 )
 def test_reach_pictures(mixers: list, short_conv: int, picture: str):
-    matrix = reach.model_reach(mixers, 5, short_conv=short_conv)
+    matrix = model_reach(mixers, 5, short_conv=short_conv)
     assert " ".join("".join(".1"[int(seen)] for seen in row) for row in matrix) == picture
 
 
@@ -85,8 +94,8 @@ def test_layers_compose_in_order():
             pattern[self.query, self.key] = True
             return pattern
 
-    assert reach.model_reach([Edge(2, 0), Edge(4, 2)], 5)[4, 0]
-    assert not reach.model_reach([Edge(4, 2), Edge(2, 0)], 5)[4, 0]
+    assert model_reach([Edge(2, 0), Edge(4, 2)], 5)[4, 0]
+    assert not model_reach([Edge(4, 2), Edge(2, 0)], 5)[4, 0]
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -102,7 +111,7 @@ def test_reach_equals_the_gradients_of_a_model_that_mixes_so(causal: bool):
         return x
 
     moved = np.asarray(jax.jacobian(model)(jnp.ones(length))) != 0
-    np.testing.assert_array_equal(reach.model_reach(mixers, length, causal, short_conv), moved)
+    np.testing.assert_array_equal(model_reach(mixers, length, causal, short_conv), moved)
 
 
 def test_the_rest_is_guessed():
@@ -123,17 +132,28 @@ def test_padded_targets_and_evidence_do_not_count():
     assert reach.share_within(np.zeros((22, 22), bool), task, 512) == 0
 
 
-def test_ceiling_of_a_config():
-    config = base.get_config().to_dict()
-    config["task"] = "mqar:length=64,num_pairs=8,vocab_size=8192"
-    config["model"] |= {"attention": "full"}
-    assert reach.ceiling(config) == 1.0
-    ceilings = []
-    for attention, num_layers in (("sliding_window:window_size=8", 0), ("sliding_window:window_size=8", 3)):
-        config["model"] |= {"attention": attention, "num_layers": num_layers}
-        ceilings.append(reach.ceiling(config))
-    config["model"] |= {"attention": "conv+sliding_window:window_size=8", "num_layers": 0}
-    ceilings.append(reach.ceiling(config))
-    assert ceilings[0] < ceilings[2] < ceilings[1] < 1
-    config["seed"] += 1
-    assert reach.ceiling(config) == ceilings[2]
+def test_ceilings_of_runs():
+    def ceiling(attention: str, num_layers: int = 0, seed: int = 0) -> float:
+        task = "mqar:length=64,num_pairs=8,vocab_size=8192"
+        run = tiny_run(task=task, model__attention=attention, model__num_layers=num_layers, seed=seed)
+        return reach.ceiling(run, run.task)
+
+    window = "sliding_window:window_size=8"
+    assert ceiling("full") == 1.0
+    assert ceiling(window) < ceiling(f"conv+{window}") < ceiling(window, num_layers=3) < 1
+    assert ceiling(f"conv+{window}", seed=1) == ceiling(f"conv+{window}")
+
+
+@pytest.mark.parametrize("attention", ["full", "sliding_window:window_size=8", "sliding_window:window_size=1"])
+def test_ceilings_by_slice_average_to_the_ceiling(attention: str):
+    run = tiny_run(task="mqar:length=64,num_pairs=8,vocab_size=128", model__attention=attention)
+    values = np.asarray(reach._draw_targets(run.task, reach.ROWS).slices["distance"])
+    edges = [1, 2, 4, 8, 16, 32, 64, 128]
+    counts, _ = np.histogram(values, edges)
+    slices = {"distance": {"edges": edges}, "num_pairs": {"values": [3, 8]}}
+    found = reach.slice_ceilings(run, slices)
+    by_distance = np.array([1.0 if each is None else each for each in found["distance"]])
+    assert np.average(by_distance, weights=counts) == pytest.approx(reach.ceiling(run, run.task))
+    assert found["num_pairs"] == [None, pytest.approx(reach.ceiling(run, run.task))]
+    assert (found["distance"][1] == 1.0) == ("window_size=1" not in attention)
+    assert (found["distance"][-2] == 1.0) == (attention == "full")

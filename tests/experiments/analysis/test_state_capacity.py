@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 from experiments.analysis.bounds import bounds
-from experiments.analysis.compute import compute
 from experiments.analysis.state_capacity import ambiguity, highest_accuracy, state_bits, state_bytes
-from experiments.config import schema as settings
 from experiments.tasks.base import Stored
 from experiments.tasks.registry import make_task
-from tests.experiments.tiny import tiny_config
+from tests.experiments.tiny import tiny_cost, tiny_run
 
 # Spec -> (answers, values of each, equally likely sequences of answers), of tasks that say what they need.
 STORED = {
@@ -104,20 +102,20 @@ FIXED |= {"conv+sliding_window:window_size=5": True, "sliding_window:window_size
 
 @pytest.mark.parametrize("attention", FIXED)
 def test_state_is_what_is_counted_and_known_where_it_does_not_grow(attention):
-    config = tiny_config(model__attention=attention, model__short_conv=0 if attention in ("lstm", "conv") else 2)
-    run = settings.read(config)
+    values = dict(model__attention=attention, model__short_conv=0 if attention in ("lstm", "conv") else 2)
+    run = tiny_run(**values)
     length = run.task.input_length
-    assert state_bytes(run.model, length) == compute(config)["cache_bytes"]
-    assert state_bits(run.model, length) == (8 * state_bytes(run.model, length) if FIXED[attention] else None)
+    assert state_bytes(run, length) == tiny_cost(**values)["cache_bytes"]
+    assert state_bits(run, length) == (8 * state_bytes(run, length) if FIXED[attention] else None)
 
 
 def test_the_ceiling_is_the_smaller_bound():
     values = {"model__attention": "lstm", "model__model_dim": 2, "model__num_heads": 1}
-    small = settings.read(tiny_config(**values) | {"task": "copying:length=200,vocab_size=100"})
+    small = tiny_run(**values, task="copying:length=200,vocab_size=100")
     found = bounds(small, small.task)
     assert found["state_bits"] == 8 * 4 * 2 * 2 and found["task_bits"] == pytest.approx(100 * math.log2(99))
     assert found["floor"] <= found["ceiling"] == highest_accuracy(small.task.stored(), 128) < 0.34
-    large = settings.read(tiny_config(**values | {"model__model_dim": 64}) | {"task": "copying:length=20"})
+    large = tiny_run(**values | {"model__model_dim": 64, "task": "copying:length=20"})
     assert bounds(large, large.task)["ceiling"] == 1.0
 
 
@@ -131,5 +129,5 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_bits_are_told_only_where_both_are_known(case):
-    run = settings.read(tiny_config(**{"model__attention": "linear"} | UNKNOWN[case]))
+    run = tiny_run(**{"model__attention": "linear"} | UNKNOWN[case])
     assert set(bounds(run, run.task)) == {"floor", "ceiling"}

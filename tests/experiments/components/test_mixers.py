@@ -7,18 +7,21 @@ import pytest
 from flax import nnx
 
 from attention_variants.cost import count_flops
-from experiments.analysis.compute import compute
-from experiments.analysis.receptive_field import ceiling, layer_reach
-from experiments.components.mixers import GRU, LSTM, MIXERS, GatedConvolution, GatedConvolutionLayer
-from experiments.config import schema as settings
+from attention_variants.positions import NoPosition
+from experiments.analysis.receptive_field import ceiling
+from experiments.components.convolution import GatedConvolution
+from experiments.components.mixers import Call, LayerSizes
+from experiments.components.recurrent import GRU, LSTM
+from experiments.components.registry import MIXERS, make_mixers
 from experiments.training.loop import train, validate
-from tests.experiments.tiny import tiny_config
+from tests.experiments.tiny import tiny_cost, tiny_run
 
 DIM = 7
+SIZES = LayerSizes(DIM, 1, 1, NoPosition())
 
 
 def test_the_gated_convolution_is_its_equation():
-    layer = GatedConvolutionLayer(GatedConvolution(kernel_size=3), 7, nnx.Rngs(0))
+    layer = GatedConvolution(kernel_size=3).make_layer(SIZES, nnx.Rngs(0))
     u = np.asarray(jax.random.normal(jax.random.key(1), (2, 5, 7)))
     kernel, matrix = np.asarray(layer.kernel[...]), np.asarray(layer.gate.kernel[...])
     layer.gate.bias[...] = jnp.arange(7.0)
@@ -41,7 +44,7 @@ def matrices(layer):
 
 
 def test_the_lstm_is_its_equation():
-    layer = LSTM().make_layer(DIM, nnx.Rngs(0))
+    layer = LSTM().make_layer(SIZES, nnx.Rngs(0))
     layer.cell.dense_h.bias[...] = jnp.linspace(-1, 1, 4 * DIM)
     u = np.asarray(jax.random.normal(jax.random.key(1), (2, 5, DIM)))
     of_input, of_state, bias = matrices(layer)
@@ -55,7 +58,7 @@ def test_the_lstm_is_its_equation():
 
 
 def test_the_gru_is_its_equation():
-    layer = GRU().make_layer(DIM, nnx.Rngs(0))
+    layer = GRU().make_layer(SIZES, nnx.Rngs(0))
     u = np.asarray(jax.random.normal(jax.random.key(1), (2, 5, DIM)))
     of_input, of_state, bias = matrices(layer)
     hidden, expected = np.zeros((2, DIM)), np.zeros_like(u)
@@ -69,21 +72,40 @@ def test_the_gru_is_its_equation():
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_recurrent_networks_see_everything_before(name):
-    layer = MIXERS[name]().make_layer(DIM, nnx.Rngs(0))
+    layer = MIXERS[name]().make_layer(SIZES, nnx.Rngs(0))
     u = jax.random.normal(jax.random.key(1), (1, 6, DIM))
     moved = np.stack([np.asarray(layer(u.at[0, t].add(1.0)) != layer(u)).any((0, 2)) for t in range(6)], axis=1)
-    np.testing.assert_array_equal(moved, layer_reach(MIXERS[name](), 6))
-    assert ceiling(tiny_config(model__attention=name)) == 1.0
+    np.testing.assert_array_equal(moved, MIXERS[name]().reach(SIZES, 6, True))
+    run = tiny_run(model__attention=name)
+    assert ceiling(run, run.task) == 1.0
+
+
+MIXED = ("conv", "conv:kernel_size=5", "lstm", "gru", "full", "linear:chunk_size=2", "sliding_window:window_size=2")
+
+
+@pytest.mark.parametrize("spec", MIXED)
+def test_every_mixer_keeps_one_protocol(spec):
+    """Its layer decodes what it computes at once, its reach holds what moves an output, its cost is exact."""
+    sizes, length = LayerSizes(6, 3, 3, NoPosition(), short_conv=2), 5
+    (mixer,) = make_mixers(spec)
+    assert make_mixers(mixer.spec()) == (mixer,)
+    layer, u = mixer.make_layer(sizes, nnx.Rngs(0, controls=1)), jax.random.normal(jax.random.key(1), (1, length, 6))
+    whole, (first, cache) = layer(u, causal=True), layer.extend(layer.init_cache(1, length, u.dtype), u[:, :2])
+    last, _ = layer.extend(cache, u[:, 2:])
+    np.testing.assert_allclose(jnp.concatenate([first, last], axis=1), whole, rtol=2e-5, atol=2e-5)
+    moved = np.stack([np.asarray(layer(u.at[0, t].add(1.0)) != whole).any((0, 2)) for t in range(length)], axis=1)
+    assert not (moved & ~mixer.reach(sizes, length, True)).any()
+    cost, projections = mixer.cost(sizes, Call(length, length, True)), 4 * 2 * length * 6 * 6 * mixer.attends
+    assert count_flops(lambda u: layer(u, causal=True), u) == cost.executed_flops + projections
+    assert mixer.surplus_flops(layer, sizes, Call(length, length, True), 1) >= 0 == mixer.control_params(layer)
+    assert cost.ideal_flops <= cost.executed_flops and cost.cache_bytes > 0
 
 
 @pytest.mark.parametrize(("name", "gates", "states"), [("lstm", 4, 2), ("gru", 3, 1)])
 def test_flops_parameters_and_state_are_counted(name, gates, states):
-    layer = MIXERS[name]().make_layer(DIM, nnx.Rngs(0))
-    flops = count_flops(lambda u: layer(u), jnp.zeros((1, 5, DIM)))
-    assert flops == 5 * 2 * (2 * DIM * gates * DIM)
-    run = tiny_config(model__attention=name)
-    model_dim, length = run["model"]["model_dim"], settings.read(run).task.input_length
-    cost, nothing = compute(run), compute(tiny_config(model__attention="conv:kernel_size=1"))
+    run = tiny_run(model__attention=name)
+    model_dim, length = run.model.model_dim, run.task.input_length
+    cost, nothing = (tiny_cost(model__attention=spec) for spec in (name, "conv:kernel_size=1"))
     assert cost["cache_bytes"] == 4 * states * model_dim
     assert cost["params"] - nothing["params"] == gates * (2 * model_dim**2 + model_dim) - 2 * model_dim - model_dim**2
     assert cost["train_flops_executed"] == cost["train_flops_ideal"] > length
@@ -92,9 +114,9 @@ def test_flops_parameters_and_state_are_counted(name, gates, states):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_recurrent_networks_learn(name):
-    config = tiny_config(model__attention=name, train__steps=40, train__eval_every=20, train__learning_rate=0.01)
+    run = tiny_run(model__attention=name, train__steps=40, train__eval_every=20, train__learning_rate=0.01)
     rows = []
-    assert train(config, report=rows.append)["status"] == "done"
+    assert train(run, report=rows.append)["status"] == "done"
     assert rows[-1]["train_loss"] < rows[0]["train_loss"] - 0.1
 
 
@@ -108,10 +130,10 @@ def test_recurrent_networks_learn(name):
 )
 def test_what_only_attention_uses_is_refused_without_attention(values):
     with pytest.raises(ValueError, match="acts in attention layers; model.attention 'conv.lstm' has none"):
-        validate(tiny_config(model__attention="conv+lstm", **values))
-    validate(tiny_config(model__attention="full+lstm", **values))
+        validate(tiny_run(model__attention="conv+lstm", **values))
+    validate(tiny_run(model__attention="full+lstm", **values))
     for position in ("learned", "sinusoidal", "randomized:encoding=learned"):
-        validate(tiny_config(model__attention="conv+lstm", model__position=position))
+        validate(tiny_run(model__attention="conv+lstm", model__position=position))
 
 
 def test_specs_have_fields_and_are_equal():

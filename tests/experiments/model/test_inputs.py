@@ -10,20 +10,18 @@ from flax import nnx
 
 from attention_variants.registry import make_variant
 from experiments.analysis import receptive_field as reach
-from experiments.analysis.compute import compute
-from experiments.config import schema as settings
+from experiments.model.objective import gradient_step, read_out
 from experiments.tasks.registry import TASKS, make_task
-from experiments.training.evaluation import read_out
-from experiments.training.step import gradient_step, trace
+from experiments.training.step import trace
 from tests.experiments.model.test_transformer import build
-from tests.experiments.tiny import tiny_config
+from tests.experiments.tiny import tiny_cost, tiny_run
 
 TRANSLATION = "translation:max_length=7,min_length=3"
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_can_be_trained(name):
-    trace(settings.read(tiny_config(task=name, model__attention="full")))
+    trace(tiny_run(task=name, model__attention="full"))
 
 
 WINDOWS = "sliding_window:window_size=1+sliding_window:window_size=3"
@@ -61,25 +59,25 @@ def test_an_encoder_decoder_reaches_what_its_patterns_say(cross, encoder, monkey
     still = [jnp.zeros((size, run.model.model_dim)) for size in (length, context_length)]
     jacobian = jax.jacrev(outputs, argnums=(0, 1))(*still)
     moved = np.hstack([np.abs(part).max(axis=(1, 3)) > 0 for part in jacobian])
-    np.testing.assert_array_equal(moved, reach.task_reach(run.model, run.task))
+    np.testing.assert_array_equal(moved, reach.task_reach(run, run.task))
 
 
 def test_a_narrow_cross_attention_lowers_the_ceiling():
     task = make_task("translation:max_length=23,min_length=23")
-    model = settings.read(tiny_config(task=TRANSLATION)).model
+
+    def ceiling(**values):
+        return reach.ceiling(tiny_run(task=TRANSLATION, **values), task)
+
     for cross, encoder, expected in (
         ("full", "full", 1.0),
         ("sliding_window:window_size=3", "full", 1.0),
         ("full", "sliding_window:window_size=1", 1.0),
     ):
-        assert reach.task_ceiling(replace(model, cross_attention=cross, encoder=encoder), task) == expected
-    narrow = replace(model, cross_attention="sliding_window:window_size=1", encoder="sliding_window:window_size=1")
+        assert ceiling(model__cross_attention=cross, model__encoder=encoder) == expected
+    narrow = "sliding_window:window_size=1"
     blind = 11 / 23  # answer j, counted from 0, stands at 22 - j, and is seen from there on
-    assert reach.task_ceiling(narrow, task) == pytest.approx(1 - blind + blind / (task.vocab_size - 1))
-
-
-def replace(model, **fields):
-    return settings.ModelConfig(**{**vars(model), **fields})
+    found = ceiling(model__cross_attention=narrow, model__encoder=narrow)
+    assert found == pytest.approx(1 - blind + blind / (task.vocab_size - 1))
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -109,7 +107,7 @@ def test_many_answers_are_told_from_one_vector():
     blind, model, _ = build(task="compression:length=7", model__attention="sliding_window:window_size=1")
     one, other = (model(inputs, batch.positions) for inputs in (batch.inputs, batch.inputs.at[:, :-1].set(1)))
     np.testing.assert_array_equal(one, other)  # nothing but the vector at the last position is read
-    assert reach.task_ceiling(blind.model, blind.task) == pytest.approx(1 / (blind.task.vocab_size - 1))
+    assert reach.ceiling(blind, blind.task) == pytest.approx(1 / (blind.task.vocab_size - 1))
 
 
 def test_numbers_are_read_and_told_as_numbers():
@@ -129,9 +127,9 @@ def test_numbers_are_read_and_told_as_numbers():
 def test_an_encoder_decoder_keeps_the_context_while_it_writes():
     @functools.cache
     def cost(**values):
-        return compute(tiny_config(task=TRANSLATION, **values))
+        return tiny_cost(task=TRANSLATION, **values)
 
-    run = settings.read(tiny_config(task=TRANSLATION))
+    run = tiny_run(task=TRANSLATION)
     full, window = make_variant("full"), make_variant("sliding_window:window_size=2")
     sizes = (run.model.num_heads, run.model.num_heads, run.model.model_dim // run.model.num_heads)
     length, other = run.task.input_length, run.task.context.length
@@ -157,17 +155,15 @@ WRONG = {
 @pytest.mark.parametrize("message", WRONG)
 def test_settings_that_do_not_fit_the_task_are_refused(message):
     with pytest.raises(ValueError, match=message):
-        settings.read(tiny_config(**WRONG[message]))
+        tiny_run(**WRONG[message])
 
 
 @pytest.mark.parametrize("field", ["encoder", "cross_attention"])
 @pytest.mark.parametrize("spec", ["", "ful", "full:window_size=3"])
 def test_specs_for_a_context_are_checked_by_name(field, spec):
-    run = settings.read(tiny_config(task=TRANSLATION, **{f"model__{field}": spec}))
-    for fail in (lambda: trace(run), lambda: reach.task_reach(run.model, run.task)):
-        with pytest.raises(ValueError, match=f"^model.{field}: ") as caught:
-            fail()
-        assert "\n" not in str(caught.value).partition("\n---")[0]
+    with pytest.raises(ValueError, match=f"^model.{field}: ") as caught:
+        tiny_run(task=TRANSLATION, **{f"model__{field}": spec})
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("task", [TRANSLATION, "parity"])
@@ -180,9 +176,9 @@ def test_a_context_is_given_where_there_is_one_and_nowhere_else(task):
 
 
 def test_cross_attention_needs_a_variant_that_supports_it():
-    config = tiny_config(task=TRANSLATION, model__attention="full", model__cross_attention="retention")
+    run = tiny_run(task=TRANSLATION, model__attention="full", model__cross_attention="retention")
     with pytest.raises(NotImplementedError, match="RetentionAttention does not support attention to a `context`"):
-        trace(settings.read(config))
+        trace(run)
 
 
 @pytest.mark.parametrize("values", [dict(task=TRANSLATION), dict(task="adding"), dict(task="compression")])

@@ -7,16 +7,15 @@ from flax import nnx
 from attention_variants import registry
 from attention_variants.cost import count_flops
 from attention_variants.variants.full import FullAttention
-from experiments.analysis.compute import compute
-from experiments.components.mixers import GatedConvolution
-from experiments.config import schema as settings
-from experiments.model.layers import layer_mixers
+from experiments.components.attention import Attention
+from experiments.components.convolution import GatedConvolution
+from experiments.config.run import Run
 from experiments.model.transformer import make_model
 from experiments.tasks import registry as task_registry
 from experiments.tasks.recall.mqar import MQAR
 from experiments.tasks.registry import TASKS
 from experiments.training.loop import validate
-from tests.experiments.tiny import tiny_config
+from tests.experiments.tiny import tiny_config, tiny_cost, tiny_run
 
 
 class LearnedAttention(FullAttention):
@@ -27,7 +26,7 @@ class LearnedAttention(FullAttention):
 
 
 def build(**values):
-    run = settings.read(tiny_config(**values))
+    run = tiny_run(**values)
     graph, params = make_model(run)
     return run, nnx.merge(graph, params), params
 
@@ -78,11 +77,12 @@ def test_the_seed_moves_every_random_parameter():
 def test_specs_are_laid_over_the_layers_in_turn():
     def mixers(spec, num_layers):
         config = tiny_config(model__attention=spec, model__num_layers=num_layers)
-        return layer_mixers(settings.read(config).model)
+        return Run.read(config).layers
 
-    assert mixers("conv:kernel_size=5+full", 3) == (GatedConvolution(kernel_size=5), FullAttention()) + mixers(
-        "conv:kernel_size=5", 1
-    )
+    assert mixers("conv:kernel_size=5+full", 3) == (
+        GatedConvolution(kernel_size=5),
+        Attention(variant=FullAttention()),
+    ) + mixers("conv:kernel_size=5", 1)
     assert len(mixers("full", 0)) == 1
     with pytest.raises(ValueError, match="at least 2"):
         mixers("conv+full", 1)
@@ -170,10 +170,10 @@ def test_a_future_token_moves_no_gradient():
 def test_who_reads_in_both_directions(monkeypatch):
     monkeypatch.setitem(task_registry.TASKS, "both", type("Both", (MQAR,), {"causal": False}))
     for ways in (dict(task="both:length=14,num_pairs=3,vocab_size=22"), dict(model__bidirectional=True)):
-        validate(tiny_config(model__attention="conv+full", **ways))
+        validate(tiny_run(model__attention="conv+full", **ways))
         for mixer in ("lstm", "gru"):
-            with pytest.raises(NotImplementedError, match=f"the layer mixer {mixer} is causal"):
-                validate(tiny_config(model__attention=f"full+{mixer}", **ways))
+            with pytest.raises(NotImplementedError, match=f"the mixer {mixer} is causal"):
+                validate(tiny_run(model__attention=f"full+{mixer}", **ways))
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -182,10 +182,10 @@ def test_no_model_reads_ahead_to_an_answer_that_stands_there(name):
     task = TASKS[name]()
     config = tiny_config(task=name, model__attention="full", model__bidirectional=True)
     if task.answers_follow:
-        with pytest.raises(NotImplementedError, match="tells its answers to whoever reads ahead"):
-            settings.read(config)
+        with pytest.raises(NotImplementedError, match="hold the answers further on"):
+            Run.read(config)
     else:
-        settings.read(config)
+        Run.read(config)
         batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(0), 64))
         ahead = np.arange(batch.inputs.shape[1])[None, None] > batch.positions[..., None]
         inputs = batch.inputs[..., -1] if task.input_channels else batch.inputs
@@ -200,4 +200,4 @@ def test_a_bidirectional_model_sees_what_comes_after():
         moved = tokens.at[0, -1].set((tokens[0, -1] + 1) % 22)
         first = jnp.zeros((1, 1), jnp.int32)
         assert bool((model(tokens, first) != model(moved, first)).any()) == bidirectional
-        assert compute(tiny_config(model__bidirectional=bidirectional))["cache_bytes"] > 0 or bidirectional
+        assert tiny_cost(model__bidirectional=bidirectional)["cache_bytes"] > 0 or bidirectional

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.model.objective import Readout
 from experiments.training import evaluation as evaluate
-from experiments.training.evaluation import Readout
 
 SLICES = {
     "few values": ([3, 1, 3, 1], [1, 1, 0, 1], {"values": [1, 3], "accuracy": [1.0, 0.5], "count": [2, 2]}),

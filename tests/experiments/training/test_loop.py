@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from experiments.config import schema as settings
+from experiments.config.run import Run
+from experiments.config.schema import Config
 from experiments.model.transformer import make_model
 from experiments.studies.run_folder import RunFolder
 from experiments.training.evaluation import Evaluation
 from experiments.training.loop import parameter_hash, train, validate
 from experiments.training.loop import throughput as measure_throughput
-from tests.experiments.tiny import tiny_config
+from tests.experiments.tiny import tiny_run
 
 TIMINGS = ("step_ms", "tokens_per_second")
 UNSOLVED = dict(train__stop_when_solved=False)
@@ -38,14 +39,14 @@ def kill_at(step):
 @pytest.fixture
 def folder(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.create(tiny_config(), "test")
+    folder.create({}, {})
     return folder
 
 
 @pytest.fixture(scope="module")
 def uninterrupted():
     events = []
-    return train(tiny_config(), report=events.append), events
+    return train(tiny_run(), report=events.append), events
 
 
 def test_a_result_has_every_field(uninterrupted):
@@ -73,9 +74,9 @@ def test_every_chunk_reports_and_the_last_may_be_shorter(uninterrupted):
 @pytest.mark.parametrize("steps", [3, 6, 7])
 def test_a_killed_run_ends_like_an_uninterrupted_one(folder, uninterrupted, steps):
     with pytest.raises(Killed):
-        train(tiny_config(), folder, kill_at(steps))
+        train(tiny_run(), folder, kill_at(steps))
     resumed_at = []
-    result = train(tiny_config(), folder, lambda event: resumed_at.append(event["step"]))
+    result = train(tiny_run(), folder, lambda event: resumed_at.append(event["step"]))
     assert resumed_at == [step for step in (3, 6, 7) if step > steps]
     assert timeless(result) == timeless(uninterrupted[0])
     assert [row["step"] for row in folder.metrics()] == [3, 6, 7]
@@ -83,19 +84,19 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(folder, uninterrupted, step
 
 def test_a_run_whose_metrics_were_lost_begins_again(folder, uninterrupted):
     with pytest.raises(Killed):
-        train(tiny_config(), folder, kill_at(6))
+        train(tiny_run(), folder, kill_at(6))
     folder.truncate_metrics(3)
-    assert timeless(train(tiny_config(), folder)) == timeless(uninterrupted[0])
+    assert timeless(train(tiny_run(), folder)) == timeless(uninterrupted[0])
     assert [row["step"] for row in folder.metrics()] == [3, 6, 7]
 
 
 def test_where_chunks_end_moves_no_bit(uninterrupted):
-    assert train(tiny_config(train__eval_every=5))["parameter_hash"] == uninterrupted[0]["parameter_hash"]
+    assert train(tiny_run(train__eval_every=5))["parameter_hash"] == uninterrupted[0]["parameter_hash"]
 
 
 def test_every_step_has_its_own_rows():
     """At a vanishing rate the losses of training are those of the initial model on the rows of each step."""
-    run = settings.read(tiny_config())
+    run = tiny_run()
     graph, params = make_model(run)
 
     @jax.jit
@@ -106,21 +107,21 @@ def test_every_step_has_its_own_rows():
         return -jnp.take_along_axis(logits, batch.targets[:, :, None], axis=2).mean()
 
     losses = []
-    train(tiny_config(train__learning_rate=1e-30, train__eval_every=1), None, lambda e: losses.append(e["train_loss"]))
+    train(tiny_run(train__learning_rate=1e-30, train__eval_every=1), None, lambda e: losses.append(e["train_loss"]))
     assert losses == pytest.approx([float(loss(step)) for step in range(7)], rel=1e-5)
     assert len(set(losses)) == 7
 
 
 def test_seeds_differ(uninterrupted):
-    assert train(tiny_config(seed=1))["parameter_hash"] != uninterrupted[0]["parameter_hash"]
+    assert train(tiny_run(seed=1))["parameter_hash"] != uninterrupted[0]["parameter_hash"]
 
 
 def test_a_solved_run_stops_and_stays_stopped(folder):
-    config = tiny_config(train__solved_at=0.0)
+    config = tiny_run(train__solved_at=0.0)
     result = train(config, folder)
     assert (result["steps"], result["steps_to_solve"], result["status"]) == (3, 3, "done")
     assert timeless(train(config, folder)) == timeless(result), "resuming an ended run trains no further"
-    assert train(tiny_config(train__solved_at=0.0, **UNSOLVED))["steps"] == 7
+    assert train(tiny_run(train__solved_at=0.0, **UNSOLVED))["steps"] == 7
 
 
 @pytest.mark.parametrize(
@@ -136,14 +137,14 @@ def test_the_best_parameters_by_validation_are_tested(monkeypatch, scores, best)
         return Evaluation(accuracy, loss, {})
 
     monkeypatch.setattr("experiments.training.loop._measure", measure)
-    train(tiny_config())
+    train(tiny_run())
     *chunks, validated, tested = evaluated
     assert validated == tested == chunks[best]
     assert len(set(chunks)) == 3
 
 
 def test_infinity_ends_a_run_as_diverged(folder):
-    config = tiny_config(train__learning_rate=1e30, train__eval_every=7)
+    config = tiny_run(train__learning_rate=1e30, train__eval_every=7)
     result = train(config, folder)
     assert result["status"] == "diverged"
     assert result["diverged_at"] == result["steps"] == 3, "step 1 has rate 0, step 2 makes the parameters huge"
@@ -165,7 +166,7 @@ BAD_MODELS = {
 def test_validate_names_what_is_wrong_with_a_model(case):
     values, *expected = BAD_MODELS[case]
     with pytest.raises(ValueError) as caught:
-        validate(tiny_config(**values))
+        validate(tiny_run(**values))
     assert "\n" not in str(caught.value)
     for part in expected:
         assert part in str(caught.value)
@@ -174,18 +175,15 @@ def test_validate_names_what_is_wrong_with_a_model(case):
 def test_throughput_is_tokens_over_seconds(monkeypatch):
     clock = iter(range(1000))
     monkeypatch.setattr("experiments.training.loop.time.perf_counter", lambda: float(next(clock)))
-    assert measure_throughput(tiny_config(), steps=20) == 4 * 5 * 14, "each chunk of 4 steps lasts a second"
+    assert measure_throughput(tiny_run(), steps=20) == 4 * 5 * 14, "each chunk of 4 steps lasts a second"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attention", ["conv+full", "full+full"])
 def test_full_attention_solves_recall(attention):
-    config = tiny_config(task="mqar:length=64,num_pairs=4,vocab_size=64", model__attention=attention)
-    config["model"] |= {"model_dim": 64, "num_heads": 2}
+    values = {"task": "mqar:length=64,num_pairs=4,vocab_size=64", "model.attention": attention, "train.eval_every": 50}
     if "conv" not in attention:
-        config["model"] |= {"position": "rope", "mlp_dim": 64}
-    config["train"] |= {"batch_size": 64, "steps": 1000, "warmup_steps": 100, "eval_every": 50}
-    config["eval"] |= {"batch_size": 256, "validation_rows": 512, "test_rows": 1024}
-    result = train(config)
+        values |= {"model.position": "rope", "model.mlp_dim": 64}
+    result = train(Run.read(Config.from_fields(values)))
     assert result["test_accuracy"] >= 0.99
     assert result["steps_to_solve"] <= 500

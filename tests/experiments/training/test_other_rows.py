@@ -1,21 +1,29 @@
 """Testing on other rows: the same model, rows that padding does not change, one program for all of them."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
 
 from experiments.analysis.bounds import bounds
-from experiments.config import schema as settings
+from experiments.model.objective import read_batch
+from experiments.model.streams import TEST, model_key, split_key
 from experiments.model.transformer import Model, make_model
-from experiments.studies import run_folder as store
-from experiments.training import other_rows as extrapolate
+from experiments.training import other_rows
 from experiments.training.evaluation import evaluate
 from experiments.training.loop import train, validate
-from experiments.training.other_rows import further_tests
-from experiments.training.step import TEST, _read_batch, split_key
+from experiments.training.other_rows import score_other_rows
+from experiments.training.step import compile_program
 from tests.experiments import tiny
+
+
+def evaluate_on_own(run, params, stream):
+    """Tests a model on the rows of a run's own task, unpadded, in a program of their own."""
+    graph, _ = make_model(run)
+    read = jax.jit(
+        lambda rng: read_batch(run, graph, params, run.task.sample(rng, run.eval.batch_size), model_key(rng))
+    )
+    return evaluate(read, stream, run.eval.test_rows)
+
 
 LENGTHS = "28,14,20"
 SHIFTED = (
@@ -26,35 +34,40 @@ SHIFTED = (
 @pytest.fixture
 def without_bounds(monkeypatch):
     """Spares tests that are not about them the drawing of bounds for every set of rows."""
-    monkeypatch.setattr(extrapolate, "bounds", lambda run, task: {"floor": 0.0, "ceiling": 1.0})
+    monkeypatch.setattr(other_rows, "bounds", lambda run, task: {"floor": 0.0, "ceiling": 1.0})
 
 
-def tiny_config(length=14, **values):
-    return tiny.tiny_config(**{"task": f"mqar:length={length},num_pairs=3,vocab_size=31"} | values)
+def tiny_run(length=14, **values):
+    return tiny.tiny_run(**{"task": f"mqar:length={length},num_pairs=3,vocab_size=31"} | values)
+
+
+def score(run, params, stream):
+    """Returns the scores by (kind, value)."""
+    found = score_other_rows(run, compile_program(run), params, stream)
+    return {(test["kind"], test["value"]): test for test in found}
 
 
 def test_strings_are_tested_at_every_length_of_a_range(without_bounds):
-    config = tiny_config(task="parity:max_length=5", eval__test_lengths="11,6-9,3", eval__test_rows=400)
-    run = settings.read(config)
-    tasks = run.test_tasks()
-    assert [*tasks] == ["3", "6-9", "11"] and run.longest_input() == 12
+    run = tiny_run(task="parity:max_length=5", eval__test_lengths="11,6-9,3", eval__test_rows=400)
+    tasks = {test.value: test.task for test in run.tests}
+    assert [*tasks] == ["3", "6-9", "11"] and run.longest_input == 12
+    assert [test.length for test in run.tests] == [3, 7.5, 11] and run.tests[1].label == "at 6-9"
     drawn = tasks["6-9"].sample(jax.random.key(0), 400).slices["length"]
     assert np.unique(drawn).tolist() == [6, 7, 8, 9]
-    graph, params = make_model(run)
-    assert [*further_tests(run, graph, params, jax.random.key(0))["lengths"]] == ["3", "6-9", "11"]
+    found = score(run, make_model(run)[1], jax.random.key(0))
+    assert [*found] == [("length", "3"), ("length", "6-9"), ("length", "11")]
 
 
 @pytest.mark.slow
 def test_a_run_is_tested_at_every_length():
-    config = tiny_config(eval__test_lengths=LENGTHS, model__attention="conv+sliding_window:window_size=5")
-    result = train(config)
-    assert list(result["lengths"]) == ["14", "20", "28"]
-    own = result["lengths"]["14"]
+    result = train(tiny_run(eval__test_lengths=LENGTHS, model__attention="conv+sliding_window:window_size=5"))
+    assert [test["value"] for test in result["tests"]] == ["14", "20", "28"]
+    own = result["tests"][0]
     assert (own["accuracy"], own["ceiling"], own["floor"]) == (
         result["test_accuracy"], result["ceiling"], result["floor"],
     )  # fmt: skip
     assert own["loss"] == pytest.approx(result["test_loss"], rel=1e-6)
-    ceilings = [score["ceiling"] for score in result["lengths"].values()]
+    ceilings = [test["ceiling"] for test in result["tests"]]
     assert ceilings == sorted(ceilings, reverse=True) and ceilings[0] > ceilings[2], (
         "farther, so less within the window"
     )
@@ -70,19 +83,15 @@ def test_a_run_is_tested_at_every_length():
 )
 def test_padding_changes_nothing(attention, position, without_bounds):
     """The longer rows alone, unpadded, in a program of their own, give the same numbers."""
-    config = tiny_config(eval__test_lengths=LENGTHS, model__attention=attention, model__position=position)
-    run = settings.read(config)
-    graph, params = make_model(run)
+    run = tiny_run(eval__test_lengths=LENGTHS, model__attention=attention, model__position=position)
+    params = make_model(run)[1]
     stream = split_key(jax.random.key(run.seed), TEST)
-    found = further_tests(run, graph, params, stream)["lengths"]
+    found = score(run, params, stream)
     for length in (20, 28):
-        longer = tiny_config(
-            length, eval__test_lengths="28", model__attention=attention, model__position=position,
-        )  # fmt: skip
-        read = jax.jit(functools.partial(_read_batch, settings.read(longer), graph, params))
-        expected = evaluate(read, stream, run.eval.test_rows)
-        assert found[str(length)]["loss"] == pytest.approx(expected.loss, rel=1e-5)
-        assert found[str(length)]["accuracy"] == pytest.approx(expected.accuracy, abs=0.02)
+        longer = tiny_run(length, eval__test_lengths="28", model__attention=attention, model__position=position)
+        expected = evaluate_on_own(longer, params, stream)
+        assert found["length", str(length)]["loss"] == pytest.approx(expected.loss, rel=1e-5)
+        assert found["length", str(length)]["accuracy"] == pytest.approx(expected.accuracy, abs=0.02)
 
 
 def test_one_program_reads_all(monkeypatch, without_bounds):
@@ -93,10 +102,16 @@ def test_one_program_reads_all(monkeypatch, without_bounds):
         return call(self, tokens, *rest)
 
     monkeypatch.setattr(Model, "__call__", counted)
-    run = settings.read(tiny_config(eval__test_lengths=LENGTHS, eval__shifted=SHIFTED))
-    found = further_tests(run, *make_model(run), split_key(jax.random.key(0), TEST))
+    run = tiny_run(eval__test_lengths=LENGTHS, eval__shifted=SHIFTED)
+    params, stream = make_model(run)[1], split_key(jax.random.key(0), TEST)
+    program = compile_program(run)
+    shapes.clear()
+    found = score_other_rows(run, program, params, stream)
     assert shapes == [(8, 30)]
-    assert [*found["lengths"]] == ["14", "20", "28"] and len(found["shifted"]) == 2
+    assert [test["kind"] for test in found] == ["length"] * 3 + ["shifted"] * 2
+    again = tiny_run(eval__test_lengths=LENGTHS, eval__shifted=SHIFTED, seed=1, train__learning_rate=0.5)
+    score_other_rows(again, compile_program(again), params, stream)
+    assert shapes == [(8, 30)], "another seed or rate compiles nothing again"
 
 
 @pytest.mark.slow
@@ -111,42 +126,30 @@ def test_one_program_reads_all(monkeypatch, without_bounds):
 def test_shifted_rows_are_those_of_their_own_task(task, shifted):
     """A model that was given their task would be tested on the same rows, and answer alike; so would their bounds."""
     values = dict(model__attention="conv+sliding_window:window_size=5", eval__test_rows=8)
-    run = settings.read(tiny.tiny_config(task=task, eval__shifted=shifted, **values))
-    graph, params = make_model(run)
-    stream = split_key(jax.random.key(run.seed), TEST)
-    found = further_tests(run, graph, params, stream)["shifted"]
+    run = tiny_run(task=task, eval__shifted=shifted, **values)
+    params, stream = make_model(run)[1], split_key(jax.random.key(run.seed), TEST)
+    found = score(run, params, stream)
     assert len(found) == shifted.count("|") + 1
-    for spec, score in found.items():
-        own = settings.read(tiny.tiny_config(task=spec, **values))
-        read = jax.jit(functools.partial(_read_batch, own, graph, params))
-        assert score["loss"] == pytest.approx(evaluate(read, stream, 8).loss, rel=1e-5)
+    for (_, spec), test in found.items():
+        own = tiny_run(task=spec, **values)
+        assert test["loss"] == pytest.approx(evaluate_on_own(own, params, stream).loss, rel=1e-5)
         limits = bounds(own, own.task)
-        assert (score["floor"], score["ceiling"]) == (limits["floor"], limits["ceiling"])
+        assert (test["floor"], test["ceiling"]) == (limits["floor"], limits["ceiling"])
 
 
 @pytest.mark.slow
 def test_shifted_rows_of_the_same_length_need_no_causal_model():
     spec = "induction:length=14,vocab_size=9"
-    config = tiny.tiny_config(task=spec, eval__shifted=spec, model__bidirectional=True)
-    result = train(config)
-    assert result["shifted"] == {
-        spec: {
-            "accuracy": result["test_accuracy"], "loss": pytest.approx(result["test_loss"], rel=1e-6),
-            "floor": result["floor"], "ceiling": result["ceiling"],
-        }
-    }  # fmt: skip
-    assert "lengths" not in result
+    result = train(tiny_run(task=spec, eval__shifted=spec, model__bidirectional=True))
+    (test,) = result["tests"]
+    assert (test["kind"], test["label"], test["length"]) == ("shifted", "as trained", None)
+    assert (test["accuracy"], test["floor"]) == (result["test_accuracy"], result["floor"])
+    assert test["loss"] == pytest.approx(result["test_loss"], rel=1e-6)
 
 
-def test_without_further_tests_nothing_is_tested_and_the_run_keeps_its_name():
-    config = tiny_config()
-    run = settings.read(config)
-    assert further_tests(run, *make_model(run), jax.random.key(0)) == {}
-    younger = ("test_lengths", "shifted")
-    before = {**config, "eval": {key: value for key, value in config["eval"].items() if key not in younger}}
-    assert store.run_id(config) == store.run_id(before)
-    others = [tiny_config(eval__test_lengths="28"), tiny_config(eval__shifted=SHIFTED)]
-    assert len({store.run_id(each) for each in (config, *others)}) == 3
+def test_without_other_rows_nothing_is_tested():
+    run = tiny_run()
+    assert score(run, make_model(run)[1], jax.random.key(0)) == {}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +174,10 @@ def test_without_further_tests_nothing_is_tested_and_the_run_keeps_its_name():
         (
             {"eval__shifted": "mqar:length=30,vocab_size=31", "model__position": "randomized:max_length=20"},
             ValueError, "need `max_length` >= 30",
+        ),
+        (
+            {"eval__shifted": "mqar:vocab_size=31|mqar:length=64,vocab_size=31"},
+            ValueError, "`eval.shifted` gives the task mqar:vocab_size=31 twice",
         ),
         ({"eval__shifted": "mqr"}, ValueError, "`eval.shifted`: unknown task 'mqr'"),
         ({"eval__shifted": "translation:vocab_size=31"}, ValueError, "task's kind of context, none; got tokens"),
@@ -197,11 +204,11 @@ def test_without_further_tests_nothing_is_tested_and_the_run_keeps_its_name():
 )  # fmt: skip
 def test_what_cannot_be_tested_is_refused(values, error, message):
     with pytest.raises(error, match=message):
-        validate(tiny_config(**values))
+        validate(tiny_run(**values))
 
 
 def test_learned_positions_past_training_are_there_but_untrained():
-    run = settings.read(tiny_config(eval__test_lengths="28", model__position="learned", model__attention="full"))
+    run = tiny_run(eval__test_lengths="28", model__position="learned", model__attention="full")
     _, params = make_model(run)
     assert params["embedding"]["table"]["embedding"].shape[0] == 28
-    assert np.isfinite(further_tests(run, *make_model(run), jax.random.key(0))["lengths"]["28"]["loss"])
+    assert np.isfinite(score(run, params, jax.random.key(0))["length", "28"]["loss"])

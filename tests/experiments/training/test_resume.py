@@ -24,7 +24,8 @@ def get_config():
     config.task = "mqar:length=16,num_pairs=2,vocab_size=16"
     config.model.attention = "conv+linear"
     config.model.model_dim, config.model.num_heads = 24, 3
-    config.train.steps, config.train.warmup_steps, config.train.eval_every = 403, 10, 13
+    config.train.steps, config.train.eval_every = 403, 13
+    config.train.schedule = "cosine:warmup_steps=10"
     config.train.batch_size, config.eval.batch_size = 5, 32
     config.train.stop_when_solved = False
     config.eval.validation_rows, config.eval.test_rows = 32, 64

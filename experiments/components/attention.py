@@ -1,0 +1,89 @@
+"""Any attention variant as the mixer of a layer."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attention_variants import specs
+from attention_variants.cost import count_flops
+from attention_variants.interface import AttentionVariant, Cost
+from attention_variants.module import MultiHeadAttention
+from attention_variants.registry import VARIANTS
+from experiments.components.convolution import causal_taps
+from experiments.components.mixers import SCALAR_BYTES, Call, LayerSizes, Mixer, Reach
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attention(Mixer):
+    """Multi-head attention by a variant, with positions, query-key norms and a short convolution if asked for."""
+
+    variant: AttentionVariant
+
+    attends = True
+
+    def spec(self) -> str:
+        """Returns that of the variant."""
+        return specs.spec_of(self.variant, VARIANTS)
+
+    def make_layer(self, sizes: LayerSizes, rngs: nnx.Rngs) -> MultiHeadAttention:
+        """Returns projections around the variant."""
+        return MultiHeadAttention(
+            self.variant,
+            sizes.model_dim,
+            sizes.num_heads,
+            num_kv_heads=sizes.num_kv_heads,
+            position=sizes.position,
+            qk_norm=sizes.qk_norm,
+            short_conv=sizes.short_conv,
+            rngs=rngs,
+        )
+
+    def reach(self, sizes: LayerSizes, length: int, causal: bool) -> Reach:
+        """Returns the pattern, carried back by the short convolution, and the residual stream."""
+        pattern = self.variant.pattern(length, length, causal)
+        taps = causal_taps(length, max(1, sizes.short_conv))
+        return taps | (compose(pattern, taps) if sizes.short_conv > 1 else pattern)
+
+    def cost(self, sizes: LayerSizes, call: Call) -> Cost:
+        """Returns the variant's cost, and the taps of the short convolution as state."""
+        heads = sizes.num_heads, sizes.num_kv_heads, sizes.head_dim
+        cost = self.variant.cost(call.query_length, call.key_length, *heads, call.causal)
+        taps = SCALAR_BYTES * sizes.short_conv * sizes.model_dim
+        return cost._replace(cache_bytes=cost.cache_bytes + taps)
+
+    def surplus_flops(self, layer: Any, sizes: LayerSizes, call: Call, batch_size: int) -> int:
+        """Returns what forward and backward pass execute, less three times the ideal.
+
+        Every product of the forward pass has two in the backward pass, and an ideal one recomputes nothing.
+        """
+        x = jax.ShapeDtypeStruct((batch_size, call.query_length, sizes.model_dim), jnp.float32)
+        query = jax.ShapeDtypeStruct((*x.shape[:2], sizes.num_heads, sizes.head_dim), jnp.float32)
+        key = jax.ShapeDtypeStruct((batch_size, call.key_length, sizes.num_kv_heads, sizes.head_dim), jnp.float32)
+        controls = None
+        if layer.controls is not None:
+            graph, params = nnx.split(layer.controls)
+            controls = jax.eval_shape(lambda params, x: nnx.merge(graph, params)(x), params, x)
+
+        def attend(query: Any, key: Any, value: Any, controls: Any) -> Any:
+            return self.variant(query, key, value, causal=call.causal, controls=controls)
+
+        def forward_and_backward(output_gradient: Any, *inputs: Any) -> Any:
+            return jax.vjp(attend, *inputs)[1](output_gradient)
+
+        executed = count_flops(forward_and_backward, query, query, key, key, controls)
+        return executed - 3 * batch_size * self.cost(sizes, call).ideal_flops
+
+    def control_params(self, layer: Any) -> int:
+        """Returns the size of the variant's controls."""
+        if layer.controls is None:
+            return 0
+        return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(layer.controls)))
+
+
+def compose(outer: Reach, inner: Reach) -> Reach:
+    """Returns the boolean matrix product: what `outer` sees of what `inner` sees. Counts stay exact in float32."""
+    return outer.astype(np.float32) @ inner.astype(np.float32) > 0

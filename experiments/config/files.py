@@ -1,0 +1,109 @@
+"""From a config file, and what the command line changes in it, to a `Config`."""
+
+import difflib
+import importlib.util
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from attention_variants import specs
+from experiments.config import schema
+from experiments.config.schema import Config
+
+
+def load_config(path: str) -> Config:
+    """Executes the Python file `path`, calls its `get_config()` and returns the result.
+
+    Fields that the file leaves out take their defaults.
+
+    Raises:
+      ValueError: one line for a file that is missing, fails, or sets a field that does not exist or has another type.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"--config: there is no file {path!r}{_nearest_files(path)}.")
+    try:
+        config = _execute(path).get_config()
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split()) or "no message"
+        reason = f"{type(error).__name__}: {reason.rstrip('.')}{_failing_line(error, path)}"
+        raise ValueError(f"--config: {path} failed: {reason}.") from error
+    if isinstance(config, ml_collections.ConfigDict):
+        config = config.to_dict()
+    if not isinstance(config, Mapping):
+        raise ValueError(f"--config: get_config() of {path} must return a ConfigDict; got {type(config).__name__}.")
+    return build(schema.flatten(config), f"--config: {path}")
+
+
+def build(fields: Mapping[str, Any], label: str) -> Config:
+    """Returns the config of some flat fields; a SpecError begins with `label`."""
+    try:
+        return Config.from_fields(fields)
+    except specs.SpecError as error:
+        raise specs.SpecError(f"{label}: {error}") from error
+
+
+def apply_overrides(config: Config, overrides: Iterable[str], select: Sequence[str] = ()) -> Config:
+    """Returns `config` with every `a.b=value` of `overrides` applied; its own grid no longer varies them.
+
+    Args:
+      config: what to change.
+      overrides: each sets one field.
+      select: replaces `study.select` unless empty.
+
+    Raises:
+      SpecError: an unknown key, or a value of the wrong type.
+    """
+    fields = config.fields()
+    for override in overrides:
+        key, value = _split(override)
+        fields |= {key: value}
+        fields["study.vary"] = tuple(axis for axis in fields["study.vary"] if axis.partition("=")[0].strip() != key)
+    if select:
+        fields |= {"study.select": tuple(select)}
+    return build(fields, "--config")
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """Returns every field at its default, for config files to change."""
+    return ml_collections.ConfigDict(Config().nested())
+
+
+def _split(override: str) -> tuple[str, str]:
+    key, equals, value = override.partition("=")
+    if not equals:
+        known = schema.declared()
+        if key not in known:
+            raise specs.SpecError(f"--config: {schema.unknown_key(key, known)}")
+        raise specs.SpecError(f"--config.{key} needs a value: --config.{key}=VALUE.")
+    if key == "study.vary":
+        raise specs.SpecError("--config.study.vary: give the grid with --vary='a.b=x|y'.")
+    return key, value.strip()
+
+
+def _execute(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location("study_config", path)
+    if spec is None or spec.loader is None:
+        raise ImportError("expected a Python file, its name ending in .py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise AttributeError("it has no function get_config()")
+    return module
+
+
+def _failing_line(error: BaseException, path: str) -> str:
+    """Returns " (line n)" of the config file where the error arose."""
+    lines, trace = [], error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return f" (line {lines[-1]})" if lines else ""
+
+
+def _nearest_files(path: str) -> str:
+    files = [str(file) for folder in {Path(path).parent, Path("configs")} for file in sorted(folder.glob("*.py"))]
+    close = difflib.get_close_matches(path, files, n=3, cutoff=0.4) or files[:3]
+    return f"; nearest: {', '.join(close)}" if close else ""

@@ -1,0 +1,84 @@
+"""What names a run: a digest of all that decides its numbers, the same however its specs are spelt."""
+
+import dataclasses
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from attention_variants import specs
+from attention_variants.positions import POSITIONS
+from experiments.components.norms import NORMS
+from experiments.components.optimizers import OPTIMIZERS, AdamW
+from experiments.components.registry import join_specs
+from experiments.components.schedules import SCHEDULES, Cosine
+from experiments.config import schema
+from experiments.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from experiments.config.run import Run
+
+_COMPONENTS: dict[str, dict[str, Any]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+_ONCE_FIELDS = {"optimizer": (AdamW, "weight_decay"), "schedule": (Cosine, "warmup_steps")}  # of `train` itself
+FORMAT = 1  # raise it when training itself changes, so that old runs are not taken for new ones
+
+
+class Digests(NamedTuple):
+    """Names of 12 hexadecimal digits."""
+
+    run: str  # also that of its folder
+    cell: str  # shared by all its seeds
+
+
+def digests(run: "Run") -> Digests:
+    """Returns the digests of a run: of its canonical config, the version of its task, and `FORMAT`."""
+    config = canonical(run)
+    return Digests(_digest(run, config), _digest(run, {key: value for key, value in config.items() if key != "seed"}))
+
+
+def version(run: "Run") -> str:
+    """Returns the versions of training and of the task, as "1.2"."""
+    return f"{FORMAT}.{run.task.version}"
+
+
+def canonical(run: "Run") -> dict[str, Any]:
+    """Returns the nested config that decides a run's numbers, every spec in its shortest form.
+
+    Younger fields are left out at their defaults, and fields that are now part of a spec are written as they once were:
+    runs made before keep their names.
+    """
+    fields = run.config.fields() | _canonical_specs(run)
+    for part, (kind, once) in _ONCE_FIELDS.items():
+        component = getattr(run, part)
+        if type(component) is kind:
+            fields[f"train.{once}"] = getattr(component, once)
+            rest = dataclasses.replace(component, **{once: kind.__dataclass_fields__[once].default})
+            fields[f"train.{part}"] = specs.spec_of(rest, _COMPONENTS[part])
+    for key, default in schema.younger_defaults().items():
+        if fields[key] == default:
+            del fields[key]
+    nested: dict[str, Any] = {}
+    for key, value in fields.items():
+        section, dot, name = key.rpartition(".")
+        if key.split(".")[0] not in schema.OF_THE_STUDY:
+            (nested.setdefault(section, {}) if dot else nested)[name] = value
+    return nested
+
+
+def _canonical_specs(run: "Run") -> dict[str, str]:
+    found = {
+        "task": specs.spec_of(run.task, TASKS),
+        "model.attention": join_specs(run.mixers),
+        "model.position": specs.spec_of(run.position, POSITIONS),
+        "model.norm": specs.spec_of(run.norm, NORMS),
+        **{f"train.{part}": specs.spec_of(getattr(run, part), known) for part, known in _COMPONENTS.items()},
+        "eval.test_lengths": ",".join(test.value for test in run.tests if test.kind == "length"),
+        "eval.shifted": "|".join(test.value for test in run.tests if test.kind == "shifted"),
+    }
+    if run.cross is not None:
+        found |= {"model.encoder": join_specs(run.encoder), "model.cross_attention": run.cross.spec()}
+    return found
+
+
+def _digest(run: "Run", config: dict[str, Any]) -> str:
+    identity = {"version": version(run), "config": config}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,193 @@
+"""A run: a config read once, every spec in it built and every value checked. All that follows takes a `Run`."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+from attention_variants import specs
+from attention_variants.checks import check_integer
+from attention_variants.positions import NoPosition, Position, make_position
+from experiments.components.attention import Attention
+from experiments.components.convolution import MOST_TAPS
+from experiments.components.mixers import LayerSizes, Mixer
+from experiments.components.norms import Norm, make_norm
+from experiments.components.optimizers import Optimizer, make_optimizer
+from experiments.components.registry import make_attention, make_mixers
+from experiments.components.schedules import Schedule, make_schedule
+from experiments.config import identity
+from experiments.config.other_rows import OtherRows, other_rows
+from experiments.config.schema import Config, EvalConfig, ModelConfig, StudyConfig, TrainConfig
+from experiments.tasks.base import Task
+from experiments.tasks.registry import make_task
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run. Equal runs compute the same numbers if their seeds and configs are equal, too."""
+
+    config: Config
+    task: Task
+    mixers: tuple[Mixer, ...]  # of the specs in `model.attention`
+    encoder: tuple[Mixer, ...]  # of the layers that read a context; empty without one
+    cross: Attention | None  # to a context
+    position: Position
+    norm: Norm
+    optimizer: Optimizer
+    schedule: Schedule
+    tests: tuple[OtherRows, ...]  # on rows unlike those of training
+
+    @classmethod
+    def read(cls, config: Config) -> Self:
+        """Builds everything that a config names.
+
+        Raises:
+          ValueError: something is unknown, out of range, or does not fit the rest; one line.
+          NotImplementedError: the model cannot do what the task or a test asks for.
+        """
+        config.check()
+        task = make_task(config.task)
+        encoder, cross = _for_context(config.model, task)
+        run = cls(
+            config=config,
+            task=task,
+            mixers=make_mixers(config.model.attention),
+            encoder=encoder,
+            cross=cross,
+            position=make_position(config.model.position),
+            norm=_named("model.norm", make_norm, config.model.norm),
+            optimizer=_named("train.optimizer", make_optimizer, config.train.optimizer),
+            schedule=_named("train.schedule", make_schedule, config.train.schedule),
+            tests=other_rows(config.eval, task),
+        )
+        run._check()
+        return run
+
+    @property
+    def model(self) -> ModelConfig:
+        """The section `model` of the config."""
+        return self.config.model
+
+    @property
+    def train(self) -> TrainConfig:
+        """The section `train` of the config."""
+        return self.config.train
+
+    @property
+    def eval(self) -> EvalConfig:
+        """The section `eval` of the config."""
+        return self.config.eval
+
+    @property
+    def seed(self) -> int:
+        """What fixes data, initialisation and order."""
+        return self.config.seed
+
+    @property
+    def layers(self) -> tuple[Mixer, ...]:
+        """The mixer of every layer: the specs repeat in turn."""
+        return tuple(
+            self.mixers[layer % len(self.mixers)] for layer in range(self.model.num_layers or len(self.mixers))
+        )
+
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees only what came before."""
+        return self.task.causal and not self.model.bidirectional
+
+    @property
+    def sizes(self) -> LayerSizes:
+        """What all layers share."""
+        model = self.model
+        num_kv_heads = model.num_kv_heads or model.num_heads
+        return LayerSizes(
+            model.model_dim, model.num_heads, num_kv_heads, self.position, model.qk_norm, model.short_conv
+        )
+
+    @property
+    def cross_sizes(self) -> LayerSizes:
+        """Those of attention to a context: positions of two sequences have no common origin, so it is given none."""
+        return self.sizes._replace(position=NoPosition(), short_conv=0)
+
+    @property
+    def longest_input(self) -> int:
+        """The most tokens of a row that the model will read."""
+        return max(task.input_length for task in (self.task, *(test.task for test in self.tests)))
+
+    @functools.cached_property
+    def digests(self) -> identity.Digests:
+        """The names of the run and of its cell."""
+        return identity.digests(self)
+
+    @functools.cached_property
+    def cell(self) -> Self:
+        """The run that stands for all seeds of its cell: what is computed for it need not be computed for them."""
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, name="", seed=0, study=StudyConfig()))
+
+    def _check(self) -> None:
+        """Raises for parts that do not fit each other."""
+        check_integer("model.short_conv", self.model.short_conv, 0, MOST_TAPS)
+        try:
+            self.schedule.check(self.train.steps)
+        except ValueError as error:
+            raise ValueError(f"`train.schedule`: {error}") from error
+        self._check_layers()
+        self._check_task()
+        for test in self.tests:
+            test.check(self.task, causal=self.causal, model=self.model)
+
+    def _check_layers(self) -> None:
+        """Raises ValueError for more specs than layers, and for what only attention could make use of."""
+        model, fewest = self.model, len(self.mixers)
+        if 0 < model.num_layers < fewest:
+            raise ValueError(
+                f"model.num_layers must be 0 or at least {fewest}, one layer for each spec of model.attention "
+                f"{model.attention!r}; got {model.num_layers}."
+            )
+        if any(mixer.attends for mixer in self.mixers):
+            return
+        useless = {
+            f"model.position={model.position}": self.position.acts_in_attention(),
+            f"model.short_conv={model.short_conv}": model.short_conv > 0,
+            f"model.qk_norm={model.qk_norm}": model.qk_norm,
+        }
+        for setting, given in useless.items():
+            if given:
+                raise ValueError(f"{setting} acts in attention layers; model.attention {model.attention!r} has none.")
+
+    def _check_task(self) -> None:
+        """Raises for a model that cannot be given the task."""
+        task, model, name = self.task, self.model, type(self.task).__name__
+        if model.bidirectional and task.answers_follow:
+            raise NotImplementedError(
+                f"rows of {name} hold the answers further on, where a bidirectional model would read them; "
+                "model.bidirectional must be false."
+            )
+        if model.readout == "mean" and task.num_scored() != 1:
+            raise ValueError(f"model.readout=mean gives one answer a row; {name} asks for {task.num_scored()}.")
+        if model.tied_embeddings and (task.input_channels or task.tolerance is not None):
+            raise ValueError(f"model.tied_embeddings needs tokens as inputs and targets; {name} has numbers.")
+
+
+def _for_context(model: ModelConfig, task: Task) -> tuple[tuple[Mixer, ...], Attention | None]:
+    """Returns encoder and cross-attention; neither where the task has no context."""
+    if task.context is not None:
+        encoder = _named("model.encoder", make_mixers, model.encoder)
+        return encoder, _named("model.cross_attention", make_attention, model.cross_attention)
+    for field in ("encoder", "cross_attention"):
+        if getattr(model, field) != "full":
+            raise ValueError(
+                f"model.{field}={getattr(model, field)} needs a task with a context, such as translation; "
+                f"{type(task).__name__} has none."
+            )
+    return (), None
+
+
+def _named(field: str, make: Callable[[Any], T], spec: str) -> T:
+    """Builds what a field names; its errors begin with the field."""
+    try:
+        return make(spec)
+    except specs.SpecError as error:
+        raise specs.SpecError(f"{field}: {error}") from error

@@ -1,0 +1,56 @@
+"""What a model is trained on: its answers against the targets, the loss, and the gradient of one step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from experiments.config.run import Run
+from experiments.tasks.base import Batch, Task
+
+
+class Readout(NamedTuple):
+    """What a model answered at the scored positions of one batch; arrays [batch, scored]."""
+
+    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is the target, or the number close enough
+    loss: Float[Array, "batch scored"]  # cross-entropy in nats, or squared error
+    weights: Float[Array, "batch scored"]  # 0 for padding
+    slices: dict[str, Int[Array, "batch scored"]]
+
+
+def read_out(outputs: Float[Array, "batch scored vocab"], batch: Batch, task: Task) -> Readout:
+    """Compares the model's outputs at the scored positions, logits or numbers, with the targets."""
+    if task.tolerance is None:
+        answers = jnp.argmax(outputs, axis=-1)
+        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)
+    else:
+        answers = outputs[..., 0]
+        loss = jnp.square(answers - batch.targets)
+    correct = task.is_right(answers, batch.targets).astype(jnp.float32)
+    return Readout(correct, loss, batch.weights, batch.slices)
+
+
+def mean_loss(readout: Readout) -> Float[Array, ""]:
+    """Returns the mean loss over targets that count."""
+    return jnp.sum(readout.loss * readout.weights) / jnp.maximum(jnp.sum(readout.weights), 1.0)
+
+
+def read_batch(run: Run, graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None = None) -> Readout:
+    """Returns what the model answers on a batch; positions that an encoding draws are drawn with `rng`."""
+    model = nnx.merge(graph, params)
+    positions = model.position.draw(batch.inputs.shape[1], rng)
+    return read_out(model(batch.inputs, batch.positions, positions, batch.context), batch, run.task)
+
+
+def gradient_step(
+    run: Run, graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None = None
+) -> tuple[Float[Array, ""], Any]:
+    """Returns the loss and its gradient; the whole of what is counted as a training step's FLOPs."""
+
+    def loss(params: Any) -> Float[Array, ""]:
+        return mean_loss(read_batch(run, graph, params, batch, rng))
+
+    return jax.value_and_grad(loss)(params)

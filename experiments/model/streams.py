@@ -1,0 +1,17 @@
+"""The random streams of a run, all folded from its seed."""
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+TRAIN, VALIDATION, TEST, INIT = range(4)  # of the seed: three splits of the data, and the initial parameters
+_MODEL = 2**31 - 1  # of a batch, what the model draws; tasks split a batch's key into small numbers
+
+
+def split_key(seed: PRNGKeyArray, split: int) -> PRNGKeyArray:
+    """Returns the key of a split: its step or batch s is drawn from fold_in(split_key, s)."""
+    return jax.random.fold_in(seed, split)
+
+
+def model_key(rng: PRNGKeyArray) -> PRNGKeyArray:
+    """Returns what the model draws with while it reads the batch that was drawn with `rng` itself."""
+    return jax.random.fold_in(rng, _MODEL)

@@ -1,0 +1,140 @@
+"""Trains the runs of a study, one after another, each in its folder."""
+
+import datetime
+import os
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attention_variants.specs import SpecError
+from experiments import cli, runtime
+from experiments.config import identity, schema
+from experiments.config.run import Run
+from experiments.config.schema import Config
+from experiments.studies import grid, progress
+from experiments.studies.run_folder import BusyError, RunFolder, StorageError, write_file
+from experiments.training import loop
+
+ENDED = ("done", "diverged")  # a run of another status is tried again
+
+
+def read_runs(configs: Sequence[Config]) -> list[Run]:
+    """Reads the config of every run and checks that it can be trained; nothing is drawn or trained.
+
+    Raises:
+      ValueError, NotImplementedError: something is wrong with a run, or two runs are the same; one line.
+    """
+    name = configs[0].name
+    if not name or name != Path(name).name or name.startswith("."):
+        raise ValueError(f"config: name must be a plain folder name, such as 'quickstart'; got {name!r}.")
+    runs, labels = [], labels_of(configs)
+    named: dict[str, str] = {}
+    for config, label in zip(configs, labels, strict=True):
+        try:
+            run = Run.read(config)
+            if config.seed == configs[0].seed:
+                loop.validate(run)
+        except (ValueError, NotImplementedError) as error:
+            raise type(error)(f"{label}: {error}" if len(configs) > 1 else str(error)) from error
+        other = named.setdefault(run.digests.run, label)
+        if other != label:
+            raise SpecError(f"--vary gives the same run twice: {other} and {label}.")
+        runs.append(run)
+    return runs
+
+
+def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> int:
+    """Trains what has not ended yet, one run after another; returns how many failed."""
+    labels = labels_of([run.config for run in runs])
+    named = [(run, label, run_folder(results, run)) for run, label in zip(runs, labels, strict=True)]
+    todo = [each for each in named if not ended(each[2])]
+    if len(todo) < len(runs):
+        print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.")
+    outcomes = []
+    with progress.make_display(len(todo)) as display:
+        for index, (run, label, folder) in enumerate(todo, start=1):
+            display.start(index, label, run.train.steps)
+            outcomes.append(run_one(run, folder, command, display))
+    busy = outcomes.count("busy")
+    if busy:
+        print(f"Another process is working on {busy} run{'s' if busy > 1 else ''}.")
+    return outcomes.count("failed")
+
+
+def run_one(run: Run, folder: RunFolder, command: str, display: progress.Display) -> str:
+    """Trains one run in its folder; returns "done", "diverged", "failed", or "busy" where another process has it."""
+    try:
+        with folder.locked():
+            if ended(folder):  # by another process, since this one looked
+                display.end("ended in another process")
+                return "done"
+            folder.create(run.config.nested(), _manifest(run, command))
+            return _train(run, folder, display)
+    except BusyError:
+        display.end("skipped: another process is working on it")
+        return "busy"
+
+
+def run_folder(results: str | os.PathLike[str], run: Run) -> RunFolder:
+    """Returns the folder of a run below `results`; nothing is written."""
+    return RunFolder(Path(results) / run.config.name / run.digests.run)
+
+
+def ended(folder: RunFolder) -> bool:
+    """Returns whether a run is done or diverged; a failed one is tried again."""
+    result = folder.result()
+    return result is not None and result.get("status") in ENDED
+
+
+def labels_of(configs: Sequence[Config]) -> list[str]:
+    """Returns what each run is called: the label of its cell, and its seed."""
+    labels = cell_labels(configs)
+    return [f"{label}  seed={config.seed}" for label, config in zip(labels, configs, strict=True)]
+
+
+def cell_labels(configs: Sequence[Config]) -> list[str]:
+    """Returns the attention of each config, and in what its cell differs from the others."""
+    cells = [schema.cell_fields(config.fields()) for config in configs]
+    keys = [key for key in grid.varied_keys(cells) if key != "model.attention"]
+    return ["  ".join([cell["model.attention"], *(f"{key}={cell[key]}" for key in keys)]) for cell in cells]
+
+
+def identify(run: Run) -> dict[str, Any]:
+    """Returns the fields of `result.json` that say which run it is."""
+    return {"run_id": run.digests.run, "cell": run.digests.cell, "config": run.config.nested()}
+
+
+def _manifest(run: Run, command: str) -> dict[str, Any]:
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {
+        "version": identity.version(run),
+        "environment": runtime.environment(),
+        "command": command,
+        "date": date,
+    }
+
+
+def _train(run: Run, folder: RunFolder, display: progress.Display) -> str:
+    head = {**identify(run), "status": "failed"}
+    try:
+        result = loop.train(run, folder, display.update)
+    except StorageError:
+        raise
+    except Exception as error:
+        message = f"{type(error).__name__}: {cli.one_line(error)}"
+        write_file(folder.path / "error.txt", traceback.format_exc())
+        folder.finish(head | {"error": message, "environment": runtime.environment()})
+        display.end(f"failed: {message}")
+        return "failed"
+    folder.finish(head | result | {"environment": runtime.environment()})
+    display.end(_outcome(result))
+    return result["status"]
+
+
+def _outcome(result: dict[str, Any]) -> str:
+    if result["status"] == "diverged":
+        return f"diverged: NaN or infinity at step {result.get('diverged_at')}"
+    solved = f"solved at step {result['steps_to_solve']}" if result["steps_to_solve"] is not None else "not solved"
+    bounds = f"floor {result['floor']:.3f}, ceiling {result['ceiling']:.3f}"
+    return f"{solved}, test accuracy {result['test_accuracy']:.3f} ({bounds})"

@@ -1,0 +1,85 @@
+"""Digests: the same for equal runs however they are spelt, different for different ones."""
+
+import json
+import pathlib
+
+import pytest
+
+from experiments.config import identity
+from experiments.config.run import Run
+from experiments.config.schema import Config
+from experiments.tasks.recall.mqar import MQAR
+
+REFERENCE = pathlib.Path(__file__).parents[3] / "results" / "reference"
+
+
+def digests(**values):
+    return Run.read(Config.from_fields({name.replace("__", "."): value for name, value in values.items()})).digests
+
+
+SAME = {
+    "a task's defaults": (dict(task="mqar"), dict(task="mqar: num_pairs=4 , length=64")),
+    "a variant's defaults": (dict(model__attention="conv + full"), dict(model__attention="conv+full:block_size=512")),
+    "a mixer's defaults": (dict(model__attention="conv+full"), dict(model__attention="conv:kernel_size=3+full")),
+    "a position's defaults": (dict(model__position="rope"), dict(model__position="rope:base=10000")),
+    "a norm's defaults": (dict(model__norm="rms"), dict(model__norm="rms:epsilon=1e-6")),
+    "an optimizer's defaults": (dict(train__optimizer="lion"), dict(train__optimizer="lion:beta2=0.99")),
+    "a schedule's defaults": (dict(train__schedule="wsd"), dict(train__schedule="wsd:decay=0.2")),
+    "an encoder's defaults": (dict(task="translation"), dict(task="translation", model__encoder="full:block_size=512")),
+    "a cross-attention's defaults": (
+        dict(task="translation", model__cross_attention="topk"),
+        dict(task="translation", model__cross_attention="topk:num_keys=32"),
+    ),
+    "shifted tasks": (dict(eval__shifted="mqar:num_pairs=2"), dict(eval__shifted=" mqar:length=64,num_pairs=2")),
+    "lengths": (dict(eval__test_lengths="32,64"), dict(eval__test_lengths="64, 32,32")),
+    "name and study": (dict(name="one"), dict(name="two", study__seeds=7)),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_equal_runs_have_equal_digests(case):
+    one, other = (digests(**values) for values in SAME[case])
+    assert one == other
+
+
+def test_different_runs_have_different_digests():
+    different = [
+        {},
+        dict(seed=1),
+        dict(train__steps=700),
+        dict(train__learning_rate=0.1),
+        dict(train__optimizer="adamw:beta2=0.98"),
+        dict(train__optimizer="adamw:weight_decay=0.2"),
+        dict(train__optimizer="sgd"),
+        dict(train__schedule="cosine:warmup_steps=10"),
+        dict(train__schedule="linear"),
+        dict(model__attention="linear"),
+        dict(model__norm="layer"),
+        dict(model__position="rope"),
+        dict(model__bidirectional=True),
+        dict(task="mqar:num_pairs=3"),
+        dict(eval__shifted="mqar:num_pairs=2"),
+        dict(eval__test_lengths="32"),
+    ]
+    found = [digests(**values) for values in different]
+    assert len({each.run for each in found}) == len(different)
+    assert len({each.cell for each in found}) == len(different) - 1, "the seed is no part of a cell"
+    assert found[0].cell == found[1].cell
+
+
+def test_another_version_of_training_or_task_is_another_run(monkeypatch):
+    names = {digests().run}
+    monkeypatch.setattr(MQAR, "version", MQAR.version + 1)
+    names.add(digests().run)
+    monkeypatch.setattr(identity, "FORMAT", identity.FORMAT + 1)
+    names.add(digests().run)
+    assert len(names) == 3
+
+
+def test_committed_runs_keep_their_names():
+    """A reference study can be continued without repeating what is there."""
+    results = [json.loads(path.read_text()) for path in REFERENCE.glob("*/*/result.json")]
+    assert len(results) > 50
+    for result in results:
+        run = Run.read(Config.from_nested(result["config"]))
+        assert (result["run_id"], result["cell"]) == run.digests
