@@ -75,6 +75,8 @@ def parse(flag_values: flags.FlagValues) -> None:
     Raises:
       UsageError: an unknown flag, nearest valid ones first; a value of the wrong kind; a stray positional argument.
     """
+    if "study" in flag_values:
+        study_argument()
     try:
         positional = flag_values(sys.argv)[1:]
     except flags.UnrecognizedFlagError as error:
@@ -84,6 +86,12 @@ def parse(flag_values: flags.FlagValues) -> None:
         raise UsageError(one_line(error)) from error
     if positional:
         raise UsageError(f"unexpected argument {positional[0]!r}; every option is a flag, such as --name=value.")
+
+
+def study_argument() -> None:
+    """Lets the folder of a study stand first on the command line, without `--study=`."""
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        sys.argv[1] = f"--study={sys.argv[1]}"
 
 
 def usage(run: Callable[[], int | None], flag_values: flags.FlagValues) -> str:

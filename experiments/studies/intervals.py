@@ -1,4 +1,4 @@
-"""What may be said about a handful of runs."""
+"""Confidence intervals and medians for a handful of runs."""
 
 import math
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ CONFIDENCE = 0.95
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Returns the mean of independent runs and its 95 % interval by Student's t.
 
-    One run says nothing about the spread: its interval is (nan, nan), which compares as separate from no other. Bounds
-    are not clipped to what an accuracy can be.
+    The spread of a single run is unknown: its interval is (nan, nan), and comparing it with another is never true.
+    Bounds are not clipped to the range of an accuracy.
 
     Raises:
-      ValueError: no values, or one that is not finite; a diverged run must come in with the score it is given.
+      ValueError: there are no values, or one is not finite; give a diverged run a score before it gets here.
     """
     runs = np.asarray(values, np.float64)
     if runs.ndim != 1 or not runs.size or not np.isfinite(runs).all():
@@ -43,7 +43,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     rate, shrink = successes / n, 1 + z**2 / n
     middle = (rate + z**2 / (2 * n)) / shrink
     half = z * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / shrink
-    low = 0.0 if successes == 0 else middle - half  # exactly, where rounding would leave a trace
+    low = 0.0 if successes == 0 else middle - half  # exactly; rounding would leave a small remainder
     high = 1.0 if successes == n else middle + half
     return low, high
 
@@ -52,7 +52,7 @@ def median_steps(steps: Sequence[int | None]) -> float | None:
     """Returns the median number of steps to solve, or None where the median run is unsolved.
 
     Args:
-      steps: per run; None for an unsolved or diverged one, which counts as longer than any other and stays in.
+      steps: per run; None for an unsolved or diverged one, which is kept and counts as longer than any other.
     """
     if not steps:
         return None

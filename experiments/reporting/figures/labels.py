@@ -1,4 +1,4 @@
-"""The names of what is drawn: in the margin of one panel, or once below all panels."""
+"""The names of what is drawn: in the margin of a single panel, or once below all panels."""
 
 import math
 import textwrap
@@ -11,16 +11,19 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
-from experiments.reporting.figures.layout import INK, Look, looks, many, mark_style, names
+from experiments.reporting.figures.layout import looks, mark_style, names, numbered
+from experiments.reporting.figures.style import INK, Look
+from experiments.reporting.text import wrap_spec
 from experiments.studies.results import Study
-from experiments.table import wrap_spec
 
-# Where the number of a point may stand, in points from it, nearest first and to the right before elsewhere.
+# Where the number of a point may stand, in points from it: near places before far ones, and to the right first.
 _PLACES = [
     (radius * math.cos(angle), radius * math.sin(angle))
     for radius in (9, 13, 18, 24, 31, 39, 48, 58, 70, 84, 100)
     for angle in (step * math.pi / 8 for step in (0, 2, -2, 1, -1, 4, -4, 3, -3, 6, -6, 5, -5, 7, -7, 8))
 ]
+_LINE = 0.155 * 1.04  # inches, height of one line of a label
+_DIGIT, _LETTER_HEIGHT = 2.6, 4.0  # points, half the size of a digit beside a point
 
 
 class Mark(NamedTuple):
@@ -43,7 +46,7 @@ def name_marks(
     Args:
       figure: of the panels.
       study: whose models are named.
-      drawn: panels and their marks; where colours repeat every mark gets the number of its model.
+      drawn: panels and their marks; where models are numbered every mark gets its number.
       label: of the x axis.
       ceiling: how the legend shows ceilings; left out where not given.
     """
@@ -51,8 +54,10 @@ def name_marks(
     if len(study.by_task) == 1:
         margin_labels(*drawn[0])
         return
-    _legend(figure, study, ceiling)
-    if many(study):
+    appearance = looks(study)
+    styles = {text: mark_style(study, appearance[model], 7.5) for model, text in names(study).items()}
+    legend_below(figure, styles, ceiling, small=numbered(study))
+    if numbered(study):
         _number(figure, drawn, {model: str(number) for number, model in enumerate(study.models, 1)})
 
 
@@ -65,23 +70,20 @@ def name_axis(panels: Sequence[Axes], label: str) -> None:
 
 
 def margin_labels(axes: Axes, marks: Sequence[Mark]) -> None:
-    """Writes every label beside its point, pushed apart where they would overlap, with a line to the point."""
+    """Writes every label to the right of its point, moved where labels would overlap, with a line to the point."""
     inches = axes.bbox.height / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     lines = [wrap_spec(mark.model, 34) for mark in marks]
     order = sorted(range(len(marks)), key=lambda i: marks[i].point[1])
-    unit = 0.155 / inches * 1.04  # one line of text, in accuracy
-    heights = spread([marks[i].point[1] for i in order], [unit * (len(lines[i]) + 0.7) for i in order], 0.0, 1.06)
+    sizes = [_LINE / inches * (len(lines[i]) + 0.7) for i in order]
+    heights = spread([marks[i].point[1] for i in order], sizes, 0.0, 1.06)
+    right = axes.get_yaxis_transform()
+    text: dict[str, Any] = {"color": INK, "fontsize": 9, "va": "center", "linespacing": 1.15, "transform": right}
     for place, i in zip(heights, order, strict=True):
         point, _, (colour, marker) = marks[i]
-        right = axes.get_yaxis_transform()
-        axes.annotate(
-            "", xy=point, xytext=(1.035, place), textcoords=right, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "alpha": 0.55, "shrinkA": 0, "shrinkB": 4},
-        )  # fmt: skip
+        arrow = {"arrowstyle": "-", "color": colour, "lw": 0.7, "alpha": 0.55, "shrinkA": 0, "shrinkB": 4}
+        axes.annotate("", point, (1.035, place), textcoords=right, annotation_clip=False, arrowprops=arrow)
         axes.plot([1.05], [place], marker=marker, markersize=6, color=colour, transform=right, clip_on=False)
-        axes.text(
-            1.075, place, "\n".join(lines[i]), color=INK, fontsize=9, va="center", linespacing=1.15, transform=right
-        )
+        axes.text(1.075, place, "\n".join(lines[i]), **text)
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: float) -> list[float]:
@@ -97,13 +99,6 @@ def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: fl
     return places
 
 
-def _legend(figure: Figure, study: Study, ceiling: Line2D | None) -> None:
-    """Names every model once, below all panels."""
-    appearance = looks(study)
-    styles = {text: mark_style(study, appearance[model], 7.5) for model, text in names(study).items()}
-    legend_below(figure, styles, ceiling, small=many(study))
-
-
 def legend_below(
     figure: Figure, styles: Mapping[str, Mapping[str, Any]], ceiling: Line2D | None = None, *, small: bool = False
 ) -> None:
@@ -113,36 +108,51 @@ def legend_below(
         Line2D([], [], linestyle="none", label="\n".join(wrap_spec(text, width)), **mark)
         for text, mark in styles.items()
     ]
+    spacing = {"handlelength": 1.8, "labelspacing": 0.45, "columnspacing": 1.6}
     legend = figure.legend(
-        handles=[*handles, *([ceiling] if ceiling else [])], loc="outside lower center", ncols=columns, frameon=False,
-        fontsize=size, labelcolor=INK, handlelength=1.8, labelspacing=0.45, columnspacing=1.6,
-    )  # fmt: skip
-    figure.draw_without_rendering()  # so that the legend knows its height
+        handles=[*handles, *([ceiling] if ceiling else [])],
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=size,
+        labelcolor=INK,
+        **spacing,
+    )
+    figure.draw_without_rendering()  # now the legend knows its height
     figure.set_figheight(figure.get_figheight() + legend.get_window_extent().height / figure.dpi)
 
 
 def _number(figure: Figure, drawn: Sequence[tuple[Axes, Sequence[Mark]]], numbers: Mapping[str, str]) -> None:
-    """Writes beside every point its number where it covers no point and no other number; a line leads to far ones."""
-    figure.draw_without_rendering()  # so that panels have the places where they will be drawn
+    """Writes its number next to every point, where it covers no point and no other number; a line leads to far ones."""
+    figure.draw_without_rendering()  # now the panels are where they will be drawn
     pixel = figure.dpi / 72
     for axes, marks in drawn:
         inside = axes.get_window_extent()
         points = {mark.model: axes.transData.transform(mark.point) for mark in marks}
-        taken = [_box(x, y, 4 * pixel, 4 * pixel) for x, y in points.values()]
+        taken = [_box(x, y, _LETTER_HEIGHT * pixel, _LETTER_HEIGHT * pixel) for x, y in points.values()]
         for mark in sorted(marks, key=lambda mark: mark.point[::-1], reverse=True):
             x, y = points[mark.model]
-            half = (2.6 * len(numbers[mark.model]) + 0.8) * pixel, 4 * pixel
+            half = (_DIGIT * len(numbers[mark.model]) + 0.8) * pixel, _LETTER_HEIGHT * pixel
             boxes = [(place, _box(x + place[0] * pixel, y + place[1] * pixel, *half)) for place in _PLACES]
             free = [(place, box) for place, box in boxes if _within(box, inside) and not box.count_overlaps(taken)]
             place, box = (free or boxes)[0]
             taken.append(box)
-            line = {"arrowstyle": "-", "color": mark.look.colour, "lw": 0.6, "alpha": 0.7, "shrinkA": 3, "shrinkB": 3}
-            text = axes.annotate(
-                numbers[mark.model], xy=mark.point, xytext=place, textcoords="offset points", ha="center", va="center",
-                fontsize=7.5, color=INK, zorder=6, arrowprops=line if math.hypot(*place) > 10 else None,
-                path_effects=[withStroke(linewidth=1.8, foreground="white")],
-            )  # fmt: skip
-            text.set_in_layout(False)
+            _write_number(axes, mark, numbers[mark.model], place)
+
+
+def _write_number(axes: Axes, mark: Mark, number: str, place: tuple[float, float]) -> None:
+    line = {"arrowstyle": "-", "color": mark.look.colour, "lw": 0.6, "alpha": 0.7, "shrinkA": 3, "shrinkB": 3}
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5, "color": INK, "zorder": 6}
+    text = axes.annotate(
+        number,
+        mark.point,
+        place,
+        textcoords="offset points",
+        arrowprops=line if math.hypot(*place) > 10 else None,
+        path_effects=[withStroke(linewidth=1.8, foreground="white")],
+        **style,
+    )
+    text.set_in_layout(False)
 
 
 def _box(x: float, y: float, half_width: float, half_height: float) -> Bbox:

@@ -1,4 +1,4 @@
-"""The pictures of a report, with what stands above and below them."""
+"""The pictures of a report, with the heading and the caption of each. A new picture is one more entry here."""
 
 import functools
 from collections.abc import Callable
@@ -6,15 +6,13 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments.reporting.figures import distance, plots
-from experiments.reporting.figures import other_rows as beyond
-from experiments.reporting.figures import slices as profile
-from experiments.reporting.figures import tasks as across
+from experiments.reporting.figures import cost, other_rows, slices, tasks
+from experiments.reporting.figures.learning_curves import learning_curves
 from experiments.studies.results import Study
 
 
 class Picture(NamedTuple):
-    """One picture; it is left out where there is nothing to draw."""
+    """One picture; `draw` returns None where there is nothing to draw, and the report leaves it out."""
 
     draw: Callable[[Study], Figure | None]
     heading: str
@@ -23,58 +21,62 @@ class Picture(NamedTuple):
 
 FIGURES = {  # by file name
     "accuracy_against_flops": Picture(
-        plots.accuracy_against_flops,
+        cost.accuracy_against_flops,
         "Accuracy against training compute",
-        "Mean test accuracy with its 95 % interval. The horizontal tick above a point is the ceiling: what that "
-        "attention pattern can reach at all. FLOPs are those of the steps taken; a run that solves the task stops.",
+        "Mean test accuracy with its 95 % interval. The horizontal tick above a point is the ceiling: the most that "
+        "the model can reach with its attention pattern. FLOPs are those of the steps taken; a run stops when it has "
+        "solved the task.",
     ),
     "accuracy_against_state": Picture(
-        plots.accuracy_against_state,
+        cost.accuracy_against_state,
         "Accuracy against decoding state",
-        "What has to be kept in memory to continue one sequence of the task's length, summed over layers.",
+        "The state is what must stay in memory to continue one sequence of the task's length, summed over layers.",
     ),
     "accuracy_across_tasks": Picture(
-        across.accuracy_across_tasks,
+        tasks.accuracy_across_tasks,
         "Accuracy across tasks",
-        "Mean test accuracy with its 95 % interval, over the one field in which the tasks differ, or task by task. The "
-        "dotted line of the same colour, or the edge of the grey area, is the ceiling, the dashed line the floor.",
+        "Mean test accuracy with its 95 % interval, against the one field in which the tasks differ, or task by task. "
+        "The ceiling is the dotted line of the same colour, or the edge of the grey area; the floor is the dashed "
+        "line.",
     ),
     "accuracy_by_length": Picture(
-        beyond.accuracy_by_length,
+        other_rows.accuracy_by_length,
         "Accuracy at other lengths",
-        "The trained model on rows of other lengths, apart from the test accuracy, which is that at the vertical line. "
-        "Means with their 95 % intervals; the dotted line of the same colour, or the grey area, is the ceiling at that "
-        "length, the dashed line the floor.",
+        "The trained models on rows of other lengths. The test accuracy is the score at the vertical line alone. Means "
+        "with their 95 % intervals. The ceiling at each length is the dotted line of the same colour, or the edge of "
+        "the grey area; the floor is the dashed line.",
     ),
     "accuracy_shifted": Picture(
-        beyond.accuracy_shifted,
+        other_rows.accuracy_shifted,
         "Accuracy on shifted tasks",
-        "The trained model on rows of its task and, apart from these, on tasks that differ from it as the headings "
-        "say. Means with their 95 % intervals; the grey area is above the ceiling, the dashed line is the floor.",
+        "The trained models on rows of their own task and, in the other columns, on rows of tasks that differ from it "
+        "as the headings say, which do not count in the test accuracy. Means with their 95 % intervals. The grey area "
+        "is above the ceiling; the dashed line is the floor.",
     ),
     "learning_curves": Picture(
-        plots.learning_curves,
+        learning_curves,
         "Learning curves",
-        "Validation accuracy: every seed thin, their median thick; there a run that stopped keeps its last value.",
+        "Validation accuracy: every seed is a thin line, their median the thick one, in which a run that has stopped "
+        "keeps its last value.",
     ),
     "accuracy_by_distance": Picture(
-        distance.accuracy_by_distance,
+        slices.accuracy_by_distance,
         "Accuracy by distance",
-        "How far back the answer stands. The grey area, or what lies above a dotted line, is out of reach of the "
-        "attention pattern: there, only guessing is left. Thin lines are seeds, the dashed line is the floor.",
+        "Test accuracy by how far back the answer stands. A model cannot see answers in the grey area, or above the "
+        "dotted line of its colour: there it can only guess. Thin lines are seeds, the dashed line is the floor.",
     ),
 }
-_FILES = {"length": "accuracy_by_string_length"}  # of slices whose own file name is taken
+_SLICE_FILES = {"length": "accuracy_by_string_length"}  # of slices whose usual file name is taken
 
 
-def of(study: Study) -> dict[str, Picture]:
+def pictures(study: Study) -> dict[str, Picture]:
     """Returns the pictures of a study by file name: `FIGURES`, and one for every other slice of its results."""
     return FIGURES | {
-        _FILES.get(name, f"accuracy_by_{name}"): Picture(
-            functools.partial(profile.accuracy_by, name=name),
-            f"Accuracy by {profile.describe(study, name)}",
-            "Targets of the test apart by that property. Grey, or above a dotted line: out of reach of the attention "
-            "pattern. Thin lines are seeds, the dashed line is the floor of all targets together.",
+        _SLICE_FILES.get(name, f"accuracy_by_{name}"): Picture(
+            functools.partial(slices.accuracy_by, name=name),
+            f"Accuracy by {slices.describe(study, name)}",
+            "Test accuracy of the targets grouped by this property. The grey area, or what is above a dotted line, is "
+            "out of reach for the model. Thin lines are seeds, the dashed line is the floor of all targets together.",
         )
-        for name in profile.slice_names(study)
+        for name in slices.slice_names(study)
     }

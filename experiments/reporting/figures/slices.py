@@ -1,100 +1,121 @@
-"""Accuracy by what makes a target hard beside its distance: depth, number of pairs or distractors, hops, length ..."""
+"""Accuracy by a property of the targets, such as their distance from the evidence, their depth, or the hops to them."""
 
-from collections.abc import Sequence
+import functools
+import math
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting.figures import curves, labels, lines
-from experiments.reporting.figures import layout as canvas
+from experiments.reporting.figures import labels, layout, series
 from experiments.reporting.figures.labels import Mark
-from experiments.reporting.figures.layout import Look
-from experiments.studies.results import Row, Study
+from experiments.reporting.figures.layout import Tasks
+from experiments.reporting.figures.style import CEILING_TITLE, DASHES, FAINT, INK, Look
+from experiments.reporting.text import wrap_spec
+from experiments.studies.results import Study
+from experiments.studies.rows import Row
 
-Tasks = Sequence[tuple[str, list[Row]]]
-_LABELS = {
-    "num_pairs": "key-value pairs in the row",
-    "distractors": "distractors in the row",
-    "hops": "hops to the answer",
-    "order": "place among the answers",
-    "repeats": "number of times that the key stood before",
-    "length": "length of the string",
-    "updated": "whether the value was replaced (1) or not (0)",
-    "first_distance": "tokens back to the first number",
-    "place": "place in the answer",
-    "word": "word: the colour (0) or the shape (1)",
-    "shapes": "shapes in the image",
-    "steps": "steps along the curves of both dots",
-}
-_LABELS_OF_TASKS = {  # where a slice means another thing than elsewhere
-    ("needle", "depth"): "depth of the needle, in tenths of the context",
-    ("induction", "depth"): "place of the answer in the row",
-    ("dyck", "depth"): "nesting depth",
-    ("listops", "depth"): "nesting depth",
-    ("listops", "length"): "length of the expression",
-    ("fuzzy_recall", "token"): "token of the value",
-}
+DISTANCE = "distance"
 
 
 def slice_names(study: Study) -> list[str]:
-    """Returns the slices, "distance" apart, that tell targets of one row of the study from others of it."""
-    named = {
-        name: max(len(curves.bins(item)) for row in study.rows for item in curves.slices(row, name))
-        for name in dict.fromkeys(name for row in study.rows for result in row.results for name in result["slices"])
-    }
-    return sorted(name for name, bins in named.items() if bins > 1 and name != "distance" and name.isidentifier())
+    """Returns the slices of the study's results, except the distance, that have several bins."""
+    names = {name for row in study.rows for result in row.results for name in result["slices"]}
+    return sorted(
+        name
+        for name in names
+        if name != DISTANCE and name.isidentifier() and any(_several_bins(row, name) for row in study.rows)
+    )
 
 
 def describe(study: Study, name: str) -> str:
-    """Returns what a slice means in the tasks of a study."""
-    specs = [task for task, rows in study.by_task.items() if any(curves.slices(row, name) for row in rows)]
-    general = _LABELS.get(name, name.replace("_", " "))
-    meanings = {_LABELS_OF_TASKS.get((spec.partition(":")[0].strip(), name), general) for spec in specs}
-    return meanings.pop() if len(meanings) == 1 else general
+    """Returns what a slice means in the tasks of a study: their word for it, or its name where they do not agree."""
+    plain = name.replace("_", " ")
+    meanings = {row.task.slice_labels.get(name, plain) for row in study.rows if row.slices(name)}
+    return meanings.pop() if len(meanings) == 1 else plain
+
+
+def accuracy_by_distance(study: Study) -> Figure | None:
+    """Accuracy by how far back the answer stands, and what models cannot reach; None without distances.
+
+    It tells models that cannot see the answer from models that did not learn to find it: with one task in a panel for
+    each row, where what is out of reach is grey.
+    """
+    tasks = layout.tasks(study, lambda row: bool(row.slices(DISTANCE)))
+    if not tasks:
+        return None
+    if len(study.by_task) == 1:
+        return _panel_per_row(study, tasks[0][1])
+    return _draw(study, tasks, DISTANCE, log=True)
 
 
 def accuracy_by(study: Study, name: str) -> Figure | None:
-    """Accuracy by the slice `name`: a panel per task with a line per model, or strips; None where all bins are one."""
-    tasks = [
-        (title, [row for row in rows if any(len(curves.bins(item)) > 1 for item in curves.slices(row, name))])
-        for title, rows in canvas.tasks(study)
-    ]
-    tasks = [(title, rows) for title, rows in tasks if rows]
-    if not tasks:
-        return None
-    log = any("edges" in item for _, rows in tasks for row in rows for item in curves.slices(row, name))
-    draw = strips if len(study.models) > lines.MOST else panels
-    return draw(study, tasks, name, describe(study, name), log=log)
+    """Accuracy by the slice `name`; None where no row has several bins."""
+    tasks = layout.tasks(study, lambda row: _several_bins(row, name))
+    log = any("edges" in item for _, rows in tasks for row in rows for item in row.slices(name))
+    return _draw(study, tasks, name, log=log) if tasks else None
 
 
-def panels(study: Study, tasks: Tasks, name: str, label: str, *, log: bool) -> Figure:
-    """Draws a panel per task with a line per model, and its ceilings dotted."""
-    figure, places = canvas.panels(study, tasks)
-    appearance, drawn = canvas.looks(study), []
-    read = {id(row): curves.read(row, name, log=log) for _, rows in places for row in rows}
-    for axes, rows in places:
+def _several_bins(row: Row, name: str) -> bool:
+    return any(len(series.filled_bins(item)) > 1 for item in row.slices(name))
+
+
+def _draw(study: Study, tasks: Tasks, name: str, *, log: bool) -> Figure:
+    """Draws a panel for each task with a line for each model, or strips where models are many."""
+    if not layout.crowded(study):
+        return _together(study, tasks, name, log=log)
+    draw = functools.partial(_draw_alone, name=name, log=log)
+    return layout.strips(study, [layout.by_model(study, tasks)], draw, describe(study, name))
+
+
+def _together(study: Study, tasks: Tasks, name: str, *, log: bool) -> Figure:
+    figure, panels = layout.panels(study, tasks)
+    appearance, drawn, dotted = layout.looks(study), [], False
+    for axes, rows in panels:
         marks = []
         for index, row in enumerate(rows):
-            look, curve = appearance[study.model(row)], read[id(row)]
-            curves.draw(axes, curve, canvas.mark_style(study, look, 5))
-            curves.draw_ceilings(axes, curve, look.colour, index)
+            look, curve = appearance[study.model(row)], series.read_curve(row, name, log=log)
+            series.draw_curve(axes, curve, layout.mark_style(study, look, 5))
+            series.draw_ceilings(axes, curve, look.colour, index)
             marks.append(Mark((curve.middles[-1], curve.means[-1]), study.model(row), look))
-        curves.value_axis(axes, log=log)
-        canvas.accuracy_axis(axes, rows, "test accuracy")
+            dotted |= bool(curve.ceilings)
+        series.bin_axis(axes, log=log)
+        layout.accuracy_axis(axes, rows, "test accuracy")
         drawn.append((axes, marks))
-    dotted = any(curve.ceilings for curve in read.values())
     if dotted and len(study.by_task) == 1:
-        places[0][0].set_title("dotted: ceilings", color=canvas.FAINT)
-    labels.name_marks(figure, study, drawn, label, lines.dotted_ceiling() if dotted else None)
+        panels[0][0].set_title(CEILING_TITLE, color=FAINT)
+    labels.name_marks(figure, study, drawn, describe(study, name), series.ceiling_handle() if dotted else None)
     return figure
 
 
-def strips(study: Study, tasks: Tasks, name: str, label: str, *, log: bool) -> Figure:
-    """Draws a strip per model and task."""
+def _draw_alone(axes: Axes, row: Row, look: Look, *, name: str, log: bool) -> None:
+    curve = series.read_curve(row, name, log=log)
+    series.shade(axes, curve)
+    axes.fill_between(curve.middles, curve.means, color=look.colour, alpha=0.25, linewidth=0)
+    series.draw_curve(axes, curve, {"color": look.colour}, 1.3)
+    series.bin_axis(axes, log=log)
+    layout.beside_strip(axes, row.tests[0])
 
-    def strip(axes: Axes, row: Row, look: Look) -> None:
-        curves.draw_strip(axes, row, curves.read(row, name, log=log), look.colour)
-        curves.value_axis(axes, log=log)
 
-    cells = {title: {study.model(row): row for row in rows} for title, rows in tasks}
-    return canvas.strips(study, cells, strip, label)
+def _panel_per_row(study: Study, rows: list[Row]) -> Figure:
+    columns = min(3, len(rows))
+    height = math.ceil(len(rows) / columns)
+    figure = Figure(figsize=(2.75 * columns, 2.35 * height + 0.3), layout="constrained")
+    panels = figure.subplots(height, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    appearance = layout.looks(study)
+    for index, (axes, row) in enumerate(zip(panels, rows, strict=False)):
+        curve, floor = series.read_curve(row, DISTANCE, log=True), row.mean("floor")
+        series.shade(axes, curve)
+        series.draw_curve(axes, curve, layout.mark_style(study, appearance[study.model(row)], 5))
+        series.bin_axis(axes, log=True)
+        if floor is not None:
+            axes.axhline(floor, color=FAINT, linewidth=1, linestyle=DASHES, zorder=1)
+        axes.set_title("\n".join(wrap_spec(study.label(row), 30)), color=INK)
+        axes.set_ylim(0, 1.04)
+        if index % columns == 0:
+            axes.set_ylabel(layout.accuracy_label([row], "test accuracy"))
+        if index + columns >= len(rows):
+            axes.set_xlabel(describe(study, DISTANCE))
+            axes.tick_params(labelbottom=True)
+    for axes in panels[len(rows) :]:
+        axes.set_axis_off()
+    return figure

@@ -1,0 +1,283 @@
+"""The columns of a study's table, each with its heading, its cells and the note that explains it.
+
+`columns` is the one list that every format renders, CSV included. A new column is one more entry in it.
+"""
+
+import dataclasses
+import string
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from experiments.reporting.text import human, rate, setting
+from experiments.studies.results import Study
+from experiments.studies.rows import Row, TestKey, TestScore
+
+SIZE_MARKS = "†‡§¶"
+_OTHER_ROWS = (
+    "Accuracy at a length, and shifted: of tests on other rows than those of training, which do not count in the test "
+    "accuracy; in brackets their floor and ceiling."
+)
+
+
+class Interval(NamedTuple):
+    """The two ends of an interval, to be written with so many decimals."""
+
+    low: float
+    high: float
+    digits: int
+
+
+class Cell(NamedTuple):
+    """What stands in a table for one row and column."""
+
+    text: str
+    mark: str  # refers to a note below the table; may be empty
+    detail: str | Interval  # in addition, smaller or on a line of its own; may be empty
+    best: bool  # whether it is emphasised
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table."""
+
+    key: str  # its name in CSV
+    heading: tuple[str, str]  # two lines, the first of which may be empty
+    value: Callable[[Row], Any]  # at full precision, for CSV
+    text: Callable[[Row], str]
+    more: Callable[[Row], dict[str, Any]] = lambda row: {}  # further values for CSV, by name
+    detail: Callable[[Row], str | Interval] = lambda row: ""
+    mark: Callable[[Row], str] = lambda row: ""
+    best: Callable[[Row], bool] = lambda row: False
+    note: str = ""  # explains the column below the table
+    shown: bool = True  # False: only CSV has it
+
+    @property
+    def title(self) -> str:
+        """The heading on one line."""
+        return " ".join(self.heading).strip()
+
+    def cell(self, row: Row) -> Cell:
+        """Returns what stands in the table for `row`."""
+        return Cell(self.text(row), self.mark(row), self.detail(row), self.best(row))
+
+    def record(self, row: Row) -> dict[str, Any]:
+        """Returns the values for CSV by name."""
+        return {self.key: self.value(row), **self.more(row)}
+
+
+def columns(study: Study) -> list[Column]:
+    """Returns all columns in order, that of the attention first."""
+    return [
+        Column(
+            key="model.attention",
+            heading=("", "attention"),
+            value=lambda row: row.attention,
+            text=lambda row: row.attention,
+            mark=lambda row: size_mark(study, row),
+        ),
+        *(_varied(key) for key in study.varied),
+        *_accuracy(study),
+        *_losses(study),
+        *_other_rows(study),
+        *_solving(),
+        *_cost(study),
+    ]
+
+
+def size_mark(study: Study, row: Row) -> str:
+    """Returns the mark of a row whose model has another size than most of the study; "" for the others."""
+    text = study.other_size(row)
+    return SIZE_MARKS[study.other_sizes.index(text) % len(SIZE_MARKS)] if text else ""
+
+
+def environment_letters(study: Study) -> str:
+    """Returns the letter of each environment of a study; times are marked by them where there are several."""
+    return string.ascii_lowercase[: len(study.environments)]
+
+
+def _number(
+    key: str, heading: tuple[str, str], value: Callable[[Row], Any], show: Callable[[Any], str] = human, **more: Any
+) -> Column:
+    """Returns a column whose text is `show` of its value."""
+    return Column(key=key, heading=heading, value=value, text=lambda row: show(value(row)), **more)
+
+
+def _varied(key: str) -> Column:
+    return _number(key, ("", key.split(".")[-1]), lambda row: row.varied[key], setting)
+
+
+def _accuracy(study: Study) -> list[Column]:
+    def ends(row: Row) -> dict[str, Any]:
+        _, low, high = row.accuracy or (None, None, None)
+        return {"accuracy_low": low, "accuracy_high": high, "validation_accuracy": row.mean("validation_accuracy")}
+
+    return [
+        _number(
+            "accuracy",
+            ("", "accuracy"),
+            lambda row: row.accuracy[0] if row.accuracy else None,
+            rate,
+            more=ends,
+            detail=lambda row: Interval(*row.accuracy[1:], 3) if row.accuracy and len(row.accuracies) > 1 else "",
+            best=study.best,
+            note="Accuracy: mean over n seeds on test rows that are drawn once, with a 95 % Student interval.",
+        ),
+        _number(
+            "n",
+            ("", "n"),
+            lambda row: len(row.accuracies),
+            str,
+            more=lambda row: {"runs": row.ended, "diverged": row.diverged},
+            detail=lambda row: f"{row.diverged} div." if row.diverged else "",
+        ),
+        _number(
+            "floor",
+            ("", "floor"),
+            lambda row: row.mean("floor"),
+            rate,
+            note="Floor: the accuracy of the best shortcut known for the task.",
+        ),
+        _number(
+            "ceiling",
+            ("", "ceiling"),
+            lambda row: row.mean("ceiling"),
+            rate,
+            note="Ceiling: the most that the attention pattern and the state can reach; no floor is above it.",
+        ),
+    ]
+
+
+def _losses(study: Study) -> list[Column]:
+    """Returns the columns of tasks whose answers are numbers."""
+    if all(row.task.tolerance is None for row in study.rows):
+        return []
+    return [
+        _number(
+            "mean sq. error",
+            ("mean sq.", "error"),
+            lambda row: None if row.task.tolerance is None else row.tests[0].loss,
+            note="Mean squared error: on the test rows. Floor of error: that of the best shortcut. Answers within the "
+            "tolerance of the task count as accurate.",
+        ),
+        _number("floor of error", ("floor of", "error"), lambda row: row.task.loss_floor),
+    ]
+
+
+def _other_rows(study: Study) -> Iterator[Column]:
+    """Yields a column for each test on other rows: lengths from short to long, then shifted tasks as they are met."""
+    found: dict[TestKey, list[TestScore]] = {}
+    for test in (test for row in study.rows for test in row.other_rows):
+        found.setdefault(test.key, []).append(test)
+    labels = {key: {test.label for test in tests} for key, tests in found.items()}
+    lengths = sorted((k for k in found if k.kind == "length"), key=lambda k: (found[k][0].length or 0.0, k.value))
+    for key in [*lengths, *(key for key in found if key.kind != "length")]:
+        shared = len(labels[key]) == 1 and list(labels.values()).count(labels[key]) == 1
+        yield _other(key, next(iter(labels[key])) if shared else key.value)
+
+
+def _other(key: TestKey, label: str) -> Column:
+    first = "accuracy" if key.kind == "length" else f"{key.kind}:"
+    name = f"{first} {label}"
+
+    def accuracy(row: Row) -> float | None:
+        test = row.test(key)
+        return test.accuracy[0] if test and test.accuracy else None
+
+    def bounds(row: Row) -> dict[str, Any]:
+        test = row.test(key)
+        return {f"{name}, floor": test and test.floor, f"{name}, ceiling": test and test.ceiling}
+
+    def within(row: Row) -> str:
+        test = row.test(key)
+        return f"({test.floor:.2f} to {test.ceiling:.2f})" if test and None not in (test.floor, test.ceiling) else ""
+
+    return _number(name, (first, label), accuracy, rate, more=bounds, detail=within, note=_OTHER_ROWS)
+
+
+def _solving() -> list[Column]:
+    def rates(row: Row) -> dict[str, Any]:
+        low, high = row.solve_interval
+        return {"solve_rate_low": low, "solve_rate_high": high}
+
+    return [
+        Column(
+            key="solved",
+            heading=("", "solved"),
+            value=lambda row: row.solved,
+            text=lambda row: f"{row.solved}/{row.ended}",
+            more=rates,
+            detail=lambda row: Interval(*row.solve_interval, 2) if row.ended else "",
+            note="Solved: runs that reached the validation target, with a 95 % Wilson interval.",
+        ),
+        _number(
+            "steps_to_solve_median",
+            ("steps to", "solve"),
+            lambda row: row.steps_to_solve,
+            more=lambda row: {"steps_mean": row.mean("steps")},
+            note="Steps to solve: the median; unsolved and diverged runs count as later than any other.",
+        ),
+    ]
+
+
+def _cost(study: Study) -> list[Column]:
+    return [
+        _number(
+            "params",
+            ("", "params"),
+            lambda row: row.mean("params"),
+            more=lambda row: {"control_params": row.mean("control_params"), **row.size._asdict()},
+            detail=lambda row: f"+{human(controls)}" if (controls := row.mean("control_params")) else "",
+            note="Params: those that do not belong to the variant; after the +, what its gates or other controls add.",
+        ),
+        _number(
+            "train_flops_executed",
+            ("train FLOPs", "executed"),
+            lambda row: row.mean("train_flops_executed"),
+            note="Train FLOPs: forward and backward over the steps that each run took (a run that solves the task "
+            "stops), mean over seeds. Executed: what the fast path computes.",
+        ),
+        _number(
+            "train_flops_ideal",
+            ("", "ideal"),
+            lambda row: row.mean("train_flops_ideal"),
+            more=lambda row: {"forward_flops_per_token": row.mean("forward_flops_per_token")},
+            note="Ideal: only the permitted query-key pairs, or a recurrence token by token.",
+        ),
+        _number(
+            "peak_bytes_median",
+            ("peak", "memory"),
+            lambda row: row.median("peak_bytes"),
+            _bytes,
+            note="Peak memory: of one training step.",
+        ),
+        _timed(study, "step_ms", ("ms per", "step")),
+        _timed(study, "tokens_per_second", ("tokens", "per s")),
+        _number(
+            "cache_bytes",
+            ("state", "bytes"),
+            lambda row: row.mean("cache_bytes"),
+            _bytes,
+            note="State bytes: the decoding cache of one sequence of the task's length, over all layers.",
+        ),
+        _number(
+            "task_bits",
+            ("task", "bits"),
+            lambda row: row.mean("task_bits"),
+            shown=any(row.values("task_bits") for row in study.rows),
+            note="Task bits: what a model must carry from the evidence to the answers. A state that does not grow with "
+            "the length carries 8 bits per byte, and the ceiling is at most what these allow.",
+        ),
+    ]
+
+
+def _timed(study: Study, name: str, heading: tuple[str, str]) -> Column:
+    letters = environment_letters(study)
+
+    def mark(row: Row) -> str:
+        return f"({','.join(letters[index] for index in row.environments)})" if len(letters) > 1 else ""
+
+    return _number(f"{name}_median", heading, lambda row: row.median(name), mark=mark)
+
+
+def _bytes(value: float | None) -> str:
+    return human(value, "B")

@@ -1,0 +1,32 @@
+"""The text of `--dry_run`: the runs of a study and what they will cost."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from experiments.reporting.text import human, plural
+
+_HEADING = ("run", "seeds", "params", "controls", "train FLOPs", "ideal", "forward/token", "state")
+_COUNTS = ("params", "control_params", "train_flops_executed", "train_flops_ideal", "forward_flops_per_token")
+
+
+class Planned(NamedTuple):
+    """One cell of a study's grid."""
+
+    name: str  # distinguishes it from the other cells
+    seeds: Sequence[int]
+    cost: Mapping[str, float]  # of one run, with the names of a result's "compute"
+
+
+def plan_text(cells: Sequence[Planned]) -> str:
+    """Returns a line for each cell with its seeds and the cost of a run, and a line with the total."""
+    lines = [_HEADING, *map(_line, cells)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    runs = plural(sum(len(cell.seeds) for cell in cells), "run")
+    total = human(sum(cell.cost["train_flops_executed"] * len(cell.seeds) for cell in cells))
+    return "\n".join([*text, f"{runs}, at most {total} training FLOPs in total (a run that solves its task stops)."])
+
+
+def _line(cell: Planned) -> tuple[str, ...]:
+    counts = [human(cell.cost[key]) for key in _COUNTS]
+    return (cell.name, ",".join(map(str, cell.seeds)), *counts, human(cell.cost["cache_bytes"], "B"))

@@ -1,0 +1,160 @@
+"""The table of a study as text, Markdown, LaTeX and CSV, and the notes below it."""
+
+import csv
+import io
+import re
+import textwrap
+from collections.abc import Callable
+
+from experiments.reporting.columns import Cell, Interval, columns, environment_letters, size_mark
+from experiments.reporting.text import describe_environment, one_line, plural, setting, wrap_spec
+from experiments.studies.results import Study
+
+_LABEL_WIDTH = 26
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+    **{"†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}"},
+}
+
+
+def render(study: Study, style: str) -> str:
+    """Returns the table in a style, one of `STYLES`."""
+    return STYLES[style](study)
+
+
+def as_text(study: Study) -> str:
+    """Returns the table for a terminal: two lines for each row, the second one with intervals."""
+    first, *others = [column for column in columns(study) if column.shown]
+    lines = [[first.heading[line], *(column.heading[line] for column in others)] for line in (0, 1)]
+    for row in study.rows:
+        label = wrap_spec(_marked(first.cell(row)), _LABEL_WIDTH)
+        cells = [column.cell(row) for column in others]
+        parts = [[_marked(cell), interval_text(cell.detail, "{}-{}")] for cell in cells]
+        height = max(len(label), 2 if any(detail for _, detail in parts) else 1)
+        filled = [[*part, *[""] * height] for part in [label, *parts]]
+        lines += [[part[line] for part in filled] for line in range(height)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
+    rule = "-" * (sum(widths) + 2 * len(others))
+    wrapped = [textwrap.fill(note, max(80, len(rule))) for note in notes(study)]
+    return "\n".join([f"Study {study.name}", *aligned[:2], rule, *aligned[2:], rule, *wrapped])
+
+
+def as_markdown(study: Study) -> str:
+    """Returns the table in GitHub's Markdown, the best row bold where its interval separates."""
+    heading, rows = _one_line_cells(study, _markdown, _markdown_code, "**{}**")
+    rule = ["---", *["---:"] * (len(heading) - 1)]
+    lines = [f"| {' | '.join(cells)} |" for cells in [heading, rule, *rows]]
+    return "\n\n".join(["\n".join(lines), *map(_markdown, notes(study))])
+
+
+def as_latex(study: Study) -> str:
+    """Returns a tabular for the booktabs package."""
+    heading, rows = _one_line_cells(study, _latex, lambda text: f"\\texttt{{{_latex(text)}}}", "\\textbf{{{}}}")
+    first, *others = [rf"{' & '.join(line)} \\" for line in [heading, *rows]]
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}"
+    frame = [begin, r"\toprule", first, r"\midrule", *others, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*(f"% {one_line(note)}" for note in notes(study)), *frame])
+
+
+def as_csv(study: Study) -> str:
+    """Returns a line per row with all numbers at full precision, for further analysis."""
+    parts = columns(study)
+    records = [{name: value for column in parts for name, value in column.record(row).items()} for row in study.rows]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue().rstrip()
+
+
+STYLES: dict[str, Callable[[Study], str]] = {
+    "text": as_text,
+    "markdown": as_markdown,
+    "csv": as_csv,
+    "latex": as_latex,
+}
+
+
+def notes(study: Study) -> list[str]:
+    """Returns the notes below a table: what its numbers mean, what was chosen, what is missing or not comparable."""
+    parts = [column for column in columns(study) if column.shown]
+    explained = " ".join(dict.fromkeys(column.note for column in parts if column.note))
+    marks = {study.other_size(row): size_mark(study, row) for row in study.rows}
+    sizes = [f"{marks[text]} {text}: not the same model." for text in study.other_sizes]
+    return [explained, *sizes, *_best_note(study), *_selected(study), *_environments(study), *_incomplete(study)]
+
+
+def interval_text(interval: str | Interval, form: str = "[{}, {}]") -> str:
+    """Returns a cell's detail as text, an interval in the given form."""
+    if isinstance(interval, str):
+        return interval
+    low, high = (f"{end:.{interval.digits}f}" for end in interval[:2])
+    return form.format(low, high)
+
+
+def _best_note(study: Study) -> list[str]:
+    if not any(study.best(row) for row in study.rows):
+        return []
+    rivals = "row of its task" if "task" in study.varied else "row"
+    return [f"Bold (Markdown, LaTeX, HTML): the interval lies above that of every other {rivals}."]
+
+
+def _selected(study: Study) -> list[str]:
+    chosen = {
+        label: ", ".join(f"{key}={setting(value)}" for key, value in values.items())
+        for label, values in study.selected.items()
+    }
+    return [f"Chosen by best mean validation accuracy for {label}: {text}." for label, text in chosen.items()]
+
+
+def _environments(study: Study) -> list[str]:
+    if len(study.environments) == 1:
+        return []
+    described = zip(environment_letters(study), map(describe_environment, study.environments), strict=True)
+    return [f"({letter}) {text}. Times with different letters cannot be compared." for letter, text in described]
+
+
+def _incomplete(study: Study) -> list[str]:
+    counts = {
+        "diverged (NaN or infinity) and count as unsolved": sum(row.diverged for row in study.rows),
+        "failed with an error and will be repeated by the next run of the study": study.failed,
+        "did not finish; the same command continues with what is left": study.unfinished,
+    }
+    return [f"{plural(count, 'run')} {what}." for what, count in counts.items() if count]
+
+
+def _one_line_cells(
+    study: Study, escape: Callable[[str], str], code: Callable[[str], str], bold: str
+) -> tuple[list[str], list[list[str]]]:
+    """Returns heading and rows for Markdown and LaTeX, every text escaped once."""
+    first, *others = [column for column in columns(study) if column.shown]
+    rows = []
+    for row in study.rows:
+        label = first.cell(row)
+        cells = [" ".join(filter(None, [code(label.text), escape(label.mark)]))]
+        for cell in (column.cell(row) for column in others):
+            text = escape(" ".join(filter(None, [_marked(cell), interval_text(cell.detail)])))
+            cells.append(bold.format(text) if cell.best else text)
+        rows.append(cells)
+    return [escape(column.title) for column in (first, *others)], rows
+
+
+def _marked(cell: Cell) -> str:
+    return f"{cell.text} {cell.mark}".rstrip()
+
+
+def _markdown(text: str) -> str:
+    """Escapes what Markdown, or a table in it, would take as markup; an underscore within a word is none."""
+    return re.sub(r"[\\|*<`]|(?<!\w)_|_(?!\w)", lambda found: f"\\{found.group()}", one_line(text))
+
+
+def _markdown_code(text: str) -> str:
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{one_line(text)}{fence}".replace("|", "\\|")
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in one_line(text))

@@ -1,0 +1,67 @@
+"""Numbers, specs and environments as people read them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def human(value: float | None, unit: str = "", digits: int = 3) -> str:
+    """Returns a number as people read it: 1234567 -> "1.23M", of bytes "1.23 MB"; "-" for None and infinity."""
+    if value is None or value in (float("inf"), float("-inf")):
+        return "-"
+    for factor, prefix in _PREFIXES:
+        if abs(value) >= factor * 0.9995:
+            return f"{_significant(value / factor, digits)}{' ' * bool(unit)}{prefix}{unit}"
+    return f"{_significant(value, digits)} {unit}".rstrip()
+
+
+def rate(value: float | None) -> str:
+    """Returns an accuracy with three decimals, "-" for None."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def setting(value: Any) -> str:
+    """Returns the value of a config field."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def plural(count: int, noun: str) -> str:
+    """Returns a number of things: "1 run", "2 runs"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(items: Iterable[str]) -> str:
+    """Returns "a, b and c"."""
+    *head, last = items
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def one_line(text: str) -> str:
+    """Returns `text` with every run of white space as one blank."""
+    return " ".join(text.split())
+
+
+def wrap_spec(spec: str, width: int) -> list[str]:
+    """Breaks a spec after '+', ':' and ',' into lines of at most `width` where that is possible."""
+    pieces = spec.replace("+", "+\0").replace(":", ":\0").replace(",", ",\0").split("\0")
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and len(lines[-1]) + len(piece) > width:
+            lines.append("  ")
+        lines[-1] += piece
+    return lines
+
+
+def describe_environment(environment: Mapping[str, Any]) -> str:
+    """Returns device, cores, versions and flags on one line."""
+    versions = [f"{name} {environment[name]}" for name in ("jax", "python") if name in environment]
+    flags = [f"{name}={value}" for name, value in environment.get("flags", {}).items()]
+    device = f"{environment.get('device', 'unknown device')}, {environment.get('cores', '?')} cores"
+    return ", ".join([device, *versions, *flags])
+
+
+def _significant(value: float, digits: int) -> str:
+    """Returns so many significant digits and no exponent: 0.01234 -> "0.0123"."""
+    text = f"{value:#.{digits}g}".rstrip(".")
+    return f"{value:.0f}" if "e+" in text or float(value).is_integer() and abs(value) < 1000 else text

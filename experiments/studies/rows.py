@@ -1,0 +1,217 @@
+"""One row of a study's table: the runs of one cell, and how they do on their own task and on other rows."""
+
+import dataclasses
+import functools
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from attention_variants import specs
+from experiments.studies import intervals
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskFacts:
+    """What a result records about its task, so that it can be shown without building the task."""
+
+    name: str
+    fields: Mapping[str, Any]
+    train_length: float | None = None  # of the rows of training; None where unknown
+    tolerance: float | None = None  # None where answers are not numbers
+    loss_floor: float | None = None  # mean squared error of the best shortcut, where answers are numbers
+    slice_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what each slice means
+
+
+class ModelSize(NamedTuple):
+    """Depth and width of a model."""
+
+    layers: int
+    model_dim: int
+    mlp_dim: int
+
+
+class TestKey(NamedTuple):
+    """Identifies a test within a study."""
+
+    kind: str  # "own", "length" or "shifted"
+    value: str  # of a length such as "128" or "41-80", or the spec of the shifted task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TestScore:
+    """How the runs of a row do on one kind of test rows: those of their own task, or other rows."""
+
+    key: TestKey
+    label: str
+    length: float | None  # of the test rows, the middle of a range; None where unknown
+    accuracies: tuple[float, ...]  # of the runs that have one
+    floor: float | None = None  # means over runs
+    ceiling: float | None = None
+    loss: float | None = None
+
+    @property
+    def accuracy(self) -> tuple[float, float, float] | None:
+        """Mean accuracy and its 95 % interval, within [0, 1], all of it for a single run; None without a run."""
+        if not self.accuracies:
+            return None
+        mean, low, high = intervals.mean_interval(self.accuracies)
+        return mean, max(0.0, low), min(1.0, high)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One cell of a study. `ended` runs are done or diverged; unsolved and diverged ones stay in the denominator."""
+
+    config: dict[str, Any]  # flat, of the cell's first run
+    varied: dict[str, Any]  # what distinguishes the cell, apart from `model.attention`
+    results: tuple[dict[str, Any], ...]  # of the ended runs, by seed
+    metrics: tuple[list[dict[str, Any]], ...]  # lines of metrics.jsonl of the ended runs
+    environments: tuple[int, ...]  # indices into Study.environments
+
+    @property
+    def attention(self) -> str:
+        """The spec of the cell's attention."""
+        return self.config["model.attention"]
+
+    @functools.cached_property
+    def task(self) -> TaskFacts:
+        """What the results record about the task; of results without such facts, what the spec spells out."""
+        facts = next((result["task"] for result in self.results if "task" in result), None)
+        if facts is not None:
+            return TaskFacts(**{field.name: facts[field.name] for field in dataclasses.fields(TaskFacts)})
+        name, fields = specs.parse_spec(self.config["task"])
+        return TaskFacts(name=name, fields={field: _literal(text) for field, text in fields.items()})
+
+    @functools.cached_property
+    def size(self) -> ModelSize:
+        """Depth and width: as recorded, or else from the config."""
+        model = next((result["model"] for result in self.results if "model" in result), None)
+        if model is not None:
+            return ModelSize(model["layers"], model["model_dim"], model["mlp_dim"])
+        layers = self.config["model.num_layers"] or len(specs.split_layers(self.attention))
+        return ModelSize(layers, self.config["model.model_dim"], self.config["model.mlp_dim"])
+
+    @functools.cached_property
+    def tests(self) -> tuple[TestScore, ...]:
+        """The test on rows of the own task, then the tests on other rows in the order in which they were made."""
+        return (self._own_test(), *_other_tests(self.results))
+
+    @property
+    def other_rows(self) -> tuple[TestScore, ...]:
+        """The tests on other rows than those of training."""
+        return self.tests[1:]
+
+    def test(self, key: TestKey) -> TestScore | None:
+        """Returns the test with this key, None where there is none."""
+        return next((test for test in self.tests if test.key == key), None)
+
+    @property
+    def ended(self) -> int:
+        """Number of runs that are done or diverged."""
+        return len(self.results)
+
+    @property
+    def diverged(self) -> int:
+        """Number of runs that met NaN or infinity."""
+        return sum(result["status"] == "diverged" for result in self.results)
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Test accuracy of every run that has one."""
+        return self.tests[0].accuracies
+
+    @property
+    def accuracy(self) -> tuple[float, float, float] | None:
+        """Mean test accuracy and its 95 % interval, see `TestScore.accuracy`."""
+        return self.tests[0].accuracy
+
+    @property
+    def solved(self) -> int:
+        """Number of runs that reached `train.solved_at`."""
+        return sum(result["steps_to_solve"] is not None for result in self.results)
+
+    @property
+    def solve_interval(self) -> tuple[float, float]:
+        """Wilson interval of the solve rate."""
+        return intervals.wilson(self.solved, self.ended)
+
+    @property
+    def steps_to_solve(self) -> float | None:
+        """Median over all ended runs, unsolved ones counting as later than any; None where the median is unsolved."""
+        return intervals.median_steps([result["steps_to_solve"] for result in self.results])
+
+    def slices(self, name: str) -> list[dict[str, Any]]:
+        """Returns the slice of that name of every run that has it."""
+        return [result["slices"][name] for result in self.results if name in result["slices"]]
+
+    def values(self, name: str) -> list[float]:
+        """Returns a field of the results, or of their `compute`, leaving out runs that lack it."""
+        found = [result.get(name, result.get("compute", {}).get(name)) for result in self.results]
+        return [value for value in found if value is not None]
+
+    def mean(self, name: str) -> float | None:
+        """Returns the mean of `values(name)`, None without any."""
+        return _mean(self.values(name))
+
+    def median(self, name: str) -> float | None:
+        """Returns the median of `values(name)`, None without any."""
+        values = self.values(name)
+        return statistics.median(values) if values else None
+
+    def _own_test(self) -> TestScore:
+        return TestScore(
+            key=TestKey("own", ""),
+            label="as trained",
+            length=self.task.train_length,
+            accuracies=tuple(self.values("test_accuracy")),
+            floor=self.mean("floor"),
+            ceiling=self.mean("ceiling"),
+            loss=self.mean("test_loss"),
+        )
+
+
+def task_differences(tasks: Sequence[TaskFacts]) -> list[dict[str, Any]] | None:
+    """Returns for each task the fields in which `tasks` differ; None where they differ in name, or fields are unknown.
+
+    Fields are unknown where a result has no facts and its spec leaves them to their defaults.
+    """
+    names = list(dict.fromkeys(name for task in tasks for name in task.fields))
+    if len({task.name for task in tasks}) > 1 or any(name not in task.fields for task in tasks for name in names):
+        return None
+    varied = [name for name in names if len({str(task.fields[name]) for task in tasks}) > 1]
+    return [{name: task.fields[name] for name in varied} for task in tasks]
+
+
+def _other_tests(results: Sequence[Mapping[str, Any]]) -> list[TestScore]:
+    """Returns the tests on other rows, each summed up over the runs that have it."""
+    groups: dict[TestKey, list[Mapping[str, Any]]] = {}
+    for result in results:
+        for test in result.get("tests", ()):
+            groups.setdefault(TestKey(test["kind"], test["value"]), []).append(test)
+    return [
+        TestScore(
+            key=key,
+            label=tests[0]["label"],
+            length=tests[0]["length"],
+            accuracies=tuple(test["accuracy"] for test in tests if test["accuracy"] is not None),
+            floor=_mean([test["floor"] for test in tests]),
+            ceiling=_mean([test["ceiling"] for test in tests]),
+            loss=_mean([test["loss"] for test in tests]),
+        )
+        for key, tests in groups.items()
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _literal(text: str) -> Any:
+    """Returns the number that a field of a spec spells, or else its text."""
+    for kind in (int, float):
+        try:
+            return specs.coerce(text, kind, "field")
+        except specs.SpecError:
+            continue
+    return text
