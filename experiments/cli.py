@@ -17,7 +17,7 @@ Exit codes: 0 done, 2 the user asked for what cannot be done (one line on standa
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from absl import flags
@@ -70,15 +70,15 @@ def execute(run: Callable[[], int | None], flag_values: flags.FlagValues) -> int
 
 
 def parse(flag_values: flags.FlagValues) -> None:
-    """Parses `sys.argv` into `flag_values`.
+    """Parses `sys.argv` into `flag_values`, forgetting what was parsed before.
 
     Raises:
       UsageError: an unknown flag, nearest valid ones first; a value of the wrong kind; a stray positional argument.
     """
-    if "study" in flag_values:
-        study_argument()
+    for name in flag_values:
+        flag_values[name].unparse()
     try:
-        positional = flag_values(sys.argv)[1:]
+        positional = flag_values([sys.argv[0], *as_flags(sys.argv[1:], flag_values)])[1:]
     except flags.UnrecognizedFlagError as error:
         choices = [f"--{name}" for name in flag_values]
         raise UsageError(specs.unknown("flag", f"--{error.flagname}", choices)) from error
@@ -88,10 +88,24 @@ def parse(flag_values: flags.FlagValues) -> None:
         raise UsageError(f"unexpected argument {positional[0]!r}; every option is a flag, such as --name=value.")
 
 
-def study_argument() -> None:
-    """Lets the folder of a study stand first on the command line, without `--study=`."""
-    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
-        sys.argv[1] = f"--study={sys.argv[1]}"
+def as_flags(arguments: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
+    """Returns the arguments as absl can parse them.
+
+    The folder of a study may stand first, for mains with a flag --study. --config.a.b=value, or --config.a.b value,
+    stands for --override=a.b=value in mains that have it.
+    """
+    rest, found = list(arguments), []
+    if "study" in flag_values and rest and not rest[0].startswith("-"):
+        rest[0] = f"--study={rest[0]}"
+    while rest:
+        argument = rest.pop(0)
+        stem = argument.lstrip("-")
+        if "override" in flag_values and argument.startswith("-") and stem.startswith("config."):
+            if "=" not in stem and rest and not rest[0].startswith("--"):
+                stem = f"{stem}={rest.pop(0)}"
+            argument = f"--override={stem.removeprefix('config.')}"
+        found.append(argument)
+    return found
 
 
 def usage(run: Callable[[], int | None], flag_values: flags.FlagValues) -> str:

@@ -40,22 +40,16 @@ _SELECT = flags.DEFINE_list(
 _SEEDS = flags.DEFINE_integer("seeds", None, "Runs per cell of the grid.", lower_bound=1, flag_values=FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
-_LISTS = {
-    flags.DEFINE_bool(f"list_{name}", False, f"Print {what}.", flag_values=FLAGS): text
+_LISTS = [
+    (flags.DEFINE_bool(f"list_{name}", False, f"Print {what}.", flag_values=FLAGS), text)
     for name, what, text in listings.LISTINGS
-}
+]
 
 
-def main() -> int:
-    """Runs the command line; returns the exit code."""
-    command = shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]])
-    sys.argv[1:] = _as_overrides(sys.argv[1:])
-    return cli.execute(lambda: run(command), FLAGS)
-
-
-def run(command: str = "") -> int:
+def run() -> int:
     """Does what the flags say; returns 1 where a run failed, else 0."""
-    lists = [text() for flag, text in _LISTS.items() if flag.value]
+    command = shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]])
+    lists = [text() for flag, text in _LISTS if flag.value]
     if lists:
         print("\n\n".join(lists))
         return 0
@@ -95,19 +89,5 @@ def _plan(runs: Sequence[Run]) -> list[Planned]:
     ]
 
 
-def _as_overrides(arguments: Sequence[str]) -> list[str]:
-    """Rewrites --config.a.b=value, and --config.a.b value, to --override=a.b=value, which absl can parse."""
-    rewritten, rest = [], list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        stem = argument.lstrip("-")
-        if argument.startswith("-") and stem.startswith("config."):
-            if "=" not in stem and rest and not rest[0].startswith("--"):
-                stem = f"{stem}={rest.pop(0)}"
-            argument = f"--override={stem.removeprefix('config.')}"
-        rewritten.append(argument)
-    return rewritten
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(run, FLAGS)

@@ -1,12 +1,18 @@
 """What there is to choose from: variants, other layer mixers, position encodings and tasks, read off their classes."""
 
 import dataclasses
+import functools
 import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from attention_variants.positions import POSITIONS
 from attention_variants.registry import VARIANTS
-from experiments.components.mixers import MIXERS
+from experiments.components.norms import NORMS
+from experiments.components.optimizers import OPTIMIZERS
+from experiments.components.registry import MIXERS
+from experiments.components.schedules import SCHEDULES
+from experiments.config.schema import describe_fields
 from experiments.tasks.base import Task
 from experiments.tasks.registry import TASKS
 
@@ -69,6 +75,11 @@ def positions_text() -> str:
     return "\n\n".join(f"{name}{fields_text(kind)}\n  {first_sentence(kind)}" for name, kind in POSITIONS.items())
 
 
+def components_text(known: Mapping[str, Any]) -> str:
+    """Returns a block for each entry of a registry whose classes have a `summary`."""
+    return "\n\n".join(f"{name}{fields_text(kind)}\n  {kind.summary}" for name, kind in known.items())
+
+
 def fields_text(cls: Any) -> str:
     """Returns the fields of a spec with their defaults, ":length=64,num_pairs=4"."""
     fields = [f"{field.name}={field.default}" for field in dataclasses.fields(cls)]
@@ -115,3 +126,15 @@ def _entry(name: str, kind: Any) -> Entry:
         capabilities=", ".join(able),
         paper=kind.paper,
     )
+
+
+# Of the flags --list_<name>: the name, what it prints, and the text.
+LISTINGS: tuple[tuple[str, str, Callable[[], str]], ...] = (
+    ("variants", "every attention variant", variants_text),
+    ("positions", "every position encoding", positions_text),
+    ("tasks", "every task", tasks_text),
+    ("config", "every field of a config", describe_fields),
+    ("norms", "every norm", functools.partial(components_text, NORMS)),
+    ("optimizers", "every optimizer", functools.partial(components_text, OPTIMIZERS)),
+    ("schedules", "every learning-rate schedule", functools.partial(components_text, SCHEDULES)),
+)

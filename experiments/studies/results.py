@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.config.schema import default_fields, flatten
 from experiments.studies import run_folder
 from experiments.studies.rows import ModelSize, Row
 
@@ -22,9 +23,7 @@ _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide
 
 def _config_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the flat config with every field, also those that are younger than the run."""
-    from experiments.studies import grid
-
-    return grid.flatten(grid.defaults()) | grid.flatten(config)
+    return default_fields() | flatten(config)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

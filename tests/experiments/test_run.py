@@ -1,19 +1,19 @@
 """The main command: what it refuses, what it repeats, and what it tells. Training is mostly replaced by a stand-in."""
 
 import errno
-from collections import Counter
 import itertools
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from attention_variants import specs
 from attention_variants.variants.sliding_window import SlidingWindowAttention
-from experiments import run
+from experiments import cli, run
 from experiments.analysis import compute
 from experiments.config import identity
 from experiments.config.files import load_config
@@ -48,7 +48,14 @@ RESULT = {
     "ceiling": 1.0,
     "slices": {},
     "tests": [],
-    "task": {"name": "mqar", "fields": {}, "train_length": 16.0, "tolerance": None, "loss_floor": None},
+    "task": {
+        "name": "mqar",
+        "fields": {},
+        "train_length": 16.0,
+        "tolerance": None,
+        "loss_floor": None,
+        "slice_labels": {},
+    },
     "model": {"layers": 2, "model_dim": 12, "mlp_dim": 0},
     "steps": 6,
     "steps_to_solve": None,
@@ -63,11 +70,9 @@ def command(tmp_path, monkeypatch, capsys):
     (tmp_path / "tiny.py").write_text(CONFIG)
 
     def call(*arguments: str, config: str | None = str(tmp_path / "tiny.py")) -> tuple[int, str, str]:
-        for name in run.FLAGS:
-            run.FLAGS[name].unparse()
         given = [f"--config={config}"] if config else []
         monkeypatch.setattr(sys, "argv", ["run", *given, f"--results={tmp_path / 'results'}", *arguments])
-        code = run.main()
+        code = cli.execute(run.run, run.FLAGS)
         return code, *capsys.readouterr()
 
     return call
