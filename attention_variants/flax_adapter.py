@@ -10,10 +10,8 @@ adapter reads them off the mask and refuses, rather than ignores, any mask that 
 import dataclasses
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array
 
@@ -117,7 +115,7 @@ def attention_fn(variant: AttentionVariant, *, causal: bool | None = None) -> At
     """
     if not isinstance(variant, AttentionVariant):
         raise ValueError(f"`variant` must be an AttentionVariant, such as make_variant('full'); got {variant!r}.")
-    if _has_controls(variant):
+    if variant.has_controls:
         raise NotImplementedError(
             f"{type(variant).__name__} has learned controls, for which Flax's attention layers have no place; use "
             "attention_variants.module.MultiHeadAttention."
@@ -206,9 +204,3 @@ def _refuse(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise NotImplementedError(f"attention variants do not support Flax's `{name}`; got {value!r}.")
-
-
-def _has_controls(variant: AttentionVariant) -> bool:
-    found = []
-    jax.eval_shape(lambda: found.append(variant.make_controls(64, 4, 4, 16, rngs=nnx.Rngs(0)) is not None))
-    return found[0]

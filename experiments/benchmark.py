@@ -155,7 +155,7 @@ def _attend(variant: AttentionVariant | None) -> Contender:
     causal = _CAUSAL.value
     if variant is None:
         return lambda query, key, value: jax.nn.dot_product_attention(query, key, value, is_causal=causal)
-    if type(variant).make_controls is not AttentionVariant.make_controls:
+    if variant.has_controls:
         from flax import nnx
 
         module = variant.make_controls(64, _HEADS.value, _HEADS.value, _DIM.value, rngs=nnx.Rngs(0))

@@ -4,21 +4,13 @@ import dataclasses
 import inspect
 from typing import Any, NamedTuple
 
+from attention_variants.interface import FAMILIES
 from attention_variants.positions import POSITIONS
 from attention_variants.registry import VARIANTS
 from experiments.mixers import MIXERS
 from experiments.tasks.base import Task
 from experiments.tasks.registry import TASKS
 
-FAMILIES = (
-    "softmax, every key",
-    "softmax, static pattern",
-    "softmax, chosen by content",
-    "modified softmax",
-    "low rank",
-    "linear recurrence",
-    "delta rule",
-)
 _ABILITIES = ("causal", "bidirectional", "cross", "bias")
 
 

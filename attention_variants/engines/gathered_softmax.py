@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from attention_variants.engines.block_softmax import even_block
-from attention_variants.interface import Keys, Outputs, Queries, Values, accumulation_dtype, masked_softmax
+from attention_variants.arrays import Keys, Outputs, Queries, Values, accumulation_dtype, masked_softmax
+from attention_variants.engines.blocks import even_block
 
 _GATHERED_AT_ONCE = 1024  # keys per head and strip: their gathered copies should stay in a cache
 

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from attention_variants.engines.block_softmax import cut_blocks, even_block, join_blocks
+from attention_variants.arrays import Outputs, Queries, accumulation_dtype
+from attention_variants.engines.blocks import cut_blocks, even_block, join_blocks
 from attention_variants.engines.decays import chunk_decays
-from attention_variants.interface import Outputs, Queries, accumulation_dtype
 
 
 class LinearState(NamedTuple):

@@ -15,11 +15,11 @@ import pytest
 from jax import lax
 
 from attention_variants import cost, engines, variants
+from attention_variants.conformance.cases import CASES
 from attention_variants.conformance.inputs import HEAD_DIM, NUM_HEADS, NUM_KV_HEADS, call, make_arguments, modes
 from attention_variants.engines import block_softmax
 from attention_variants.interface import AttentionVariant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
-from tests.variant_cases import CASES
 
 X, W = jax.ShapeDtypeStruct((3, 5), jnp.float32), jax.ShapeDtypeStruct((5, 5), jnp.float32)
 

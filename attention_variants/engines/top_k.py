@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from attention_variants.engines.block_softmax import even_block
-from attention_variants.interface import Queries, accumulation_dtype
+from attention_variants.arrays import Queries, accumulation_dtype
+from attention_variants.engines.blocks import even_block
 
 _SCORED_AT_ONCE = 64  # queries per strip
 
