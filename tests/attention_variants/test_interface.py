@@ -85,11 +85,40 @@ def test_what_is_unsupported_is_refused(attribute: str, options: dict[str, Any],
         limited(**VALID | options)
 
 
+CONTROLLED = [name for name in VARIANTS if make_variant(name).has_controls]
+
+
+@pytest.mark.parametrize("name", CONTROLLED)
+def test_controls_are_checked_once_for_all(name: str) -> None:
+    variant = make_variant(name)
+    causal, expected = variant.supports_causal, variant.controls_type.__name__
+    for given, got in ((None, "NoneType"), (VALID["key"], "Array"), ({"gates": VALID["key"]}, "dict")):
+        with pytest.raises(
+            ValueError, match=f"needs `controls`, the {expected} that the module .* got {got}|ArrayImpl"
+        ):
+            variant(**VALID | {"controls": given}, causal=causal)
+    controls = make_arguments(variant, LENGTH).controls
+    for short in (lambda leaf: jnp.ones((5, *leaf.shape[1:])), lambda leaf: jnp.ones((BATCH, 4, *leaf.shape[2:]))):
+        with pytest.raises(ValueError, match=r"must begin with \[batch 2 or 1, length 7 or 1\]; one has the shape \("):
+            variant(**VALID | {"controls": jax.tree.map(short, controls)}, causal=causal)
+    with pytest.raises(ValueError, match="must begin with .* shape \\(\\)"):
+        variant(**VALID | {"controls": jax.tree.map(jnp.sum, controls)}, causal=causal)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in CONTROLLED])
+def test_a_variant_without_controls_refuses_any(name: str) -> None:
+    variant = make_variant(name)
+    with pytest.raises(NotImplementedError, match=r"Attention\(.*\) has no controls; got "):
+        variant(**VALID | {"controls": VALID["key"]}, causal=variant.supports_causal)
+
+
 def test_controls_left_out_are_named() -> None:
     variant = LearnedDecayAttention()
     cache = variant.init_cache(BATCH, LENGTH, KV_HEADS, DIM, jnp.float32)
     for run in (lambda: variant(**VALID), lambda: variant.extend(cache, **VALID)):
-        with pytest.raises(ValueError, match="LearnedDecayAttention needs `controls`, the Array .* got NoneType"):
+        with pytest.raises(
+            ValueError, match="LearnedDecayAttention needs `controls`, the .*Array that .* got NoneType"
+        ):
             run()
 
 

@@ -303,7 +303,12 @@ BUGS = [
         "controls_are_as_declared", STATE_SPACE, DeclaresOtherControls, "must return .* DeltaControls; got StateSpaceC"
     ),
     Bug("controls_are_as_declared", STATE_SPACE, ControlsOfOneToken, r"log_decay must begin with \[batch 2 or 1"),
-    Bug("wrong_arguments_are_named", STATE_SPACE, AcceptsAnyControls, "controls of another type must raise ValueError; got Attr"),
+    Bug(
+        "wrong_arguments_are_named",
+        STATE_SPACE,
+        AcceptsAnyControls,
+        "controls of another type must raise ValueError; got Attr",
+    ),
     Bug("wrong_arguments_are_named", LINEAR, IgnoresControls, "controls must raise NotImplementedError"),
 ]
 

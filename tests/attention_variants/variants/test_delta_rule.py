@@ -63,12 +63,16 @@ def test_extreme_controls_equal_the_definition(name: str, equal_keys: bool) -> N
 
 
 def test_gated_delta_that_keeps_everything_is_delta() -> None:
-    keeps = lambda c: c._replace(log_decay=0.0 * c.log_decay)  # noqa: E731
+    def keeps(controls: DeltaControls) -> DeltaControls:
+        return controls._replace(log_decay=0.0 * controls.log_decay)
+
     same(("gated_delta", keeps), ("delta", lambda c: DeltaControls(c.write_strength)))
 
 
 def test_kimi_delta_with_equal_channels_is_gated_delta() -> None:
-    per_channel = lambda c: c._replace(log_decay=jnp.repeat(c.log_decay[..., None], 5, axis=-1))  # noqa: E731
+    def per_channel(controls: DeltaControls) -> DeltaControls:
+        return controls._replace(log_decay=jnp.repeat(controls.log_decay[..., None], 5, axis=-1))
+
     same(("kimi_delta", per_channel), ("gated_delta", lambda c: c))
 
 
