@@ -51,6 +51,22 @@ def test_a_planted_finding_is_caught(text: str) -> None:
     assert len(findings(text)) == 1
 
 
+def test_the_design_lists_every_part_of_the_library() -> None:
+    """The tree of docs/design.md names each file of engines, families, patterns and biases, and each module."""
+    tree = (ROOT / "docs/design.md").read_text().partition("experiments/  ")[0].partition("attention_variants/  ")[2]
+    folders = ("", "engines", "families", "patterns", "biases")
+    paths = [path for folder in folders for path in (ROOT / "attention_variants" / folder).glob("[!_]*.py")]
+    assert len(paths) > 30
+    assert [path.stem for path in paths if not re.search(rf"\b{path.stem}\b", tree)] == []
+
+
+@pytest.mark.parametrize("folder", ["engines", "biases"])
+def test_every_engine_and_bias_has_a_test_file(folder: str) -> None:
+    names = {path.stem for path in (ROOT / "attention_variants" / folder).glob("[!_]*.py")}
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests/attention_variants" / folder).glob("test_*.py")}
+    assert names == tests
+
+
 def test_pins_lie_within_the_ranges() -> None:
     """For both Pythons every dependency of pyproject.toml is pinned, once, to a version its range admits."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -20,7 +20,7 @@ TOLERANCE = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.bfloat16): 4e-2}  # of 
 
 
 class LawBroken(AssertionError):
-    """A law does not hold; the message says where and by how much."""
+    """A law does not hold; the message tells where and by how much."""
 
 
 class Picture(NamedTuple):
@@ -53,7 +53,10 @@ class Case:
     picture: Picture | None = None
 
     def lengths(self) -> tuple[int, ...]:
-        """Returns awkward lengths: 1, a prime, and one less, equal and one more than each size of the variant."""
+        """Returns awkward lengths: 1, `length`, and one less, equal and one more than each size of the variant.
+
+        Sizes are the fields that count tokens; by convention their names end in `_size`, or are `stride`.
+        """
         sizes = {
             getattr(self.variant, field.name)
             for field in dataclasses.fields(self.variant)

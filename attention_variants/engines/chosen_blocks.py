@@ -49,7 +49,7 @@ def chosen_blocks_softmax(
       query: [batch, query_length, num_heads, head_dim].
       key: [batch, key_length, num_kv_heads, head_dim]; masked keys hold finite values.
       value: [batch, key_length, num_kv_heads, value_dim].
-      chosen: the blocks of each query and head, none of them twice; -1 chooses none.
+      chosen: the blocks of each query and head, without repetition; -1 chooses none.
       block_size: keys per block; the last may be ragged.
       causal: whether keys past a query's position are left out.
       key_mask: [batch, key_length], True = may be attended.

@@ -27,7 +27,7 @@ def gathered_softmax(
       query: [batch, query_length, num_heads, head_dim].
       key: [batch, key_length, num_kv_heads, head_dim].
       value: [batch, key_length, num_kv_heads, value_dim].
-      indices: the keys of each query and head, none of them twice; -1 lists none.
+      indices: the keys of each query and head, without repetition; -1 lists none.
 
     Returns:
       [batch, query_length, num_heads, value_dim] in float32 (float64 for such inputs); 0 where no key is listed.

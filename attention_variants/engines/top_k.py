@@ -37,7 +37,7 @@ def top_candidates(
       first_position: the position of the first query; the others follow it.
 
     Returns:
-      Indices of candidates, -1 where fewer than `num_chosen` are to be had.
+      Indices of candidates, -1 where fewer than `num_chosen` exist.
     """
     batch, length, num_heads, head_dim = query.shape
     candidates, num_kv_heads = candidate.shape[1:3]

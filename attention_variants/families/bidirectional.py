@@ -11,7 +11,7 @@ from attention_variants.patterns.matrices import every_key
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BidirectionalVariant(AttentionVariant):
-    """Self-attention in which every output depends on every key, by way of a summary of the whole sequence."""
+    """Self-attention in which every output depends on every key, through a summary of the whole sequence."""
 
     supports_causal = False
     supports_cross = False

@@ -1,7 +1,7 @@
 """Attention as a memory that is corrected token by token: what the delta-rule variants share.
 
-A variant gives the module that makes its controls, and so says what decays. The fast path is the engine `delta_rule`;
-`_dense_weights` follows each query back through the tokens.
+A variant gives the module that makes its controls and, by `decay_shape`, what decays. The fast path is the engine
+`delta_rule`; `_dense_weights` follows each query back through the tokens.
 """
 
 import dataclasses

@@ -25,7 +25,7 @@ class BlockLocalAttention(StaticPatternVariant):
 
     Attributes:
       block_size: tokens per block.
-      num_previous: earlier blocks (not causal: also later ones) that a block sees beside itself.
+      num_previous: earlier blocks (not causal: also later ones) that a block sees in addition to itself.
 
     References:
       Liu et al. 2018, "Generating Wikipedia by summarizing long sequences", arXiv:1801.10198, section 4.2.4 (local

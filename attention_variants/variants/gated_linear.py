@@ -1,4 +1,4 @@
-"""Gated linear attention: every channel of the key forgets as the token says."""
+"""Gated linear attention: every channel of the key forgets at a rate that the token sets."""
 
 import dataclasses
 from typing import NamedTuple

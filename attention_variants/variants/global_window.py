@@ -22,7 +22,7 @@ class GlobalWindowAttention(FirstAndLastVariant):
         over j in window(i), or j < num_global, or i < num_global;   j <= i where causal
 
     Not causal, the window lies around the query (window_size // 2 keys before it), and two layers carry anything from
-    any token to any other by way of the global ones. Causal, a global token sees only what came before it: what is left
+    any token to any other through the global ones. Causal, a global token sees only what came before it: what is left
     is a window and the first tokens. `window_size >= length` is full causal attention.
 
     Attributes:

@@ -25,8 +25,8 @@ class LogSparseAttention(StaticPatternVariant):
         over j = i - 2^n, n = 0, 1, 2 ..., and 0 <= i - j < window_size        (|i - j| = 2^n where not causal)
 
     Any earlier token is reached in at most log2(length) layers. Every query sees the same distances, so keys are moved
-    by one distance after the other and multiplied elementwise; nothing is visited in vain but at the ends. A window is
-    meant to be small, for each of its keys is a distance too. Decoding keeps every key, as each is seen again.
+    by one distance after the other and multiplied elementwise; pairs are visited in vain only at the ends. A window
+    should be small, because each of its keys is one more distance. Decoding keeps every key: each is seen again.
     `window_size >= length` is full causal attention.
 
     Attributes:
@@ -63,7 +63,7 @@ class LogSparseAttention(StaticPatternVariant):
 
     @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """Used in decoding, where all keys are at hand."""
+        """Used in decoding, where the cache holds all keys."""
         union = patterns.AnyOf((patterns.window(self.window_size, causal), patterns.PowersOfTwo()))
         return patterns.AllOf((patterns.causal_or_full(causal), union))
 

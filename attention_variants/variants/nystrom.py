@@ -17,7 +17,7 @@ from attention_variants.interface import Cost
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NystromAttention(BidirectionalVariant):
-    """Softmax attention approximated by way of landmarks, means of segments of the sequence.
+    """Softmax attention approximated through landmarks, means of segments of the sequence.
 
     ::
 

@@ -1,4 +1,4 @@
-"""RWKV-6: channels forget as the token says, and the own key has a weight of its own."""
+"""RWKV-6: every token sets how its channels forget, and a token's own key has a separate weight."""
 
 import dataclasses
 from typing import NamedTuple

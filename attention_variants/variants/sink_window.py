@@ -1,4 +1,4 @@
-"""Sink-window attention: a sliding window and the first few tokens, so that a stream may go on for ever."""
+"""Sink-window attention: a sliding window and the first few tokens, so that a stream can continue indefinitely."""
 
 import dataclasses
 

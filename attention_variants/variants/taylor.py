@@ -42,7 +42,7 @@ class TaylorAttention(RecurrentVariant):
         output_i = sum_j t(q_i . k_j / sqrt(feature_dim)) value_j / sum_j t(...),   t(x) = 1 + x + x^2 / 2
         q, k = query W_q, key W_k, one learned projection per head
 
-    t is at least 1/2, so rows are normalised without further ado. The feature map behind it holds each product of two
+    t is at least 1/2, so rows can be normalised as they are. The feature map behind it holds each product of two
     coordinates once: 1 + f + f (f + 1) / 2 features for feature_dim f.
 
     Attributes:
