@@ -30,7 +30,7 @@ class Cost(NamedTuple):
 
     executed_flops: int  # the matrix products of the forward fast path; equals the counter in cost.py exactly
     ideal_flops: int  # the same work charged for permitted query-key pairs only
-    cache_bytes: int  # decoding state after `key_length` tokens: every array of the cache but the two counters
+    cache_bytes: int  # decoding state after `key_length` tokens: all arrays, integers too, but the two counters
 
 
 # The families of variants, in the order of the catalogue.

@@ -78,10 +78,9 @@ def controls_are_as_declared(case: Case) -> None:
     if module is None:
         return
     controls = module(jnp.ones((BATCH, length, MODEL_DIM)))
-    kind = variant.controls_type
-    said = "None" if kind is None else kind.__name__
-    right = kind is not None and isinstance(controls, kind)
-    expect(right, f"{made} must return the `controls_type` {said}; got {type(controls).__name__}.")
+    kind = variant.controls_type or type(None)
+    got = type(controls).__name__
+    expect(isinstance(controls, kind), f"{made} must return the `controls_type` {kind.__name__}; got {got}.")
     for path, leaf in jax.tree_util.tree_leaves_with_path(controls):
         fits = leaf.ndim >= 2 and leaf.shape[0] in (1, BATCH) and leaf.shape[1] in (1, length)
         where = f"controls{jax.tree_util.keystr(path)}"

@@ -5,7 +5,7 @@ from jaxtyping import Array
 
 from attention_variants.arrays import accumulation_dtype
 
-_SMALLEST_BLOCK, _LARGEST_BLOCK = 16, 512  # tokens: shorter blocks cost a step each, longer ones leave the cache
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 16, 512  # tokens
 
 
 def even_block(length: int, block_size: int) -> int:
