@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Imported when first asked for: whoever uses a variant alone does not need Flax.
+# Imported on first use, because a caller of the FLOP counter alone does not need Flax.
 _HOMES = {
     "AttentionVariant": "interface",
     "Cost": "interface",

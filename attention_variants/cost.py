@@ -35,7 +35,7 @@ def peak_memory(function: Callable[..., Any], *args: Any) -> int:
 
 
 def temporary_bytes(compiled: jax.stages.Compiled) -> int:
-    """Returns the bytes of temporaries of a compiled function; raises NotImplementedError where XLA does not say."""
+    """Returns the bytes of temporaries of a compiled function; raises NotImplementedError if XLA reports none."""
     analysis = compiled.memory_analysis()
     if analysis is None:
         raise NotImplementedError(f"{jax.default_backend()} does not report the memory of a compiled function.")

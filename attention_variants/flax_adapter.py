@@ -4,16 +4,14 @@
     linen.MultiHeadDotProductAttention(..., attention_fn=attention_fn(make_variant("linear"), causal=True))
 
 Flax hands over a dense mask where a variant wants to know two things: is it causal, and which keys are padding. The
-adapter reads them off the mask and refuses, rather than ignores, any mask that says more than that.
+adapter reads them off the mask and refuses, rather than ignores, any mask that holds more than that.
 """
 
 import dataclasses
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array
 
@@ -48,7 +46,7 @@ class AttentionFn:
         attn_weights_value_einsum: Any = None,
         input_positions: Any = None,
     ) -> Array:
-        """Attends as `flax.nnx.dot_product_attention` does, whose arguments these are, and Linen's besides.
+        """Attends as `flax.nnx.dot_product_attention` does, whose arguments these are, together with Linen's.
 
         Every argument is spelt out: Linen passes only those it finds in the signature, the mask included.
 
@@ -106,27 +104,27 @@ def attention_fn(variant: AttentionVariant, *, causal: bool | None = None) -> At
     for all heads. Sparser structure comes from the variant, not from a mask. Any other mask raises ValueError.
 
     Under `jax.jit` the values of a mask are not known when the call is built. There `causal` (or Flax's `is_causal`)
-    must say which kind it is; a row of the batch whose mask then turns out not to be of that kind comes back as NaN.
+    must name the kind; a row of the batch whose mask then turns out not to be of that kind comes back as NaN.
 
     Args:
-      variant: the attention, without learned controls.
-      causal: True: always causal, whether or not a mask says so. False: never. None: read off the mask.
+      variant: the attention, without controls.
+      causal: True: always causal, whether or not a mask is causal. False: never. None: read off the mask.
 
     Raises:
-      NotImplementedError: the variant has learned controls, for which Flax has no place.
+      NotImplementedError: the variant needs controls, for which Flax has no place.
     """
     if not isinstance(variant, AttentionVariant):
         raise ValueError(f"`variant` must be an AttentionVariant, such as make_variant('full'); got {variant!r}.")
-    if _has_controls(variant):
+    if variant.has_controls:
         raise NotImplementedError(
-            f"{type(variant).__name__} has learned controls, for which Flax's attention layers have no place; use "
+            f"{type(variant).__name__} needs controls, for which Flax's attention layers have no place; use "
             "attention_variants.module.MultiHeadAttention."
         )
     return AttentionFn(variant, causal)
 
 
 class _Read(NamedTuple):
-    """What a mask says: allowed = causal & query_mask & key_mask, for the rows of the batch that are `exact`."""
+    """What a mask means: allowed = causal & query_mask & key_mask, for the rows of the batch that are `exact`."""
 
     causal: bool
     query_mask: Any  # [batch, query_length], None: all
@@ -181,7 +179,7 @@ def _is_causal(allowed: Any) -> bool:
     """Decides for a mask [batch, query_length, key_length] without a declaration; raises where it cannot."""
     if isinstance(allowed, Tracer):
         raise ValueError(
-            "the values of `mask` are not known under jit; say attention_fn(variant, causal=True) for causal masks, "
+            "the values of `mask` are not known under jit; pass attention_fn(variant, causal=True) for causal masks, "
             "with or without padding, or causal=False for padding masks."
         )
     query_length, key_length = allowed.shape[1:]
@@ -189,7 +187,7 @@ def _is_causal(allowed: Any) -> bool:
     outer = allowed.any(2)[:, :, None] & allowed.any(1)[:, None, :]
     if causal and query_length > 1 and allowed.any() and (allowed == outer).all():
         raise ValueError(
-            "`mask` is a causal and a padding mask alike, with one key to see; say attention_fn(variant, causal=True) "
+            "`mask` is both a causal and a padding mask, with one key to see; pass attention_fn(variant, causal=True) "
             "or causal=False."
         )
     return causal
@@ -206,9 +204,3 @@ def _refuse(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise NotImplementedError(f"attention variants do not support Flax's `{name}`; got {value!r}.")
-
-
-def _has_controls(variant: AttentionVariant) -> bool:
-    found = []
-    jax.eval_shape(lambda: found.append(variant.make_controls(64, 4, 4, 16, rngs=nnx.Rngs(0)) is not None))
-    return found[0]

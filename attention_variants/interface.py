@@ -1,29 +1,28 @@
-"""The contract that every attention variant keeps, and the checks that all of them share."""
+"""The contract that every attention variant keeps, and the checks that all of them share.
+
+A call takes query, key and value and, for some variants, `controls`: whatever else a variant reads, such as gates,
+decays, write strengths, feature maps or a sink logit. They are computed from the layer's input x, or learned and the
+same for every x, by the module that `make_controls` returns. A variant names their type in `controls_type`.
+"""
 
 import abc
 import dataclasses
 import functools
-import math
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
+from attention_variants.arrays import KeyMask, Keys, Outputs, PatternMatrix, Queries, Values, Weights, zero_masked
 from attention_variants.checks import check_shapes
 
 if TYPE_CHECKING:
     from flax import nnx
 
-# Shapes, as a glossary. `num_kv_heads` divides `num_heads`; `key_length == query_length` unless said.
-Queries = Float[Array, "batch query_length num_heads head_dim"]
-Keys = Float[Array, "batch key_length num_kv_heads head_dim"]
-Values = Float[Array, "batch key_length num_kv_heads value_dim"]
-Outputs = Float[Array, "batch query_length num_heads value_dim"]
-Weights = Float[Array, "batch num_heads query_length key_length"]
-KeyMask = Bool[Array, "batch key_length"]
-PatternMatrix = Bool[np.ndarray, "query_length key_length"]
+
+BYTES_PER_SCALAR = 4  # of a cache: float32 numbers and int32 indices
 
 
 class Cost(NamedTuple):
@@ -31,9 +30,22 @@ class Cost(NamedTuple):
 
     executed_flops: int  # the matrix products of the forward fast path; equals the counter in cost.py exactly
     ideal_flops: int  # the same work charged for permitted query-key pairs only
-    cache_bytes: int  # decoding state after `key_length` tokens, 4 bytes a scalar, counters excluded
+    cache_bytes: int  # decoding state after `key_length` tokens: all arrays, integers too, but the two counters
 
 
+# The families of variants, in the order of the catalogue.
+FAMILIES = (
+    "softmax, every key",
+    "softmax, static pattern",
+    "softmax, chosen by content",
+    "modified softmax",
+    "low rank",
+    "linear recurrence",
+    "delta rule",
+)
+
+
+@runtime_checkable
 class Bias(Protocol):
     """An additive position bias: a small pytree, evaluated block by block so that memory stays linear."""
 
@@ -60,9 +72,9 @@ class Cache(Protocol):
 class AttentionVariant(abc.ABC):
     """One kind of attention: a frozen, hashable set of hyperparameters that holds no arrays.
 
-    A variant implements `_attend`, `_dense_weights`, `init_cache`, `_extend`, `pattern` and `cost`, and says in the
-    class attributes what it can do; asking for what is not there raises NotImplementedError, never ignores. The
-    public methods check their arguments and make masked keys and values zero, so that a NaN there cannot leak.
+    A variant implements `_attend`, `_dense_weights`, `init_cache`, `_extend`, `pattern` and `cost`, and declares in
+    the class attributes what it can do. A request for anything else raises NotImplementedError and is never ignored.
+    The public methods check their arguments and set masked keys and values to zero, so that a NaN there cannot leak.
     """
 
     supports_causal: ClassVar[bool] = True
@@ -70,12 +82,16 @@ class AttentionVariant(abc.ABC):
     supports_cross: ClassVar[bool] = True  # key_length != query_length, causal=False
     supports_bias: ClassVar[bool] = False  # additive position bias such as ALiBi
     normalised: ClassVar[bool] = True  # rows of dense_weights sum to 1
-    subquadratic: ClassVar[bool] = False  # claims the growth law: doubling the length multiplies cost by < 2.3
+    claims_growth: ClassVar[bool] = False  # claims the growth law: doubling the length multiplies cost by < 2.3
+    controls_type: ClassVar[type | None] = None  # what the module of `make_controls` returns; None: no controls
 
-    family: ClassVar[str]  # the engine's idea, for the catalogue: "softmax over a static pattern" ...
+    family: ClassVar[str]  # one of FAMILIES
     cost_order: ClassVar[str]  # "length * window_size"
     state_order: ClassVar[str]  # "window_size * head_dim"
     paper: ClassVar[str]  # "Beltagy et al. 2020, arXiv:2004.05150"
+    # length -> the fields of a spec whose windows, blocks and states are well below that length:
+    # {16: "window_size=4", 128: "window_size=32"}. A length that is left out takes the defaults.
+    examples: ClassVar[Mapping[int, str]] = {}
 
     def __call__(
         self,
@@ -97,7 +113,7 @@ class AttentionVariant(abc.ABC):
           causal: a query sees keys at its own position and before; needs key_length == query_length.
           key_mask: [batch, key_length], True = may be attended. A query with no permitted key gives exactly 0.
           bias: added to the logits, for variants with `supports_bias`.
-          controls: the variant's learned inputs beyond query, key and value, from `make_controls`.
+          controls: a `controls_type`, from the module of `make_controls`; None for variants without controls.
 
         Returns:
           [batch, query_length, num_heads, value_dim], in the dtype of `value`.
@@ -168,15 +184,21 @@ class AttentionVariant(abc.ABC):
     ) -> Cost:
         """Returns the exact cost of one call on one sequence; value_dim == head_dim."""
 
+    @property
+    def has_controls(self) -> bool:
+        """Whether calls need `controls`."""
+        return self.controls_type is not None
+
     def make_controls(
         self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: "nnx.Rngs"
     ) -> "nnx.Module | None":
-        """Returns the module x [batch, length, model_dim] -> controls, or None where there are no controls.
+        """Returns the module x [batch, length, model_dim] -> controls, or None unless `has_controls`.
 
-        Controls are a pytree whose array leaves begin with [batch, length], or with 1 in either place for what all
-        sequences or all tokens share (a learned feature map). The axis that follows counts key-value heads where a
-        leaf belongs to keys or to a running state (a decay, a write strength), query heads where it belongs to
-        queries. Parameters draw from `rngs.params()`, a stream of their own; constants per head are controls too.
+        Controls are a pytree, a `controls_type`. Its array leaves begin with [batch, length], or with 1 in either
+        place for what all sequences or all tokens share (a learned feature map). The axis that follows counts key-value
+        heads where a leaf belongs to keys or to a running state (a decay, a write strength), and query heads where it
+        belongs to queries. Parameters draw from `rngs.params()`, a stream of their own; constants per head are controls
+        too.
         """
         return None
 
@@ -206,8 +228,6 @@ class AttentionVariant(abc.ABC):
             raise NotImplementedError(f"{name} does not support causal=False.")
         if bias is not None and not self.supports_bias:
             raise NotImplementedError(f"{name} does not support an additive position bias.")
-        if controls is not None and type(self).make_controls is AttentionVariant.make_controls:
-            raise NotImplementedError(f"{name} has no controls; got {type(controls).__name__} for `controls`.")
         if query.shape[1] != key.shape[1]:
             if causal:
                 raise ValueError(
@@ -216,6 +236,26 @@ class AttentionVariant(abc.ABC):
                 )
             if not self.supports_cross:
                 raise NotImplementedError(f"{name} does not support cross-attention (key_length != query_length).")
+        self._check_controls(controls, query)
+
+    def _check_controls(self, controls: Any, query: Any) -> None:
+        got = type(controls).__name__
+        if self.controls_type is None or not self.has_controls:
+            if controls is not None:
+                raise NotImplementedError(f"{self} has no controls; got {got} for `controls`.")
+            return
+        name, expected = type(self).__name__, self.controls_type.__name__
+        if not isinstance(controls, self.controls_type):
+            raise ValueError(
+                f"{name} needs `controls`, the {expected} that the module of its make_controls returns; got {got}."
+            )
+        batch, length = query.shape[:2]
+        for leaf in jax.tree.leaves(controls):
+            if leaf.ndim < 2 or leaf.shape[0] not in (1, batch) or leaf.shape[1] not in (1, length):
+                raise ValueError(
+                    f"every array of {name}'s `controls` must begin with [batch {batch} or 1, length {length} or 1]; "
+                    f"one has the shape {leaf.shape}."
+                )
 
     def _check_cache(self, cache: Any, key: Any, value: Any) -> None:
         batch, _, num_kv_heads, head_dim = key.shape
@@ -238,45 +278,12 @@ class AttentionVariant(abc.ABC):
 def _cache_shapes(variant: AttentionVariant, batch: int, num_kv_heads: int, head_dim: int) -> tuple[Any, Any]:
     """Returns the caches of a short and of a long sequence, shapes in place of arrays."""
     lengths = (1, 2**20)
-    make = lambda length: variant.init_cache(batch, length, num_kv_heads, head_dim, jnp.float32)  # noqa: E731
+
+    def make(length: int) -> Any:
+        return variant.init_cache(batch, length, num_kv_heads, head_dim, jnp.float32)
+
     short, long = (jax.eval_shape(functools.partial(make, length)) for length in lengths)
     return short, long
-
-
-def zero_masked(array: Float[Array, "batch key_length heads dim"], key_mask: KeyMask) -> Array:
-    """Returns `array` with masked positions exactly 0, whatever stood there."""
-    return jnp.where(key_mask[:, :, None, None], array, jnp.zeros((), array.dtype))
-
-
-def accumulation_dtype(dtype: Any) -> Any:
-    """Returns the dtype of softmax, normalisers and running states: float32, or float64 for float64 inputs."""
-    return jnp.promote_types(dtype, jnp.float32)
-
-
-def repeat_heads(array: Float[Array, "batch length num_kv_heads dim"], num_heads: int) -> Array:
-    """Repeats grouped heads: query head h reads key-value head h // (num_heads // num_kv_heads)."""
-    return jnp.repeat(array, num_heads // array.shape[2], axis=2)
-
-
-def masked_softmax(logits: Float[Array, "*batch query key"], mask: Bool[Array, "*#batch query key"]) -> Array:
-    """Softmax over permitted keys only; a row with none is 0, with gradient 0."""
-    logits = jnp.where(mask, logits, -jnp.inf)
-    highest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    shifted = jnp.where(mask, logits - jnp.where(highest == -jnp.inf, 0.0, highest), 0.0)
-    exponentials = jnp.where(mask, jnp.exp(shifted), 0.0)
-    total = jnp.sum(exponentials, axis=-1, keepdims=True)
-    return exponentials / jnp.where(total == 0, 1.0, total)
-
-
-def dense_logits(query: Queries, key: Keys, bias: Bias | None = None) -> Weights:
-    """Returns query . key / sqrt(head_dim) + bias, [batch, num_heads, query_length, key_length]; for definitions."""
-    dtype = accumulation_dtype(query.dtype)
-    key = repeat_heads(key, query.shape[2])
-    logits = jnp.einsum("bqhd,bkhd->bhqk", query.astype(dtype), key.astype(dtype), precision="highest")
-    logits = logits / math.sqrt(query.shape[3])
-    if bias is not None:
-        logits = logits + bias.block(jnp.arange(query.shape[1]), jnp.arange(key.shape[1]))[None].astype(dtype)
-    return logits
 
 
 def _fits(cache: Cache, new_tokens: int) -> Bool[Array, ""]:

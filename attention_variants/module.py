@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_variants.checks import check_integer
+from attention_variants.engines.causal_convolution import causal_convolution
 from attention_variants.interface import AttentionVariant
 from attention_variants.positions import NoPosition, Position
 
@@ -179,16 +180,10 @@ class MultiHeadAttention(nnx.Module):
         return jnp.zeros((batch, past, self.model_dim), dtype)
 
     def _convolve(self, x: Array, history: Array) -> tuple[Array, Array]:
-        """Returns sum_i kernel[i] * x[t - past + i] and the last `past` inputs; x itself without a kernel."""
+        """Returns the convolution of x and the last inputs; x itself without a kernel."""
         if self.conv_kernel is None:
             return x, history
-        kernel = self.conv_kernel[...].astype(x.dtype)[:, None, None, :]
-        length = x.shape[1]
-        x = jnp.concatenate([history.astype(x.dtype), x], axis=1)
-        out = jnp.zeros((), x.dtype)
-        for i in range(kernel.shape[0]):
-            out = out + x[:, i : i + length] * kernel[i]
-        return out, x[:, length:]
+        return causal_convolution(x, history, self.conv_kernel[...])
 
     def _check_input(self, name: str, x: Any) -> None:
         if x.ndim != 3 or x.shape[2] != self.model_dim or not jnp.issubdtype(x.dtype, jnp.floating):

@@ -13,11 +13,12 @@ import numpy as np
 from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from attention_variants import specs
+from attention_variants.arrays import accumulation_dtype
+from attention_variants.biases.position import AlibiSlopes, PositionBias, RelativeTable
 from attention_variants.checks import check_choice, check_integer, check_number
-from attention_variants.interface import accumulation_dtype
-from attention_variants.position_biases import AlibiSlopes, PositionBias, RelativeTable
 
 Positions = Int[Array, " length"] | Int[Array, "batch length"]
 Stream = Float[Array, "batch length model_dim"]
@@ -206,16 +207,16 @@ class RandomizedPosition(Position):
             )
         return self._inner().make_table(model_dim, self.max_length, rngs=rngs)
 
+    @override
     def add(self, x: Stream, positions: Positions, table: nnx.Module | None = None) -> Stream:
-        """See `Position`."""
         return self._inner().add(x, positions, table)
 
+    @override
     def rotate(self, x: Heads, positions: Positions) -> Heads:
-        """See `Position`."""
         return self._inner().rotate(x, positions)
 
+    @override
     def make_bias(self, num_heads: int, *, rngs: nnx.Rngs) -> PositionBias | None:
-        """See `Position`."""
         return self._inner().make_bias(num_heads, rngs=rngs)
 
     def draw(self, length: int, rng: PRNGKeyArray | None = None) -> Int[Array, " length"]:
@@ -226,8 +227,8 @@ class RandomizedPosition(Position):
             return jnp.arange(length)
         return jnp.sort(jax.random.choice(rng, self.max_length, (length,), replace=False))
 
+    @override
     def acts_in_attention(self) -> bool:
-        """See `Position`."""
         return self._inner().acts_in_attention()
 
     def _inner(self) -> Position:

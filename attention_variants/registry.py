@@ -41,8 +41,8 @@ VARIANTS: dict[str, type[AttentionVariant]] = {
     "full": FullAttention,
     "sliding_window": SlidingWindowAttention,
     "dilated_window": DilatedWindowAttention,
-    "sink_window": SinkWindowAttention,
     "global_window": GlobalWindowAttention,
+    "sink_window": SinkWindowAttention,
     "block_local": BlockLocalAttention,
     "strided_sparse": StridedSparseAttention,
     "fixed_sparse": FixedSparseAttention,
@@ -80,3 +80,17 @@ def make_variant(spec: str, **fields: Any) -> AttentionVariant:
       SpecError: unknown name or field, or a value of the wrong type or out of range; one line, nearest choices first.
     """
     return specs.build(spec, VARIANTS, "attention variant", **fields)
+
+
+def example_spec(name: str, length: int) -> str:
+    """Returns a spec of the variant `name` whose windows, blocks and states are well below `length`.
+
+    For example `sliding_window:window_size=32` at 128; the bare name where the variant gives no example of that length.
+
+    Raises:
+      SpecError: unknown name; one line, nearest choices first.
+    """
+    if name not in VARIANTS:
+        raise specs.SpecError(specs.unknown("attention variant", name, VARIANTS))
+    fields = VARIANTS[name].examples.get(length)
+    return f"{name}:{fields}" if fields else name

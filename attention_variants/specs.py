@@ -31,7 +31,7 @@ def nearest_first(word: str, choices: Iterable[str]) -> list[str]:
 
 
 def unknown(kind: str, word: str, choices: Iterable[str]) -> str:
-    """Returns the one line that says `word` is no `kind`, nearest valid choices first."""
+    """Returns the one-line message that `word` is no `kind`, nearest valid choices first."""
     ordered = nearest_first(word, choices)
     return f"unknown {kind} {word!r}; valid choices, nearest first: {', '.join(ordered) or '(none)'}."
 

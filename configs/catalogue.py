@@ -10,41 +10,16 @@ About an hour on two cores; it continues where it was interrupted.
 
 import ml_collections
 
+from attention_variants.registry import VARIANTS, example_spec
 from configs import base
 
-TASKS = ("mqar:length=128,num_pairs=8,vocab_size=128", "selective_copying:length=128,num_tokens=8,vocab_size=16")
-CAUSAL = (
-    "full",
-    "sliding_window:window_size=32",
-    "dilated_window:window_size=32,dilation=2",
-    "global_window:window_size=32,num_global=8",
-    "sink_window:window_size=32,num_sinks=4",
-    "block_local:block_size=32",
-    "strided_sparse:stride=16",
-    "fixed_sparse:block_size=16,num_summary=2",
-    "log_sparse:window_size=4",
-    "bigbird:window_size=16,num_global=4,num_random=1,block_size=16",
-    "topk:num_keys=8",
-    "block_topk:block_size=16,num_blocks=3",
-    "lsh:bucket_size=8,num_buckets=8,num_hashes=2",
-    "native_sparse:block_size=16,num_blocks=2,window_size=16",
-    "forgetting",
-    "differential",
-    "softmax_sink",
-    "sigmoid",
-    "linear:chunk_size=32",
-    "performer",
-    "cosformer:horizon=128",
-    "taylor",
-    "hedgehog",
-    "retention",
-    "gated_linear",
-    "state_space",
-    "rwkv6",
-    "delta",
-    "gated_delta",
-    "kimi_delta",
+LENGTH = 128
+TASKS = (
+    f"mqar:length={LENGTH},num_pairs=8,vocab_size=128",
+    f"selective_copying:length={LENGTH},num_tokens=8,vocab_size=16",
 )
+# Every causal variant, its windows, blocks and states well below the length of the tasks.
+CAUSAL = tuple(example_spec(name, LENGTH) for name, kind in VARIANTS.items() if kind.supports_causal)
 RECURRENT = ("lstm", "gru")  # the question that attention came to answer
 
 

@@ -7,9 +7,12 @@ Neither task gives its answers away to whoever reads ahead. Runs go to the same 
 
 import ml_collections
 
+from attention_variants.registry import VARIANTS, example_spec
 from configs import catalogue
 
-BIDIRECTIONAL = ("full", "linear:chunk_size=32", "linformer:rank=32,max_length=128", "nystrom:num_landmarks=32")
+# The variants that cannot be causal, and two to compare them with.
+_COMPARED = ("full", "linear", *(name for name, kind in VARIANTS.items() if not kind.supports_causal))
+BIDIRECTIONAL = tuple(example_spec(name, catalogue.LENGTH) for name in _COMPARED)
 
 
 def get_config() -> ml_collections.ConfigDict:

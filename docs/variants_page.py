@@ -22,24 +22,13 @@ PAGE, PICTURES = ROOT / "docs" / "variants.md", ROOT / "docs" / "variants"
 LENGTH, HEAD_DIM, MODEL_DIM = 16, 8, 24
 LEVELS = 12  # shades; few, so that the last bits of another machine seldom show
 
-# Settings at which 16 tokens show what is special; variants that are not listed are drawn at their defaults.
-SHOWN = {
-    "sliding_window": "sliding_window:window_size=4",
-    "dilated_window": "dilated_window:window_size=4,dilation=2",
-    "global_window": "global_window:window_size=4,num_global=2",
-    "sink_window": "sink_window:window_size=4,num_sinks=2",
-    "block_local": "block_local:block_size=4",
-    "strided_sparse": "strided_sparse:stride=4",
-    "fixed_sparse": "fixed_sparse:block_size=4,num_summary=1",
-    "bigbird": "bigbird:window_size=3,num_global=1,num_random=1,block_size=2",
-    "topk": "topk:num_keys=4",
-    "block_topk": "block_topk:block_size=2,num_blocks=3",
-    "lsh": "lsh:bucket_size=3,num_buckets=4",
-    "native_sparse": "native_sparse:block_size=4,num_blocks=2,window_size=3",
-    "linformer": "linformer:rank=4,max_length=16",
-    "nystrom": "nystrom:num_landmarks=4",
-    "cosformer": "cosformer:horizon=16",
-}
+
+def shown(name: str) -> str:
+    """Returns the spec that is drawn: one at which 16 tokens show what is special."""
+    from attention_variants.registry import example_spec
+
+    return example_spec(name, LENGTH)
+
 
 _HEAD = """# The catalogue
 
@@ -57,10 +46,11 @@ can attend to another sequence, *bias* can carry ALiBi or T5's bias.
 
 def page() -> str:
     """Returns the text of docs/variants.md."""
-    from experiments.reporting import listings as catalogue
+    from attention_variants.interface import FAMILIES
+    from experiments.reporting import listings
 
-    parts, found = [_HEAD], catalogue.entries()
-    for family in catalogue.FAMILIES:
+    parts, found = [_HEAD], listings.entries()
+    for family in FAMILIES:
         members = [entry for entry in found if entry.family == family]
         if members:
             parts.append(f"\n## {family[0].upper()}{family[1:]}\n")
@@ -70,12 +60,12 @@ def page() -> str:
 
 
 def _row(entry) -> str:  # type: ignore[no-untyped-def]
-    shown = SHOWN.get(entry.name, entry.name)
-    picture = f'<img src="variants/{entry.name}.svg" width="120" alt="weights of {shown}">'
+    drawn = shown(entry.name)
+    picture = f'<img src="variants/{entry.name}.svg" width="120" alt="weights of {drawn}">'
     fields = entry.spec.partition(":")[2].replace(",", ", ")
     name = f"**`{entry.name}`**" + (f"<br>`{fields}`" if fields else "") + f"<br>{entry.summary}"
-    if shown != entry.name:
-        name += f"<br>Drawn: `{shown.partition(':')[2].replace(',', ', ')}`"
+    if drawn != entry.name:
+        name += f"<br>Drawn: `{drawn.partition(':')[2].replace(',', ', ')}`"
     paper = re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", entry.paper)
     return f"| {picture} | {name} | {entry.cost_order} | {entry.state_order} | {entry.capabilities} | {paper} |"
 
@@ -86,7 +76,7 @@ def shades(name: str) -> np.ndarray:
 
     from attention_variants.registry import make_variant
 
-    variant = make_variant(SHOWN.get(name, name))
+    variant = make_variant(shown(name))
     random = np.random.RandomState(0)
     query, key = (jnp.asarray(random.standard_normal((1, LENGTH, 1, HEAD_DIM)), jnp.float32) for _ in range(2))
     x = jnp.asarray(random.standard_normal((1, LENGTH, MODEL_DIM)), jnp.float32)

@@ -1,5 +1,6 @@
 """The repository itself: nothing of the machine it was written on, nothing left undone, pins that match the ranges."""
 
+import ast
 import pathlib
 import re
 import subprocess
@@ -11,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = pathlib.Path(__file__).parent.parent
 BINARY = {".png", ".pdf", ".npz"}
+LONGEST_FUNCTION = 50  # lines
 
 FORBIDDEN = {
     "absolute machine path": r"(?<![\w.:/])/(?:home|root|Users|tmp|work|opt|mnt)/\w",
@@ -49,9 +51,20 @@ def test_a_planted_finding_is_caught(text: str) -> None:
     assert len(findings(text)) == 1
 
 
-def test_a_paper_is_a_short_file() -> None:
-    lines = {path.name: path.read_text().count("\n") for path in (ROOT / "attention_variants/variants").glob("*.py")}
-    assert len(lines) > 5 and {name: count for name, count in lines.items() if count > 150} == {}
+def test_the_design_lists_every_part_of_the_library() -> None:
+    """The tree of docs/design.md names each file of engines, families, patterns and biases, and each module."""
+    tree = (ROOT / "docs/design.md").read_text().partition("experiments/  ")[0].partition("attention_variants/  ")[2]
+    folders = ("", "engines", "families", "patterns", "biases")
+    paths = [path for folder in folders for path in (ROOT / "attention_variants" / folder).glob("[!_]*.py")]
+    assert len(paths) > 30
+    assert [path.stem for path in paths if not re.search(rf"\b{path.stem}\b", tree)] == []
+
+
+@pytest.mark.parametrize("folder", ["engines", "biases"])
+def test_every_engine_and_bias_has_a_test_file(folder: str) -> None:
+    names = {path.stem for path in (ROOT / "attention_variants" / folder).glob("[!_]*.py")}
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests/attention_variants" / folder).glob("test_*.py")}
+    assert names == tests
 
 
 def test_pins_lie_within_the_ranges() -> None:
@@ -68,11 +81,28 @@ def test_pins_lie_within_the_ranges() -> None:
             assert versions[canonicalize_name(wanted.name)] in wanted.specifier, f"{line} on Python {python}"
 
 
-def test_source_files_stay_readable() -> None:
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for package in ("attention_variants", "experiments", "configs")
-        for path in (ROOT / package).rglob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 330
-    }
-    assert long == {}
+def long_functions(source: str) -> list[str]:
+    """Returns a line for each function that does not fit a screen; its docstring does not count."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) is not None else 0
+            lines = node.end_lineno - node.lineno + 1 - docstring
+            if lines > LONGEST_FUNCTION:
+                found.append(f"{node.name} has {lines} lines; at most {LONGEST_FUNCTION} fit a screen")
+    return found
+
+
+SOURCES = sorted(path for package in ("attention_variants", "experiments") for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_fit_a_screen(path: pathlib.Path) -> None:
+    assert long_functions(path.read_text()) == []
+
+
+@pytest.mark.parametrize(("lines", "found"), [(49, []), (50, ["f has 51 lines; at most 50 fit a screen"])])
+def test_a_function_that_is_too_long_is_named(lines: int, found: list[str]) -> None:
+    docstring = '    """One line.\n' + "\n    More.\n" * 20 + '    """\n'
+    assert long_functions("def f():\n" + docstring + "    x = 1\n" * lines) == found

@@ -21,7 +21,9 @@ LAWS: dict[str, Callable[[Case], None]] = {
     for law in (
         values.matches_definition,
         values.matches_definition_in_bfloat16,
+        values.controls_are_as_declared,
         values.weights_follow_pattern,
+        values.pattern_is_as_drawn,
         values.sees_only_pattern,
         values.decoding_equals_parallel,
         values.limits_are_full_attention,

@@ -2,9 +2,7 @@
 
 import argparse
 import importlib
-import importlib.util
 import os
-import pathlib
 import sys
 from typing import NoReturn, TypeGuard
 
@@ -12,10 +10,9 @@ import jax
 
 from attention_variants import specs
 from attention_variants.conformance import LAWS, Case, side_by_side
+from attention_variants.conformance.cases import CASES
 from attention_variants.interface import AttentionVariant
 from attention_variants.registry import VARIANTS, make_variant
-
-_CASES = pathlib.Path(__file__).parents[2] / "tests" / "variant_cases.py"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,17 +65,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _all_cases() -> dict[str, Case]:
-    """Returns the sharp cases of a checkout's tests/variant_cases.py; every registered variant must have one."""
-    if not _CASES.exists():
-        raise ValueError("--all needs tests/variant_cases.py of a checkout; use --variant=SPEC.")
-    spec = importlib.util.spec_from_file_location("variant_cases", _CASES)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    missing = [name for name in VARIANTS if not any(key.partition(":")[0] == name for key in module.CASES)]
+    """Returns the table of sharp cases, in which every registered variant must have a row."""
+    missing = [name for name in VARIANTS if not any(key.partition(":")[0] == name for key in CASES)]
     if missing:
-        raise ValueError(f"no row in tests/variant_cases.py for {', '.join(missing)}.")
-    return dict(module.CASES)
+        raise ValueError(f"no row in attention_variants/conformance/cases.py for {', '.join(missing)}.")
+    return CASES
 
 
 def _one_case(name: str) -> Case:

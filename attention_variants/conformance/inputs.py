@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attention_variants import interface
+from attention_variants import arrays
 from attention_variants.interface import AttentionVariant
 
 BATCH, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM = 2, 6, 3, 5  # distinct, so that a swapped axis cannot pass
@@ -20,7 +20,18 @@ TOLERANCE = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.bfloat16): 4e-2}  # of 
 
 
 class LawBroken(AssertionError):
-    """A law does not hold; the message says where and by how much."""
+    """A law does not hold; the message tells where and by how much."""
+
+
+class Picture(NamedTuple):
+    """What a variant shows causally at a short length, drawn by hand from its definition."""
+
+    variant: AttentionVariant
+    drawing: str  # a line per query: "1" for a key that it sees, "." for one that it does not
+
+    def matrix(self) -> np.ndarray:
+        """Returns the drawing as a bool matrix [length, length]."""
+        return np.array([[character == "1" for character in line.split()] for line in self.drawing.strip().split("\n")])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +43,20 @@ class Case:
       length: a prime.
       limit: the same kind of attention with settings that make it full attention at `length`, if there are any.
       sharp: whether `variant` must differ from full attention at `length`, as it should in a table of cases.
+      picture: the same kind of attention at a short length, if its pattern is static.
     """
 
     variant: AttentionVariant
     length: int = 37
     limit: AttentionVariant | None = None
     sharp: bool = True
+    picture: Picture | None = None
 
     def lengths(self) -> tuple[int, ...]:
-        """Returns awkward lengths: 1, a prime, and one less, equal and one more than each size of the variant."""
+        """Returns awkward lengths: 1, `length`, and one less, equal and one more than each size of the variant.
+
+        Sizes are the fields that count tokens; by convention their names end in `_size`, or are `stride`.
+        """
         sizes = {
             getattr(self.variant, field.name)
             for field in dataclasses.fields(self.variant)
@@ -116,7 +132,7 @@ class SlopeBias:
     slopes: Any  # [num_heads]
 
     def block(self, query_positions: Any, key_positions: Any) -> Any:
-        """See `interface.Bias`."""
+        """Returns -slope * distance, [num_heads, query, key]."""
         distance = jnp.abs(query_positions[:, None] - key_positions[None, :])
         return -self.slopes[:, None, None] * distance[None].astype(self.slopes.dtype)
 
@@ -131,9 +147,9 @@ def call_dense(variant: AttentionVariant, arguments: Arguments, **options: Any) 
     """Returns `dense_weights @ value`."""
     query, key, value, controls = arguments
     weights = variant.dense_weights(query, key, controls=controls, **options)
-    value = interface.repeat_heads(value, query.shape[2])
+    value = arrays.repeat_heads(value, query.shape[2])
     if options.get("key_mask") is not None:
-        value = interface.zero_masked(value, options["key_mask"])
+        value = arrays.zero_masked(value, options["key_mask"])
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value.astype(weights.dtype), precision="highest")
 
 
@@ -193,4 +209,5 @@ def expect(condition: Any, message: str) -> None:
 
 def modes(variant: AttentionVariant) -> tuple[bool, ...]:
     """Returns the values of `causal` that the variant supports."""
-    return (True,) * variant.supports_causal + (False,) * variant.supports_bidirectional
+    supported = {True: variant.supports_causal, False: variant.supports_bidirectional}
+    return tuple(causal for causal, supports in supported.items() if supports)

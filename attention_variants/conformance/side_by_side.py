@@ -1,4 +1,4 @@
-"""Checks several cases at once, one process each, and says what came out, a line per law."""
+"""Checks several cases at once, one process each, and reports the outcome, a line per law."""
 
 import concurrent.futures
 import functools

@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from attention_variants.conformance.inputs import (
     BATCH,
     HEAD_DIM,
+    MODEL_DIM,
     NUM_HEADS,
     NUM_KV_HEADS,
     TOLERANCE,
@@ -67,6 +69,24 @@ def _compare(
     expect_close(what, actual, expected, TOLERANCE[jnp.dtype(dtype)])
 
 
+def controls_are_as_declared(case: Case) -> None:
+    """make_controls returns a module where `has_controls`, which gives a `controls_type`; None anywhere else."""
+    variant, length = case.variant, case.length
+    module = variant.make_controls(MODEL_DIM, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, rngs=nnx.Rngs(0))
+    made = type(module).__name__
+    expect((module is not None) == variant.has_controls, f"has_controls is {variant.has_controls}; got {made}.")
+    if module is None:
+        return
+    controls = module(jnp.ones((BATCH, length, MODEL_DIM)))
+    kind = variant.controls_type or type(None)
+    got = type(controls).__name__
+    expect(isinstance(controls, kind), f"{made} must return the `controls_type` {kind.__name__}; got {got}.")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(controls):
+        fits = leaf.ndim >= 2 and leaf.shape[0] in (1, BATCH) and leaf.shape[1] in (1, length)
+        where = f"controls{jax.tree_util.keystr(path)}"
+        expect(fits, f"{where} must begin with [batch {BATCH} or 1, length {length} or 1]; got {leaf.shape}.")
+
+
 def weights_follow_pattern(case: Case) -> None:
     """dense_weights is zero outside `pattern`; rows sum to 1 where the variant is normalised."""
     variant = case.variant
@@ -80,6 +100,17 @@ def weights_follow_pattern(case: Case) -> None:
         if variant.normalised:
             sums = weights.sum(-1)[..., pattern.any(-1)]
             expect(np.allclose(sums, 1, atol=1e-5), f"rows must sum to 1; got {sums.min()} to {sums.max()}.")
+
+
+def pattern_is_as_drawn(case: Case) -> None:
+    """The causal pattern equals the picture that was drawn by hand, if the case has one."""
+    if case.picture is None:
+        return
+    drawn = case.picture.matrix()
+    found = case.picture.variant.pattern(len(drawn), len(drawn), True)
+    expect(drawn.shape == found.shape, f"a picture must be square; got {drawn.shape}.")
+    wrong = np.argwhere(found != drawn)
+    expect(not len(wrong), f"the pattern differs from the picture at [query, key] {wrong[:3].tolist()}.")
 
 
 def sees_only_pattern(case: Case) -> None:
@@ -205,8 +236,8 @@ def masked_nan_stays_out(case: Case) -> None:
     key_mask = random_mask(length)
     for causal in modes(variant):
         clean = make_arguments(variant, length)
-        poison = lambda leaf: jnp.where(key_mask[:, :, None, None], leaf, jnp.nan)  # noqa: E731
-        dirty = clean._replace(key=poison(clean.key), value=poison(clean.value))
+        key, value = (jnp.where(key_mask[:, :, None, None], leaf, jnp.nan) for leaf in (clean.key, clean.value))
+        dirty = clean._replace(key=key, value=value)
         actual, expected = (case.steps[causal](a, jnp.ones_like(a.query), key_mask) for a in (dirty, clean))
         expect_close(f"NaN behind the mask, causal={causal}", actual, expected, 0.0)
 
@@ -230,7 +261,7 @@ def grouped_heads_equal_repeated(case: Case) -> None:
         group = NUM_HEADS // NUM_KV_HEADS
 
         def repeated(arguments: Arguments, causal: bool = causal, group: int = group) -> Any:
-            repeat = lambda leaf: jnp.repeat(leaf, group, axis=2)  # noqa: E731
+            repeat = functools.partial(jnp.repeat, repeats=group, axis=2)
             controls = arguments.controls
             if controls is not None:  # what has one entry per key-value head is repeated with it
                 controls = jax.tree.map(lambda c: repeat(c) if c.shape[2:3] == (NUM_KV_HEADS,) else c, controls)

@@ -1,1 +1,1 @@
-"""How: the few fast algorithms that the variants are made of."""
+"""Pure algorithms: the fast ways to attend, and what they are made of. They know no variant and no contract."""

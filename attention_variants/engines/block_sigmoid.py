@@ -13,16 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attention_variants.engines.block_softmax import (
-    BlockPlan,
-    cut_blocks,
-    for_pairs,
-    join_blocks,
-    masked_logits,
-    matmul,
-    pull_back,
-)
-from attention_variants.interface import KeyMask, Keys, Outputs, Queries, Values, accumulation_dtype
+from attention_variants.arrays import KeyMask, Keys, Outputs, Queries, Values, accumulation_dtype
+from attention_variants.engines.block_softmax import BlockPlan, for_pairs, masked_logits, pull_back
+from attention_variants.engines.blocks import cut_blocks, join_blocks, matmul
 
 
 def block_sigmoid(

@@ -22,7 +22,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from attention_variants.interface import KeyMask, Keys, Outputs, Queries, Values, accumulation_dtype
+from attention_variants.arrays import KeyMask, Keys, Outputs, Queries, Values, accumulation_dtype
+from attention_variants.engines.blocks import cut_blocks, even_block, join_blocks, matmul
 from attention_variants.patterns import Pattern
 
 _UNROLLED_PAIRS = 2  # so few pairs are written out: a loop costs more than it saves
@@ -62,14 +63,6 @@ def make_plan(pattern: Pattern, query_length: int, key_length: int, block_size: 
     return BlockPlan(
         pattern, query_length, key_length, even_block(query_length, block_size), even_block(key_length, block_size)
     )
-
-
-def even_block(length: int, block_size: int) -> int:
-    """Returns the block that cuts `length` into as few blocks as `block_size` allows, evenly, in multiples of 8."""
-    if length <= block_size:
-        return length
-    num_blocks = -(-length // block_size)
-    return min(block_size, -(-length // (8 * num_blocks)) * 8)
 
 
 def block_softmax(
@@ -115,24 +108,9 @@ def merge(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Arra
     share_1, share_2 = jnp.exp(log_1 - highest), jnp.exp(log_2 - highest)
     total = share_1 + share_2
     safe = jnp.where(total == 0, 1.0, total)
-    column = lambda share: jnp.moveaxis(share / safe, 1, 2)[..., None]  # noqa: E731
+    weight_1, weight_2 = (jnp.moveaxis(share / safe, 1, 2)[..., None] for share in (share_1, share_2))
     log_total = jnp.where(total == 0, -jnp.inf, highest + jnp.log(safe))
-    return out_1 * column(share_1) + out_2 * column(share_2), log_total
-
-
-def cut_blocks(array: Array, num_blocks: int, block: int, group: int) -> Array:
-    """[batch, length, heads, dim] -> [blocks, batch, heads // group, group * block, dim], padded with 0."""
-    batch, length, heads, dim = array.shape
-    array = jnp.pad(array, ((0, 0), (0, num_blocks * block - length), (0, 0), (0, 0)))
-    array = array.reshape(batch, num_blocks, block, heads // group, group, dim)
-    return array.transpose(1, 0, 3, 4, 2, 5).reshape(num_blocks, batch, heads // group, group * block, dim)
-
-
-def join_blocks(array: Array, group: int) -> Array:
-    """The inverse of `cut_blocks`, padding left on."""
-    num_blocks, batch, kv_heads, rows, dim = array.shape
-    array = array.reshape(num_blocks, batch, kv_heads, group, rows // group, dim).transpose(1, 0, 4, 2, 3, 5)
-    return array.reshape(batch, num_blocks * rows // group, kv_heads * group, dim)
+    return out_1 * weight_1 + out_2 * weight_2, log_total
 
 
 @functools.lru_cache(maxsize=256)
@@ -157,9 +135,15 @@ def for_pairs(plan: BlockPlan, always_mask: bool, body: Callable[..., Any], carr
             for i, j in pairs:
                 carry = body(carry, int(i), int(j), masked)
         else:
-            step = lambda carry, pair, masked=masked: (body(carry, pair[0], pair[1], masked), None)  # noqa: E731
-            carry, _ = lax.scan(step, carry, jnp.asarray(pairs, jnp.int32))
+            carry = _scan_pairs(functools.partial(body, masked=masked), carry, jnp.asarray(pairs, jnp.int32))
     return carry
+
+
+def _scan_pairs(body: Callable[..., Any], carry: Any, pairs: Array) -> Any:
+    def step(carry: Any, pair: Array) -> tuple[Any, None]:
+        return body(carry, pair[0], pair[1]), None
+
+    return lax.scan(step, carry, pairs)[0]
 
 
 def _positions(plan: BlockPlan, i: Any, j: Any) -> tuple[Array, Array]:
@@ -186,11 +170,6 @@ def masked_logits(
             visible = visible & key_mask[j][:, :, None, None, :]
         logits = jnp.where(visible, logits, -jnp.inf)
     return logits.reshape(shape)
-
-
-def matmul(equation: str, left: Array, right: Array) -> Array:
-    """Returns an einsum of two arrays, summed at least in float32."""
-    return jnp.einsum(equation, left, right, preferred_element_type=accumulation_dtype(left.dtype))
 
 
 def pull_back(

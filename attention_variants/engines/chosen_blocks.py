@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
-from attention_variants.interface import Keys, Outputs, Queries, Values, accumulation_dtype
+from attention_variants.arrays import Keys, Outputs, Queries, Values, accumulation_dtype
+from attention_variants.engines.blocks import cut_keys
 
 _LARGEST_TILE = 64  # queries
 
@@ -48,7 +49,7 @@ def chosen_blocks_softmax(
       query: [batch, query_length, num_heads, head_dim].
       key: [batch, key_length, num_kv_heads, head_dim]; masked keys hold finite values.
       value: [batch, key_length, num_kv_heads, value_dim].
-      chosen: the blocks of each query and head, none of them twice; -1 chooses none.
+      chosen: the blocks of each query and head, without repetition; -1 chooses none.
       block_size: keys per block; the last may be ragged.
       causal: whether keys past a query's position are left out.
       key_mask: [batch, key_length], True = may be attended.
@@ -71,13 +72,6 @@ def chosen_blocks_softmax(
     )
     out = all_heads(query, key, value, permitted, chosen)
     return out.reshape(batch, num_heads, length, -1).swapaxes(1, 2)
-
-
-def cut_keys(array: Array, block_size: int) -> Array:
-    """[batch, key_length, heads, dim] -> [batch, blocks, block_size, heads, dim], padded with 0."""
-    batch, length, *rest = array.shape
-    array = jnp.pad(array, ((0, 0), (0, -length % block_size), (0, 0), (0, 0)))
-    return array.reshape(batch, -1, block_size, *rest)
 
 
 def chosen_flops(

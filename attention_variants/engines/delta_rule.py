@@ -27,10 +27,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from attention_variants.engines.block_softmax import cut_blocks, even_block, join_blocks
+from attention_variants.arrays import Outputs, Queries, accumulation_dtype
+from attention_variants.engines.blocks import cut_blocks, even_block, join_blocks
 from attention_variants.engines.decays import Decays, chunk_decays
-from attention_variants.engines.unit_lower import inverse_flops, unit_lower_inverse
-from attention_variants.interface import Outputs, Queries, accumulation_dtype
+from attention_variants.engines.triangular_inverse import inverse_flops, unit_lower_inverse
 
 State = Float[Array, "batch num_kv_heads head_dim value_dim"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from attention_variants.interface import KeyMask, Keys, Outputs, Queries, Values, accumulation_dtype, masked_softmax
+from attention_variants.arrays import KeyMask, Keys, Outputs, Queries, Values, accumulation_dtype, masked_softmax
 
 
 def diagonal_softmax(

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from attention_variants.engines.block_softmax import even_block
-from attention_variants.interface import Keys, Outputs, Queries, Values, accumulation_dtype, masked_softmax
+from attention_variants.arrays import Keys, Outputs, Queries, Values, accumulation_dtype, masked_softmax
+from attention_variants.engines.blocks import even_block
 
 _GATHERED_AT_ONCE = 1024  # keys per head and strip: their gathered copies should stay in a cache
 
@@ -27,7 +27,7 @@ def gathered_softmax(
       query: [batch, query_length, num_heads, head_dim].
       key: [batch, key_length, num_kv_heads, head_dim].
       value: [batch, key_length, num_kv_heads, value_dim].
-      indices: the keys of each query and head, none of them twice; -1 lists none.
+      indices: the keys of each query and head, without repetition; -1 lists none.
 
     Returns:
       [batch, query_length, num_heads, value_dim] in float32 (float64 for such inputs); 0 where no key is listed.

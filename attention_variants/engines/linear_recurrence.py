@@ -2,8 +2,8 @@
 
 Three forms of one function: chunked (parallel within a chunk, a running state between chunks), recurrent (a chunk of
 one token) and, without decay and not causal, one sum over all keys. A decay is one number per head, or one per channel
-of the key: then the rows of S decay apart, and a chunk holds a factor per pair of its tokens and channel. `decays` says
-what is left of a key, and why nothing overflows. Gradients recompute each chunk from its incoming state.
+of the key: then the rows of S decay apart, and a chunk holds a factor per pair of its tokens and channel. `decays`
+gives what is left of a key, and explains why nothing overflows. Gradients recompute each chunk from its incoming state.
 
 Within, arrays are [chunks, batch, num_kv_heads, group * chunk, dim] as in `block_softmax`.
 
@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from attention_variants.engines.block_softmax import cut_blocks, even_block, join_blocks
+from attention_variants.arrays import Outputs, Queries, accumulation_dtype
+from attention_variants.engines.blocks import cut_blocks, even_block, join_blocks
 from attention_variants.engines.decays import chunk_decays
-from attention_variants.interface import Outputs, Queries, accumulation_dtype
 
 
 class LinearState(NamedTuple):

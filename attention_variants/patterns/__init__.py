@@ -1,6 +1,6 @@
 """Which key a query may see, as small frozen descriptions.
 
-A `Pattern` says for absolute positions whether a query sees a key (`visible`, elementwise, traced or not) and, for
+A `Pattern` defines at absolute positions whether a query sees a key (`visible`, elementwise, traced or not) and, for
 the block engine, whether a block of queries touches a block of keys at all (`touched`) and whether it sees it whole
 (`filled`). Pictures show queries as rows and keys as columns.
 

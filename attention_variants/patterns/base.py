@@ -3,10 +3,10 @@
 import abc
 import dataclasses
 import functools
-import operator
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 _TILE = 256  # positions counted at once
 
@@ -58,57 +58,55 @@ class Everything(Pattern):
         1 1 1 1
     """
 
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
         return (query_position >= 0) & (key_position >= 0)
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self.visible(last_query, last_key)
 
     filled = touched
 
 
 @dataclasses.dataclass(frozen=True)
-class AnyOf(Pattern):
-    """What at least one of the parts shows."""
+class _Combination(Pattern):
+    """Parts combined by one elementwise operation."""
 
     parts: tuple[Pattern, ...]
 
+    @abc.abstractmethod
+    def _combine(self, one: Any, other: Any) -> Any: ...
+
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
-        return functools.reduce(operator.or_, [part.visible(query_position, key_position) for part in self.parts])
+        return functools.reduce(self._combine, [part.visible(query_position, key_position) for part in self.parts])
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         ends = first_query, last_query, first_key, last_key
-        return functools.reduce(operator.or_, [part.touched(*ends) for part in self.parts])
+        return functools.reduce(self._combine, [part.touched(*ends) for part in self.parts])
 
+    @override
     def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         ends = first_query, last_query, first_key, last_key
-        return functools.reduce(operator.or_, [part.filled(*ends) for part in self.parts])
+        return functools.reduce(self._combine, [part.filled(*ends) for part in self.parts])
 
 
 @dataclasses.dataclass(frozen=True)
-class AllOf(Pattern):
+class AnyOf(_Combination):
+    """What at least one of the parts shows."""
+
+    def _combine(self, one: Any, other: Any) -> Any:
+        return one | other
+
+
+@dataclasses.dataclass(frozen=True)
+class AllOf(_Combination):
     """What all of the parts show."""
 
-    parts: tuple[Pattern, ...]
-
-    def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
-        return functools.reduce(operator.and_, [part.visible(query_position, key_position) for part in self.parts])
-
-    def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
-        ends = first_query, last_query, first_key, last_key
-        return functools.reduce(operator.and_, [part.touched(*ends) for part in self.parts])
-
-    def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
-        ends = first_query, last_query, first_key, last_key
-        return functools.reduce(operator.and_, [part.filled(*ends) for part in self.parts])
+    def _combine(self, one: Any, other: Any) -> Any:
+        return one & other
 
 
 def _tiles(length: int) -> np.ndarray:

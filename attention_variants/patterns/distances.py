@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from attention_variants.patterns.base import Pattern
 
@@ -23,22 +24,23 @@ class Band(Pattern):
     before: int | None
     after: int | None
 
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
         return self._overlaps(query_position - key_position, query_position - key_position)
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self._overlaps(first_query - last_key, last_query - first_key)
 
+    @override
     def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self._overlaps(first_query - last_key, first_query - last_key) & self._overlaps(
             last_query - first_key, last_query - first_key
         )
 
+    @override
     def count(self, query_length: int, key_length: int) -> int:
-        """See `Pattern`; a row at a time."""
+        """A row at a time."""
         rows = np.arange(query_length)
         first = 0 if self.before is None else np.maximum(rows - self.before, 0)
         end = key_length if self.after is None else np.minimum(rows + self.after + 1, key_length)
@@ -68,12 +70,12 @@ class EveryNth(Pattern):
 
     step: int
 
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
         return (query_position - key_position) % self.step == 0
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         low, high = first_query - last_key, last_query - first_key
         return high // self.step * self.step >= low
 
@@ -90,13 +92,13 @@ class PowersOfTwo(Pattern):
         0 1 1 0
     """
 
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
         distance = abs(query_position - key_position)
         return (distance > 0) & (distance & (distance - 1) == 0)
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         low, high = first_query - last_key, last_query - first_key
         return self._between(low, high) | self._between(-high, -low)
 

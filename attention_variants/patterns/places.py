@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from typing_extensions import override
 
 from attention_variants.patterns.base import Pattern
 
@@ -24,16 +25,16 @@ class FirstKeys(Pattern):
 
     num_keys: int
 
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
         return (key_position < self.num_keys) & (query_position >= 0)
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self.visible(first_query, first_key)
 
+    @override
     def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self.visible(first_query, last_key)
 
 
@@ -51,16 +52,16 @@ class FirstQueries(Pattern):
 
     num_queries: int
 
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
         return (query_position < self.num_queries) & (key_position >= 0)
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self.visible(first_query, first_key)
 
+    @override
     def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self.visible(last_query, first_key)
 
 
@@ -79,16 +80,16 @@ class LastOfBlocks(Pattern):
     block_size: int
     num_keys: int  # at most block_size
 
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
         return (key_position % self.block_size >= self.block_size - self.num_keys) & (query_position >= 0)
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return (self._before(last_key + 1) > self._before(first_key)) & (first_query >= 0)
 
+    @override
     def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         shown = self._before(last_key + 1) - self._before(first_key)
         return (shown == last_key + 1 - first_key) & (first_query >= 0)
 
@@ -115,16 +116,16 @@ class Blockwise(Pattern):
     query_block: int
     key_block: int
 
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
         return self.blocks.visible(query_position // self.query_block, key_position // self.key_block)
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self.blocks.touched(*self._in_blocks(first_query, last_query, first_key, last_key))
 
+    @override
     def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self.blocks.filled(*self._in_blocks(first_query, last_query, first_key, last_key))
 
     def _in_blocks(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> tuple[Any, ...]:
@@ -147,18 +148,19 @@ class ListedBlocks(Pattern):
     block_size: int
     key_blocks: tuple[tuple[int, ...], ...]  # one tuple per block of queries, all of one length
 
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`; queries past the last listed block see nothing new."""
+        """Queries past the last listed block see nothing new."""
         table = jnp.asarray(self.key_blocks) if isinstance(query_position, jax.Array) else np.asarray(self.key_blocks)
         row = (query_position // self.block_size).clip(0, len(self.key_blocks) - 1)
         return (table[row] == (key_position // self.block_size)[..., None]).any(-1)
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self._listed(first_query, last_query, first_key, last_key) > 0
 
+    @override
     def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         size = self.block_size
         rows, columns = last_query // size - first_query // size + 1, last_key // size - first_key // size + 1
         return self._listed(first_query, last_query, first_key, last_key) == rows * columns

@@ -4,14 +4,16 @@ import dataclasses
 import functools
 
 import numpy as np
+from typing_extensions import override
 
 from attention_variants import patterns
 from attention_variants.checks import check_integer
-from attention_variants.engines.pattern_attention import PatternAttention
+from attention_variants.families.static_pattern import StaticPatternVariant
+from attention_variants.patterns.matrices import near_keys
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BigBirdAttention(PatternAttention):
+class BigBirdAttention(StaticPatternVariant):
     """Softmax attention over a window, global tokens and random blocks; the pattern is fixed by `seed`.
 
     ::
@@ -47,7 +49,11 @@ class BigBirdAttention(PatternAttention):
     cost_order = "length * (window_size + num_global + num_random * block_size)"
     state_order = "length * head_dim"
     paper = "Zaheer et al. 2020, arXiv:2007.14062"
-    subquadratic = True
+    examples = {
+        16: "window_size=3,num_global=1,num_random=1,block_size=2",
+        128: "window_size=16,num_global=4,num_random=1,block_size=16",
+    }
+    claims_growth = True
 
     def __post_init__(self) -> None:
         for name, minimum in (("window_size", 1), ("num_global", 0), ("num_random", 0), ("block_size", 1), ("seed", 0)):
@@ -56,8 +62,7 @@ class BigBirdAttention(PatternAttention):
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns the union of window, global tokens and random blocks."""
         query_position, key_position = np.arange(query_length)[:, None], np.arange(key_length)[None, :]
-        first = query_position - (self.window_size - 1 if causal else self.window_size // 2)
-        seen = (key_position >= first) & (key_position < first + self.window_size)
+        seen = near_keys(query_length, key_length, self.window_size, causal)
         seen |= key_position < self.num_global
         if not causal:
             seen |= query_position < self.num_global
@@ -68,8 +73,8 @@ class BigBirdAttention(PatternAttention):
                     seen[queries, block * self.block_size : (block + 1) * self.block_size] = True
         return seen & (key_position <= query_position) if causal else seen
 
+    @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """See `PatternAttention`."""
         parts: list[patterns.Pattern] = [patterns.window(self.window_size, causal)]
         if self.num_global:
             parts.append(patterns.FirstKeys(self.num_global))

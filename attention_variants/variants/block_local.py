@@ -3,14 +3,16 @@
 import dataclasses
 
 import numpy as np
+from typing_extensions import override
 
 from attention_variants import patterns
 from attention_variants.checks import check_integer
-from attention_variants.engines.pattern_attention import PatternAttention
+from attention_variants.engines.blocks import block_of_size
+from attention_variants.families.static_pattern import StaticPatternVariant
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BlockLocalAttention(PatternAttention):
+class BlockLocalAttention(StaticPatternVariant):
     """Softmax attention within blocks of `block_size` tokens, and perhaps to the blocks just before.
 
     ::
@@ -23,7 +25,7 @@ class BlockLocalAttention(PatternAttention):
 
     Attributes:
       block_size: tokens per block.
-      num_previous: earlier blocks (not causal: also later ones) that a block sees beside itself.
+      num_previous: earlier blocks (not causal: also later ones) that a block sees in addition to itself.
 
     References:
       Liu et al. 2018, "Generating Wikipedia by summarizing long sequences", arXiv:1801.10198, section 4.2.4 (local
@@ -37,7 +39,8 @@ class BlockLocalAttention(PatternAttention):
     cost_order = "length * (num_previous + 1) * block_size"
     state_order = "(num_previous + 1) * block_size * head_dim"
     paper = "Liu et al. 2018, arXiv:1801.10198"
-    subquadratic = True
+    examples = {16: "block_size=4", 128: "block_size=32"}
+    claims_growth = True
 
     def __post_init__(self) -> None:
         check_integer("block_size", self.block_size, 1)
@@ -50,15 +53,15 @@ class BlockLocalAttention(PatternAttention):
         seen = np.abs(blocks_back) <= self.num_previous
         return seen & (key_position <= query_position) if causal else seen
 
+    @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """See `PatternAttention`."""
         near = patterns.Band(before=self.num_previous, after=0 if causal else self.num_previous)
         blocks = patterns.Blockwise(near, self.block_size, self.block_size)
         return patterns.AllOf((patterns.causal_or_full(causal), blocks))
 
     def engine_block(self, query_length: int, key_length: int) -> int:
         """Returns the block itself, within what suits the engine."""
-        return min(512, max(16, self.block_size))
+        return block_of_size(self.block_size)
 
     def cache_size(self, max_length: int) -> int:
         """Returns the blocks that the last token of a block sees."""

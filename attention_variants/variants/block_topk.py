@@ -5,11 +5,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
-from attention_variants.engines.block_choice import BlockChoiceAttention
-from attention_variants.engines.cached_keys import empty_cache, put
-from attention_variants.engines.chosen_blocks import cut_keys
-from attention_variants.interface import Cost, accumulation_dtype, dense_logits
+from attention_variants.arrays import accumulation_dtype, dense_logits
+from attention_variants.engines.blocks import cut_keys
+from attention_variants.families.block_choice import BlockChoiceVariant
+from attention_variants.families.key_value_caches import empty_cache, put
+from attention_variants.interface import BYTES_PER_SCALAR, Cost
 
 
 class BlockSumCache(NamedTuple):
@@ -23,7 +25,7 @@ class BlockSumCache(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BlockTopKAttention(BlockChoiceAttention):
+class BlockTopKAttention(BlockChoiceVariant):
     """Softmax attention over the query's own block and the best `num_blocks - 1` others.
 
     ::
@@ -46,17 +48,18 @@ class BlockTopKAttention(BlockChoiceAttention):
 
     cost_order = "length * (num_blocks * block_size + length / block_size)"
     paper = "Lu et al. 2025, arXiv:2502.13189"
+    examples = {16: "block_size=2,num_blocks=3", 128: "block_size=16,num_blocks=3"}
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`."""
         executed, ideal = self.chosen_cost(query_length, num_heads, head_dim, causal)
         slots = 2 * key_length + -(-key_length // self.block_size)
-        return Cost(executed, ideal, cache_bytes=4 * slots * num_kv_heads * head_dim)
+        return Cost(executed, ideal, cache_bytes=BYTES_PER_SCALAR * slots * num_kv_heads * head_dim)
 
+    @override
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> BlockSumCache:
-        """See `AttentionVariant`."""
         empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
         blocks = -(-max_length // self.block_size)
         sums = jnp.zeros((batch, blocks, num_kv_heads, head_dim), accumulation_dtype(dtype))

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from typing_extensions import override
 
 from attention_variants.checks import check_integer
-from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention, dense_products
+from attention_variants.families.recurrent import Recurrence, RecurrentVariant, dense_products
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CosformerAttention(RecurrentAttention):
+class CosformerAttention(RecurrentVariant):
     """Normalised linear attention with ReLU features and a cosine of the distance.
 
     ::
@@ -39,6 +40,7 @@ class CosformerAttention(RecurrentAttention):
     cost_order = "length * (chunk_size + head_dim) * head_dim"
     state_order = "2 * head_dim^2"
     paper = "Qin et al. 2022, arXiv:2202.08791"
+    examples = {16: "horizon=16", 128: "horizon=128"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,12 +50,13 @@ class CosformerAttention(RecurrentAttention):
         """Returns the number of features: a cosine and a sine of each coordinate."""
         return 2 * head_dim
 
+    @override
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
-        """See `AttentionVariant`; the cache holds at most `horizon` tokens."""
+        """The cache holds at most `horizon` tokens."""
         return super().init_cache(batch, min(max_length, self.horizon), num_kv_heads, head_dim, dtype)
 
+    @override
     def recurrence(self, query: Array, key: Array, controls: Any, positions: Array) -> Recurrence:
-        """See `RecurrentAttention`."""
         angles = (np.pi / 2 / self.horizon) * positions.astype(query.dtype)[None, :, None, None]
 
         def features(x: Array) -> Array:
@@ -61,8 +64,8 @@ class CosformerAttention(RecurrentAttention):
 
         return Recurrence(features(query), features(key))
 
+    @override
     def kernel(self, query: Array, key: Array, controls: Any) -> Array:
-        """See `RecurrentAttention`."""
         positions = jnp.arange(key.shape[1])
         distance = (positions[:, None] - positions[None, :]).astype(query.dtype)
         cosine = jnp.cos(np.pi / 2 * distance / self.horizon)

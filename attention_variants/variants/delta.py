@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_variants.engines.delta_attention import DeltaControls, DeltaRuleAttention
+from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
 
 
 class WriteStrength(nnx.Module):
@@ -16,12 +16,12 @@ class WriteStrength(nnx.Module):
         self.linear = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DeltaControls:
-        """See the class."""
+        """Returns the write strengths."""
         return DeltaControls(jax.nn.sigmoid(self.linear(x)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DeltaAttention(DeltaRuleAttention):
+class DeltaAttention(DeltaRuleVariant):
     """Linear attention whose memory is written by the delta rule.
 
     ::

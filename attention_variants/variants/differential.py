@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
+from attention_variants.arrays import accumulation_dtype, dense_logits, masked_softmax
 from attention_variants.checks import check_number
 from attention_variants.engines.block_softmax import block_softmax
-from attention_variants.engines.modified_softmax import ModifiedSoftmaxAttention
-from attention_variants.engines.pattern_attention import attend_cached
-from attention_variants.interface import Cost, accumulation_dtype, dense_logits, masked_softmax
+from attention_variants.engines.cached_softmax import attend_cached
+from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.interface import Cost
 
 
 class DifferentialControls(NamedTuple):
@@ -29,14 +31,14 @@ class Share(nnx.Module):
         self.vectors = nnx.Param(nnx.initializers.normal(0.1)(rngs.params(), (2, 2, num_heads, dim)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DifferentialControls:
-        """See the class."""
+        """Returns lambda."""
         a, b = self.vectors[...]
         grown, shrunk = jnp.exp((a * b).sum(-1))
         return DifferentialControls((grown - shrunk + self.initial_share)[None, None])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DifferentialAttention(ModifiedSoftmaxAttention):
+class DifferentialAttention(ModifiedSoftmaxVariant):
     """One softmax attention minus a learned share of another.
 
     ::
@@ -60,6 +62,7 @@ class DifferentialAttention(ModifiedSoftmaxAttention):
 
     initial_share: float = 0.8
 
+    controls_type = DifferentialControls
     paper = "Ye et al. 2024, arXiv:2410.05258"
 
     def __post_init__(self) -> None:
@@ -72,10 +75,11 @@ class DifferentialAttention(ModifiedSoftmaxAttention):
         """Returns x -> DifferentialControls."""
         return Share(num_heads, -(-head_dim // 2), self.initial_share, rngs=rngs)
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`: the logits of full attention, and the outputs twice."""
+        """The logits of full attention, and the outputs twice."""
         full = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
         return full._replace(executed_flops=full.executed_flops * 3 // 2, ideal_flops=full.ideal_flops * 3 // 2)
 
@@ -83,7 +87,10 @@ class DifferentialAttention(ModifiedSoftmaxAttention):
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
         plan = self.plan(query.shape[1], key.shape[1], causal)
-        attend = lambda query, key: block_softmax(plan, query, key, value, key_mask=key_mask, bias=bias)[0]  # noqa: E731
+
+        def attend(query: Array, key: Array) -> Array:
+            return block_softmax(plan, query, key, value, key_mask=key_mask, bias=bias)[0]
+
         return _difference(attend, query, key, controls)
 
     def _dense_weights(
@@ -99,7 +106,9 @@ class DifferentialAttention(ModifiedSoftmaxAttention):
     def _attend_cached(
         self, query: Array, key: Array, value: Array, where: tuple[Any, Any, Any], *, bias: Any, controls: Any
     ) -> Array:
-        attend = lambda query, key: attend_cached(query, key, value, *where, bias=bias)  # noqa: E731
+        def attend(query: Array, key: Array) -> Array:
+            return attend_cached(query, key, value, *where, bias=bias)
+
         return _difference(attend, query, key, controls)
 
     def _check(

@@ -6,16 +6,18 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from typing_extensions import override
 
 from attention_variants import patterns
+from attention_variants.biases.moved import MovedBias
 from attention_variants.checks import LARGEST_INTEGER, check_integer
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
-from attention_variants.engines.moved_bias import MovedBias
-from attention_variants.engines.pattern_attention import PatternAttention
+from attention_variants.engines.blocks import block_of_size
+from attention_variants.families.static_pattern import StaticPatternVariant
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DilatedWindowAttention(PatternAttention):
+class DilatedWindowAttention(StaticPatternVariant):
     """Softmax attention over `window_size` keys, every `dilation`-th one, the query's own included.
 
     ::
@@ -43,7 +45,8 @@ class DilatedWindowAttention(PatternAttention):
     cost_order = "length * window_size"
     state_order = "window_size * dilation * head_dim"
     paper = "Beltagy et al. 2020, arXiv:2004.05150"
-    subquadratic = True
+    examples = {16: "window_size=4,dilation=2", 128: "window_size=32,dilation=2"}
+    claims_growth = True
 
     def __post_init__(self) -> None:
         check_integer("window_size", self.window_size, 1)
@@ -55,8 +58,9 @@ class DilatedWindowAttention(PatternAttention):
         first = 0 if causal else -((self.window_size - 1) // 2)
         return (rest == 0) & (steps >= first) & (steps < first + self.window_size)
 
+    @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """See `PatternAttention`; used in decoding, where tokens are not sorted."""
+        """Used in decoding, where tokens are not sorted."""
         steps = patterns.window(self.window_size, causal)
         assert steps.before is not None and steps.after is not None
         before, after = (min(side * self.dilation, LARGEST_INTEGER) for side in (steps.before, steps.after))
@@ -68,7 +72,7 @@ class DilatedWindowAttention(PatternAttention):
         residues, run = self._runs(query_length, key_length)
         same_run = patterns.Blockwise(patterns.Band(before=0, after=0), run, run)
         pattern = patterns.AllOf((patterns.window(self.window_size, causal), same_run))
-        return make_plan(pattern, residues * run, residues * run, min(512, max(16, self.window_size)))
+        return make_plan(pattern, residues * run, residues * run, block_of_size(self.window_size))
 
     def cache_size(self, max_length: int) -> int:
         """Returns the span of the window: what a later query can still see."""
@@ -90,7 +94,10 @@ class DilatedWindowAttention(PatternAttention):
         if key_mask is not None:
             key_mask = _sort(key_mask, residues, run)
         if bias is not None:
-            position = lambda index: index % run * residues + index // run  # noqa: E731
+
+            def position(index: Array) -> Array:
+                return index % run * residues + index // run
+
             bias = MovedBias(bias, position, position)
         plan = self.plan(query_length, key_length, causal)
         query, key, value = (_sort(array, residues, run) for array in (query, key, value))

@@ -6,19 +6,21 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from typing_extensions import override
 
 from attention_variants import patterns
+from attention_variants.biases.moved import MovedBias
 from attention_variants.checks import check_integer
-from attention_variants.engines.block_softmax import BlockPlan, block_softmax, even_block, make_plan, merge
-from attention_variants.engines.moved_bias import MovedBias
-from attention_variants.engines.pattern_attention import PatternAttention
-from attention_variants.interface import Cost
+from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan, merge
+from attention_variants.engines.blocks import block_of_size, even_block
+from attention_variants.families.static_pattern import StaticPatternVariant
+from attention_variants.interface import BYTES_PER_SCALAR, Cost
 
 _SUMMARY_BLOCK = 128  # summary keys per block of the engine: small enough to skip those of later blocks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FixedSparseAttention(PatternAttention):
+class FixedSparseAttention(StaticPatternVariant):
     """Softmax attention over the query's own block and the last `num_summary` keys of every earlier block.
 
     ::
@@ -48,6 +50,7 @@ class FixedSparseAttention(PatternAttention):
     cost_order = "length * (block_size + num_summary * length / block_size)"
     state_order = "length * head_dim"
     paper = "Child et al. 2019, arXiv:1904.10509"
+    examples = {16: "block_size=4,num_summary=1", 128: "block_size=16,num_summary=2"}
 
     def __post_init__(self) -> None:
         check_integer("block_size", self.block_size, 1)
@@ -60,21 +63,22 @@ class FixedSparseAttention(PatternAttention):
         seen = own | (key_position % self.block_size >= self.block_size - self.num_summary)
         return seen & (key_position <= query_position) if causal else seen
 
+    @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """See `PatternAttention`; used in decoding, where summaries are not taken out."""
+        """Used in decoding, where summaries are not taken out."""
         union = patterns.AnyOf((self._own_block(), patterns.LastOfBlocks(self.block_size, self.num_summary)))
         return patterns.AllOf((patterns.causal_or_full(causal), union))
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`."""
         plans = [plan for plan in self._plans(query_length, key_length, causal) if plan is not None]
         pairs = sum(plan.pattern.count(plan.query_length, plan.key_length) for plan in plans)
         return Cost(
             executed_flops=sum(plan.executed_flops(num_heads, head_dim) for plan in plans),
             ideal_flops=4 * num_heads * head_dim * pairs,
-            cache_bytes=2 * 4 * key_length * num_kv_heads * head_dim,
+            cache_bytes=2 * BYTES_PER_SCALAR * key_length * num_kv_heads * head_dim,
         )
 
     def _own_block(self) -> patterns.Pattern:
@@ -83,7 +87,7 @@ class FixedSparseAttention(PatternAttention):
     def _plans(self, query_length: int, key_length: int, causal: bool) -> tuple[BlockPlan, BlockPlan | None]:
         """Returns the plans of own blocks and of the summaries of other blocks; None where there are none."""
         pattern = patterns.AllOf((patterns.causal_or_full(causal), self._own_block()))
-        own = make_plan(pattern, query_length, key_length, min(512, max(16, self.block_size)))
+        own = make_plan(pattern, query_length, key_length, block_of_size(self.block_size))
         blocks, rest = divmod(key_length, self.block_size)
         summaries = blocks * self.num_summary + max(rest - (self.block_size - self.num_summary), 0)
         if summaries == 0:

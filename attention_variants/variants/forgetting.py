@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
+from attention_variants.arrays import accumulation_dtype, dense_logits, masked_softmax, repeat_heads
+from attention_variants.biases.forget import forget_bias
 from attention_variants.engines.block_softmax import block_softmax
-from attention_variants.engines.forget_bias import forget_bias
-from attention_variants.engines.modified_softmax import ModifiedSoftmaxAttention
-from attention_variants.engines.pattern_attention import attend_cached
-from attention_variants.interface import Cost, accumulation_dtype, dense_logits, masked_softmax, repeat_heads
+from attention_variants.engines.cached_softmax import attend_cached
+from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.interface import BYTES_PER_SCALAR, Cost
 
 
 class ForgetControls(NamedTuple):
@@ -29,7 +31,7 @@ class ForgetGate(nnx.Module):
         self.linear = nnx.Linear(model_dim, num_kv_heads, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> ForgetControls:
-        """See the class."""
+        """Returns the gates, as logs."""
         return ForgetControls(jax.nn.log_sigmoid(self.linear(x)))
 
 
@@ -44,7 +46,7 @@ class ForgettingCache(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ForgettingAttention(ModifiedSoftmaxAttention):
+class ForgettingAttention(ModifiedSoftmaxVariant):
     """Softmax attention whose logits fall with every forget gate between key and query.
 
     ::
@@ -67,6 +69,7 @@ class ForgettingAttention(ModifiedSoftmaxAttention):
     supports_bidirectional = False
     supports_cross = False
     normalised = True
+    controls_type = ForgetControls
     paper = "Lin et al. 2025, arXiv:2503.02130"
 
     def make_controls(
@@ -75,15 +78,17 @@ class ForgettingAttention(ModifiedSoftmaxAttention):
         """Returns x -> ForgetControls."""
         return ForgetGate(model_dim, num_kv_heads, rngs=rngs)
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`; the cache holds the gates too."""
+        """The cache holds the gates too."""
         plain = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
-        return plain._replace(cache_bytes=plain.cache_bytes + 4 * key_length * num_kv_heads)
+        return plain._replace(cache_bytes=plain.cache_bytes + BYTES_PER_SCALAR * key_length * num_kv_heads)
 
+    @override
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> ForgettingCache:
-        """See `AttentionVariant`; the gates are float32 whatever `dtype`."""
+        """The gates are float32 whatever `dtype`."""
         plain = super().init_cache(batch, max_length, num_kv_heads, head_dim, dtype)
         gates = jnp.zeros((batch, max_length, num_kv_heads), accumulation_dtype(dtype))
         return ForgettingCache(plain.key, plain.value, gates, plain.length, plain.max_length)

@@ -6,13 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
-from attention_variants.engines.delta_attention import (
-    DeltaControls,
-    DeltaRuleAttention,
-    draw_log_rate,
-    draw_step_bias,
-)
+from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
+from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
 
 
 class WriteAndDecay(nnx.Module):
@@ -25,13 +22,13 @@ class WriteAndDecay(nnx.Module):
         self.log_rate = nnx.Param(draw_log_rate(rngs.params(), (num_kv_heads,)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DeltaControls:
-        """See the class."""
+        """Returns write strengths and decays, as logs."""
         step = jax.nn.softplus(self.step(x) + self.step_bias[None, None])
         return DeltaControls(jax.nn.sigmoid(self.strength(x)), -jnp.exp(self.log_rate[None, None]) * step)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GatedDeltaAttention(DeltaRuleAttention):
+class GatedDeltaAttention(DeltaRuleVariant):
     """The delta rule with one learned decay per head and token.
 
     ::
@@ -54,8 +51,8 @@ class GatedDeltaAttention(DeltaRuleAttention):
 
     paper = "Yang et al. 2024, arXiv:2412.06464"
 
+    @override
     def decay_shape(self, num_kv_heads: int, head_dim: int) -> tuple[int, ...]:
-        """See `DeltaRuleAttention`."""
         return (num_kv_heads,)
 
     def make_controls(

@@ -1,4 +1,4 @@
-"""Gated linear attention: every channel of the key forgets as the token says."""
+"""Gated linear attention: every channel of the key forgets at a rate that the token sets."""
 
 import dataclasses
 from typing import NamedTuple
@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
+from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
-from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention, dense_decays
-from attention_variants.interface import repeat_heads
+from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
+from attention_variants.families.recurrent import Recurrence, dense_decays
 
 _TEMPERATURE = 16  # tau: a fresh gate keeps 2^(-1/16) = 0.96 of the past
 
@@ -37,7 +39,7 @@ class ForgetGate(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GatedLinearAttention(RecurrentAttention):
+class GatedLinearAttention(DecayingRecurrentVariant):
     """Unnormalised linear attention with a data-dependent forget gate per channel of the key; causal only.
 
     ::
@@ -59,11 +61,7 @@ class GatedLinearAttention(RecurrentAttention):
     gate_rank: int = 16
     chunk_size: int = 16
 
-    supports_bidirectional = False
-    supports_cross = False
-    normalised = False
-    cost_order = "length * (chunk_size + head_dim) * head_dim"
-    state_order = "head_dim^2"
+    controls_type = GatedLinearControls
     paper = "Yang et al. 2024, arXiv:2312.06635"
 
     def __post_init__(self) -> None:
@@ -76,12 +74,12 @@ class GatedLinearAttention(RecurrentAttention):
         """Returns x -> GatedLinearControls."""
         return ForgetGate(model_dim, num_kv_heads, head_dim, self.gate_rank, rngs=rngs)
 
+    @override
     def recurrence(self, query: Array, key: Array, controls: GatedLinearControls, positions: Array) -> Recurrence:
-        """See `RecurrentAttention`."""
         return Recurrence(query / np.sqrt(query.shape[3]), key, controls.log_decay)
 
+    @override
     def kernel(self, query: Array, key: Array, controls: GatedLinearControls) -> Array:
-        """See `RecurrentAttention`."""
         key, alpha = (repeat_heads(array, query.shape[2]) for array in (key, jnp.exp(controls.log_decay)))
         products = jnp.einsum("bihd,bjhd,bhijd->bhij", query, key, dense_decays(alpha), precision="highest")
         return products / np.sqrt(query.shape[3])

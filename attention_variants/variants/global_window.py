@@ -3,14 +3,17 @@
 import dataclasses
 
 import numpy as np
+from typing_extensions import override
 
 from attention_variants import patterns
 from attention_variants.checks import check_integer
-from attention_variants.engines.first_and_last import FirstAndLastAttention
+from attention_variants.engines.blocks import block_of_size
+from attention_variants.families.first_and_last import FirstAndLastVariant
+from attention_variants.patterns.matrices import near_keys
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GlobalWindowAttention(FirstAndLastAttention):
+class GlobalWindowAttention(FirstAndLastVariant):
     """Softmax attention over a window and the first `num_global` tokens, which themselves see every key.
 
     ::
@@ -19,7 +22,7 @@ class GlobalWindowAttention(FirstAndLastAttention):
         over j in window(i), or j < num_global, or i < num_global;   j <= i where causal
 
     Not causal, the window lies around the query (window_size // 2 keys before it), and two layers carry anything from
-    any token to any other by way of the global ones. Causal, a global token sees only what came before it: what is left
+    any token to any other through the global ones. Causal, a global token sees only what came before it: what is left
     is a window and the first tokens. `window_size >= length` is full causal attention.
 
     Attributes:
@@ -39,7 +42,8 @@ class GlobalWindowAttention(FirstAndLastAttention):
     cost_order = "length * (window_size + num_global)"
     state_order = "(window_size + num_global) * head_dim"
     paper = "Beltagy et al. 2020, arXiv:2004.05150"
-    subquadratic = True
+    examples = {16: "window_size=4,num_global=2", 128: "window_size=32,num_global=8"}
+    claims_growth = True
 
     def __post_init__(self) -> None:
         check_integer("window_size", self.window_size, 1)
@@ -48,27 +52,26 @@ class GlobalWindowAttention(FirstAndLastAttention):
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns the window, the columns and the rows of the global tokens."""
         query_position, key_position = np.arange(query_length)[:, None], np.arange(key_length)[None, :]
-        first = query_position - (self.window_size - 1 if causal else self.window_size // 2)
-        seen = (key_position >= first) & (key_position < first + self.window_size)
+        seen = near_keys(query_length, key_length, self.window_size, causal)
         seen |= (key_position < self.num_global) | (query_position < self.num_global)
         return seen & (key_position <= query_position) if causal else seen
 
+    @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """See `PatternAttention`."""
         seen, see = patterns.FirstKeys(self.num_global), patterns.FirstQueries(self.num_global)
         union = patterns.AnyOf((patterns.window(self.window_size, causal), seen, see))
         return patterns.AllOf((patterns.causal_or_full(causal), union))
 
     def engine_block(self, query_length: int, key_length: int) -> int:
         """Returns a block about as long as the window."""
-        return min(512, max(16, self.window_size))
+        return block_of_size(self.window_size)
 
     @property
+    @override
     def num_first(self) -> int:
-        """See `FirstAndLastAttention`."""
         return self.num_global
 
     @property
+    @override
     def num_last(self) -> int:
-        """See `FirstAndLastAttention`."""
         return self.window_size

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
-from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention, dense_products
+from attention_variants.families.recurrent import Recurrence, RecurrentVariant, dense_products
 
 _SMALLEST_FEATURE = 1e-6  # keeps rows normalised where a query and all keys put their weight on different features
 
@@ -34,7 +35,7 @@ class FeatureMaps(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HedgehogAttention(RecurrentAttention):
+class HedgehogAttention(RecurrentVariant):
     """Normalised linear attention with a learned, spiky feature map per head.
 
     ::
@@ -51,6 +52,7 @@ class HedgehogAttention(RecurrentAttention):
       are trained along with the model, not distilled from softmax weights. The 1e-6 is ours: it keeps rows normalised.
     """
 
+    controls_type = HedgehogControls
     cost_order = "length * (chunk_size + head_dim) * head_dim"
     state_order = "2 * head_dim^2"
     paper = "Zhang et al. 2024, arXiv:2402.04347"
@@ -71,13 +73,16 @@ class HedgehogAttention(RecurrentAttention):
         """Returns the FLOPs of the products W x."""
         return 2 * head_dim**2 * (query_length * num_heads + key_length * num_kv_heads)
 
+    @override
     def recurrence(self, query: Array, key: Array, controls: HedgehogControls, positions: Array) -> Recurrence:
-        """See `RecurrentAttention`."""
-        features = lambda x, maps: _spikes(jnp.einsum("blhd,hed->blhe", x, maps[0, 0]))  # noqa: E731
+
+        def features(x: Array, maps: Array) -> Array:
+            return _spikes(jnp.einsum("blhd,hed->blhe", x, maps[0, 0]))
+
         return Recurrence(features(query, controls.query_map), features(key, controls.key_map))
 
+    @override
     def kernel(self, query: Array, key: Array, controls: HedgehogControls) -> Array:
-        """See `RecurrentAttention`."""
         query, key = (
             _spikes((maps[0, 0] @ x[..., None])[..., 0])
             for x, maps in ((query, controls.query_map), (key, controls.key_map))

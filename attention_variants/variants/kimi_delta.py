@@ -6,13 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
-from attention_variants.engines.delta_attention import (
-    DeltaControls,
-    DeltaRuleAttention,
-    draw_log_rate,
-    draw_step_bias,
-)
+from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
+from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
 
 
 class WriteAndChannelDecay(nnx.Module):
@@ -27,13 +24,13 @@ class WriteAndChannelDecay(nnx.Module):
         self.log_rate = nnx.Param(draw_log_rate(rngs.params(), (num_kv_heads, 1)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DeltaControls:
-        """See the class."""
+        """Returns write strengths and decays, as logs."""
         step = jax.nn.softplus(self.up(self.down(x)) + self.step_bias[None, None])
         return DeltaControls(jax.nn.sigmoid(self.strength(x)), -jnp.exp(self.log_rate[None, None]) * step)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KimiDeltaAttention(DeltaRuleAttention):
+class KimiDeltaAttention(DeltaRuleVariant):
     """The delta rule with a learned decay per channel of the key and token.
 
     ::
@@ -58,8 +55,8 @@ class KimiDeltaAttention(DeltaRuleAttention):
 
     paper = "Kimi Team 2025, arXiv:2510.26692"
 
+    @override
     def decay_shape(self, num_kv_heads: int, head_dim: int) -> tuple[int, ...]:
-        """See `DeltaRuleAttention`."""
         return (num_kv_heads, head_dim)
 
     def make_controls(

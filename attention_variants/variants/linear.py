@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+from typing_extensions import override
 
 from attention_variants.checks import check_choice
-from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention, dense_products
+from attention_variants.families.recurrent import Recurrence, RecurrentVariant, dense_products
 
 # Every feature has a smallest value: it keeps the normaliser away from 0 / 0 where all of them underflow.
 FEATURE_MAPS: dict[str, Callable[[Array], Array]] = {
@@ -21,7 +22,7 @@ FEATURE_MAPS: dict[str, Callable[[Array], Array]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearAttention(RecurrentAttention):
+class LinearAttention(RecurrentVariant):
     """Normalised linear attention.
 
     ::
@@ -46,17 +47,18 @@ class LinearAttention(RecurrentAttention):
     cost_order = "length * (chunk_size + head_dim) * head_dim"
     state_order = "head_dim^2"
     paper = "Katharopoulos et al. 2020, arXiv:2006.16236"
+    examples = {128: "chunk_size=32"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("feature_map", self.feature_map, FEATURE_MAPS)
 
+    @override
     def recurrence(self, query: Array, key: Array, controls: Any, positions: Array) -> Recurrence:
-        """See `RecurrentAttention`."""
         feature_map = FEATURE_MAPS[self.feature_map]
         return Recurrence(feature_map(query), feature_map(key))
 
+    @override
     def kernel(self, query: Array, key: Array, controls: Any) -> Array:
-        """See `RecurrentAttention`."""
         feature_map = FEATURE_MAPS[self.feature_map]
         return dense_products(feature_map(query), feature_map(key))

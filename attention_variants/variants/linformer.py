@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
+from attention_variants.arrays import accumulation_dtype, dense_logits, repeat_heads
 from attention_variants.checks import check_choice, check_integer
-from attention_variants.engines.bidirectional import BidirectionalAttention
-from attention_variants.interface import Cost, accumulation_dtype, dense_logits, repeat_heads
+from attention_variants.families.bidirectional import BidirectionalVariant
+from attention_variants.interface import Cost
 
 _SHARING = ("none", "headwise", "key_value")
 
@@ -42,7 +44,7 @@ class LengthProjections(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinformerAttention(BidirectionalAttention):
+class LinformerAttention(BidirectionalVariant):
     """Softmax attention over `rank` learned mixtures of all keys, read from `rank` mixtures of all values.
 
     ::
@@ -69,11 +71,13 @@ class LinformerAttention(BidirectionalAttention):
     sharing: str = "headwise"
 
     normalised = False
-    subquadratic = True
+    claims_growth = True
+    controls_type = Projections
     family = "low rank"
     cost_order = "length * rank"
     state_order = "none: bidirectional only"
     paper = "Wang et al. 2020, arXiv:2006.04768"
+    examples = {16: "rank=4,max_length=16", 128: "rank=32,max_length=128"}
 
     def __post_init__(self) -> None:
         check_integer("rank", self.rank, 1)
@@ -87,10 +91,11 @@ class LinformerAttention(BidirectionalAttention):
         heads = num_kv_heads if self.sharing == "none" else 1
         return LengthProjections(self.max_length, heads, self.rank, self.sharing == "key_value", rngs=rngs)
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`. Ideal is the cheaper of this and of all pairs."""
+        """Ideal is the cheaper of this and of all pairs."""
         project = 4 * key_length * self.rank * num_kv_heads * head_dim
         executed = project + 4 * query_length * self.rank * num_heads * head_dim
         return Cost(executed, min(executed, 4 * num_heads * head_dim * query_length * key_length), cache_bytes=0)
@@ -121,16 +126,19 @@ class LinformerAttention(BidirectionalAttention):
         mixed = jnp.swapaxes(jnp.broadcast_to(project_values, (len(query), *project_values.shape[-3:])), -1, -2)
         return jnp.matmul(jax.nn.softmax(logits, axis=-1), mixed, precision="highest")
 
+    def _check(
+        self, query: Any, key: Any, value: Any, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> None:
+        super()._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+        length, num_kv_heads = key.shape[1:3]
+        for leaf in controls:
+            if leaf.shape[:2] != (1, length) or leaf.shape[2] not in (1, num_kv_heads):
+                expected = f"[1, length {length}, 1 or num_kv_heads {num_kv_heads}, rank]"
+                raise ValueError(f"`controls` must hold projections {expected}; got {leaf.shape}.")
 
-def _rows(controls: Any, key: Array) -> Projections:
+
+def _rows(controls: Projections, key: Array) -> Projections:
     """Returns E and F as [length, num_kv_heads, rank]."""
-    if controls is None:
-        raise ValueError("`controls` must be the projections [1, length, heads, rank] from make_controls; got None.")
-    length, num_kv_heads = key.shape[1:3]
-    for leaf in controls:
-        if leaf.shape[:2] != (1, length) or leaf.shape[2] not in (1, num_kv_heads):
-            expected = f"[1, length {length}, 1 or num_kv_heads {num_kv_heads}, rank]"
-            raise ValueError(f"`controls` must hold projections {expected}; got {leaf.shape}.")
-    dtype = accumulation_dtype(key.dtype)
+    (length, num_kv_heads), dtype = key.shape[1:3], accumulation_dtype(key.dtype)
     wide = (jnp.broadcast_to(leaf[0].astype(dtype), (length, num_kv_heads, leaf.shape[3])) for leaf in controls)
     return Projections(*wide)

@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Array
+from typing_extensions import override
 
 from attention_variants import patterns
 from attention_variants.checks import check_integer
 from attention_variants.engines import diagonal_softmax as engine
-from attention_variants.engines.pattern_attention import PatternAttention
-from attention_variants.interface import Cost
+from attention_variants.families.static_pattern import StaticPatternVariant
+from attention_variants.interface import BYTES_PER_SCALAR, Cost
+from attention_variants.patterns.matrices import near_keys
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LogSparseAttention(PatternAttention):
+class LogSparseAttention(StaticPatternVariant):
     """Softmax attention over exponentially spaced keys: about log2(length) of them for every query.
 
     ::
@@ -23,8 +25,8 @@ class LogSparseAttention(PatternAttention):
         over j = i - 2^n, n = 0, 1, 2 ..., and 0 <= i - j < window_size        (|i - j| = 2^n where not causal)
 
     Any earlier token is reached in at most log2(length) layers. Every query sees the same distances, so keys are moved
-    by one distance after the other and multiplied elementwise; nothing is visited in vain but at the ends. A window is
-    meant to be small, for each of its keys is a distance too. Decoding keeps every key, as each is seen again.
+    by one distance after the other and multiplied elementwise; pairs are visited in vain only at the ends. A window
+    should be small, because each of its keys is one more distance. Decoding keeps every key: each is seen again.
     `window_size >= length` is full causal attention.
 
     Attributes:
@@ -43,7 +45,8 @@ class LogSparseAttention(PatternAttention):
     cost_order = "length * (log(length) + window_size)"
     state_order = "length * head_dim"
     paper = "Li et al. 2019, arXiv:1907.00235"
-    subquadratic = True
+    examples = {128: "window_size=4"}
+    claims_growth = True
 
     def __post_init__(self) -> None:
         check_integer("window_size", self.window_size, 1)
@@ -51,28 +54,28 @@ class LogSparseAttention(PatternAttention):
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns the window, and the distances in turn."""
         query_position, key_position = np.arange(query_length)[:, None], np.arange(key_length)[None, :]
-        first = query_position - (self.window_size - 1 if causal else self.window_size // 2)
-        seen = (key_position >= first) & (key_position < first + self.window_size)
+        seen = near_keys(query_length, key_length, self.window_size, causal)
         distance = 1
         while distance < max(query_length, key_length):
             seen |= np.abs(query_position - key_position) == distance
             distance *= 2
         return seen & (key_position <= query_position) if causal else seen
 
+    @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """See `PatternAttention`; used in decoding, where all keys are at hand."""
+        """Used in decoding, where the cache holds all keys."""
         union = patterns.AnyOf((patterns.window(self.window_size, causal), patterns.PowersOfTwo()))
         return patterns.AllOf((patterns.causal_or_full(causal), union))
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`."""
         distances = self._distances(query_length, key_length, causal)
         return Cost(
             executed_flops=engine.executed_flops(distances, query_length, num_heads, head_dim),
             ideal_flops=4 * num_heads * head_dim * engine.count_pairs(distances, query_length, key_length),
-            cache_bytes=2 * 4 * key_length * num_kv_heads * head_dim,
+            cache_bytes=2 * BYTES_PER_SCALAR * key_length * num_kv_heads * head_dim,
         )
 
     def _distances(self, query_length: int, key_length: int, causal: bool) -> tuple[int, ...]:

@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
+from attention_variants.arrays import accumulation_dtype, dense_logits, masked_softmax
 from attention_variants.checks import check_integer
-from attention_variants.engines.cached_keys import empty_cache, put
 from attention_variants.engines.gathered_softmax import gathered_flops, gathered_softmax
-from attention_variants.engines.hash_buckets import bucket_mates, listed_keys
-from attention_variants.interface import AttentionVariant, Cost, accumulation_dtype, dense_logits, masked_softmax
+from attention_variants.engines.lsh_buckets import bucket_mates, listed_keys
+from attention_variants.families.key_value_caches import empty_cache, put
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.patterns.matrices import every_key
 
 
 class BucketCache(NamedTuple):
@@ -57,11 +60,12 @@ class LshAttention(AttentionVariant):
     seed: int = 0
 
     supports_cross = False
-    subquadratic = True
+    claims_growth = True
     family = "softmax, chosen by content"
     cost_order = "length * num_hashes * bucket_size"
     state_order = "length * head_dim"
     paper = "Kitaev et al. 2020, arXiv:2001.04451"
+    examples = {16: "bucket_size=3,num_buckets=4", 128: "bucket_size=8,num_buckets=8,num_hashes=2"}
 
     def __post_init__(self) -> None:
         ranges = {"bucket_size": (1, 2**30), "num_buckets": (1, 2**16), "num_hashes": (1, 2**8), "seed": (0, 2**30)}
@@ -72,13 +76,13 @@ class LshAttention(AttentionVariant):
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns all True, or the lower triangle where causal: any of these keys may share a bucket."""
-        everything = np.ones((query_length, key_length), bool)
-        return np.tril(everything) if causal else everything
+        return every_key(query_length, key_length, causal)
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`. Ideal charges hashing and the most keys that a query can see."""
+        """Ideal charges hashing and the most keys that a query can see."""
         hashed = query_length * num_heads + key_length * num_kv_heads
         hashing = 2 * hashed * head_dim * self.num_hashes * (self.num_buckets // 2)
         listed = listed_keys(key_length, self.num_hashes, self.bucket_size)
@@ -86,11 +90,11 @@ class LshAttention(AttentionVariant):
         return Cost(
             executed_flops=hashing + gathered_flops(query_length, listed, num_heads, head_dim),
             ideal_flops=hashing + 4 * num_heads * head_dim * int(np.minimum(candidates, listed).sum()),
-            cache_bytes=2 * 4 * key_length * num_kv_heads * head_dim,
+            cache_bytes=BYTES_PER_SCALAR * key_length * num_kv_heads * (2 * head_dim + self.num_hashes),
         )
 
+    @override
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> BucketCache:
-        """See `AttentionVariant`."""
         empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
         buckets = jnp.zeros((batch, max_length, num_kv_heads, self.num_hashes), jnp.int32)
         return BucketCache(empty.key, empty.value, buckets, empty.length, empty.max_length)

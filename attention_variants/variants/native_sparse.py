@@ -7,16 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
 from attention_variants import patterns
+from attention_variants.arrays import accumulation_dtype, dense_logits, masked_softmax
 from attention_variants.checks import check_integer
-from attention_variants.engines import compressed_blocks as compressing
-from attention_variants.engines.block_choice import BlockChoiceAttention
+from attention_variants.engines import compression
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
-from attention_variants.engines.cached_keys import attend_window
-from attention_variants.engines.pattern_attention import attend_cached
-from attention_variants.interface import Cost, dense_logits, masked_softmax
+from attention_variants.engines.blocks import block_of_size
+from attention_variants.engines.cached_softmax import attend_cached, attend_window
+from attention_variants.families.block_choice import BlockChoiceVariant
+from attention_variants.families.key_value_caches import empty_cache, put
+from attention_variants.interface import BYTES_PER_SCALAR, Cost
 
 
 class NativeSparseControls(NamedTuple):
@@ -36,13 +39,24 @@ class GatesAndWeights(nnx.Module):
         self.key_weights, self.value_weights = nnx.Param(weights[0]), nnx.Param(weights[1])
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> NativeSparseControls:
-        """See the class."""
+        """Returns gates and compression weights."""
         gates = jax.nn.sigmoid(self.gates(x)).reshape(*x.shape[:2], -1, 3)
         return NativeSparseControls(gates, self.key_weights[None, None], self.value_weights[None, None])
 
 
+class CompressedCache(NamedTuple):
+    """All keys and values, slot s holding position s, and what they compress to so far."""
+
+    key: Float[Array, "batch max_length num_kv_heads head_dim"]
+    value: Float[Array, "batch max_length num_kv_heads head_dim"]
+    block_key: Float[Array, "batch blocks num_kv_heads head_dim"]
+    block_value: Float[Array, "batch blocks num_kv_heads head_dim"]
+    length: Int[Array, ""]  # tokens seen so far
+    max_length: Int[Array, ""]  # tokens it was made for
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NativeSparseAttention(BlockChoiceAttention):
+class NativeSparseAttention(BlockChoiceVariant):
     """The gated sum of softmax attention to compressed blocks, to the keys of chosen blocks and to a window; causal.
 
     ::
@@ -68,8 +82,10 @@ class NativeSparseAttention(BlockChoiceAttention):
 
     supports_bidirectional = False
     normalised = False
+    controls_type = NativeSparseControls
     cost_order = "length * (num_blocks * block_size + window_size + length / block_size)"
     paper = "Yuan et al. 2025, arXiv:2502.11089"
+    examples = {16: "block_size=4,num_blocks=2,window_size=3", 128: "block_size=16,num_blocks=2,window_size=16"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,34 +97,39 @@ class NativeSparseAttention(BlockChoiceAttention):
         """Returns the module that makes gates and compression weights."""
         return GatesAndWeights(model_dim, num_heads, num_kv_heads, self.block_size, rngs=rngs)
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`. Ideal compresses, and charges finished blocks, chosen ones and the window."""
+        """Ideal compresses, and charges finished blocks, chosen ones and the window."""
         plans = self._plans(query_length)
-        compress = 2 * compressing.compress_flops(key_length, self.block_size, num_kv_heads, head_dim)
+        compress = 2 * compression.compress_flops(key_length, self.block_size, num_kv_heads, head_dim)
         executed, ideal = self.chosen_cost(query_length, num_heads, head_dim, causal)
         executed += compress + sum(plan.executed_flops(num_heads, head_dim) for plan in plans)
         pairs = sum(plan.pattern.count(plan.query_length, plan.key_length) for plan in plans)
         ideal += compress + 4 * num_heads * head_dim * pairs
-        return Cost(executed, ideal, cache_bytes=2 * 4 * (key_length + plans[0].key_length) * num_kv_heads * head_dim)
+        slots = 2 * (key_length + plans[0].key_length)
+        return Cost(executed, ideal, cache_bytes=BYTES_PER_SCALAR * slots * num_kv_heads * head_dim)
 
     def _plans(self, length: int) -> tuple[BlockPlan, BlockPlan]:
         """Returns how the block engine cuts up the first branch and the third."""
-        compressed = make_plan(compressing.FinishedBlocks(self.block_size), length, -(-length // self.block_size), 128)
+        compressed = make_plan(compression.FinishedBlocks(self.block_size), length, -(-length // self.block_size), 128)
         near = patterns.window(self.window_size, causal=True)
-        return compressed, make_plan(near, length, length, min(512, max(16, self.window_size)))
+        return compressed, make_plan(near, length, length, block_of_size(self.window_size))
 
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
-        """Returns an empty `CompressedCache`; see `AttentionVariant`."""
-        return compressing.empty_cache(batch, max_length, num_kv_heads, head_dim, self.block_size, dtype)
+    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> CompressedCache:
+        """Returns an empty cache, whose compressed blocks are float32 whatever `dtype`."""
+        empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
+        blocks = -(-max_length // self.block_size)
+        sums = jnp.zeros((batch, blocks, num_kv_heads, head_dim), accumulation_dtype(dtype))
+        return CompressedCache(empty.key, empty.value, sums, sums, empty.length, empty.max_length)
 
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
-        gates, key_weights, value_weights = _needed(controls)
-        block_key, block_value = compressing.compress(key, key_weights), compressing.compress(value, value_weights)
-        mask = None if key_mask is None else compressing.any_key(key_mask, self.block_size)
+        gates, key_weights, value_weights = _parts(controls)
+        block_key, block_value = compression.compress(key, key_weights), compression.compress(value, value_weights)
+        mask = None if key_mask is None else compression.any_key(key_mask, self.block_size)
         plans, wide = self._plans(query.shape[1]), query.astype(block_key.dtype)
         compressed, _ = block_softmax(plans[0], wide, block_key, block_value, key_mask=mask)
         chosen = self.attend_chosen(query, key, value, block_key, block_mask=mask, key_mask=key_mask)
@@ -118,25 +139,40 @@ class NativeSparseAttention(BlockChoiceAttention):
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
-        gates, key_weights, value_weights = _needed(controls)
+        gates, key_weights, value_weights = _parts(controls)
         logits, members = dense_logits(query, key), self.members(key.shape[1], key_mask)
-        scores, compressed = compressing.dense_weights(logits, members, key_weights, value_weights)
+        scores, compressed = compression.dense_weights(logits, members, key_weights, value_weights)
         near = np.triu(np.tril(np.ones(logits.shape[2:], bool)), 1 - self.window_size)
         window = masked_softmax(logits, jnp.asarray(near)[None, None] & members.any(1)[:, None, None, :])
         chosen = self.chosen_weights(logits, scores, members, causal)
         return _join(jnp.moveaxis(gates, 2, 1), compressed, chosen, window)
 
     def _extend(
-        self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
-    ) -> tuple[Array, Any]:
-        gates, key_weights, value_weights = _needed(controls)
-        first, cache = cache.length, compressing.append(cache, key, value, key_weights, value_weights)
+        self, cache: CompressedCache, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
+    ) -> tuple[Array, CompressedCache]:
+        gates, key_weights, value_weights = _parts(controls)
+        first, cache = cache.length, _append(cache, key, value, key_weights, value_weights)
         positions, blocks = first + jnp.arange(query.shape[1]), jnp.arange(cache.block_key.shape[1])
-        finished = compressing.FinishedBlocks(self.block_size).visible
+        finished = compression.FinishedBlocks(self.block_size).visible
         compressed = attend_cached(query, cache.block_key, cache.block_value, positions, blocks, finished)
         chosen = self.attend_chosen(query, cache.key, cache.value, cache.block_key, first_position=first)
         window = attend_window(query, cache.key, cache.value, self.window_size, first)
         return _join(gates, compressed, chosen, window), cache
+
+
+def _append(
+    cache: CompressedCache, key: Array, value: Array, key_weights: Array, value_weights: Array
+) -> CompressedCache:
+    """Returns the cache with the keys and values of new tokens."""
+    first = cache.length
+    return CompressedCache(
+        put(cache.key, key, first),
+        put(cache.value, value, first),
+        compression.add_to_blocks(cache.block_key, key, key_weights, first),
+        compression.add_to_blocks(cache.block_value, value, value_weights, first),
+        first + key.shape[1],
+        cache.max_length,
+    )
 
 
 def _join(gates: Array, compressed: Array, chosen: Array, window: Array) -> Array:
@@ -144,7 +180,5 @@ def _join(gates: Array, compressed: Array, chosen: Array, window: Array) -> Arra
     return gates[..., 0] * compressed + gates[..., 1] * chosen + gates[..., 2] * window
 
 
-def _needed(controls: NativeSparseControls | None) -> tuple[Array, Array, Array]:
-    if controls is None:
-        raise ValueError("`controls` must be the NativeSparseControls that make_controls gives; got None.")
+def _parts(controls: NativeSparseControls) -> tuple[Array, Array, Array]:
     return controls.gates, controls.key_weights[0, 0], controls.value_weights[0, 0]

@@ -7,15 +7,17 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
+from typing_extensions import override
 
+from attention_variants.arrays import accumulation_dtype, masked_softmax, repeat_heads, zero_masked
 from attention_variants.checks import check_integer
-from attention_variants.engines.bidirectional import BidirectionalAttention
-from attention_variants.interface import Cost, accumulation_dtype, masked_softmax, repeat_heads, zero_masked
+from attention_variants.families.bidirectional import BidirectionalVariant
+from attention_variants.interface import Cost
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NystromAttention(BidirectionalAttention):
-    """Softmax attention approximated by way of landmarks, means of segments of the sequence.
+class NystromAttention(BidirectionalVariant):
+    """Softmax attention approximated through landmarks, means of segments of the sequence.
 
     ::
 
@@ -42,20 +44,22 @@ class NystromAttention(BidirectionalAttention):
     num_iterations: int = 6
 
     normalised = False
-    subquadratic = True
+    claims_growth = True
     family = "low rank"
     cost_order = "length * num_landmarks + num_landmarks^3"
     state_order = "none: bidirectional only"
     paper = "Xiong et al. 2021, arXiv:2102.03902"
+    examples = {16: "num_landmarks=4", 128: "num_landmarks=32"}
 
     def __post_init__(self) -> None:
         check_integer("num_landmarks", self.num_landmarks, 1)
         check_integer("num_iterations", self.num_iterations, 1)
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`. Ideal is the cheaper of this and of all pairs."""
+        """Ideal is the cheaper of this and of all pairs."""
         length, landmarks = query_length, min(self.num_landmarks, query_length)
         means = 2 * (num_heads + num_kv_heads) * length * landmarks * head_dim
         kernels = 2 * num_heads * (2 * length + landmarks) * landmarks * head_dim

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from typing_extensions import override
 
+from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
-from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention
-from attention_variants.interface import repeat_heads
+from attention_variants.families.recurrent import Recurrence, RecurrentVariant
 
 # Quotients of two features, which occur in gradients, and sums over many tokens stay within float32's exp(88).
 _LARGEST_EXPONENT = 30.0  # of a key's feature: only a key next to a long w_r itself would pass it
@@ -20,7 +21,7 @@ _SMALLEST_FEATURE = math.exp(-40)  # keeps rows normalised where all features of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PerformerAttention(RecurrentAttention):
+class PerformerAttention(RecurrentVariant):
     """FAVOR+: an unbiased estimate of the softmax kernel, in linear time; fixed by `seed`.
 
     ::
@@ -65,8 +66,8 @@ class PerformerAttention(RecurrentAttention):
         """Returns the FLOPs of the products w . x."""
         return 2 * self.num_features * head_dim * (query_length * num_heads + key_length * num_kv_heads)
 
+    @override
     def recurrence(self, query: Array, key: Array, controls: Any, positions: Array) -> Recurrence:
-        """See `RecurrentAttention`."""
         head_dim = query.shape[3]
         directions = jnp.asarray(_draw(self.num_features, head_dim, self.seed), query.dtype)
         query, key = query * head_dim**-0.25, key * head_dim**-0.25
@@ -75,8 +76,8 @@ class PerformerAttention(RecurrentAttention):
         key_exponents = jnp.einsum("blhd,md->blhm", key, directions) - (key**2).sum(-1, keepdims=True) / 2
         return Recurrence(jnp.exp(exponents), _of_key(key_exponents))
 
+    @override
     def kernel(self, query: Array, key: Array, controls: Any) -> Array:
-        """See `RecurrentAttention`."""
         directions = _draw(self.num_features, query.shape[3], self.seed).astype(query.dtype)
         query, key = (array * query.shape[3] ** -0.25 for array in (query, repeat_heads(key, query.shape[2])))
 
@@ -86,7 +87,8 @@ class PerformerAttention(RecurrentAttention):
             )
             return total + jnp.exp(of_query)[..., None] * _of_key(of_key)[:, :, None], None
 
-        nothing = jnp.zeros((*query.shape[:3:2], query.shape[1], key.shape[1]), query.dtype)
+        batch, query_length, num_heads, _ = query.shape
+        nothing = jnp.zeros((batch, num_heads, query_length, key.shape[1]), query.dtype)
         return jax.lax.scan(feature, nothing, jnp.asarray(directions))[0]
 
 

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
-from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention, dense_products
+from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
+from attention_variants.families.recurrent import Recurrence, dense_products
 
 
 class RetentionControls(NamedTuple):
@@ -30,7 +32,7 @@ class RetentionRates(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RetentionAttention(RecurrentAttention):
+class RetentionAttention(DecayingRecurrentVariant):
     """Unnormalised linear attention with a fixed decay per head; causal only.
 
     ::
@@ -47,11 +49,7 @@ class RetentionAttention(RecurrentAttention):
       its rate.
     """
 
-    supports_bidirectional = False
-    supports_cross = False
-    normalised = False
-    cost_order = "length * (chunk_size + head_dim) * head_dim"
-    state_order = "head_dim^2"
+    controls_type = RetentionControls
     paper = "Sun et al. 2023, arXiv:2307.08621"
 
     def make_controls(
@@ -60,12 +58,12 @@ class RetentionAttention(RecurrentAttention):
         """Returns x -> RetentionControls, without parameters."""
         return RetentionRates(num_kv_heads)
 
+    @override
     def recurrence(self, query: Array, key: Array, controls: RetentionControls, positions: Array) -> Recurrence:
-        """See `RecurrentAttention`."""
         return Recurrence(query / np.sqrt(query.shape[3]), key, controls.log_decay)
 
+    @override
     def kernel(self, query: Array, key: Array, controls: RetentionControls) -> Array:
-        """See `RecurrentAttention`."""
         gamma = jnp.repeat(jnp.exp(controls.log_decay[0, 0]), query.shape[2] // key.shape[2])
         positions = jnp.arange(key.shape[1], dtype=query.dtype)
         distance = jnp.maximum(positions[:, None] - positions[None, :], 0)

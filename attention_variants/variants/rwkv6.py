@@ -1,4 +1,4 @@
-"""RWKV-6: channels forget as the token says, and the own key has a weight of its own."""
+"""RWKV-6: every token sets how its channels forget, and a token's own key has a separate weight."""
 
 import dataclasses
 from typing import NamedTuple
@@ -6,10 +6,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
+from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
-from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention, dense_decays
-from attention_variants.interface import repeat_heads
+from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
+from attention_variants.families.recurrent import Recurrence, dense_decays
 
 
 class Rwkv6Controls(NamedTuple):
@@ -39,7 +41,7 @@ class TokenDecay(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rwkv6Attention(RecurrentAttention):
+class Rwkv6Attention(DecayingRecurrentVariant):
     """Unnormalised linear attention with data-dependent decays per channel and a bonus for the own key; causal only.
 
     ::
@@ -62,11 +64,7 @@ class Rwkv6Attention(RecurrentAttention):
     decay_rank: int = 64
     chunk_size: int = 16
 
-    supports_bidirectional = False
-    supports_cross = False
-    normalised = False
-    cost_order = "length * (chunk_size + head_dim) * head_dim"
-    state_order = "head_dim^2"
+    controls_type = Rwkv6Controls
     paper = "Peng et al. 2024, arXiv:2404.05892"
 
     def __post_init__(self) -> None:
@@ -79,12 +77,12 @@ class Rwkv6Attention(RecurrentAttention):
         """Returns x -> Rwkv6Controls."""
         return TokenDecay(model_dim, num_kv_heads, head_dim, self.decay_rank, rngs=rngs)
 
+    @override
     def recurrence(self, query: Array, key: Array, controls: Rwkv6Controls, positions: Array) -> Recurrence:
-        """See `RecurrentAttention`."""
         return Recurrence(query, key, *controls)
 
+    @override
     def kernel(self, query: Array, key: Array, controls: Rwkv6Controls) -> Array:
-        """See `RecurrentAttention`."""
         key, decay, bonus = (
             repeat_heads(array, query.shape[2]) for array in (key, jnp.exp(controls.log_decay), controls.bonus)
         )

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from attention_variants.arrays import accumulation_dtype
 from attention_variants.engines.block_sigmoid import block_sigmoid
-from attention_variants.engines.modified_softmax import ModifiedSoftmaxAttention
-from attention_variants.interface import accumulation_dtype
+from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SigmoidAttention(ModifiedSoftmaxAttention):
+class SigmoidAttention(ModifiedSoftmaxVariant):
     """Attention without competition between keys.
 
     ::

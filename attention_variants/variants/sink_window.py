@@ -1,16 +1,19 @@
-"""Sink-window attention: a sliding window and the first few tokens, so that a stream may go on for ever."""
+"""Sink-window attention: a sliding window and the first few tokens, so that a stream can continue indefinitely."""
 
 import dataclasses
 
 import numpy as np
+from typing_extensions import override
 
 from attention_variants import patterns
 from attention_variants.checks import check_integer
-from attention_variants.engines.first_and_last import FirstAndLastAttention
+from attention_variants.engines.blocks import block_of_size
+from attention_variants.families.first_and_last import FirstAndLastVariant
+from attention_variants.patterns.matrices import near_keys
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SinkWindowAttention(FirstAndLastAttention):
+class SinkWindowAttention(FirstAndLastVariant):
     """Softmax attention over the last `window_size` keys and the first `num_sinks`.
 
     ::
@@ -41,7 +44,8 @@ class SinkWindowAttention(FirstAndLastAttention):
     cost_order = "length * (window_size + num_sinks)"
     state_order = "(window_size + num_sinks) * head_dim"
     paper = "Xiao et al. 2024, arXiv:2309.17453"
-    subquadratic = True
+    examples = {16: "window_size=4,num_sinks=2", 128: "window_size=32,num_sinks=4"}
+    claims_growth = True
 
     def __post_init__(self) -> None:
         check_integer("window_size", self.window_size, 1)
@@ -50,26 +54,25 @@ class SinkWindowAttention(FirstAndLastAttention):
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns the window and the sinks."""
         query_position, key_position = np.arange(query_length)[:, None], np.arange(key_length)[None, :]
-        first = query_position - (self.window_size - 1 if causal else self.window_size // 2)
-        seen = (key_position >= first) & (key_position < first + self.window_size)
+        seen = near_keys(query_length, key_length, self.window_size, causal)
         seen |= key_position < self.num_sinks
         return seen & (key_position <= query_position) if causal else seen
 
+    @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """See `PatternAttention`."""
         near, sinks = patterns.window(self.window_size, causal), patterns.FirstKeys(self.num_sinks)
         return patterns.AllOf((patterns.causal_or_full(causal), patterns.AnyOf((near, sinks))))
 
     def engine_block(self, query_length: int, key_length: int) -> int:
         """Returns a block about as long as the window."""
-        return min(512, max(16, self.window_size))
+        return block_of_size(self.window_size)
 
     @property
+    @override
     def num_first(self) -> int:
-        """See `FirstAndLastAttention`."""
         return self.num_sinks
 
     @property
+    @override
     def num_last(self) -> int:
-        """See `FirstAndLastAttention`."""
         return self.window_size

@@ -3,14 +3,17 @@
 import dataclasses
 
 import numpy as np
+from typing_extensions import override
 
 from attention_variants import patterns
 from attention_variants.checks import check_integer
-from attention_variants.engines.pattern_attention import PatternAttention
+from attention_variants.engines.blocks import block_of_size
+from attention_variants.families.static_pattern import StaticPatternVariant
+from attention_variants.patterns.matrices import near_keys
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SlidingWindowAttention(PatternAttention):
+class SlidingWindowAttention(StaticPatternVariant):
     """Softmax attention over `window_size` keys, the query's own included.
 
     ::
@@ -35,26 +38,23 @@ class SlidingWindowAttention(PatternAttention):
     cost_order = "length * window_size"
     state_order = "window_size * head_dim"
     paper = "Beltagy et al. 2020, arXiv:2004.05150"
-    subquadratic = True
+    examples = {16: "window_size=4", 128: "window_size=32"}
+    claims_growth = True
 
     def __post_init__(self) -> None:
         check_integer("window_size", self.window_size, 1)
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns the band of visible keys."""
-        query_position, key_position = np.arange(query_length)[:, None], np.arange(key_length)[None, :]
-        if causal:
-            return (key_position > query_position - self.window_size) & (key_position <= query_position)
-        first = query_position - self.window_size // 2
-        return (key_position >= first) & (key_position < first + self.window_size)
+        return near_keys(query_length, key_length, self.window_size, causal)
 
+    @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """See `PatternAttention`."""
         return patterns.window(self.window_size, causal)
 
     def engine_block(self, query_length: int, key_length: int) -> int:
         """Returns a block about as long as the window: two blocks of keys then cover a block of queries."""
-        return min(512, max(16, self.window_size))
+        return block_of_size(self.window_size)
 
     def cache_size(self, max_length: int) -> int:
         """Returns the window: what a later query can still see."""

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attention_variants.arrays import accumulation_dtype, masked_softmax
 from attention_variants.engines.block_softmax import block_softmax
-from attention_variants.engines.modified_softmax import ModifiedSoftmaxAttention
-from attention_variants.interface import accumulation_dtype, masked_softmax
+from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
 
 
 class SinkControls(NamedTuple):
@@ -26,12 +26,12 @@ class Sink(nnx.Module):
         self.logit = nnx.Param(jnp.zeros((num_heads,)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> SinkControls:
-        """See the class."""
+        """Returns the logits."""
         return SinkControls(self.logit[...][None, None])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SoftmaxSinkAttention(ModifiedSoftmaxAttention):
+class SoftmaxSinkAttention(ModifiedSoftmaxVariant):
     """Full attention in which a head may attend to nothing.
 
     ::
@@ -49,6 +49,7 @@ class SoftmaxSinkAttention(ModifiedSoftmaxAttention):
       Miller 2023, "Attention Is Off By One", is sink = 0, where we begin.
     """
 
+    controls_type = SinkControls
     paper = "OpenAI 2025, arXiv:2508.10925"
 
     def make_controls(

@@ -7,13 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
-from attention_variants.engines.recurrent_attention import (
-    Recurrence,
-    RecurrentAttention,
-    dense_decays,
-    dense_products,
-)
+from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
+from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
+from attention_variants.families.recurrent import Recurrence, dense_decays, dense_products
 
 
 class StateSpaceControls(NamedTuple):
@@ -28,10 +26,8 @@ class Discretisation(nnx.Module):
 
     def __init__(self, model_dim: int, num_kv_heads: int, *, rngs: nnx.Rngs):
         self.step = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
-        log_delta = jax.random.uniform(rngs.params(), (num_kv_heads,), minval=jnp.log(1e-3), maxval=jnp.log(1e-1))
-        delta = jnp.exp(log_delta)
-        self.step_bias = nnx.Param(delta + jnp.log(-jnp.expm1(-delta)))  # the inverse of softplus
-        self.log_rate = nnx.Param(jnp.log(jax.random.uniform(rngs.params(), (num_kv_heads,), minval=1.0, maxval=16.0)))
+        self.step_bias = nnx.Param(draw_step_bias(rngs.params(), (num_kv_heads,)))
+        self.log_rate = nnx.Param(draw_log_rate(rngs.params(), (num_kv_heads,)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> StateSpaceControls:
         """Returns decays and write strengths."""
@@ -40,7 +36,7 @@ class Discretisation(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StateSpaceAttention(RecurrentAttention):
+class StateSpaceAttention(DecayingRecurrentVariant):
     """A state space with a data-dependent step size per head; causal only.
 
     ::
@@ -62,11 +58,7 @@ class StateSpaceAttention(RecurrentAttention):
 
     chunk_size: int = 64
 
-    supports_bidirectional = False
-    supports_cross = False
-    normalised = False
-    cost_order = "length * (chunk_size + head_dim) * head_dim"
-    state_order = "head_dim^2"
+    controls_type = StateSpaceControls
     paper = "Dao and Gu 2024, arXiv:2405.21060"
 
     def make_controls(
@@ -75,12 +67,13 @@ class StateSpaceAttention(RecurrentAttention):
         """Returns x -> StateSpaceControls."""
         return Discretisation(model_dim, num_kv_heads, rngs=rngs)
 
+    @override
     def recurrence(self, query: Array, key: Array, controls: StateSpaceControls, positions: Array) -> Recurrence:
-        """See `RecurrentAttention`."""
         return Recurrence(query, key * controls.write_strength[..., None], controls.log_decay)
 
+    @override
     def kernel(self, query: Array, key: Array, controls: StateSpaceControls) -> Array:
-        """See `RecurrentAttention`."""
         group = query.shape[2] // key.shape[2]
-        decay, delta = (jnp.repeat(array, group, axis=2) for array in (jnp.exp(controls[0]), controls[1]))
+        decay = jnp.repeat(jnp.exp(controls.log_decay), group, axis=2)
+        delta = jnp.repeat(controls.write_strength, group, axis=2)
         return dense_products(query, key) * dense_decays(decay) * jnp.moveaxis(delta, 1, 2)[:, :, None, :]

@@ -6,18 +6,20 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from typing_extensions import override
 
 from attention_variants import patterns
 from attention_variants.checks import check_integer
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan, merge
-from attention_variants.engines.pattern_attention import PatternAttention
-from attention_variants.interface import Cost
+from attention_variants.engines.blocks import block_of_size
+from attention_variants.families.static_pattern import StaticPatternVariant
+from attention_variants.interface import BYTES_PER_SCALAR, Cost
 
 _COLUMN_BLOCK = 32  # keys of one column per block: bounds the memory of all columns together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StridedSparseAttention(PatternAttention):
+class StridedSparseAttention(StaticPatternVariant):
     """Softmax attention over the last `stride` keys and every stride-th key before them.
 
     ::
@@ -43,11 +45,12 @@ class StridedSparseAttention(PatternAttention):
     stride: int = 256
 
     supports_bias = False
-    subquadratic = True
+    claims_growth = True
     family = "softmax, static pattern"
     cost_order = "length * (stride + length / stride)"
     state_order = "length * head_dim"
     paper = "Child et al. 2019, arXiv:1904.10509"
+    examples = {16: "stride=4", 128: "stride=16"}
 
     def __post_init__(self) -> None:
         check_integer("stride", self.stride, 1)
@@ -58,15 +61,16 @@ class StridedSparseAttention(PatternAttention):
         seen = (np.abs(distance) < self.stride) | (distance % self.stride == 0)
         return seen & (distance >= 0) if causal else seen
 
+    @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """See `PatternAttention`; used in decoding, where a column cannot be reshaped."""
+        """Used in decoding, where a column cannot be reshaped."""
         union = patterns.AnyOf((self._window(causal), patterns.EveryNth(self.stride)))
         return patterns.AllOf((patterns.causal_or_full(causal), union))
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`."""
         window, columns = self._plans(query_length, key_length, causal)
         executed = window.executed_flops(num_heads, head_dim)
         if columns is not None:
@@ -76,14 +80,14 @@ class StridedSparseAttention(PatternAttention):
             queries, keys = (len(range(residue, length, self.stride)) for length in (query_length, key_length))
             pairs += queries * (queries - 1) // 2 if causal else queries * keys - min(queries, keys)
         ideal = 4 * num_heads * head_dim * pairs
-        return Cost(executed, ideal, cache_bytes=2 * 4 * key_length * num_kv_heads * head_dim)
+        return Cost(executed, ideal, cache_bytes=2 * BYTES_PER_SCALAR * key_length * num_kv_heads * head_dim)
 
     def _window(self, causal: bool) -> patterns.Band:
         return patterns.Band(before=self.stride - 1, after=0 if causal else self.stride - 1)
 
     def _plans(self, query_length: int, key_length: int, causal: bool) -> tuple[BlockPlan, BlockPlan | None]:
         """Returns the plans of the window and of one column; None where a column holds no key but the query's own."""
-        window = make_plan(self._window(causal), query_length, key_length, min(512, max(16, self.stride)))
+        window = make_plan(self._window(causal), query_length, key_length, block_of_size(self.stride))
         rows, columns = -(-query_length // self.stride), -(-key_length // self.stride)
         if max(rows, columns) == 1:
             return window, None

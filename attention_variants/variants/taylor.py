@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
 from attention_variants.checks import check_integer
-from attention_variants.engines.recurrent_attention import Recurrence, RecurrentAttention, dense_products
+from attention_variants.families.recurrent import Recurrence, RecurrentVariant, dense_products
 
 
 class TaylorControls(NamedTuple):
@@ -33,7 +34,7 @@ class DownProjections(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TaylorAttention(RecurrentAttention):
+class TaylorAttention(RecurrentVariant):
     """Normalised linear attention whose kernel is the second-order Taylor polynomial of exp.
 
     ::
@@ -41,7 +42,7 @@ class TaylorAttention(RecurrentAttention):
         output_i = sum_j t(q_i . k_j / sqrt(feature_dim)) value_j / sum_j t(...),   t(x) = 1 + x + x^2 / 2
         q, k = query W_q, key W_k, one learned projection per head
 
-    t is at least 1/2, so rows are normalised without further ado. The feature map behind it holds each product of two
+    t is at least 1/2, so rows can be normalised as they are. The feature map behind it holds each product of two
     coordinates once: 1 + f + f (f + 1) / 2 features for feature_dim f.
 
     Attributes:
@@ -57,6 +58,7 @@ class TaylorAttention(RecurrentAttention):
 
     feature_dim: int = 16
 
+    controls_type = TaylorControls
     cost_order = "length * (chunk_size + head_dim) * feature_dim^2"
     state_order = "feature_dim^2 * head_dim"
     paper = "Arora et al. 2024, arXiv:2402.18668"
@@ -89,14 +91,14 @@ class TaylorAttention(RecurrentAttention):
         """Returns the FLOPs of the projections."""
         return 2 * head_dim * self.feature_dim * (query_length * num_heads + key_length * num_kv_heads)
 
+    @override
     def recurrence(self, query: Array, key: Array, controls: TaylorControls | None, positions: Array) -> Recurrence:
-        """See `RecurrentAttention`."""
         query, key = _projected(query, key, controls)
         scale = query.shape[3] ** -0.25
         return Recurrence(_monomials(query * scale), _monomials(key * scale))
 
+    @override
     def kernel(self, query: Array, key: Array, controls: TaylorControls | None) -> Array:
-        """See `RecurrentAttention`."""
         query, key = _projected(query, key, controls)
         x = dense_products(query, key) / np.sqrt(query.shape[3])
         return 1 + x + x**2 / 2
@@ -105,7 +107,10 @@ class TaylorAttention(RecurrentAttention):
 def _projected(query: Array, key: Array, controls: TaylorControls | None) -> tuple[Array, Array]:
     if controls is None:
         return query, key
-    project = lambda x, maps: jnp.einsum("blhd,hdf->blhf", x, maps[0, 0])  # noqa: E731
+
+    def project(x: Array, maps: Array) -> Array:
+        return jnp.einsum("blhd,hdf->blhf", x, maps[0, 0])
+
     return project(query, controls.query_map), project(key, controls.key_map)
 
 

@@ -6,13 +6,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
+from typing_extensions import override
 
 from attention_variants import patterns
+from attention_variants.arrays import dense_logits, masked_softmax
 from attention_variants.checks import check_integer
-from attention_variants.engines.cached_keys import PositionedCache, append, empty_cache
 from attention_variants.engines.gathered_softmax import gathered_flops, gathered_softmax
-from attention_variants.engines.top_candidates import best_of_rows, scoring_flops, top_candidates
-from attention_variants.interface import AttentionVariant, Cost, dense_logits, masked_softmax
+from attention_variants.engines.top_k import best_of_rows, scoring_flops, top_candidates
+from attention_variants.families.key_value_caches import PositionedCache, append, empty_cache
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.patterns.matrices import every_key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,19 +45,20 @@ class TopKAttention(AttentionVariant):
     cost_order = "length^2"
     state_order = "length * head_dim"
     paper = "Gupta et al. 2021, arXiv:2106.06899"
+    examples = {16: "num_keys=4", 128: "num_keys=8"}
 
     def __post_init__(self) -> None:
         check_integer("num_keys", self.num_keys, 1)
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns all True, or the lower triangle where causal: any of these keys may be chosen."""
-        everything = np.ones((query_length, key_length), bool)
-        return np.tril(everything) if causal else everything
+        return every_key(query_length, key_length, causal)
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`. Ideal scores the permitted pairs and reads the values of the chosen ones."""
+        """Ideal scores the permitted pairs and reads the values of the chosen ones."""
         candidates = np.arange(1, query_length + 1) if causal else np.full(query_length, key_length)
         pairs, chosen = int(candidates.sum()), int(np.minimum(candidates, self.num_keys).sum())
         scored = scoring_flops(query_length, key_length, num_heads, head_dim)
@@ -62,11 +66,11 @@ class TopKAttention(AttentionVariant):
         return Cost(
             executed_flops=scored + read,
             ideal_flops=2 * num_heads * head_dim * (pairs + chosen),
-            cache_bytes=2 * 4 * key_length * num_kv_heads * head_dim,
+            cache_bytes=2 * BYTES_PER_SCALAR * key_length * num_kv_heads * head_dim,
         )
 
+    @override
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> PositionedCache:
-        """See `AttentionVariant`."""
         return empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
 
     def _attend(

@@ -133,13 +133,13 @@ def _attend(variant: AttentionVariant | None, sizes: Sizes) -> Contender:
     if variant is None:
         return functools.partial(jax.nn.dot_product_attention, is_causal=sizes.causal)
     heads = sizes.num_heads, sizes.num_heads, sizes.head_dim
-    controls = variant.make_controls(_MODEL_DIM, *heads, rngs=nnx.Rngs(0))
+    controls: Any = variant.make_controls(_MODEL_DIM, *heads, rngs=nnx.Rngs(0))
 
     def attend(query: Any, key: Any, value: Any) -> Any:
-        if controls is None:
+        if not variant.has_controls:
             return variant(query, key, value, causal=sizes.causal)
         x = jnp.ones((*query.shape[:2], _MODEL_DIM), query.dtype)
-        return variant(query, key, value, causal=sizes.causal, controls=controls(x))  # type: ignore[operator]
+        return variant(query, key, value, causal=sizes.causal, controls=controls(x))
 
     return attend
 

@@ -64,7 +64,7 @@ class Attention(Mixer):
         query = jax.ShapeDtypeStruct((*x.shape[:2], sizes.num_heads, sizes.head_dim), jnp.float32)
         key = jax.ShapeDtypeStruct((batch_size, call.key_length, sizes.num_kv_heads, sizes.head_dim), jnp.float32)
         controls = None
-        if layer.controls is not None:
+        if self.variant.has_controls:
             graph, params = nnx.split(layer.controls)
             controls = jax.eval_shape(lambda params, x: nnx.merge(graph, params)(x), params, x)
 
@@ -79,7 +79,7 @@ class Attention(Mixer):
 
     def control_params(self, layer: Any) -> int:
         """Returns the size of the variant's controls."""
-        if layer.controls is None:
+        if not self.variant.has_controls:
             return 0
         return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(layer.controls)))
 

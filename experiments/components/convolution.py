@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from attention_variants import specs
 from attention_variants.checks import check_integer
+from attention_variants.engines.causal_convolution import causal_convolution
 from attention_variants.interface import Cost
 from experiments.components.mixers import SCALAR_BYTES, Call, LayerSizes, Mixer, Reach, Stream
 
@@ -78,12 +79,10 @@ class GatedConvolutionLayer(nnx.Module):
 
     def extend(self, cache: ConvolutionCache, u: Stream) -> tuple[Stream, ConvolutionCache]:
         """Continues a sequence by one or more tokens."""
-        kernel, length = self.kernel[...], u.shape[1]
-        padded = jnp.concatenate([cache.history, u], axis=1)
-        mixed = sum(padded[:, tap : tap + length] * kernel[None, None, tap] for tap in range(kernel.shape[0]))
+        mixed, history = causal_convolution(u, cache.history, self.kernel[...])
         # On one axis of tokens, which XLA on CPU multiplies several times faster than two.
         gate = self.gate(u.reshape(-1, u.shape[2])).reshape(u.shape)
-        return mixed * gate + u, ConvolutionCache(padded[:, length:])
+        return mixed * gate + u, ConvolutionCache(history)
 
 
 def causal_taps(length: int, taps: int) -> Bool[np.ndarray, "length length"]:

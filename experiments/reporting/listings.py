@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from attention_variants.interface import FAMILIES
 from attention_variants.positions import POSITIONS
 from attention_variants.registry import VARIANTS
 from experiments.components.norms import NORMS
@@ -16,15 +17,6 @@ from experiments.config.schema import describe_fields
 from experiments.tasks.base import Task
 from experiments.tasks.registry import TASKS
 
-FAMILIES = (
-    "softmax, every key",
-    "softmax, static pattern",
-    "softmax, chosen by content",
-    "modified softmax",
-    "low rank",
-    "linear recurrence",
-    "delta rule",
-)
 _ABILITIES = ("causal", "bidirectional", "cross", "bias")
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.engines import linear_recurrence as engine
-from attention_variants.interface import AttentionVariant, Cost, repeat_heads
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
 
 
 class DecayCache(NamedTuple):
@@ -45,7 +46,8 @@ class LearnedDecayAttention(AttentionVariant):
     supports_bidirectional = False
     supports_cross = False
     normalised = False
-    subquadratic = True
+    claims_growth = True
+    controls_type = jax.Array
     family = "linear recurrence"
     cost_order = "length * (chunk_size + head_dim) * head_dim"
     state_order = "head_dim^2"
@@ -69,7 +71,7 @@ class LearnedDecayAttention(AttentionVariant):
         executed = engine.chunked_flops(query_length, *sizes, head_dim, chunk_size=self.chunk_size, normalise=False)
         recurrent = engine.summed_flops(query_length, key_length, *sizes, head_dim, normalise=False)
         pairs = 4 * num_heads * head_dim * (query_length * (query_length + 1) // 2)
-        return Cost(executed, min(recurrent, pairs), cache_bytes=4 * num_kv_heads * head_dim**2)
+        return Cost(executed, min(recurrent, pairs), cache_bytes=BYTES_PER_SCALAR * num_kv_heads * head_dim**2)
 
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> DecayCache:
         memory = engine.empty_state(batch, num_kv_heads, head_dim, head_dim, dtype).memory
@@ -78,14 +80,13 @@ class LearnedDecayAttention(AttentionVariant):
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
-        log_decay = _needed(controls)
-        return engine.linear_recurrence(query, key, value, log_decay=log_decay, chunk_size=self.chunk_size)[0]
+        return engine.linear_recurrence(query, key, value, log_decay=controls, chunk_size=self.chunk_size)[0]
 
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
         products = jnp.einsum("bqhd,bkhd->bhqk", query, repeat_heads(key, query.shape[2]), precision="highest")
-        decay = jnp.moveaxis(repeat_heads(jnp.exp(_needed(controls))[..., None], query.shape[2])[..., 0], 1, 0)
+        decay = jnp.moveaxis(repeat_heads(jnp.exp(controls)[..., None], query.shape[2])[..., 0], 1, 0)
 
         def row(left: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
             """What is left of every key at the next token, whose own key is still whole."""
@@ -104,15 +105,9 @@ class LearnedDecayAttention(AttentionVariant):
             query,
             key,
             value,
-            log_decay=_needed(controls),
+            log_decay=controls,
             chunk_size=self.chunk_size,
             state=engine.LinearState(cache.memory, normaliser),
             return_state=True,
         )
         return out, DecayCache(state.memory, cache.length + key.shape[1], cache.max_length)
-
-
-def _needed(controls: Any) -> Array:
-    if controls is None:
-        raise ValueError("`controls` must be the log decay [batch, length, num_kv_heads] from make_controls; got None.")
-    return controls

@@ -1,6 +1,5 @@
 """The Flax adapter against Flax's own attention, NNX and Linen, with every mask that Flax makes."""
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,6 @@ from flax import linen, nnx
 
 from attention_variants.flax_adapter import AttentionFn, attention_fn
 from attention_variants.registry import make_variant
-from attention_variants.variants.full import FullAttention
 
 BATCH, LENGTH, HEADS, FEATURES = 3, 13, 2, 10
 FULL = make_variant("full")
@@ -218,7 +216,7 @@ def test_other_masks_raise_or_poison(kind: str) -> None:
 
 def test_a_traced_mask_needs_a_declaration() -> None:
     layer = _nnx(attention_fn=attention_fn(FULL))
-    with pytest.raises(ValueError, match=r"not known under jit; say attention_fn\(variant, causal=True\)"):
+    with pytest.raises(ValueError, match=r"not known under jit; pass attention_fn\(variant, causal=True\)"):
         jax.jit(lambda x, m: layer(x, mask=m))(_x(), nnx.make_causal_mask(_x()[:, :, 0]))
     # One axis for all queries cannot be causal: nothing to declare.
     keys = jnp.asarray(VALID)[:, None, None, :]
@@ -239,7 +237,7 @@ def test_causal_declared_false_refuses_a_causal_mask() -> None:
 
 def test_an_ambiguous_mask_asks() -> None:
     first = nnx.make_attention_mask(jnp.ones((1, LENGTH)), jnp.arange(LENGTH)[None] < 1)
-    with pytest.raises(ValueError, match="causal and a padding mask alike"):
+    with pytest.raises(ValueError, match="both a causal and a padding mask"):
         _nnx(attention_fn=attention_fn(WINDOW))(_x(), mask=first)
     one = _nnx(attention_fn=attention_fn(WINDOW))(_x(1), mask=jnp.ones((1, 1, 1, 1)))
     np.testing.assert_allclose(one, _nnx()(_x(1)), atol=1e-5)
@@ -290,14 +288,11 @@ def test_dropout_through_the_layers(api: str) -> None:
         layer(_x(), deterministic=True, sow_weights=True)
 
 
-def test_learned_controls_have_no_place_in_flax() -> None:
-    @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Learned(FullAttention):
-        def make_controls(self, model_dim, num_heads, num_kv_heads, head_dim, *, rngs):
-            return nnx.Linear(model_dim, num_heads, rngs=rngs)
-
-    with pytest.raises(NotImplementedError, match="Learned has learned controls"):
-        attention_fn(Learned())
+def test_controls_have_no_place_in_flax() -> None:
+    for name in ("gated_delta", "taylor"):
+        with pytest.raises(NotImplementedError, match="Attention needs controls, for which Flax's attention layers"):
+            attention_fn(make_variant(name))
+    assert attention_fn(make_variant("taylor:feature_dim=0")).variant.feature_dim == 0
     with pytest.raises(ValueError, match="must be an AttentionVariant"):
         attention_fn("full")  # type: ignore[arg-type]
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from attention_variants import checks, interface
 from attention_variants.conformance.inputs import make_arguments
 from attention_variants.interface import AttentionVariant
 from attention_variants.registry import VARIANTS, make_variant
@@ -46,7 +44,7 @@ def valid(variant: AttentionVariant) -> dict[str, Any]:
         ({"key_mask": jnp.ones((2, 6), bool)}, ValueError, "`key_mask` must be [batch, key_length] (2, 7); got (2, 6)"),
         ({"key_mask": jnp.ones((2, 7))}, ValueError, "`key_mask` must be boolean, True = may be attended; got dtype"),
         ({"query": jnp.ones((2, 6, 6, 5))}, ValueError, "causal attention needs equal lengths; got query_length 6 and"),
-        ({"controls": jnp.ones((2, 7, 3))}, NotImplementedError, "FullAttention has no controls"),
+        ({"controls": jnp.ones((2, 7, 3))}, NotImplementedError, "FullAttention(block_size=512) has no controls; got "),
     ],
 )
 def test_wrong_argument_is_named(changed: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -87,11 +85,40 @@ def test_what_is_unsupported_is_refused(attribute: str, options: dict[str, Any],
         limited(**VALID | options)
 
 
+CONTROLLED = [name for name in VARIANTS if make_variant(name).has_controls]
+
+
+@pytest.mark.parametrize("name", CONTROLLED)
+def test_controls_are_checked_once_for_all(name: str) -> None:
+    variant = make_variant(name)
+    causal, expected = variant.supports_causal, variant.controls_type.__name__
+    for given, got in ((None, "NoneType"), (VALID["key"], "Array"), ({"gates": VALID["key"]}, "dict")):
+        with pytest.raises(
+            ValueError, match=f"needs `controls`, the {expected} that the module .* got {got}|ArrayImpl"
+        ):
+            variant(**VALID | {"controls": given}, causal=causal)
+    controls = make_arguments(variant, LENGTH).controls
+    for short in (lambda leaf: jnp.ones((5, *leaf.shape[1:])), lambda leaf: jnp.ones((BATCH, 4, *leaf.shape[2:]))):
+        with pytest.raises(ValueError, match=r"must begin with \[batch 2 or 1, length 7 or 1\]; one has the shape \("):
+            variant(**VALID | {"controls": jax.tree.map(short, controls)}, causal=causal)
+    with pytest.raises(ValueError, match="must begin with .* shape \\(\\)"):
+        variant(**VALID | {"controls": jax.tree.map(jnp.sum, controls)}, causal=causal)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in CONTROLLED])
+def test_a_variant_without_controls_refuses_any(name: str) -> None:
+    variant = make_variant(name)
+    with pytest.raises(NotImplementedError, match=r"Attention\(.*\) has no controls; got "):
+        variant(**VALID | {"controls": VALID["key"]}, causal=variant.supports_causal)
+
+
 def test_controls_left_out_are_named() -> None:
     variant = LearnedDecayAttention()
     cache = variant.init_cache(BATCH, LENGTH, KV_HEADS, DIM, jnp.float32)
     for run in (lambda: variant(**VALID), lambda: variant.extend(cache, **VALID)):
-        with pytest.raises(ValueError, match="`controls` must be the log decay .* got None"):
+        with pytest.raises(
+            ValueError, match="LearnedDecayAttention needs `controls`, the .*Array that .* got NoneType"
+        ):
             run()
 
 
@@ -118,44 +145,6 @@ def test_variants_are_frozen_keyword_only_and_described(name: str) -> None:
     assert "References:" in type(variant).__doc__
     with pytest.raises(dataclasses.FrozenInstanceError):
         variant.family = "other"
-
-
-@pytest.mark.parametrize(
-    ("check", "arguments", "message"),
-    [
-        (checks.check_integer, ("n", 0, 1), "`n` must be an integer >= 1; got 0."),
-        (checks.check_integer, ("n", True, 1), "`n` must be an integer >= 1; got True."),
-        (checks.check_integer, ("n", 2.0, 1), "`n` must be an integer >= 1; got 2.0."),
-        (checks.check_number, ("x", float("nan"), 0, 1), r"`x` must be a number in \[0, 1\]; got nan."),
-        (checks.check_number, ("x", "1", 0, 1), r"`x` must be a number in \[0, 1\]; got '1'."),
-        (checks.check_choice, ("c", "z", {"b", "a"}), "`c` must be one of a, b; got 'z'."),
-    ],
-)
-def test_field_checks(check: Any, arguments: tuple[Any, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check(*arguments)
-
-
-def test_masked_softmax_of_an_empty_row_is_zero_with_gradient_zero() -> None:
-    logits = jnp.asarray(np.random.RandomState(0).standard_normal((4, 5)), jnp.float32)
-    mask = jnp.asarray([[1, 1, 1, 1, 1], [0, 1, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 1, 0, 0]], bool)
-    weights, pull = jax.vjp(lambda logits: interface.masked_softmax(logits, mask), logits)
-    np.testing.assert_allclose(weights.sum(-1), [1, 1, 0, 1], rtol=1e-6)
-    np.testing.assert_allclose(weights[0], jax.nn.softmax(logits[0]), rtol=1e-6)
-    assert not weights[~mask].any()
-    (gradient,) = pull(jnp.asarray(np.random.RandomState(1).standard_normal((4, 5)), jnp.float32))
-    assert jnp.isfinite(gradient).all() and not gradient[~mask].any() and gradient[1].any()
-
-
-def test_grouped_heads_are_repeated_in_order() -> None:
-    heads = interface.repeat_heads(jnp.arange(3.0).reshape(1, 1, 3, 1), 6)
-    np.testing.assert_array_equal(heads[0, 0, :, 0], [0, 0, 1, 1, 2, 2])
-
-
-def test_zero_masked_removes_what_stood_there() -> None:
-    mask = jnp.asarray([[True, False]])
-    array = jnp.asarray([[1.0, jnp.nan]]).reshape(1, 2, 1, 1)
-    np.testing.assert_array_equal(interface.zero_masked(array, mask).ravel(), [1, 0])
 
 
 def test_the_contract_is_abstract() -> None:

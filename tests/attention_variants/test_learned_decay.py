@@ -55,7 +55,10 @@ def test_layer_decodes_as_it_runs_in_parallel() -> None:
 
 def test_gradients_reach_the_controls() -> None:
     definition, parameters = nnx.split(make_layer(VARIANT))
-    loss = lambda parameters: (nnx.merge(definition, parameters)(make_x(11)) ** 2).sum()  # noqa: E731
+
+    def loss(parameters: nnx.State) -> jax.Array:
+        return (nnx.merge(definition, parameters)(make_x(11)) ** 2).sum()
+
     gradients = jax.jit(jax.grad(loss))(parameters)
     gate = jax.tree.leaves(gradients["controls"])
     assert len(gate) == 2 and all(jnp.abs(leaf).min() > 0 for leaf in gate)

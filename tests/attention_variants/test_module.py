@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_variants import interface
+from attention_variants import arrays
 from attention_variants.interface import AttentionVariant, Cost
 from attention_variants.module import MultiHeadAttention
 from attention_variants.positions import RotaryPosition, make_position
@@ -35,13 +35,13 @@ class Plain(AttentionVariant):
 
     def _attend(self, query, key, value, *, causal, key_mask, bias, controls):
         weights = self._dense_weights(query, key, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
-        return jnp.einsum("bhqk,bkhd->bqhd", weights, interface.repeat_heads(value, query.shape[2]))
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
 
     def _dense_weights(self, query, key, *, causal, key_mask, bias, controls, past=0):
         later = jnp.arange(key.shape[1])[None, :] > past + jnp.arange(query.shape[1])[:, None]
         mask = (~later | (not causal))[None, None]
         mask = mask if key_mask is None else mask & key_mask[:, None, None, :]
-        weights = interface.masked_softmax(interface.dense_logits(query, key), mask)
+        weights = arrays.masked_softmax(arrays.dense_logits(query, key), mask)
         return weights if controls is None else weights * controls.swapaxes(1, 2)[:, :, None, :]
 
     def init_cache(self, batch, max_length, num_kv_heads, head_dim, dtype):
@@ -54,7 +54,7 @@ class Plain(AttentionVariant):
         if controls is not None:
             controls = gates = _put(gates, controls, start)
         weights = self._dense_weights(query, key, causal=True, key_mask=None, bias=None, controls=controls, past=start)
-        out = jnp.einsum("bhqk,bkhd->bqhd", weights, interface.repeat_heads(value, query.shape[2]))
+        out = jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
         return out, PlainCache(key, value, gates, start + query.shape[1], cache.max_length)
 
     def pattern(self, query_length, key_length, causal):
@@ -75,6 +75,8 @@ class Gate(nnx.Module):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gated(Plain):
     """Weights times a learned gate per key and head."""
+
+    controls_type = jax.Array
 
     def make_controls(self, model_dim, num_heads, num_kv_heads, head_dim, *, rngs):
         return Gate(model_dim, num_heads, rngs)

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from attention_variants.conformance import LAWS, Case, LawBroken, check
+from attention_variants.conformance.cases import CASES
 from attention_variants.registry import VARIANTS, make_variant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
-from tests.pattern_pictures import PICTURES
-from tests.variant_cases import CASES
 
 ALL_CASES = CASES | {"learned_decay": Case(LearnedDecayAttention(chunk_size=7))}
 
@@ -53,26 +51,21 @@ def forgotten(registered: dict[str, type], specs: Any) -> list[str]:
 
 
 def test_every_registered_variant_has_a_sharp_case() -> None:
-    assert not forgotten(VARIANTS, CASES), "add a row to CASES in tests/variant_cases.py"
+    assert not forgotten(VARIANTS, CASES), "add a row to CASES in attention_variants/conformance/cases.py"
     assert forgotten(VARIANTS | {"new": LearnedDecayAttention}, CASES) == ["new"]
 
 
 def test_every_static_pattern_has_a_picture() -> None:
     static = {name: kind for name, kind in VARIANTS.items() if kind.family == "softmax, static pattern"}
-    assert static and not forgotten(static, PICTURES), "draw a picture in tests/pattern_pictures.py"
+    drawn = [spec for spec, case in CASES.items() if case.picture is not None]
+    assert static and not forgotten(static, drawn), "draw a picture in attention_variants/conformance/cases.py"
 
 
 def test_every_row_is_named_after_its_variant() -> None:
     for spec, case in CASES.items():
-        assert type(case.variant) is VARIANTS[spec.partition(":")[0]]
+        related = [case.variant, case.limit or case.variant, case.picture.variant if case.picture else case.variant]
+        assert {type(variant) for variant in related} == {VARIANTS[spec.partition(":")[0]]}
         assert case.length >= 17 and all(case.length % n for n in range(2, case.length)), f"{spec}: length not a prime"
-
-
-@pytest.mark.parametrize("spec", PICTURES)
-def test_picture_is_the_causal_pattern(spec: str) -> None:
-    drawn = np.array([[character == "1" for character in line.split()] for line in PICTURES[spec].split("\n")[1:-1]])
-    assert drawn.shape == (8, 8)
-    np.testing.assert_array_equal(make_variant(spec).pattern(8, 8, True), drawn)
 
 
 def test_check_reports_each_law_and_never_raises() -> None:

@@ -89,7 +89,11 @@ def test_all_names_a_variant_without_a_case(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(VARIANTS, "forgotten", FullAttention)
-    assert run(capsys, "--all") == (2, "", "conformance: no row in tests/variant_cases.py for forgotten.\n")
+    assert run(capsys, "--all") == (
+        2,
+        "",
+        "conformance: no row in attention_variants/conformance/cases.py for forgotten.\n",
+    )
 
 
 @pytest.mark.parametrize(

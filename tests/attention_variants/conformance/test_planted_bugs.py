@@ -9,14 +9,18 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from attention_variants import interface, patterns
+from attention_variants import arrays, patterns
 from attention_variants.conformance import LAWS, Case, LawBroken
+from attention_variants.conformance.inputs import Picture
 from attention_variants.engines import block_softmax, linear_recurrence
+from attention_variants.families.delta_rule import DeltaControls
 from attention_variants.interface import AttentionVariant
 from attention_variants.variants import strided_sparse
 from attention_variants.variants.full import FullAttention
 from attention_variants.variants.linear import LinearAttention
+from attention_variants.variants.lsh import LshAttention
 from attention_variants.variants.sliding_window import SlidingWindowAttention
+from attention_variants.variants.state_space import StateSpaceAttention
 from attention_variants.variants.strided_sparse import StridedSparseAttention
 
 
@@ -38,6 +42,10 @@ class Strided(StridedSparseAttention):
     supports_bidirectional = supports_cross = False
 
 
+class Lsh(LshAttention):
+    supports_bidirectional = False
+
+
 class BothSides(FullAttention):
     supports_causal = supports_cross = False
 
@@ -47,6 +55,7 @@ class LinearBothSides(LinearAttention):
 
 
 WINDOW, LINEAR, STRIDED = Window(window_size=5), Linear(chunk_size=7), Strided(stride=4)
+STATE_SPACE, LSH = StateSpaceAttention(chunk_size=7), Lsh(bucket_size=3, num_buckets=4, num_hashes=2)
 
 
 class WiderWindow(Window):
@@ -123,6 +132,14 @@ class CostOfHalfACache(Window):
         return cost._replace(cache_bytes=cost.cache_bytes // 2)
 
 
+class CostOfFloatsOnly(Lsh):
+    """The integers of the cache, where keys hash to, are left out."""
+
+    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
+        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
+        return cost._replace(cache_bytes=2 * 4 * key_length * num_kv_heads * head_dim)
+
+
 class BoastsOfIdealCost(Window):
     def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
         cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
@@ -131,7 +148,7 @@ class BoastsOfIdealCost(Window):
 
 class ClaimsSubquadratic(FullAttention):
     supports_bidirectional = supports_cross = False
-    subquadratic = True
+    claims_growth = True
 
 
 class QuadraticMemory(Linear):
@@ -152,10 +169,10 @@ class TilesHeads(Window):
 
 class NoMaximum(Window):
     def _attend(self, query, key, value, *, causal, key_mask, bias, controls):
-        logits = jnp.exp(interface.dense_logits(query, key))
+        logits = jnp.exp(arrays.dense_logits(query, key))
         weights = jnp.where(self.pattern(query.shape[1], key.shape[1], causal)[None, None], logits, 0.0)
         weights = weights / weights.sum(-1, keepdims=True)
-        return jnp.einsum("bhqk,bkhd->bqhd", weights, interface.repeat_heads(value, query.shape[2]))
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
 
 
 class RoundedPositions(Window):
@@ -165,8 +182,8 @@ class RoundedPositions(Window):
         positions = jnp.arange(query.shape[1]).astype(query.dtype)
         distance = positions[:, None] - positions[None, :]
         seen = (distance >= 0) & (distance < self.window_size)
-        weights = interface.masked_softmax(interface.dense_logits(query, key), seen[None, None])
-        return jnp.einsum("bhqk,bkhd->bqhd", weights, interface.repeat_heads(value, query.shape[2]))
+        weights = arrays.masked_softmax(arrays.dense_logits(query, key), seen[None, None])
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
 
 
 class MixesTheBatch(Linear):
@@ -183,6 +200,26 @@ class WithoutEquality(Window):
 class IgnoresBias(Linear):
     def _check(self, query, key, value, *, bias, **options):
         super()._check(query, key, value, bias=None, **options)
+
+
+class DeclaresNoControls(StateSpaceAttention):
+    controls_type = None
+
+
+class DeclaresOtherControls(StateSpaceAttention):
+    controls_type = DeltaControls
+
+
+class ControlsOfOneToken(StateSpaceAttention):
+    def make_controls(self, *sizes, rngs):
+        module = super().make_controls(*sizes, rngs=rngs)
+        return lambda x: jax.tree.map(lambda leaf: leaf[0, 0], module(x))
+
+
+class AcceptsAnyControls(StateSpaceAttention):
+    def _check_controls(self, controls, query):
+        if controls is None:
+            raise ValueError("controls are needed; got None.")
 
 
 class IgnoresControls(Linear):
@@ -257,9 +294,21 @@ BUGS = [
     Bug("growth_is_as_claimed", LINEAR, QuadraticMemory, r"temporaries grow [34]"),
     Bug("cost_is_exact", LINEAR, CostWithoutNormaliser, r"cost\(\) says \d+ executed FLOPs; the counter finds \d+"),
     Bug("cost_is_exact", WINDOW, CostOfHalfACache, r"cost\(\) says \d+ cache bytes; init_cache holds \d+"),
+    Bug("cost_is_exact", LSH, CostOfFloatsOnly, r"cost\(\) says 2280 cache bytes; init_cache holds 2736"),
     Bug("cost_is_exact", WINDOW, BoastsOfIdealCost, r"cost\(\) says 0 ideal FLOPs"),
     Bug("equal_variants_do_not_retrace", WINDOW, WithoutEquality, "equal fields must make equal variants"),
     Bug("wrong_arguments_are_named", LINEAR, IgnoresBias, "bias must raise NotImplementedError"),
+    Bug("controls_are_as_declared", STATE_SPACE, DeclaresNoControls, "has_controls is False; got Discretisation"),
+    Bug(
+        "controls_are_as_declared", STATE_SPACE, DeclaresOtherControls, "must return .* DeltaControls; got StateSpaceC"
+    ),
+    Bug("controls_are_as_declared", STATE_SPACE, ControlsOfOneToken, r"log_decay must begin with \[batch 2 or 1"),
+    Bug(
+        "wrong_arguments_are_named",
+        STATE_SPACE,
+        AcceptsAnyControls,
+        "controls of another type must raise ValueError; got Attr",
+    ),
     Bug("wrong_arguments_are_named", LINEAR, IgnoresControls, "controls must raise NotImplementedError"),
 ]
 
@@ -306,5 +355,19 @@ def test_the_limit_must_be_full_attention() -> None:
         LAWS["limits_are_full_attention"](short)
 
 
+def test_a_picture_catches_what_is_wrong_in_both_texts() -> None:
+    """A pattern and its pieces that agree on a wrong window pass every other law."""
+
+    class WiderTwice(WiderWindow):
+        def pattern(self, query_length, key_length, causal):
+            return self.block_pattern(query_length, key_length, causal).matrix(query_length, key_length)
+
+    drawing = "1 . . .\n1 1 . .\n. 1 1 .\n. . 1 1"
+    LAWS["pattern_is_as_drawn"](OneLength(WINDOW, 19, picture=Picture(Window(window_size=2), drawing)))
+    with pytest.raises(LawBroken, match=r"differs from the picture at \[query, key\] \[\[2, 0\], \[3, 1\]\]"):
+        LAWS["pattern_is_as_drawn"](OneLength(WINDOW, 19, picture=Picture(WiderTwice(window_size=2), drawing)))
+
+
 def test_every_law_catches_something() -> None:
-    assert {bug.law for bug in BUGS} | {"limits_are_full_attention"} == set(LAWS)
+    elsewhere = {"limits_are_full_attention", "pattern_is_as_drawn"}
+    assert {bug.law for bug in BUGS} | elsewhere == set(LAWS)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from attention_variants import cost, patterns
+from attention_variants.arrays import dense_logits, repeat_heads
 from attention_variants.conformance.inputs import SlopeBias, expect_close, with_gradients
 from attention_variants.engines.block_sigmoid import block_sigmoid
 from attention_variants.engines.block_softmax import make_plan
-from attention_variants.interface import dense_logits, repeat_heads
 
 BATCH, HEADS, KV_HEADS, DIM, VALUE_DIM = 2, 6, 3, 5, 4
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from attention_variants import patterns
+from attention_variants.arrays import dense_logits, repeat_heads
 from attention_variants.conformance.inputs import SlopeBias
 from attention_variants.engines import block_softmax as engine
-from attention_variants.interface import dense_logits, repeat_heads
 
 BATCH, HEADS, KV_HEADS, DIM, VALUE_DIM = 2, 6, 3, 5, 4
 CAUSAL = patterns.Band(before=None, after=0)
@@ -135,25 +135,6 @@ def test_merging_two_empty_sets_is_empty() -> None:
     (out, log_normaliser), gradients = jax.jit(both)(nothing, nothing)
     assert not out.any() and (log_normaliser == -jnp.inf).all()
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
-
-
-@pytest.mark.parametrize("block_size", [1, 7, 8, 12, 64, 512])
-@pytest.mark.parametrize("length", [1, 7, 8, 9, 37, 64, 65, 513, 1000])
-def test_even_blocks_cover_the_length_and_waste_less_than_eight_a_block(length: int, block_size: int) -> None:
-    block = engine.even_block(length, block_size)
-    assert 1 <= block <= block_size
-    blocks, fewest = -(-length // block), -(-length // block_size)
-    assert blocks == fewest
-    assert block % 8 == 0 or block == min(length, block_size)
-    assert block * blocks - length < 8 * blocks or block == block_size
-
-
-def test_cut_and_join_are_inverse() -> None:
-    array = make_arrays(13, 13)[0]
-    cut = engine.cut_blocks(array, 4, 4, 2)
-    assert cut.shape == (4, BATCH, KV_HEADS, 2 * 4, DIM)
-    np.testing.assert_array_equal(engine.join_blocks(cut, 2)[:, :13], array)
-    assert not engine.join_blocks(cut, 2)[:, 13:].any()
 
 
 def test_hidden_blocks_are_not_visited() -> None:

@@ -16,7 +16,7 @@ from attention_variants.conformance.inputs import (
     make_arguments,
     with_gradients,
 )
-from attention_variants.engines.delta_attention import DeltaControls
+from attention_variants.families.delta_rule import DeltaControls
 from attention_variants.registry import make_variant
 
 pytestmark = pytest.mark.slow  # every test compiles; the laws stand in for them in the quick part
@@ -63,12 +63,16 @@ def test_extreme_controls_equal_the_definition(name: str, equal_keys: bool) -> N
 
 
 def test_gated_delta_that_keeps_everything_is_delta() -> None:
-    keeps = lambda c: c._replace(log_decay=0.0 * c.log_decay)  # noqa: E731
+    def keeps(controls: DeltaControls) -> DeltaControls:
+        return controls._replace(log_decay=0.0 * controls.log_decay)
+
     same(("gated_delta", keeps), ("delta", lambda c: DeltaControls(c.write_strength)))
 
 
 def test_kimi_delta_with_equal_channels_is_gated_delta() -> None:
-    per_channel = lambda c: c._replace(log_decay=jnp.repeat(c.log_decay[..., None], 5, axis=-1))  # noqa: E731
+    def per_channel(controls: DeltaControls) -> DeltaControls:
+        return controls._replace(log_decay=jnp.repeat(controls.log_decay[..., None], 5, axis=-1))
+
     same(("kimi_delta", per_channel), ("gated_delta", lambda c: c))
 
 
@@ -103,10 +107,12 @@ def test_decays_begin_long(name: str) -> None:
 def test_controls_that_do_not_fit_are_named(name: str) -> None:
     variant = make_variant(name)
     query, key, value, controls = make_arguments(variant, 7)
-    with pytest.raises(ValueError, match="needs DeltaControls from make_controls; got NoneType"):
+    with pytest.raises(ValueError, match="needs `controls`, the DeltaControls that .* got NoneType"):
         variant(query, key, value)
     cut = jax.tree.map(lambda leaf: leaf[:, :-1], controls)
-    with pytest.raises(ValueError, match=r"must have the shapes .*\(2, 7, 3\).*; got .*\(2, 6, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"must begin with \[batch 2 or 1, length 7 or 1\]; one has the shape \(2, 6, 3\)"
+    ):
         variant(query, key, value, controls=cut)
     wrong = controls._replace(log_decay=jnp.zeros((2, 7, 3, 4)))
     with pytest.raises(ValueError, match="must have the shapes"):

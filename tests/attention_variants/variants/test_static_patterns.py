@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention_variants.arrays import repeat_heads
+from attention_variants.conformance.cases import CASES
 from attention_variants.conformance.inputs import make_arguments
-from attention_variants.interface import repeat_heads
 from attention_variants.registry import make_variant
-from tests.variant_cases import CASES
 
 FAMILY = "softmax, static pattern"
 STATIC = {name: case.variant for name, case in CASES.items() if case.variant.family == FAMILY}

@@ -6,18 +6,19 @@ from typing import Any, NoReturn
 import numpy as np
 
 from attention_variants.interface import AttentionVariant
+from attention_variants.patterns.matrices import every_key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BidirectionalAttention(AttentionVariant):
-    """Self-attention in which every output depends on every key, by way of a summary of the whole sequence."""
+class BidirectionalVariant(AttentionVariant):
+    """Self-attention in which every output depends on every key, through a summary of the whole sequence."""
 
     supports_causal = False
     supports_cross = False
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns all True."""
-        return np.ones((query_length, key_length), bool)
+        return every_key(query_length, key_length, causal=False)
 
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> NoReturn:
         """Raises NotImplementedError: a summary of the whole sequence cannot be decoded token by token."""

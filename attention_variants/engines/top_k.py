@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from attention_variants.engines.block_softmax import even_block
-from attention_variants.interface import Queries, accumulation_dtype
+from attention_variants.arrays import Queries, accumulation_dtype
+from attention_variants.engines.blocks import even_block
 
 _SCORED_AT_ONCE = 64  # queries per strip
 
@@ -37,7 +37,7 @@ def top_candidates(
       first_position: the position of the first query; the others follow it.
 
     Returns:
-      Indices of candidates, -1 where fewer than `num_chosen` are to be had.
+      Indices of candidates, -1 where fewer than `num_chosen` exist.
     """
     batch, length, num_heads, head_dim = query.shape
     candidates, num_kv_heads = candidate.shape[1:3]

@@ -1,6 +1,7 @@
 """What positions may add to attention logits: ALiBi's slopes and T5's table, evaluated block by block."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
 from attention_variants.interface import Bias
 
@@ -26,8 +28,8 @@ class AlibiSlopes(PositionBias):
     def __init__(self, num_heads: int):
         self.num_heads = num_heads
 
+    @override
     def __call__(self, causal: bool, positions: Int[Array, " length"] | None = None) -> Bias:
-        """See `PositionBias`."""
         return AlibiBias(jnp.asarray(alibi_slopes(self.num_heads), jnp.float32), _as_leaf(positions))
 
 
@@ -38,18 +40,19 @@ class RelativeTable(PositionBias):
         self.num_buckets, self.max_distance = num_buckets, max_distance
         self.table = nnx.Param(jnp.zeros((num_buckets, num_heads)))
 
+    @override
     def __call__(self, causal: bool, positions: Int[Array, " length"] | None = None) -> Bias:
-        """See `PositionBias`."""
         return RelativeBias(self.table[...], _as_leaf(positions), self.max_distance, causal)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class AlibiBias:
-    """See `interface.Bias`."""
+    """What ALiBi adds to the logits of one call."""
 
-    slopes: Float[Array, " num_heads"]
-    positions: Float[Array, " length"] | None  # floating, because every leaf of a bias has a gradient
+    # Any, because JAX also builds pytrees of placeholders; floating, because every leaf of a bias has a gradient.
+    slopes: Any  # [num_heads]
+    positions: Any  # [length], or None
 
     def block(self, query_positions: Int[Array, " query"], key_positions: Int[Array, " key"]) -> Array:
         """Returns -slope * distance, [num_heads, query, key]."""
@@ -60,10 +63,10 @@ class AlibiBias:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RelativeBias:
-    """See `interface.Bias`."""
+    """What T5's table adds to the logits of one call."""
 
-    table: Float[Array, "num_buckets num_heads"]
-    positions: Float[Array, " length"] | None
+    table: Any  # [num_buckets, num_heads]
+    positions: Any  # [length], or None
     max_distance: int = dataclasses.field(metadata={"static": True})
     causal: bool = dataclasses.field(metadata={"static": True})
 

@@ -1,14 +1,20 @@
-"""A decoding cache that keeps every key and value at its position, for patterns that may reach back anywhere."""
+"""Decoding caches of keys and values: the last ones, or every one at its position."""
 
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int
 
-from attention_variants.engines.pattern_attention import attend_cached
-from attention_variants.interface import Keys, Outputs, Queries, Values
-from attention_variants.patterns import window
+from attention_variants.arrays import Keys, Values
+
+
+class RollingCache(NamedTuple):
+    """The last keys and values, newest last; slot s holds position length - size + s, nothing where that is < 0."""
+
+    key: Float[Array, "batch size num_kv_heads head_dim"]
+    value: Float[Array, "batch size num_kv_heads head_dim"]
+    length: Int[Array, ""]  # tokens seen so far
+    max_length: Int[Array, ""]  # tokens it was made for
 
 
 class PositionedCache(NamedTuple):
@@ -36,13 +42,3 @@ def append(cache: PositionedCache, key: Keys, value: Values) -> PositionedCache:
 def put(slots: Array, new: Array, first: Int[Array, ""]) -> Array:
     """Writes `new` [batch, new, ...] into `slots` [batch, slots, ...] from slot `first` on; drops what is past them."""
     return slots.at[:, first + jnp.arange(new.shape[1])].set(new.astype(slots.dtype), mode="drop")
-
-
-def attend_window(query: Queries, key: Keys, value: Values, window_size: int, first: Int[Array, ""]) -> Outputs:
-    """Sliding-window attention of queries at `first` and on over slots [batch, max_length, num_kv_heads, head_dim]."""
-    new, slots = query.shape[1], key.shape[1]
-    size = min(slots, window_size - 1 + new)
-    start = jnp.clip(first + new - size, 0, slots - size)
-    key, value = (lax.dynamic_slice_in_dim(array, start, size, axis=1) for array in (key, value))
-    visible = window(window_size, causal=True).visible
-    return attend_cached(query, key, value, first + jnp.arange(new), start + jnp.arange(size), visible)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attention_variants.biases.position import alibi_slopes, relative_buckets
 from attention_variants.module import MultiHeadAttention
-from attention_variants.position_biases import alibi_slopes, relative_buckets
 from attention_variants.positions import POSITIONS, make_position
 from attention_variants.registry import VARIANTS, make_variant
 

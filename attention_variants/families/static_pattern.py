@@ -7,32 +7,22 @@ pieces that the block engine can skip by. The laws hold one against the other.
 import abc
 import dataclasses
 import functools
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
+from typing_extensions import override
 
+from attention_variants.arrays import dense_logits, masked_softmax
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
-from attention_variants.interface import AttentionVariant, Cost, accumulation_dtype, dense_logits, masked_softmax
+from attention_variants.engines.cached_softmax import attend_cached
+from attention_variants.families.key_value_caches import RollingCache
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
 from attention_variants.patterns import Pattern
-
-_DECODED_AT_ONCE = 256  # queries per strip of `attend_cached`, to keep memory linear in a long prefill
-
-
-class KeyValueCache(NamedTuple):
-    """The last keys and values, newest last; slot s holds position length - size + s, nothing where that is < 0."""
-
-    key: Float[Array, "batch size num_kv_heads head_dim"]
-    value: Float[Array, "batch size num_kv_heads head_dim"]
-    length: Int[Array, ""]  # tokens seen so far
-    max_length: Int[Array, ""]  # tokens it was made for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PatternAttention(AttentionVariant):
+class StaticPatternVariant(AttentionVariant):
     """Softmax attention over a static pattern. A subclass gives `pattern`, `block_pattern` and perhaps the sizes."""
 
     supports_bias = True
@@ -59,20 +49,20 @@ class PatternAttention(AttentionVariant):
         pattern = self.block_pattern(query_length, key_length, causal)
         return make_plan(pattern, query_length, key_length, self.engine_block(query_length, key_length))
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`."""
         return Cost(
             executed_flops=self.plan(query_length, key_length, causal).executed_flops(num_heads, head_dim),
             ideal_flops=4 * num_heads * head_dim * _permitted_pairs(self, query_length, key_length, causal),
-            cache_bytes=2 * 4 * self.cache_size(key_length) * num_kv_heads * head_dim,
+            cache_bytes=2 * BYTES_PER_SCALAR * self.cache_size(key_length) * num_kv_heads * head_dim,
         )
 
+    @override
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
-        """See `AttentionVariant`."""
         empty = jnp.zeros((batch, self.cache_size(max_length), num_kv_heads, head_dim), dtype)
-        return KeyValueCache(empty, empty, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
+        return RollingCache(empty, empty, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
@@ -99,7 +89,7 @@ class PatternAttention(AttentionVariant):
         pattern = self.block_pattern(size + new, size + new, True)
         where = cache.length + jnp.arange(new), key_positions, pattern.visible
         out = self._attend_cached(query, keys, values, where, bias=bias, controls=controls)
-        return out, KeyValueCache(keys[:, new:], values[:, new:], cache.length + new, cache.max_length)
+        return out, RollingCache(keys[:, new:], values[:, new:], cache.length + new, cache.max_length)
 
     def _attend_cached(
         self, query: Array, key: Array, value: Array, where: tuple[Any, Any, Any], *, bias: Any, controls: Any
@@ -109,47 +99,6 @@ class PatternAttention(AttentionVariant):
         return attend_cached(query, key, value, *where, bias=bias, weigh=weigh)
 
 
-def attend_cached(
-    query: Float[Array, "batch new num_heads head_dim"],
-    key: Float[Array, "batch slots num_kv_heads head_dim"],
-    value: Float[Array, "batch slots num_kv_heads value_dim"],
-    query_positions: Int[Array, " new"],
-    key_positions: Int[Array, " slots"],
-    visible: Callable[[Any, Any], Any],
-    bias: Any = None,
-    weigh: Callable[[Array, Array], Array] = masked_softmax,
-) -> Float[Array, "batch new num_heads value_dim"]:
-    """Attention of new queries over cached keys, strip by strip; slots at negative positions are empty.
-
-    `weigh` turns (logits [batch, num_heads, query, key], mask) into weights.
-    """
-    batch, new, num_heads, head_dim = query.shape
-    num_kv_heads = key.shape[2]
-    dtype = accumulation_dtype(query.dtype)
-    grouped = query.astype(dtype).reshape(batch, new, num_kv_heads, num_heads // num_kv_heads, head_dim)
-
-    def strip(queries: Array, positions: Array) -> Array:
-        logits = jnp.einsum("bqhgd,bkhd->bhgqk", queries, key.astype(dtype)) / math.sqrt(head_dim)
-        if bias is not None:
-            block = bias.block(positions, key_positions).astype(dtype)
-            logits = logits + block.reshape(-1, *logits.shape[1:])
-        mask = visible(positions[:, None], key_positions[None, :]) & (key_positions >= 0)[None, :]
-        weights = weigh(logits.reshape(batch, num_heads, *mask.shape), mask[None, None]).reshape(logits.shape)
-        return jnp.einsum("bhgqk,bkhd->bqhgd", weights, value.astype(dtype))
-
-    if new <= _DECODED_AT_ONCE:
-        out = strip(grouped, query_positions)
-    else:
-        strips = -(-new // _DECODED_AT_ONCE)
-        padding = strips * _DECODED_AT_ONCE - new
-        grouped = jnp.pad(grouped, ((0, 0), (0, padding), (0, 0), (0, 0), (0, 0)))
-        queries = jnp.moveaxis(grouped.reshape(batch, strips, _DECODED_AT_ONCE, *grouped.shape[2:]), 1, 0)
-        positions = jnp.pad(query_positions, (0, padding)).reshape(strips, _DECODED_AT_ONCE)
-        out = jnp.moveaxis(lax.map(lambda item: strip(*item), (queries, positions)), 0, 1)
-        out = out.reshape(batch, -1, *out.shape[3:])[:, :new]
-    return out.reshape(batch, new, num_heads, -1)
-
-
 @functools.lru_cache(maxsize=1024)
-def _permitted_pairs(variant: PatternAttention, query_length: int, key_length: int, causal: bool) -> int:
+def _permitted_pairs(variant: StaticPatternVariant, query_length: int, key_length: int, causal: bool) -> int:
     return variant.block_pattern(query_length, key_length, causal).count(query_length, key_length)

@@ -1,7 +1,7 @@
 """Attention as a memory that is corrected token by token: what the delta-rule variants share.
 
-A variant gives the module that makes its controls, and so says what decays. The fast path is the engine `delta_rule`;
-`_dense_weights` follows each query back through the tokens.
+A variant gives the module that makes its controls and, by `decay_shape`, what decays. The fast path is the engine
+`delta_rule`; `_dense_weights` follows each query back through the tokens.
 """
 
 import dataclasses
@@ -12,10 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
+from attention_variants.arrays import accumulation_dtype, repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.engines import delta_rule as engine
-from attention_variants.interface import AttentionVariant, Cost, accumulation_dtype, repeat_heads
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.patterns.matrices import every_key
 
 _SMALLEST_SQUARE = 1e-6  # keeps a zero key, such as a masked one, at zero with finite gradients
 
@@ -36,7 +39,7 @@ class DeltaCache(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DeltaRuleAttention(AttentionVariant):
+class DeltaRuleVariant(AttentionVariant):
     """Causal attention through a memory written by the delta rule. A subclass gives `make_controls` and the decays."""
 
     chunk_size: int = 64
@@ -44,7 +47,8 @@ class DeltaRuleAttention(AttentionVariant):
     supports_bidirectional = False
     supports_cross = False
     normalised = False
-    subquadratic = True
+    claims_growth = True
+    controls_type = DeltaControls
     family = "delta rule"
     cost_order = "length * (chunk_size + head_dim) * head_dim"
     state_order = "head_dim^2"
@@ -58,22 +62,24 @@ class DeltaRuleAttention(AttentionVariant):
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns the lower triangle."""
-        return np.tril(np.ones((query_length, key_length), bool))
+        return every_key(query_length, key_length, causal=True)
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`. Ideal is the cheaper of the permitted pairs and the token-by-token rule."""
+        """Ideal is the cheaper of the permitted pairs and the token-by-token rule."""
         sizes = query_length, num_heads, num_kv_heads, head_dim
         pairs = 4 * num_heads * head_dim * (query_length * (query_length + 1) // 2)
         return Cost(
             executed_flops=engine.chunked_flops(*sizes, self.chunk_size),
             ideal_flops=min(engine.recurrent_flops(*sizes), pairs),
-            cache_bytes=4 * num_kv_heads * head_dim**2,
+            cache_bytes=BYTES_PER_SCALAR * num_kv_heads * head_dim**2,
         )
 
+    @override
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> DeltaCache:
-        """See `AttentionVariant`; the memory is float32 whatever `dtype`."""
+        """The memory is float32 whatever `dtype`."""
         memory = engine.empty_state(batch, num_kv_heads, head_dim, head_dim, dtype)
         return DeltaCache(memory, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 
@@ -126,28 +132,14 @@ class DeltaRuleAttention(AttentionVariant):
         self, query: Any, key: Any, value: Any, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> None:
         super()._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
-        name = type(self).__name__
-        if not isinstance(controls, DeltaControls):
-            raise ValueError(f"{name} needs DeltaControls from make_controls; got {type(controls).__name__}.")
         decay = self.decay_shape(key.shape[2], key.shape[3])
         wanted = {"write_strength": key.shape[:3], "log_decay": None if decay is None else (*key.shape[:2], *decay)}
         got = {field: None if leaf is None else leaf.shape for field, leaf in controls._asdict().items()}
         if got != wanted:
-            raise ValueError(f"`controls` of {name} must have the shapes {wanted}; got {got}.")
+            raise ValueError(f"`controls` of {type(self).__name__} must have the shapes {wanted}; got {got}.")
 
 
 def unit_features(x: Float[Array, "batch length heads head_dim"]) -> Float[Array, "batch length heads head_dim"]:
     """Returns silu(x) / |silu(x)|, the feature map of queries and keys, at least in float32; 0 for 0."""
     x = jax.nn.silu(x.astype(accumulation_dtype(x.dtype)))
     return x * lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + _SMALLEST_SQUARE)
-
-
-def draw_log_rate(rng: Array, shape: tuple[int, ...]) -> Array:
-    """Returns the logs of rates from 1 to 16 per unit of time, as Mamba-2 begins."""
-    return jnp.log(jax.random.uniform(rng, shape, minval=1.0, maxval=16.0))
-
-
-def draw_step_bias(rng: Array, shape: tuple[int, ...]) -> Array:
-    """Returns what softplus takes to time steps from 0.001 to 0.1, log-uniform, as Mamba-2 begins."""
-    step = jnp.exp(jax.random.uniform(rng, shape, minval=jnp.log(0.001), maxval=jnp.log(0.1)))
-    return step + jnp.log(-jnp.expm1(-step))

@@ -1,15 +1,15 @@
 """Keys and values compressed block by block with weights per position, and which compressed blocks a query may see."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from typing_extensions import override
 
-from attention_variants.engines import cached_keys
-from attention_variants.engines.chosen_blocks import cut_keys
-from attention_variants.interface import KeyMask, Keys, Values, accumulation_dtype, masked_softmax
+from attention_variants.arrays import KeyMask, accumulation_dtype, masked_softmax
+from attention_variants.engines.blocks import cut_keys
 from attention_variants.patterns import Pattern
 
 PositionWeights = Float[Array, "num_kv_heads block_size"]  # what a key's place in its block weighs
@@ -30,16 +30,16 @@ class FinishedBlocks(Pattern):
 
     block_size: int
 
+    @override
     def visible(self, query_position: Any, key_position: Any) -> Any:
-        """See `Pattern`."""
         return (key_position + 1) * self.block_size <= query_position + 1
 
+    @override
     def touched(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self.visible(last_query, first_key)
 
+    @override
     def filled(self, first_query: Any, last_query: Any, first_key: Any, last_key: Any) -> Any:
-        """See `Pattern`."""
         return self.visible(first_query, last_key)
 
 
@@ -48,6 +48,16 @@ def compress(array: Float[Array, "batch key_length num_kv_heads dim"], weights: 
     dtype = accumulation_dtype(array.dtype)
     blocks = cut_keys(array.astype(dtype), weights.shape[1])
     return jnp.einsum("bnthd,ht->bnhd", blocks, weights.astype(dtype))
+
+
+def add_to_blocks(sums: Compressed, new: Array, weights: PositionWeights, first: Int[Array, ""]) -> Compressed:
+    """Adds to the compressed blocks `sums` what new tokens [batch, new, num_kv_heads, dim] contribute.
+
+    The new tokens stand at the positions from `first` on. What lies past the last block is dropped.
+    """
+    positions, block_size = first + jnp.arange(new.shape[1]), weights.shape[1]
+    weighted = new.astype(sums.dtype) * weights.T[positions % block_size].astype(sums.dtype)[None, :, :, None]
+    return sums.at[:, positions // block_size].add(weighted, mode="drop")
 
 
 def any_key(key_mask: KeyMask, block_size: int) -> Bool[Array, "batch blocks"]:
@@ -94,43 +104,3 @@ def dense_weights(
     finished = jnp.asarray(last[None, :] <= np.arange(query_length)[:, None])[None, None]
     weights = masked_softmax(scores, finished & members.any(2)[:, None, None, :])
     return scores, contract("bhqc,bhck->bhqk", weights, spread(value_weights))
-
-
-class CompressedCache(NamedTuple):
-    """All keys and values, slot s holding position s, and what they compress to so far."""
-
-    key: Float[Array, "batch max_length num_kv_heads head_dim"]
-    value: Float[Array, "batch max_length num_kv_heads head_dim"]
-    block_key: Float[Array, "batch blocks num_kv_heads head_dim"]
-    block_value: Float[Array, "batch blocks num_kv_heads head_dim"]
-    length: Int[Array, ""]  # tokens seen so far
-    max_length: Int[Array, ""]  # tokens it was made for
-
-
-def empty_cache(
-    batch: int, max_length: int, num_kv_heads: int, head_dim: int, block_size: int, dtype: Any
-) -> CompressedCache:
-    """Returns the cache before the first token."""
-    empty = cached_keys.empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
-    sums = jnp.zeros((batch, -(-max_length // block_size), num_kv_heads, head_dim), accumulation_dtype(dtype))
-    return CompressedCache(empty.key, empty.value, sums, sums, empty.length, empty.max_length)
-
-
-def append(
-    cache: CompressedCache, key: Keys, value: Values, key_weights: PositionWeights, value_weights: PositionWeights
-) -> CompressedCache:
-    """Returns the cache with the keys and values of new tokens."""
-    positions, block_size = cache.length + jnp.arange(key.shape[1]), key_weights.shape[1]
-
-    def add(sums: Array, array: Array, weights: Array) -> Array:
-        weighted = array.astype(sums.dtype) * weights.T[positions % block_size].astype(sums.dtype)[None, :, :, None]
-        return sums.at[:, positions // block_size].add(weighted, mode="drop")
-
-    return CompressedCache(
-        cached_keys.put(cache.key, key, cache.length),
-        cached_keys.put(cache.value, value, cache.length),
-        add(cache.block_key, key, key_weights),
-        add(cache.block_value, value, value_weights),
-        cache.length + key.shape[1],
-        cache.max_length,
-    )

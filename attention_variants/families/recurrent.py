@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
+from attention_variants.arrays import accumulation_dtype, repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.engines import linear_recurrence as engine
-from attention_variants.interface import AttentionVariant, Cost, accumulation_dtype, repeat_heads
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.patterns.matrices import every_key
 
 
 class Recurrence(NamedTuple):
@@ -45,17 +48,17 @@ class NormalisedCache(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RecurrentAttention(AttentionVariant):
+class RecurrentVariant(AttentionVariant):
     """Causal attention through a running state; where nothing decays, also bidirectional, as one sum over all keys.
 
-    A subclass gives `recurrence` and `kernel`, and perhaps `key_dim`, `feature_flops` and `make_controls`. One
-    whose state decays sets `supports_bidirectional` and `supports_cross` to False.
+    A subclass gives `recurrence` and `kernel`, and perhaps `key_dim`, `feature_flops` and `make_controls`. One whose
+    state decays extends `DecayingRecurrentVariant`.
     """
 
     chunk_size: int = 128
 
     family = "linear recurrence"
-    subquadratic = True
+    claims_growth = True
 
     def __post_init__(self) -> None:
         check_integer("chunk_size", self.chunk_size, 1)
@@ -89,20 +92,15 @@ class RecurrentAttention(AttentionVariant):
         """Returns the FLOPs of the matrix products in `recurrence`, for one sequence."""
         return 0
 
-    @property
-    def has_controls(self) -> bool:
-        """Whether calls need `controls`."""
-        return type(self).make_controls is not AttentionVariant.make_controls
-
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns all True, or the lower triangle where causal."""
-        everything = np.ones((query_length, key_length), bool)
-        return np.tril(everything) if causal else everything
+        return every_key(query_length, key_length, causal)
 
+    @override
     def cost(
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
-        """See `AttentionVariant`. Ideal is the cheaper of the permitted pairs and the token-by-token recurrence."""
+        """Ideal is the cheaper of the permitted pairs and the token-by-token recurrence."""
         heads, key_dim = (num_heads, num_kv_heads), self.key_dim(head_dim)
         features = self.feature_flops(query_length, key_length, *heads, head_dim)
         sizes = *heads, key_dim, head_dim
@@ -113,13 +111,14 @@ class RecurrentAttention(AttentionVariant):
         else:
             executed, pairs = summed, query_length * key_length
         ideal = min(summed, 2 * num_heads * (key_dim + head_dim) * pairs)
-        cache_bytes = 4 * num_kv_heads * key_dim * (head_dim + self.normalised)
+        cache_bytes = BYTES_PER_SCALAR * num_kv_heads * key_dim * (head_dim + self.normalised)
         return Cost(features + executed, features + ideal, cache_bytes)
 
+    @override
     def init_cache(
         self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any
     ) -> MemoryCache | NormalisedCache:
-        """See `AttentionVariant`; the state is float32 whatever `dtype`."""
+        """The state is float32 whatever `dtype`."""
         sizes = batch, num_kv_heads, self.key_dim(head_dim), head_dim
         memory, normaliser = engine.empty_state(*sizes, dtype, normalise=self.normalised)
         counters = jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32)
@@ -175,16 +174,6 @@ class RecurrentAttention(AttentionVariant):
             return kernel
         total = kernel.sum(-1, keepdims=True)
         return kernel / jnp.where(total == 0, 1.0, total)
-
-    def _check(
-        self, query: Any, key: Any, value: Any, *, causal: bool, key_mask: Any, bias: Any, controls: Any
-    ) -> None:
-        super()._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
-        if (controls is not None) != self.has_controls:
-            name, got = type(self).__name__, type(controls).__name__
-            if self.has_controls:
-                raise ValueError(f"{name} needs `controls`, what the module of its make_controls returns; got {got}.")
-            raise NotImplementedError(f"{name} with these settings has no controls; got {got} for `controls`.")
 
 
 def dense_products(query: Array, key: Array) -> Float[Array, "batch num_heads query_length key_length"]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attention_variants.cost import count_flops
-from attention_variants.engines.unit_lower import inverse_flops, unit_lower_inverse
+from attention_variants.engines.triangular_inverse import inverse_flops, unit_lower_inverse
 
 SIZES = (1, 2, 3, 7, 8, 13, 64)
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attention_variants.engines.pattern_attention import PatternAttention, attend_cached
+from attention_variants.engines.cached_softmax import attend_cached
+from attention_variants.families.static_pattern import StaticPatternVariant
 
 
 class FirstAndLastCache(NamedTuple):
@@ -22,7 +23,7 @@ class FirstAndLastCache(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FirstAndLastAttention(PatternAttention):
+class FirstAndLastVariant(StaticPatternVariant):
     """Softmax attention over a static pattern that causally shows the first `num_first` and last `num_last` keys."""
 
     @property

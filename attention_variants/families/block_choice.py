@@ -10,16 +10,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from attention_variants.arrays import KeyMask, Keys, Outputs, Queries, Values, masked_softmax
 from attention_variants.checks import check_integer
 from attention_variants.engines.chosen_blocks import chosen_blocks_softmax, chosen_flops
-from attention_variants.engines.top_candidates import best_of_rows, scoring_flops, top_candidates
-from attention_variants.interface import AttentionVariant, KeyMask, Keys, Outputs, Queries, Values, masked_softmax
+from attention_variants.engines.top_k import best_of_rows, scoring_flops, top_candidates
+from attention_variants.interface import AttentionVariant
+from attention_variants.patterns.matrices import every_key
 
 Members = Bool[Array, "#batch blocks length"]  # the unmasked keys of every block
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BlockChoiceAttention(AttentionVariant):
+class BlockChoiceVariant(AttentionVariant):
     """Attends to the own block and the `num_blocks - 1` best others; causal, to finished earlier ones only.
 
     Each query and head chooses for itself, without gradient; of equal scores the earlier block wins. A block with no
@@ -30,7 +32,7 @@ class BlockChoiceAttention(AttentionVariant):
     num_blocks: int = 4
 
     supports_cross = False
-    subquadratic = True
+    claims_growth = True
     family = "softmax, chosen by content"
     state_order = "length * head_dim"
 
@@ -40,8 +42,7 @@ class BlockChoiceAttention(AttentionVariant):
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns all True, or the lower triangle where causal: any of these keys may be in a chosen block."""
-        everything = np.ones((query_length, key_length), bool)
-        return np.tril(everything) if causal else everything
+        return every_key(query_length, key_length, causal)
 
     def attend_chosen(
         self,

@@ -1,0 +1,1 @@
+"""What is added to attention logits, evaluated block by block: position biases, forget gates, moved positions."""

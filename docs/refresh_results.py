@@ -1,0 +1,73 @@
+"""Brings kept results up to date with the code: floors, ceilings, names and facts, none of which was measured.
+
+python docs/refresh_results.py results/reference/mqar ...
+
+Scores, costs, times and parameter hashes stay as they were. A folder whose run has another digest now is renamed.
+"""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def refreshed(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns a `result.json` with all that follows from its config made anew."""
+    from experiments.analysis.bounds import bounds
+    from experiments.config.run import Run
+    from experiments.config.schema import Config
+    from experiments.studies.runner import identify
+    from experiments.training.loop import facts, with_ceilings
+
+    run = Run.read(Config.from_nested(_config(result["config"])))
+    kept = {key: value for key, value in result.items() if key not in ("lengths", "shifted")}
+    if result["status"] == "failed":
+        return kept | identify(run)
+    scores = {(test["kind"], test["value"]): test for test in result.get("tests", [])}
+    scores |= {("length", value): test for value, test in result.get("lengths", {}).items()}
+    scores |= {("shifted", value): test for value, test in result.get("shifted", {}).items()}
+    tests = []
+    for test in run.tests:
+        limits, score = bounds(run, test.task), scores[test.kind, test.value]
+        tests.append(
+            {name: getattr(test, name) for name in ("kind", "value", "label", "length")}
+            | {name: score[name] for name in ("accuracy", "loss")}
+            | {name: limits[name] for name in ("floor", "ceiling")}
+        )
+    derived = {"slices": with_ceilings(run, result["slices"]), "tests": tests}
+    return kept | identify(run) | derived | bounds(run, run.task) | facts(run)
+
+
+def refresh(study: pathlib.Path) -> int:
+    """Refreshes every run of a study; returns how many have ended."""
+    paths = sorted(study.glob("*/result.json"))
+    for path in paths:
+        result = refreshed(json.loads(path.read_text()))
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        (path.parent / "config.json").write_text(json.dumps(result["config"], indent=1) + "\n")
+        if path.parent.name != result["run_id"]:
+            path.parent.rename(study / result["run_id"])
+    return len(paths)
+
+
+def _config(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the config of a run made before optimizer and schedule were specs in the fields of today."""
+    train = dict(config["train"])
+    if "warmup_steps" in train:
+        train["schedule"] = f"cosine:warmup_steps={train.pop('warmup_steps')}"
+        train["optimizer"] = f"adamw:weight_decay={train.pop('weight_decay')}"
+    return config | {"train": train}
+
+
+def main() -> int:
+    """Refreshes the studies named on the command line."""
+    for study in map(pathlib.Path, sys.argv[1:]):
+        print(f"{study}: {refresh(study)} runs", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Attention over cached keys against dense softmax."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention_variants.arrays import dense_logits, masked_softmax, repeat_heads
+from attention_variants.engines.cached_softmax import attend_cached, attend_window
+
+BATCH, HEADS, KV_HEADS, DIM = 2, 6, 3, 5
+
+
+def make_arrays(new: int, slots: int) -> tuple[Any, Any, Any]:
+    random = np.random.RandomState(0)
+    shapes = (new, HEADS, DIM), (slots, KV_HEADS, DIM), (slots, KV_HEADS, DIM)
+    return tuple(jnp.asarray(random.standard_normal((BATCH, *shape)), jnp.float32) for shape in shapes)
+
+
+def dense(query: Any, key: Any, value: Any, seen: np.ndarray) -> Any:
+    weights = masked_softmax(dense_logits(query, key), jnp.asarray(seen)[None, None])
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, repeat_heads(value, HEADS))
+
+
+@pytest.mark.parametrize("new", [1, 3, 256, 300])  # up to one strip, and a ragged second one
+def test_slots_at_negative_positions_are_empty(new: int) -> None:
+    arrays = make_arrays(new, new + 4)
+    queries, keys = 2 + np.arange(new), np.arange(new + 4) - 2
+    seen = (keys[None, :] <= queries[:, None]) & (keys >= 0)
+    out = attend_cached(*arrays, jnp.asarray(queries), jnp.asarray(keys), lambda q, k: k <= q)
+    np.testing.assert_allclose(out, dense(*arrays, seen), atol=1e-5)
+
+
+@pytest.mark.parametrize(("first", "new", "window_size"), [(0, 1, 3), (4, 3, 2), (9, 2, 99), (0, 11, 4)])
+def test_a_window_reads_the_newest_slots(first: int, new: int, window_size: int) -> None:
+    query, key, value = make_arrays(new, 11)
+    distance = first + np.arange(new)[:, None] - np.arange(11)[None, :]
+    expected = dense(query, key, value, (distance >= 0) & (distance < window_size))
+    out = attend_window(query, key, value, window_size, jnp.asarray(first))
+    np.testing.assert_allclose(out, expected, atol=1e-5)

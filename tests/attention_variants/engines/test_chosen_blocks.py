@@ -1,0 +1,57 @@
+"""Softmax over blocks listed per query against dense softmax, and how tiles are laid."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention_variants.engines import chosen_blocks
+from tests.attention_variants.engines.listed import (
+    BATCH,
+    assert_same,
+    make_arrays,
+    make_lists,
+)
+
+
+@pytest.mark.parametrize(("causal", "first"), [(True, 0), (False, 0), (True, 20)])
+def test_chosen_blocks_softmax_equals_dense(causal: bool, first: int) -> None:
+    length, key_length, block_size = 37, 59, 7  # a ragged last block
+    lists = make_lists(length, 9, 4)
+    lists[0, 0, 0] = -1
+    mask = np.random.RandomState(3).random_sample((BATCH, key_length)) < 0.8
+    seen = (lists[..., None] == np.arange(key_length) // block_size).any(3) & mask[:, None, None]
+    if causal:
+        seen &= np.arange(key_length) <= first + np.arange(length)[:, None]
+    chosen, options = jnp.asarray(lists), {"causal": causal, "key_mask": jnp.asarray(mask), "first_position": first}
+
+    def run(*arrays: Any) -> Any:
+        return chosen_blocks.chosen_blocks_softmax(*arrays, chosen, block_size, **options)
+
+    assert_same(run, seen, make_arrays(length, key_length))
+
+
+EVERYONE_CHOOSES_THE_SAME = np.tile([[3, 0]], (41, 1))
+NOBODY_CHOOSES = np.full((41, 2), -1)
+ONE_MORE_THAN_A_TILE = np.array([[i % 5, -1] for i in range(40)])  # 8 queries for each of 5 blocks, tiles of 7
+
+
+@pytest.mark.parametrize("chosen", [EVERYONE_CHOOSES_THE_SAME, NOBODY_CHOOSES, ONE_MORE_THAN_A_TILE])
+def test_tiles_hold_every_choice_once(chosen: np.ndarray) -> None:
+    length, blocks, block_size = len(chosen), 5, 7
+    tile, num_tiles = chosen_blocks._tiling(length, blocks, 2, block_size)
+    tiles = chosen_blocks._lay_tiles(jnp.asarray(chosen), blocks, tile, num_tiles)
+    assert tiles.rows.shape == (num_tiles, tile)
+    laid = [(q, b) for rows, b in zip(*map(np.asarray, tiles), strict=True) for q in rows if q < length]
+    assert sorted(laid) == sorted((q, b) for q, row in enumerate(chosen) for b in row if b >= 0)
+
+
+def test_the_bound_on_tiles_is_met() -> None:
+    """Tiles of 4 filled as badly as can be: three blocks, each chosen by one query more than its tiles before hold."""
+    counts = {0: 5, 1: 9, 2: 5}  # 19 of 20 choices
+    flat = [block for block, count in counts.items() for _ in range(count)]
+    tile, num_tiles = chosen_blocks._tiling(20, 3, 1, 4)
+    chosen = jnp.asarray([*flat, -1])[:, None]
+    rows = np.asarray(chosen_blocks._lay_tiles(chosen, 3, tile, num_tiles).rows)
+    assert (tile, num_tiles) == (4, 7) and (rows < 20).any(1).all() and (rows < 20).sum() == 19
