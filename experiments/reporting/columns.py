@@ -111,6 +111,9 @@ def _accuracy(study: Study) -> list[Column]:
         _, low, high = row.accuracy or (None, None, None)
         return {"accuracy_low": low, "accuracy_high": high, "validation_accuracy": row.mean("validation_accuracy")}
 
+    def interval(row: Row) -> str | Interval:
+        return Interval(row.accuracy[1], row.accuracy[2], 3) if row.accuracy and len(row.accuracies) > 1 else ""
+
     return [
         _number(
             "accuracy",
@@ -118,7 +121,7 @@ def _accuracy(study: Study) -> list[Column]:
             lambda row: row.accuracy[0] if row.accuracy else None,
             rate,
             more=ends,
-            detail=lambda row: Interval(*row.accuracy[1:], 3) if row.accuracy and len(row.accuracies) > 1 else "",
+            detail=interval,
             best=study.best,
             note="Accuracy: mean over n seeds on test rows that are drawn once, with a 95 % Student interval.",
         ),
