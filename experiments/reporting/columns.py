@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from experiments.reporting.text import human, rate, setting
 from experiments.studies.results import Study
-from experiments.studies.rows import Row, TestKey, TestScore
+from experiments.studies.rows import Row, ScoreKey, TestScore
 
 SIZE_MARKS = "†‡§¶"
 _OTHER_ROWS = (
@@ -168,7 +168,7 @@ def _losses(study: Study) -> list[Column]:
 
 def _other_rows(study: Study) -> Iterator[Column]:
     """Yields a column for each test on other rows: lengths from short to long, then shifted tasks as they are met."""
-    found: dict[TestKey, list[TestScore]] = {}
+    found: dict[ScoreKey, list[TestScore]] = {}
     for test in (test for row in study.rows for test in row.other_rows):
         found.setdefault(test.key, []).append(test)
     labels = {key: {test.label for test in tests} for key, tests in found.items()}
@@ -178,7 +178,7 @@ def _other_rows(study: Study) -> Iterator[Column]:
         yield _other(key, next(iter(labels[key])) if shared else key.value)
 
 
-def _other(key: TestKey, label: str) -> Column:
+def _other(key: ScoreKey, label: str) -> Column:
     first = "accuracy" if key.kind == "length" else f"{key.kind}:"
     name = f"{first} {label}"
 

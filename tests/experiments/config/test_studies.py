@@ -8,7 +8,6 @@ import pytest
 from attention_variants import specs
 from attention_variants.registry import VARIANTS
 from configs import catalogue, catalogue_encoder
-from experiments import table
 from experiments.analysis.compute import compute
 from experiments.components.mixers import MIXERS
 from experiments.config import schema as settings
@@ -55,11 +54,3 @@ def test_controls_are_counted_apart(name):
     learned = {"native_sparse", "linformer", "forgetting", "differential", "softmax_sink", "taylor", "hedgehog"}
     learned |= {"gated_linear", "state_space", "rwkv6", "delta", "gated_delta", "kimi_delta"}
     assert (cost["control_params"] > 0) == (name in learned)
-
-
-def test_a_table_prints_what_controls_add():
-    class Row:
-        def mean(self, name):
-            return {"control_params": 1234.0}.get(name)
-
-    assert table._control_params(Row()) == "+1.23k"
