@@ -12,7 +12,7 @@ from experiments.reporting.text import human, rate, setting
 from experiments.studies.results import Study
 from experiments.studies.rows import Row, ScoreKey, TestScore
 
-SIZE_MARKS = "†‡§¶"
+_SIZE_MARKS = "†‡§¶"
 _OTHER_ROWS = (
     "Accuracy at a length, and shifted: of tests on other rows than those of training, which do not count in the test "
     "accuracy; in brackets their floor and ceiling."
@@ -73,7 +73,7 @@ def columns(study: Study) -> list[Column]:
             heading=("", "attention"),
             value=lambda row: row.attention,
             text=lambda row: row.attention,
-            mark=lambda row: size_mark(study, row),
+            mark=lambda row: _size_mark(study, row),
         ),
         *(_varied(key) for key in study.varied),
         *_accuracy(study),
@@ -84,10 +84,14 @@ def columns(study: Study) -> list[Column]:
     ]
 
 
-def size_mark(study: Study, row: Row) -> str:
-    """Returns the mark of a row whose model has another size than most of the study; "" for the others."""
-    text = study.other_size(row)
-    return SIZE_MARKS[study.other_sizes.index(text) % len(SIZE_MARKS)] if text else ""
+def size_marks(study: Study) -> dict[str, str]:
+    """Returns the mark of each size that is not the usual one of the study, and how it differs."""
+    sizes = study.other_sizes
+    return {_SIZE_MARKS[place % 4] * (1 + place // 4): text for place, text in enumerate(sizes)}
+
+
+def _size_mark(study: Study, row: Row) -> str:
+    return next((mark for mark, text in size_marks(study).items() if text == study.other_size(row)), "")
 
 
 def environment_letters(study: Study) -> str:

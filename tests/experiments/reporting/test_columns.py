@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.reporting.columns import Interval, columns, size_mark
+from experiments.reporting.columns import Interval, columns
 from experiments.studies.results import read_study
 from tests.experiments.fake_study import HYBRID, config_of, score, write_run, write_study
 
@@ -60,7 +60,7 @@ def test_each_other_size_has_its_own_mark(tmp_path):
         config = config_of(f"conv+full:made_up={len(list(tmp_path.glob('study/*')))}")
         write_run(tmp_path / "study", config, model={"layers": layers, "model_dim": 64, "mlp_dim": 0})
     study = read_study(tmp_path / "study")
-    marks = {row.size.layers: size_mark(study, row) for row in study.rows}
+    marks = {row.size.layers: column_of(study, "model.attention").cell(row).mark for row in study.rows}
     assert marks[2] == "" and {marks[3], marks[4]} == {"†", "‡"}
 
 
