@@ -4,7 +4,6 @@ python docs/embed_tables.py            writes
 python docs/embed_tables.py --check    exit code 1 if README.md is not current
 """
 
-import json
 import pathlib
 import re
 import sys
@@ -24,16 +23,16 @@ def embedded(readme: str) -> str:
 
 
 def study(name: str) -> str:
-    """Returns the Markdown table of a study and where it ran."""
-    from experiments import table
-    from experiments.studies import results as summary
+    """Returns the Markdown table of a study, what its marks mean, and where it ran."""
+    from experiments.reporting import tables
+    from experiments.reporting.text import describe_environment
+    from experiments.studies.results import read_study
 
-    runs = summary.read_study(REFERENCE / name)
-    rows = [line for line in table.as_markdown(runs).splitlines() if line.startswith("|")]
-    manifest = json.loads(next(iter(sorted((REFERENCE / name).glob("*/manifest.json")))).read_text())
-    where = table.describe_environment(manifest["environment"])
+    runs = read_study(REFERENCE / name)
+    rows = [line for line in tables.as_markdown(runs).splitlines() if line.startswith("|")]
+    where = describe_environment(runs.environments[0])
     origin = f"`configs/{name}.py`, by the commands in [results/reference](results/reference/README.md)"
-    return "\n".join([*rows, "", f"{origin}, on {where}, {manifest['date'][:10]}."])
+    return "\n".join([*rows, "", " ".join([*tables.size_notes(runs), f"{origin}, on {where}, {runs.dates[0][:10]}."])])
 
 
 def benchmark() -> str:

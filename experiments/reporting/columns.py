@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from experiments.reporting.text import human, rate, setting
 from experiments.studies.results import Study
-from experiments.studies.rows import Row, TestKey, TestScore
+from experiments.studies.rows import Row, ScoreKey, TestScore
 
-SIZE_MARKS = "†‡§¶"
+_SIZE_MARKS = "†‡§¶"
 _OTHER_ROWS = (
     "Accuracy at a length, and shifted: of tests on other rows than those of training, which do not count in the test "
     "accuracy; in brackets their floor and ceiling."
@@ -73,7 +73,7 @@ def columns(study: Study) -> list[Column]:
             heading=("", "attention"),
             value=lambda row: row.attention,
             text=lambda row: row.attention,
-            mark=lambda row: size_mark(study, row),
+            mark=lambda row: _size_mark(study, row),
         ),
         *(_varied(key) for key in study.varied),
         *_accuracy(study),
@@ -84,10 +84,14 @@ def columns(study: Study) -> list[Column]:
     ]
 
 
-def size_mark(study: Study, row: Row) -> str:
-    """Returns the mark of a row whose model has another size than most of the study; "" for the others."""
-    text = study.other_size(row)
-    return SIZE_MARKS[study.other_sizes.index(text) % len(SIZE_MARKS)] if text else ""
+def size_marks(study: Study) -> dict[str, str]:
+    """Returns the mark of each size that is not the usual one of the study, and how it differs."""
+    sizes = study.other_sizes
+    return {_SIZE_MARKS[place % 4] * (1 + place // 4): text for place, text in enumerate(sizes)}
+
+
+def _size_mark(study: Study, row: Row) -> str:
+    return next((mark for mark, text in size_marks(study).items() if text == study.other_size(row)), "")
 
 
 def environment_letters(study: Study) -> str:
@@ -111,6 +115,9 @@ def _accuracy(study: Study) -> list[Column]:
         _, low, high = row.accuracy or (None, None, None)
         return {"accuracy_low": low, "accuracy_high": high, "validation_accuracy": row.mean("validation_accuracy")}
 
+    def interval(row: Row) -> str | Interval:
+        return Interval(row.accuracy[1], row.accuracy[2], 3) if row.accuracy and len(row.accuracies) > 1 else ""
+
     return [
         _number(
             "accuracy",
@@ -118,7 +125,7 @@ def _accuracy(study: Study) -> list[Column]:
             lambda row: row.accuracy[0] if row.accuracy else None,
             rate,
             more=ends,
-            detail=lambda row: Interval(*row.accuracy[1:], 3) if row.accuracy and len(row.accuracies) > 1 else "",
+            detail=interval,
             best=study.best,
             note="Accuracy: mean over n seeds on test rows that are drawn once, with a 95 % Student interval.",
         ),
@@ -165,7 +172,7 @@ def _losses(study: Study) -> list[Column]:
 
 def _other_rows(study: Study) -> Iterator[Column]:
     """Yields a column for each test on other rows: lengths from short to long, then shifted tasks as they are met."""
-    found: dict[TestKey, list[TestScore]] = {}
+    found: dict[ScoreKey, list[TestScore]] = {}
     for test in (test for row in study.rows for test in row.other_rows):
         found.setdefault(test.key, []).append(test)
     labels = {key: {test.label for test in tests} for key, tests in found.items()}
@@ -175,7 +182,7 @@ def _other_rows(study: Study) -> Iterator[Column]:
         yield _other(key, next(iter(labels[key])) if shared else key.value)
 
 
-def _other(key: TestKey, label: str) -> Column:
+def _other(key: ScoreKey, label: str) -> Column:
     first = "accuracy" if key.kind == "length" else f"{key.kind}:"
     name = f"{first} {label}"
 

@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 
 from experiments.reporting import tables
-from experiments.reporting.columns import Cell, columns, size_mark
+from experiments.reporting.columns import Cell, columns, size_marks
 from experiments.reporting.figures import layout, registry
 from experiments.reporting.figures.style import save, style
 from experiments.reporting.text import describe_environment, listed, plural
@@ -67,9 +67,8 @@ def _lede(study: Study) -> str:
     if len(study.rows) == 1:
         return f"One model, {runs}, on {tasks}."
     varied = listed(["attention", *(f"<code>{_text(key)}</code>" for key in study.varied)])
-    marks = {study.other_size(row): size_mark(study, row) for row in study.rows}
-    sizes = listed(f"{marks[text]} {_text(text)}" for text in study.other_sizes) if study.other_sizes else ""
-    differ = f"differ in {varied} and, where marked, in size ({sizes})" if sizes else f"differ only in {varied}"
+    sizes = [f"{mark} {_text(text)}" for mark, text in size_marks(study).items()]
+    differ = f"differ in {varied} and, where marked, in size ({listed(sizes)})" if sizes else f"differ only in {varied}"
     return f"{len(study.rows)} models that {differ}, {runs} each, on {tasks}."
 
 

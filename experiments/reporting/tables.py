@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable
 
-from experiments.reporting.columns import Cell, Interval, columns, environment_letters, size_mark
+from experiments.reporting.columns import Cell, Interval, columns, environment_letters, size_marks
 from experiments.reporting.text import describe_environment, one_line, plural, setting, wrap_spec
 from experiments.studies.results import Study
 
@@ -82,9 +82,13 @@ def notes(study: Study) -> list[str]:
     """Returns the notes below a table: what its numbers mean, what was chosen, what is missing or not comparable."""
     parts = [column for column in columns(study) if column.shown]
     explained = " ".join(dict.fromkeys(column.note for column in parts if column.note))
-    marks = {study.other_size(row): size_mark(study, row) for row in study.rows}
-    sizes = [f"{marks[text]} {text}: not the same model." for text in study.other_sizes]
-    return [explained, *sizes, *_best_note(study), *_selected(study), *_environments(study), *_incomplete(study)]
+    others = (size_notes, _best_note, _selected, _environments, _incomplete)
+    return [explained, *(line for of in others for line in of(study))]
+
+
+def size_notes(study: Study) -> list[str]:
+    """Returns what the marks of models of another size mean."""
+    return [f"{mark} {text}: not the same model." for mark, text in size_marks(study).items()]
 
 
 def interval_text(interval: str | Interval, form: str = "[{}, {}]") -> str:

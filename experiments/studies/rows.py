@@ -30,8 +30,8 @@ class ModelSize(NamedTuple):
     mlp_dim: int
 
 
-class TestKey(NamedTuple):
-    """Identifies a test within a study."""
+class ScoreKey(NamedTuple):
+    """On which rows a test was: its identity within a study."""
 
     kind: str  # "own", "length" or "shifted"
     value: str  # of a length such as "128" or "41-80", or the spec of the shifted task
@@ -41,7 +41,7 @@ class TestKey(NamedTuple):
 class TestScore:
     """How the runs of a row do on one kind of test rows: those of their own task, or other rows."""
 
-    key: TestKey
+    key: ScoreKey
     label: str
     length: float | None  # of the test rows, the middle of a range; None where unknown
     accuracies: tuple[float, ...]  # of the runs that have one
@@ -101,7 +101,7 @@ class Row:
         """The tests on other rows than those of training."""
         return self.tests[1:]
 
-    def test(self, key: TestKey) -> TestScore | None:
+    def test(self, key: ScoreKey) -> TestScore | None:
         """Returns the test with this key, None where there is none."""
         return next((test for test in self.tests if test.key == key), None)
 
@@ -160,7 +160,7 @@ class Row:
 
     def _own_test(self) -> TestScore:
         return TestScore(
-            key=TestKey("own", ""),
+            key=ScoreKey("own", ""),
             label="as trained",
             length=self.task.train_length,
             accuracies=tuple(self.values("test_accuracy")),
@@ -184,10 +184,10 @@ def task_differences(tasks: Sequence[TaskFacts]) -> list[dict[str, Any]] | None:
 
 def _other_tests(results: Sequence[Mapping[str, Any]]) -> list[TestScore]:
     """Returns the tests on other rows, each summed up over the runs that have it."""
-    groups: dict[TestKey, list[Mapping[str, Any]]] = {}
+    groups: dict[ScoreKey, list[Mapping[str, Any]]] = {}
     for result in results:
         for test in result.get("tests", ()):
-            groups.setdefault(TestKey(test["kind"], test["value"]), []).append(test)
+            groups.setdefault(ScoreKey(test["kind"], test["value"]), []).append(test)
     return [
         TestScore(
             key=key,

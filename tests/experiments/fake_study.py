@@ -1,6 +1,6 @@
 """Made-up run folders, so that tables and reports can be tested without training."""
 
-import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_variants import specs
-from experiments.studies import grid as study
-from experiments.tasks.registry import make_task
+from experiments.config.schema import Config
 
 TASK = "mqar:length=128,num_pairs=8,vocab_size=128"
 ENVIRONMENT = {
@@ -37,6 +36,7 @@ KINDS: dict[str, tuple[float, float, float, int, int | None, int]] = {
     "conv+linear": (0.83, 1.0, 6.8e4, 17408, None, 999),
     "conv+sliding_window:window_size=16+linear": (0.97, 1.0, 8.8e4, 34304, 700, 999),
 }
+HYBRID = "conv+sliding_window:window_size=16+linear"  # has three layers where the others have two
 # More models than there are colours, most of them real.
 CATALOGUE = [
     "conv+full",
@@ -52,6 +52,20 @@ CATALOGUE = [
     "conv+named_after_its_paper",
     "conv+another_one:decay=0.5",
 ]
+_GUESS = 0.125
+_EDGES = [2, 4, 8, 16, 32, 64, 128]
+_FIELDS: dict[str, dict[str, Any]] = {  # of tasks, with their defaults
+    "mqar": {"length": 64, "num_pairs": 4, "vocab_size": 128, "power": 0.01, "random_fillers": False},
+    "adding": {"length": 64},
+    "needle": {"length": 64},
+    "dyck": {"length": 64},
+    "induction": {"length": 64, "vocab_size": 64},
+    "selective_copying": {"length": 64, "num_tokens": 8},
+}
+_LABELS = {
+    "needle": {"depth": "depth of the needle, in tenths of the context"},
+    "dyck": {"depth": "nesting depth"},
+}
 
 
 def kind(attention: str, task: str) -> tuple[float, float, float, int, int | None, int]:
@@ -65,45 +79,45 @@ def kind(attention: str, task: str) -> tuple[float, float, float, int, int | Non
     return accuracy, ceiling, flops, cache, 100 * rng.randrange(2, 9) if accuracy > 0.99 else None, 999
 
 
+def task_facts(spec: str) -> dict[str, Any]:
+    """Returns what a result records about a task."""
+    name, texts = specs.parse_spec(spec)
+    given = {key: float(text) if "." in text else int(text) if text.isdigit() else text for key, text in texts.items()}
+    fields = _FIELDS.get(name, {}) | given
+    numbers = name == "adding"
+    return {
+        "name": name,
+        "fields": fields,
+        "train_length": float(fields.get("length", 64)),
+        "tolerance": 0.04 if numbers else None,
+        "loss_floor": 1 / 6 if numbers else None,
+        "slice_labels": {
+            "distance": "tokens back to the answer",
+            "length": "length of the string",
+            **_LABELS.get(name, {}),
+        },
+    }
+
+
+def config_of(attention: str, seed: int = 0, task: str = TASK, **train: Any) -> dict[str, Any]:
+    """Returns a whole config with these fields."""
+    config = Config.from_nested({"model": {"attention": attention}, "train": train, "task": task}).nested()
+    return config | {"seed": seed}
+
+
 def write_run(folder: Path, config: dict[str, Any], **changes: Any) -> Path:
-    """Writes one ended run of `config` below `folder`; `changes` override fields of its result and environment."""
+    """Writes one ended run of `config` below `folder`.
+
+    `changes` override fields of its result and environment; None leaves a field of the result out.
+    """
     attention, seed = config["model"]["attention"], config["seed"]
-    accuracy, ceiling, flops, cache, solved, reach = kind(attention, config["task"])
+    accuracy = kind(attention, config["task"])[0]
     rng = random.Random(f"{attention} {seed}")
     accuracy = min(1.0, max(0.1, accuracy + rng.gauss(0, 0.012) * (1.02 - accuracy) * 4))
-    steps = solved + 100 * rng.randrange(3) if solved else config["train"]["steps"]
-    edges = [2, 4, 8, 16, 32, 64, 128]
-    per_bin = [min(accuracy * 1.05, 1.0) if edge < reach else 0.125 for edge in edges[:-1]]
     environment = ENVIRONMENT | changes.pop("environment", {})
-    result = {
-        "run_id": f"{abs(hash((attention, seed, json.dumps(config)))):012x}"[:12],
-        "status": "done",
-        "config": config,
-        "test_accuracy": accuracy,
-        "validation_accuracy": accuracy - 0.002,
-        "test_loss": 3 * (1 - accuracy),
-        "floor": 0.125,
-        "ceiling": ceiling,
-        "slices": {
-            "distance": {"edges": edges, "accuracy": per_bin, "count": [700, 600, 500, 400, 300, 200]},
-            "num_pairs": {"values": [8], "accuracy": [accuracy], "count": [2700]},
-        },
-        "steps": steps,
-        "steps_to_solve": steps if solved else None,
-        "compute": {
-            "params": 33_920,
-            "control_params": 132 if "linear" in attention else 0,
-            "train_flops_executed": 3.0 * flops * 128 * 64 * steps,
-            "train_flops_ideal": 2.6 * flops * 128 * 64 * steps,
-            "forward_flops_per_token": flops,
-            "peak_bytes": 31_000_000 + 200 * flops,
-            "step_ms": 40 + flops / 4e3 + rng.random(),
-            "tokens_per_second": 128 * 64 / (40 + flops / 4e3) * 1e3,
-            "cache_bytes": cache,
-        },
-        "parameter_hash": "0" * 64,
-        "environment": environment,
-    } | changes
+    left_out = [name for name in ("cell", "task", "model") if name in changes and changes[name] is None]
+    result = _result(config, accuracy, rng) | {"environment": environment} | changes
+    result = {name: value for name, value in result.items() if name not in left_out}
     path = folder / result["run_id"]
     path.mkdir(parents=True)
     manifest = {
@@ -112,14 +126,9 @@ def write_run(folder: Path, config: dict[str, Any], **changes: Any) -> Path:
         "command": "python -m experiments.run --config=configs/toy.py",
         "date": "2026-01-02T03:04:05+00:00",
     }
-    lines = []
-    for step in range(100, steps + 1, 100):
-        progress = 1 / (1 + math.exp(-(step - 0.55 * steps) / (0.1 * steps)))
-        score = 0.125 + (accuracy - 0.125) * progress
-        losses = {"train_loss": 2 - score, "validation_loss": 2 - score}
-        lines.append({"step": step, "validation_accuracy": score, **losses})
     for name, value in (("config", config), ("manifest", manifest), ("result", result)):
         (path / f"{name}.json").write_text(json.dumps(value))
+    lines = _metrics(accuracy, result["steps"])
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -130,37 +139,114 @@ def write_study(
     seeds: int = 3,
     tasks: Sequence[str] = (TASK,),
     positions: Sequence[str] = ("none",),
-    beyond: bool = False,
+    other_rows: bool = False,
     **fields: Any,
 ) -> Path:
-    """Writes a whole study below `folder`; `beyond` adds tests `beyond_training`, `fields` set config keys."""
-    config = study.complete(fields, "fake")
+    """Writes a whole study below `folder`; `other_rows` adds tests on such, `fields` set config keys."""
+    config = Config.from_nested(fields).nested()
     for task, attention, position, seed in itertools.product(tasks, kinds, positions, range(seeds)):
         model = config["model"] | {"attention": attention, "position": position}
         cell = config | {"task": task, "model": model, "seed": seed}
-        write_run(folder, cell, **(beyond_training(cell) if beyond else {}))
+        write_run(folder, cell, **(with_other_rows(cell) if other_rows else {}))
     return folder
 
 
-def beyond_training(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns made-up results of tests at further lengths and on shifted tasks, and by slices of several bins."""
-    attention, task = config["model"]["attention"], make_task(config["task"])
+def score(kind: str, value: str, accuracy: float, **changes: Any) -> dict[str, Any]:
+    """Returns a made-up test on other rows."""
+    length = sum(map(float, ends := value.split("-"))) / len(ends) if kind == "length" else None
+    label = f"at {value}" if kind == "length" else value
+    bounds = {"floor": 0.1, "ceiling": 1.0}
+    return {"kind": kind, "value": value, "label": label, "length": length, "accuracy": accuracy, "loss": 1.0} | (
+        bounds | changes
+    )
+
+
+def with_other_rows(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns made-up results of tests on other rows, and by slices of several bins."""
+    attention, facts = config["model"]["attention"], task_facts(config["task"])
     accuracy, ceiling, *_ = kind(attention, config["task"])
     rng = random.Random(f"{attention} {config['seed']}")
     fall = random.Random(f"{attention} {config['model']['position']}").uniform(0.5, 0.95) + rng.uniform(0.0, 0.01)
 
-    def score(worse: int) -> dict[str, float]:
-        return {"accuracy": accuracy * fall**worse, "loss": 1.0, "floor": 0.125 / worse, "ceiling": ceiling}
+    def worse(steps: int) -> dict[str, float]:
+        return {"accuracy": accuracy * fall**steps, "floor": _GUESS / steps, "ceiling": ceiling}
 
-    shifted = [specs.format_spec("mqar", dataclasses.replace(task, num_pairs=pairs)) for pairs in (2, 16)]
+    length = facts["fields"]["length"]
+    lengths = [score("length", str(length * 2**steps), **worse(steps)) for steps in (1, 2, 3)]
+    shifted = [
+        score("shifted", f"mqar:length={length},num_pairs={pairs}", **worse(steps), label=f"num_pairs={pairs}")
+        for steps, pairs in enumerate((2, 16), 1)
+    ]
     tenths = [accuracy * (0.6 + 0.4 * abs(place - 4.5) / 4.5) + rng.uniform(-0.02, 0.0) for place in range(10)]
+    rising = [ceiling + (1 - ceiling) * place / 9 for place in range(10)]
     return {
-        "lengths": {str(task.length * 2**times): score(times) for times in (1, 2, 3)},
-        "shifted": {spec: score(worse) for worse, spec in enumerate(shifted, 1)},
+        "tests": [*lengths, *shifted],
         "slices": {
-            "depth": {"values": list(range(10)), "accuracy": tenths, "count": [100] * 10},
+            "depth": {"values": list(range(10)), "accuracy": tenths, "count": [100] * 10, "ceiling": rising},
             "length": {"edges": [0, 1, 2, 4, 8, 16, 32], "accuracy": [None, *tenths[:5]], "count": [0, *[50] * 5]},
-            "num_pairs": {"values": [8], "accuracy": [accuracy], "count": [1000]},
+            "num_pairs": {"values": [8], "accuracy": [accuracy], "count": [1000], "ceiling": [ceiling]},
             "distance": {"values": [1, 2], "accuracy": [accuracy, accuracy / 2], "count": [500, 500]},
         },
     }
+
+
+def _result(config: dict[str, Any], accuracy: float, rng: random.Random) -> dict[str, Any]:
+    attention, seed = config["model"]["attention"], config["seed"]
+    _, ceiling, flops, cache, solved, reach = kind(attention, config["task"])
+    steps = solved + 100 * rng.randrange(3) if solved else config["train"]["steps"]
+    seen = [edge < reach for edge in _EDGES[:-1]]
+    cell = {key: value for key, value in config.items() if key not in ("name", "seed", "study")}
+    return {
+        "run_id": _digest(config),
+        "status": "done",
+        "config": config,
+        "cell": _digest(cell),
+        "task": task_facts(config["task"]),
+        "model": {
+            "layers": config["model"]["num_layers"] or len(specs.split_layers(attention)),
+            "model_dim": config["model"]["model_dim"],
+            "mlp_dim": config["model"]["mlp_dim"],
+        },
+        "test_accuracy": accuracy,
+        "validation_accuracy": accuracy - 0.002,
+        "test_loss": 3 * (1 - accuracy),
+        "floor": _GUESS,
+        "ceiling": ceiling,
+        "slices": {
+            "distance": {
+                "edges": _EDGES,
+                "accuracy": [min(accuracy * 1.05, 1.0) if inside else _GUESS for inside in seen],
+                "count": [700, 600, 500, 400, 300, 200],
+                "ceiling": [1.0 if inside else _GUESS for inside in seen],
+            },
+            "num_pairs": {"values": [8], "accuracy": [accuracy], "count": [2700], "ceiling": [ceiling]},
+        },
+        "steps": steps,
+        "steps_to_solve": steps if solved else None,
+        "compute": {
+            "params": 33_920,
+            "control_params": 132 if "linear" in attention else 0,
+            "train_flops_executed": 3.0 * flops * 128 * 64 * steps,
+            "train_flops_ideal": 2.6 * flops * 128 * 64 * steps,
+            "forward_flops_per_token": flops,
+            "peak_bytes": 31_000_000 + 200 * flops,
+            "step_ms": 40 + flops / 4e3 + random.Random(f"{attention} {seed} time").random(),
+            "tokens_per_second": 128 * 64 / (40 + flops / 4e3) * 1e3,
+            "cache_bytes": cache,
+        },
+        "parameter_hash": "0" * 64,
+    }
+
+
+def _metrics(accuracy: float, steps: int) -> list[dict[str, float]]:
+    lines = []
+    for step in range(100, steps + 1, 100):
+        progress = 1 / (1 + math.exp(-(step - 0.55 * steps) / (0.1 * steps)))
+        reached = _GUESS + (accuracy - _GUESS) * progress
+        losses = {"train_loss": 2 - reached, "validation_loss": 2 - reached}
+        lines.append({"step": step, "validation_accuracy": reached, **losses})
+    return lines
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

@@ -7,18 +7,15 @@ import pytest
 
 from attention_variants import cost
 from attention_variants.registry import make_variant
-from experiments import benchmark
-from experiments import cli as command_line
-from experiments.benchmarks import data as generation
+from experiments import benchmark, cli
+from experiments.benchmarks import attention, data
 
 SMALL = ("--num_heads=2", "--head_dim=4", "--repeats=1")
 
 
 def execute(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    for name in benchmark.FLAGS:
-        benchmark.FLAGS[name].unparse()
     monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
-    return command_line.execute(benchmark.run, benchmark.FLAGS)
+    return cli.execute(benchmark.run, benchmark.FLAGS)
 
 
 def test_every_contender_is_measured_at_every_length(monkeypatch, capsys, tmp_path):
@@ -55,8 +52,8 @@ def test_what_is_timed_is_what_is_counted(monkeypatch, capsys, tmp_path):
 
 
 def test_generation_is_told_as_a_share_of_the_step(monkeypatch, capsys):
-    monkeypatch.setattr(generation, "_CALLS", 2)
-    monkeypatch.setattr(generation, "_REPEATS", 1)
+    monkeypatch.setattr(data, "_CALLS", 2)
+    monkeypatch.setattr(data, "_REPEATS", 1)
     tasks = "mqar:length=14,num_pairs=3,vocab_size=22|listops:min_length=500,max_length=600"
     assert execute(monkeypatch, "--generation", f"--tasks={tasks}") == 0
     first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]
@@ -83,7 +80,7 @@ def test_one_measurement_at_a_time(monkeypatch, capsys):
 
 @pytest.mark.parametrize("argument", MISTAKES)
 def test_a_mistake_is_one_line_before_anything_is_measured(argument, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "_figures_at", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(attention, "measure_at", lambda *_: pytest.fail("measured"))
     assert execute(monkeypatch, argument) == 2
     out, err = capsys.readouterr()
     assert out == "" and MISTAKES[argument] in err and err.count("\n") == 1

@@ -1,9 +1,9 @@
 import pytest
 from absl import flags
 
-from experiments import cli as command_line
+from experiments import cli
 
-FLAGS = command_line.new_flags()
+FLAGS = cli.new_flags()
 WORD = flags.DEFINE_string("word", "plain", "A word.", flag_values=FLAGS)
 flags.DEFINE_integer("rows", 3, "Rows.", lower_bound=1, flag_values=FLAGS)
 
@@ -25,10 +25,8 @@ def run() -> int | None:
 
 
 def execute(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    for name in FLAGS:
-        FLAGS[name].unparse()
     monkeypatch.setattr("sys.argv", ["main", *arguments])
-    return command_line.execute(run, FLAGS)
+    return cli.execute(run, FLAGS)
 
 
 MISTAKES = {
@@ -69,7 +67,7 @@ def test_bugs_and_requested_tracebacks_are_not_hidden(monkeypatch):
 def test_main_exits(monkeypatch):
     monkeypatch.setattr("sys.argv", ["main", "--notraceback", "--wrod=x"])
     with pytest.raises(SystemExit) as caught:
-        command_line.main(run, FLAGS)
+        cli.main(run, FLAGS)
     assert caught.value.code == 2
 
 

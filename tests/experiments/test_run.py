@@ -20,8 +20,7 @@ from experiments.config.files import load_config
 from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.reporting import html
-from experiments.studies import progress, runner
-from experiments.studies import run_folder as store
+from experiments.studies import progress, run_folder, runner
 from experiments.tasks.recall.mqar import MQAR
 from experiments.training import loop, other_rows
 
@@ -190,7 +189,7 @@ def test_a_results_folder_that_cannot_be_written_is_one_line(command, trained, t
 @pytest.mark.parametrize("full_at", [0, 1], ids=["while training", "at the result"])
 def test_a_disk_that_fills_up_is_one_line_and_harms_nothing(command, trained, tmp_path, monkeypatch, full_at):
     assert command()[0] == 0
-    (before,) = store.open_study(tmp_path / "results" / "tiny")
+    (before,) = run_folder.open_study(tmp_path / "results" / "tiny")
 
     def full(run):
         calls = itertools.count()
@@ -238,7 +237,7 @@ def test_a_failed_run_is_recorded_the_study_goes_on_and_it_is_tried_again(comman
     trained.act = act
     code, out, _ = command("--vary=model.attention=full|conv+full")
     assert code == 1 and len(trained) == 2 and "failed: ZeroDivisionError: planted bug" in out
-    failed = [folder for folder in store.open_study(tmp_path / "results" / "tiny") if not runner.ended(folder)]
+    failed = [folder for folder in run_folder.open_study(tmp_path / "results" / "tiny") if not runner.ended(folder)]
     assert [folder.result()["error"] for folder in failed] == ["ZeroDivisionError: planted bug"]
     error = failed[0].path / "error.txt"
     assert "Traceback" in error.read_text()
@@ -273,7 +272,7 @@ def test_a_run_in_the_hands_of_another_process_is_left_alone(command, trained, t
 
 def test_the_run_folder_holds_what_the_design_says(command, trained, tmp_path):
     command()
-    (folder,) = store.open_study(tmp_path / "results" / "tiny")
+    (folder,) = run_folder.open_study(tmp_path / "results" / "tiny")
     result = folder.result()
     digests = Run.read(Config.from_nested(result["config"])).digests
     assert (result["run_id"], result["cell"]) == digests and folder.path.name == digests.run
@@ -319,7 +318,7 @@ def test_a_run_is_read_once(command, monkeypatch, tmp_path):
     calls.clear()
     assert command(vary, *rows, "--seeds=5")[0] == 0
     assert calls == {"task": 5 * (1 + further), "variant": 5, "spec": 5 * specs_named, "digest": 5}
-    results = [folder.result() for folder in store.open_study(tmp_path / "results" / "tiny")]
+    results = [folder.result() for folder in run_folder.open_study(tmp_path / "results" / "tiny")]
     assert len(results) == 5 and len({result["cell"] for result in results}) == 1
 
 
@@ -334,7 +333,7 @@ def test_dry_run_counts_the_cost_of_a_cell_once(command, monkeypatch):
 def test_one_real_run_from_the_command_to_the_report(command, tmp_path):
     code, out, _ = command()
     assert code == 0 and "[1/1] conv+full  seed=0  step 6/6" in out
-    (folder,) = store.open_study(tmp_path / "results" / "tiny")
+    (folder,) = run_folder.open_study(tmp_path / "results" / "tiny")
     result = folder.result()
     assert result["status"] == "done" and result["steps"] == 6 and len(result["parameter_hash"]) == 64
     assert result["floor"] == 0.5 and result["ceiling"] == 1.0 and "distance" in result["slices"]
@@ -343,7 +342,7 @@ def test_one_real_run_from_the_command_to_the_report(command, tmp_path):
 
 def test_divergence_is_met_for_real(command, tmp_path):
     code, out, _ = command("--config.train.learning_rate=1e25")
-    (folder,) = store.open_study(tmp_path / "results" / "tiny")
+    (folder,) = run_folder.open_study(tmp_path / "results" / "tiny")
     assert code == 0 and folder.result()["status"] == "diverged" and folder.result()["diverged_at"] <= 6
     assert "diverged: NaN or infinity at step" in out
 

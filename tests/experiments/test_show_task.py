@@ -1,21 +1,19 @@
+"""The command line that shows rows of a task."""
+
 import re
 import subprocess
 import sys
 
 import jax
-import numpy as np
 import pytest
 
-from experiments import cli as command_line
-from experiments import show_task
-from experiments.tasks.registry import TASKS, make_task
+from experiments import cli, show_task
+from experiments.tasks.registry import make_task
 
 
 def execute(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    for name in show_task.FLAGS:
-        show_task.FLAGS[name].unparse()
     monkeypatch.setattr("sys.argv", ["show_task", *arguments])
-    return command_line.execute(show_task.run, show_task.FLAGS)
+    return cli.execute(show_task.run, show_task.FLAGS)
 
 
 def test_rows_read_without_colour(monkeypatch, capsys):
@@ -33,23 +31,10 @@ def test_rows_read_without_colour(monkeypatch, capsys):
     assert max(len(line) for line in out.splitlines()[5:]) <= 80
 
 
-@pytest.mark.parametrize("name", sorted(TASKS.keys() - {"pathfinder", "image_shapes"}))  # drawn, see test_pictures
-def test_every_token_of_every_task_is_shown(name: str):
-    task = make_task(name)
-    batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(0), 2))
-    for width in (20, 77):
-        lines = [line.plain for line in show_task.row_lines(task, batch, 1, width)]
-        scored = int(batch.weights[1].sum())
-        cells = " ".join(line.partition(": ")[2] for line in lines[:-scored]).split()
-        texts = [text.strip("[]?") for text, _ in (*task.describe_context(batch, 1), *task.describe_row(batch, 1))]
-        assert [cell.strip("[]?") for cell in cells] == texts
-        if not task.input_channels:
-            assert texts[-task.input_length :] == [task.token_text(token).strip("[]?") for token in batch.inputs[1]]
-        asked = np.unique(batch.positions[1][batch.weights[1] > 0])
-        assert sum(cell.strip("[]").endswith("?") for cell in cells) == len(asked)
-        evidence = batch.evidence[1][batch.weights[1] > 0]
-        marked = sum(cell.startswith("[") and cell.endswith("]") for cell in cells)
-        assert marked == len(np.unique(evidence[evidence >= 0]))
+def test_a_file_of_images(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "rows.svg"
+    assert execute(monkeypatch, "--task=pathfinder:side=16", "--rows=3", f"--output={path}") == 0
+    assert capsys.readouterr().out == f"wrote {path}\n" and path.read_text().count("<image") == 3
 
 
 def test_numbers_and_contexts_read_as_such(monkeypatch, capsys):
@@ -79,6 +64,7 @@ MISTAKES = {
     ("--task=mqar", "--rows=0"): "--rows=0",
     ("--task=mqar", "--seed=-1"): "--seed=-1",
     ("mqar",): "unexpected argument 'mqar'",
+    ("--task=induction", "--output=rows.png"): "rows of Induction are not images",
 }
 
 

@@ -1,4 +1,7 @@
-"""Where the pictures of a study stand: a panel for each task, or, for many models, a strip for each model."""
+"""How a picture of a study is laid out: a panel for each task, or, of many models, a strip for each model.
+
+One threshold decides for all pictures: `MOST_LINES` models in a panel, as many as there are colours.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -60,6 +60,7 @@ def _draw_alone(axes: Axes, row: Row, look: Look) -> None:
     steps, median = _median(curves)
     axes.fill_between(steps, median, color=look.colour, alpha=0.25, linewidth=0)
     axes.plot(steps, median, color=look.colour, linewidth=1.5)
+    axes.plot(steps[-1:], median[-1:], color=look.colour, marker=look.marker, markersize=4, markeredgecolor="white")
 
 
 def _step_axis(axes: Axes) -> None:

@@ -11,7 +11,7 @@ from experiments.reporting.figures.layout import Tasks
 from experiments.reporting.figures.series import Line
 from experiments.reporting.figures.style import CEILING_TITLE, FAINT, Look, looks_of
 from experiments.studies.results import Study, natural
-from experiments.studies.rows import Row, TestKey, TestScore
+from experiments.studies.rows import Row, ScoreKey, TestScore
 
 _LABEL = "length of the test rows; vertical line: as trained"
 _MOST_PANELS = 9
@@ -55,7 +55,7 @@ def accuracy_shifted(study: Study) -> Figure | None:
 
 def _shifted_columns(study: Study, title: str, rows: Sequence[Row]) -> layout.Columns[TestScore]:
     """Returns the columns of one task: rows as those of training, then each shifted task."""
-    cells: dict[TestKey, dict[str, TestScore]] = {}
+    cells: dict[ScoreKey, dict[str, TestScore]] = {}
     for row in rows:
         for test in (test for test in row.tests if test.key.kind != "length"):
             cells.setdefault(test.key, {})[study.model(row)] = test

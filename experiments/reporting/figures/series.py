@@ -209,5 +209,5 @@ def _draw_line(axes: Axes, line: Line, look: Look, shift: float) -> None:
         if seeds > 1:
             axes.plot([x, x], [low, high], linewidth=2.2, solid_capstyle="butt", alpha=0.55, zorder=3, **style)
     means = [accuracy[0] for _, accuracy, _ in scored]
-    mark = {"marker": look.marker, "markersize": 7, "markeredgecolor": "white"}
+    mark: dict[str, Any] = {"marker": look.marker, "markersize": 7, "markeredgecolor": "white"}
     axes.plot([x for x, _, _ in scored], means, linewidth=1.6, zorder=4, **mark, **style)

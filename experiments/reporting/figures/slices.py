@@ -19,12 +19,9 @@ DISTANCE = "distance"
 
 def slice_names(study: Study) -> list[str]:
     """Returns the slices of the study's results, except the distance, that have several bins."""
-    names = {name for row in study.rows for result in row.results for name in result["slices"]}
-    return sorted(
-        name
-        for name in names
-        if name != DISTANCE and name.isidentifier() and any(_several_bins(row, name) for row in study.rows)
-    )
+    names = {name for row in study.rows for result in row.results for name in result["slices"] if name != DISTANCE}
+    several = [name for name in names if any(_several_bins(row, name) for row in study.rows)]
+    return sorted(name for name in several if name.isidentifier())  # it becomes part of a file name
 
 
 def describe(study: Study, name: str) -> str:
@@ -35,12 +32,12 @@ def describe(study: Study, name: str) -> str:
 
 
 def accuracy_by_distance(study: Study) -> Figure | None:
-    """Accuracy by how far back the answer stands, and what models cannot reach; None without distances.
+    """Accuracy by how far back the answer stands, and what models cannot reach; None where all distances are alike.
 
-    It tells models that cannot see the answer from models that did not learn to find it: with one task in a panel for
-    each row, where what is out of reach is grey.
+    It separates models that cannot see the answer from models that did not learn to find it. With one task there is a
+    panel for each row, where what is out of reach is grey.
     """
-    tasks = layout.tasks(study, lambda row: bool(row.slices(DISTANCE)))
+    tasks = _with_several_bins(study, DISTANCE)
     if not tasks:
         return None
     if len(study.by_task) == 1:
@@ -50,9 +47,13 @@ def accuracy_by_distance(study: Study) -> Figure | None:
 
 def accuracy_by(study: Study, name: str) -> Figure | None:
     """Accuracy by the slice `name`; None where no row has several bins."""
-    tasks = layout.tasks(study, lambda row: _several_bins(row, name))
+    tasks = _with_several_bins(study, name)
     log = any("edges" in item for _, rows in tasks for row in rows for item in row.slices(name))
     return _draw(study, tasks, name, log=log) if tasks else None
+
+
+def _with_several_bins(study: Study, name: str) -> Tasks:
+    return layout.tasks(study, lambda row: _several_bins(row, name))
 
 
 def _several_bins(row: Row, name: str) -> bool:

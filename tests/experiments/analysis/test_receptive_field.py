@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from attention_variants.positions import NoPosition
-from experiments.analysis import receptive_field as reach
+from experiments.analysis import receptive_field
+from experiments.analysis.receptive_field import accuracy_within, share_within
 from experiments.components.attention import Attention
 from experiments.components.convolution import GatedConvolution
 from experiments.components.mixers import LayerSizes
@@ -37,7 +38,7 @@ class Window:
 def model_reach(mixers: list, length: int, causal: bool = True, short_conv: int = 0) -> np.ndarray:
     sizes = LayerSizes(6, 3, 3, NoPosition(), short_conv=short_conv)
     layers = [Attention(variant=mixer) if hasattr(mixer, "pattern") else mixer for mixer in mixers]
-    return reach.model_reach(layers, sizes, length, causal)
+    return receptive_field.model_reach(layers, sizes, length, causal)
 
 
 @functools.cache
@@ -52,8 +53,8 @@ def test_window_ceilings_equal_the_published_accuracy(window_size: int):
     for length, num_pairs in PUBLISHED_SETS:
         task, layer = published_task(length, num_pairs), Window(window_size)
         rows = max(64, 32768 // (num_pairs * num_pairs))
-        shares.append(reach.share_within(layer.pattern(length, length, True), task, rows))
-        ceilings.append(reach.accuracy_within(model_reach([layer], length), task, rows))
+        shares.append(share_within(layer.pattern(length, length, True), task, rows))
+        ceilings.append(accuracy_within(model_reach([layer], length), task, rows))
     assert np.mean(shares) == pytest.approx(PUBLISHED_ACCURACY[window_size], abs=0.005)
     assert np.mean(ceilings) == pytest.approx(PUBLISHED_ACCURACY[window_size], abs=0.005)
 
@@ -61,8 +62,8 @@ def test_window_ceilings_equal_the_published_accuracy(window_size: int):
 def test_one_piece_of_evidence_is_enough_where_the_task_says_so():
     task, window = InContextRecall(length=128, vocab_size=16), Window(32).pattern(128, 128, True)
     sink = window | (np.arange(128) < 2)  # the first pair, further back than the nearest of the same key
-    assert reach.share_within(window, task, 512) == pytest.approx(0.92, abs=0.01)
-    assert reach.share_within(sink, task, 512) > reach.share_within(window, task, 512) + 0.005
+    assert share_within(window, task, 512) == pytest.approx(0.92, abs=0.01)
+    assert share_within(sink, task, 512) > share_within(window, task, 512) + 0.005
 
 
 @pytest.mark.parametrize(
@@ -117,26 +118,26 @@ def test_reach_equals_the_gradients_of_a_model_that_mixes_so(causal: bool):
 def test_the_rest_is_guessed():
     task = Induction(length=11, vocab_size=7)
     nothing, everything = np.zeros((11, 11), bool), np.ones((11, 11), bool)
-    assert reach.share_within(nothing, task) == 0 and reach.accuracy_within(nothing, task) == pytest.approx(1 / 6)
-    assert reach.accuracy_within(everything, task) == 1
-    half = reach.share_within(Window(5).pattern(11, 11, True), task)
+    assert share_within(nothing, task) == 0 and accuracy_within(nothing, task) == pytest.approx(1 / 6)
+    assert accuracy_within(everything, task) == 1
+    half = share_within(Window(5).pattern(11, 11, True), task)
     assert half == pytest.approx(4 / 9, abs=0.03)  # the answer is at 1..9, the last query sees 6..10
-    assert reach.accuracy_within(Window(5).pattern(11, 11, True), task) == pytest.approx(half + (1 - half) / 6)
+    assert accuracy_within(Window(5).pattern(11, 11, True), task) == pytest.approx(half + (1 - half) / 6)
 
 
 def test_padded_targets_and_evidence_do_not_count():
     task = MQAR(mixture="14x3/22x5", vocab_size=37)
-    assert reach.share_within(np.ones((22, 22), bool), task, 512) == 1
-    rows = reach._draw_targets(task, 512)
+    assert share_within(np.ones((22, 22), bool), task, 512) == 1
+    rows = receptive_field._draw_targets(task, 512)
     assert (rows.weights > 0).all() and 3 * 512 < len(rows.weights) < 5 * 512
-    assert reach.share_within(np.zeros((22, 22), bool), task, 512) == 0
+    assert share_within(np.zeros((22, 22), bool), task, 512) == 0
 
 
 def test_ceilings_of_runs():
     def ceiling(attention: str, num_layers: int = 0, seed: int = 0) -> float:
         task = "mqar:length=64,num_pairs=8,vocab_size=8192"
         run = tiny_run(task=task, model__attention=attention, model__num_layers=num_layers, seed=seed)
-        return reach.ceiling(run, run.task)
+        return receptive_field.ceiling(run, run.task)
 
     window = "sliding_window:window_size=8"
     assert ceiling("full") == 1.0
@@ -147,13 +148,13 @@ def test_ceilings_of_runs():
 @pytest.mark.parametrize("attention", ["full", "sliding_window:window_size=8", "sliding_window:window_size=1"])
 def test_ceilings_by_slice_average_to_the_ceiling(attention: str):
     run = tiny_run(task="mqar:length=64,num_pairs=8,vocab_size=128", model__attention=attention)
-    values = np.asarray(reach._draw_targets(run.task, reach.ROWS).slices["distance"])
+    values = np.asarray(receptive_field._draw_targets(run.task, receptive_field.ROWS).slices["distance"])
     edges = [1, 2, 4, 8, 16, 32, 64, 128]
     counts, _ = np.histogram(values, edges)
     slices = {"distance": {"edges": edges}, "num_pairs": {"values": [3, 8]}}
-    found = reach.slice_ceilings(run, slices)
+    found = receptive_field.slice_ceilings(run, slices)
     by_distance = np.array([1.0 if each is None else each for each in found["distance"]])
-    assert np.average(by_distance, weights=counts) == pytest.approx(reach.ceiling(run, run.task))
-    assert found["num_pairs"] == [None, pytest.approx(reach.ceiling(run, run.task))]
+    assert np.average(by_distance, weights=counts) == pytest.approx(receptive_field.ceiling(run, run.task))
+    assert found["num_pairs"] == [None, pytest.approx(receptive_field.ceiling(run, run.task))]
     assert (found["distance"][1] == 1.0) == ("window_size=1" not in attention)
     assert (found["distance"][-2] == 1.0) == (attention == "full")

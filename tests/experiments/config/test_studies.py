@@ -10,7 +10,6 @@ from flax import nnx
 from attention_variants import specs
 from attention_variants.registry import VARIANTS
 from configs import catalogue, catalogue_encoder
-from experiments import table
 from experiments.components.registry import MIXERS
 from experiments.config.files import load_config
 from experiments.config.run import Run
@@ -54,11 +53,3 @@ def test_controls_are_counted_apart(name):
     variant = VARIANTS[name]()
     module = jax.eval_shape(lambda: nnx.state(variant.make_controls(64, 4, 4, 16, rngs=nnx.Rngs(0)), nnx.Param))
     assert (cost["control_params"] > 0) == (len(jax.tree.leaves(module)) > 0)
-
-
-def test_a_table_prints_what_controls_add():
-    class Row:
-        def mean(self, name):
-            return {"control_params": 1234.0}.get(name)
-
-    assert table._control_params(Row()) == "+1.23k"

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from attention_variants.registry import make_variant
-from experiments.analysis import receptive_field as reach
+from experiments.analysis import receptive_field
 from experiments.model.objective import gradient_step, read_out
 from experiments.tasks.registry import TASKS, make_task
 from experiments.training.step import trace
@@ -59,14 +59,14 @@ def test_an_encoder_decoder_reaches_what_its_patterns_say(cross, encoder, monkey
     still = [jnp.zeros((size, run.model.model_dim)) for size in (length, context_length)]
     jacobian = jax.jacrev(outputs, argnums=(0, 1))(*still)
     moved = np.hstack([np.abs(part).max(axis=(1, 3)) > 0 for part in jacobian])
-    np.testing.assert_array_equal(moved, reach.task_reach(run, run.task))
+    np.testing.assert_array_equal(moved, receptive_field.task_reach(run, run.task))
 
 
 def test_a_narrow_cross_attention_lowers_the_ceiling():
     task = make_task("translation:max_length=23,min_length=23")
 
     def ceiling(**values):
-        return reach.ceiling(tiny_run(task=TRANSLATION, **values), task)
+        return receptive_field.ceiling(tiny_run(task=TRANSLATION, **values), task)
 
     for cross, encoder, expected in (
         ("full", "full", 1.0),
@@ -107,7 +107,7 @@ def test_many_answers_are_told_from_one_vector():
     blind, model, _ = build(task="compression:length=7", model__attention="sliding_window:window_size=1")
     one, other = (model(inputs, batch.positions) for inputs in (batch.inputs, batch.inputs.at[:, :-1].set(1)))
     np.testing.assert_array_equal(one, other)  # nothing but the vector at the last position is read
-    assert reach.ceiling(blind, blind.task) == pytest.approx(1 / (blind.task.vocab_size - 1))
+    assert receptive_field.ceiling(blind, blind.task) == pytest.approx(1 / (blind.task.vocab_size - 1))
 
 
 def test_numbers_are_read_and_told_as_numbers():

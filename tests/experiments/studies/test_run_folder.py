@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.studies import run_folder as store
+from experiments.studies import run_folder
 
 
 class State(NamedTuple):
@@ -36,7 +36,7 @@ def assert_equal_trees(one: State, other: State) -> None:
 
 @pytest.fixture
 def folder(tmp_path):
-    return store.RunFolder(tmp_path / "run")
+    return run_folder.RunFolder(tmp_path / "run")
 
 
 def test_checkpoint_round_trip_keeps_the_newest_two(folder):
@@ -94,7 +94,7 @@ def test_result_is_plain_json_and_damage_reads_as_unfinished(folder):
 
 def test_a_result_is_whole_or_absent_whenever_the_process_is_killed(tmp_path):
     script = (
-        "import sys\nfrom experiments.studies import run_folder as store\nfolder = store.RunFolder(sys.argv[1])\n"
+        "import sys\nfrom experiments.studies import run_folder\nfolder = run_folder.RunFolder(sys.argv[1])\n"
         "print('ready', flush=True)\nn = 0\n"
         "while True:\n    n += 1\n    folder.finish({'n': n, 'padding': ['x' * 1000] * 300})\n"
     )
@@ -110,7 +110,7 @@ def test_a_result_is_whole_or_absent_whenever_the_process_is_killed(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert len(store.RunFolder(tmp_path / "run").result()["padding"]) == 300
+    assert len(run_folder.RunFolder(tmp_path / "run").result()["padding"]) == 300
 
 
 def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
@@ -126,9 +126,9 @@ def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
         lambda: folder.finish({"n": 2}),
         lambda: folder.save_checkpoint(2, make_state(2)),
         lambda: folder.log({"step": 1}),
-        lambda: store.check_writable(folder.path),
+        lambda: run_folder.check_writable(folder.path),
     ):
-        with pytest.raises(store.StorageError, match="cannot write .*: No space left on device.$"):
+        with pytest.raises(run_folder.StorageError, match="cannot write .*: No space left on device.$"):
             write()
     monkeypatch.undo()
     assert folder.result() == {"n": 1}
@@ -138,14 +138,14 @@ def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
 
 def test_a_file_in_place_of_the_folder_is_one_line(tmp_path):
     (tmp_path / "results").write_text("I am a file")
-    with pytest.raises(store.StorageError, match="cannot write .*results"):
-        store.check_writable(tmp_path / "results" / "study")
+    with pytest.raises(run_folder.StorageError, match="cannot write .*results"):
+        run_folder.check_writable(tmp_path / "results" / "study")
     assert (tmp_path / "results").read_text() == "I am a file"
 
 
 def test_only_one_process_at_a_time_and_no_lock_outlives_its_process(folder):
-    other = store.RunFolder(folder.path)
-    with folder.locked(), pytest.raises(store.BusyError, match="in use by another process"), other.locked():
+    other = run_folder.RunFolder(folder.path)
+    with folder.locked(), pytest.raises(run_folder.BusyError, match="in use by another process"), other.locked():
         pass
     with other.locked():  # the file is still there; the lock is not
         assert (folder.path / ".lock").exists()
@@ -158,4 +158,4 @@ def test_create_writes_config_and_manifest_and_sweeps_up(folder):
     folder.create({"task": "mqar"}, {"version": "1.1"})
     assert folder.config() == {"task": "mqar"} and folder.manifest() == {"version": "1.1"}
     assert {path.name for path in folder.path.iterdir()} == {"checkpoints", "config.json", "manifest.json"}
-    assert store.open_study(folder.path.parent)[0].path == folder.path
+    assert run_folder.open_study(folder.path.parent)[0].path == folder.path

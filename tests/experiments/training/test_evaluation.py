@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from experiments.model.objective import Readout
-from experiments.training import evaluation as evaluate
+from experiments.training import evaluation
 
 SLICES = {
     "few values": ([3, 1, 3, 1], [1, 1, 0, 1], {"values": [1, 3], "accuracy": [1.0, 0.5], "count": [2, 2]}),
@@ -21,7 +21,7 @@ SLICES = {
 @pytest.mark.parametrize("case", SLICES)
 def test_by_slice(case):
     values, correct, expected = SLICES[case]
-    found = evaluate.by_slice(np.array(values), np.array(correct, float), np.ones(len(values)))
+    found = evaluation.by_slice(np.array(values), np.array(correct, float), np.ones(len(values)))
     assert {name: found[name] for name in expected} == expected
 
 
@@ -35,7 +35,7 @@ def readout(rng):
 
 @pytest.mark.parametrize(("rows", "accuracy"), [(2, 1.0), (4, 0.5), (6, 4 / 6), (8, 0.5)])
 def test_surplus_rows_and_padding_do_not_count(rows, accuracy):
-    result = evaluate.evaluate(readout, jax.random.key(0), rows)
+    result = evaluation.evaluate(readout, jax.random.key(0), rows)
     assert result.accuracy == pytest.approx(accuracy)
     assert result.loss == pytest.approx(0.5 * accuracy + 2.0 * (1 - accuracy))
     assert result.slices == {"depth": {"values": [7], "accuracy": [result.accuracy], "count": [rows]}}
@@ -49,6 +49,6 @@ def test_every_batch_has_its_own_key_and_evaluations_repeat():
         return readout(rng)
 
     for _ in range(2):
-        evaluate.evaluate(watch, jax.random.key(0), 12)
+        evaluation.evaluate(watch, jax.random.key(0), 12)
     assert seen[:3] == seen[3:]
     assert len({tuple(key) for key in seen}) == 3

@@ -176,8 +176,8 @@ def test_without_other_rows_nothing_is_tested():
             ValueError, "need `max_length` >= 30",
         ),
         (
-            {"eval__shifted": "mqar:vocab_size=31|mqar:length=64,vocab_size=31"},
-            ValueError, "`eval.shifted` gives the task mqar:vocab_size=31 twice",
+            {"eval__shifted": "mqar:length=20,vocab_size=31|mqar:vocab_size=31,length=20,num_pairs=4"},
+            ValueError, "`eval.shifted` gives the task mqar:length=20,vocab_size=31 twice",
         ),
         ({"eval__shifted": "mqr"}, ValueError, "`eval.shifted`: unknown task 'mqr'"),
         ({"eval__shifted": "translation:vocab_size=31"}, ValueError, "task's kind of context, none; got tokens"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from experiments.studies import run_folder as store
+from experiments.studies import run_folder
 
 TIMES = ("step_ms", "tokens_per_second")
 CONFIG = """
@@ -46,7 +46,7 @@ def finish(process: subprocess.Popen) -> str:
 
 def outcome(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Returns the result and the metrics of the only run, without times."""
-    (run,) = store.open_study(folder / "results" / "resumed")
+    (run,) = run_folder.open_study(folder / "results" / "resumed")
     result, metrics = run.result(), run.metrics()
     for mapping in (result["compute"], *metrics):
         for name in TIMES:
@@ -72,7 +72,7 @@ def test_kill_at_random_moments_and_resume(tmp_path):
         out, err = process.communicate()
         assert process.returncode == -signal.SIGKILL, (out, err)
         kills += 1
-        (run,) = store.open_study(checkpoints)
+        (run,) = run_folder.open_study(checkpoints)
         assert run.result() is None
     out = finish(start(tmp_path / "killed"))
     assert "step 13/403" not in out  # it continued

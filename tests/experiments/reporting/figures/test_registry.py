@@ -1,0 +1,45 @@
+"""What holds for every picture of every study."""
+
+import itertools
+
+import pytest
+
+from experiments.reporting.figures import registry
+from experiments.studies.results import read_study
+from tests.experiments.fake_study import write_study
+from tests.experiments.reporting.figures.gallery import STUDIES, TESTED, box, shown
+
+pytestmark = pytest.mark.slow  # drawing a picture takes a second, and there are many
+SLICES = {"accuracy_by_depth", "accuracy_by_string_length"}
+
+
+@pytest.mark.parametrize("name", [*STUDIES, *TESTED])
+@pytest.mark.parametrize("file", [*registry.FIGURES, *SLICES])
+def test_no_text_covers_another(gallery, name, file):
+    figure = gallery.figure(name, file)
+    if figure is not None:
+        boxes = [(box(text), text.get_text()) for text in shown(figure)]
+        covered = [(a, b) for (one, a), (two, b) in itertools.combinations(boxes, 2) if one.overlaps(two)]
+        assert len(boxes) > 8 and covered == []
+
+
+def test_pictures_are_drawn_where_there_is_something_to_draw(gallery):
+    plain = {"accuracy_against_flops", "accuracy_against_state", "learning_curves", "accuracy_by_distance"}
+    tested = plain | SLICES | {"accuracy_by_length", "accuracy_shifted"}
+    several = {"accuracy_across_tasks"}
+    for name, expected in {
+        "one task": plain,
+        "mixed": plain | several,
+        "two": tested,
+        "three lengths": tested | several,
+    }.items():
+        study = gallery.study(name)
+        assert {file for file in registry.pictures(study) if gallery.figure(name, file) is not None} == expected, name
+
+
+def test_a_slice_whose_name_is_no_word_gets_no_file(tmp_path):
+    item = {"values": [0, 1], "accuracy": [0.5, 0.6], "count": [1, 1]}
+    study = write_study(tmp_path / "study", ["conv+full"], 1)
+    (result,) = study.glob("*/result.json")
+    result.write_text(result.read_text().replace('"slices": {', f'"slices": {{"../up": {item}, '.replace("'", '"')))
+    assert set(registry.pictures(read_study(study))) == set(registry.FIGURES)

@@ -1,0 +1,136 @@
+"""Columns: each number is there in full, and there where the study has it."""
+
+import pytest
+
+from experiments.reporting.columns import Interval, columns
+from experiments.studies.results import read_study
+from tests.experiments.fake_study import HYBRID, config_of, score, write_run, write_study
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return read_study(write_study(tmp_path_factory.mktemp("results") / "toy"))
+
+
+def column_of(study, key):
+    (column,) = [column for column in columns(study) if column.key == key]
+    return column
+
+
+def shown(study):
+    return [column.title for column in columns(study) if column.shown]
+
+
+def row_of(study, attention):
+    return next(row for row in study.rows if row.attention == attention)
+
+
+def test_names_of_values_are_unique_and_every_row_has_all_of_them(toy):
+    names = [[name for column in columns(toy) for name in column.record(row)] for row in toy.rows]
+    assert all(len(set(each)) == len(each) and each == names[0] for each in names)
+
+
+def test_every_shown_column_has_a_heading_of_its_own(toy):
+    assert len(set(shown(toy))) == len(shown(toy)) and "" not in shown(toy)
+
+
+def test_an_accuracy_has_an_interval_and_stands_out_where_it_is_the_best(toy):
+    column = column_of(toy, "accuracy")
+    best, second, *_ = toy.rows
+    assert column.value(best) == best.accuracy[0] and column.cell(best).best and not column.cell(second).best
+    assert column.cell(best).detail == Interval(best.accuracy[1], best.accuracy[2], 3)
+    assert [c.key for c in columns(toy) for row in toy.rows if c.cell(row).best] == ["accuracy"]
+
+
+def test_parameters_of_controls_are_given_apart(toy):
+    column = column_of(toy, "params")
+    assert column.cell(row_of(toy, "conv+linear"))[:3] == ("33.9k", "", "+132")
+    assert column.cell(row_of(toy, "conv+full")).detail == ""
+    assert column.record(row_of(toy, "conv+linear"))["control_params"] == 132
+
+
+def test_a_model_of_another_size_has_a_mark(toy):
+    marks = {row.attention: column_of(toy, "model.attention").cell(row).mark for row in toy.rows}
+    assert {attention for attention, mark in marks.items() if mark} == {HYBRID} and marks[HYBRID] == "†"
+    assert column_of(toy, "params").record(row_of(toy, HYBRID))["layers"] == 3
+
+
+def test_each_other_size_has_its_own_mark(tmp_path):
+    for layers in (2, 2, 2, 3, 4, 4):
+        config = config_of(f"conv+full:made_up={len(list(tmp_path.glob('study/*')))}")
+        write_run(tmp_path / "study", config, model={"layers": layers, "model_dim": 64, "mlp_dim": 0})
+    study = read_study(tmp_path / "study")
+    marks = {row.size.layers: column_of(study, "model.attention").cell(row).mark for row in study.rows}
+    assert marks[2] == "" and {marks[3], marks[4]} == {"†", "‡"}
+
+
+def test_keys_that_vary_have_a_column_each(tmp_path):
+    for steps in (200, 1000):
+        for rate in (0.1, 0.001):
+            write_run(tmp_path / "study", config_of("conv+full", steps=steps, learning_rate=rate))
+    study = read_study(tmp_path / "study")
+    titles = [key.split(".")[-1] for key in study.varied]
+    assert shown(study)[:4] == ["attention", *titles, "accuracy"] and set(titles) == {"steps", "learning_rate"}
+    assert {column_of(study, "train.learning_rate").cell(row).text for row in study.rows} == {"0.1", "0.001"}
+
+
+def test_tests_on_other_rows_have_a_column_each_lengths_in_order_of_size_first(tmp_path):
+    values = ["1024", "256", "41-80", "60"]
+    lengths = [score("length", value, 0.25, floor=0.01, ceiling=0.55) for value in values]
+    shifted = [score("shifted", "mqar:power=1.0", 0.75, label="power=1.0"), score("shifted", "induction", 0.125)]
+    write_run(tmp_path / "study", config_of("conv+full"), tests=[*shifted, *lengths])
+    write_run(tmp_path / "study", config_of("conv+linear"), tests=lengths[:1])
+    study = read_study(tmp_path / "study")
+    headings = [f"accuracy at {value}" for value in ("60", "41-80", "256", "1024")]
+    headings += ["shifted: power=1.0", "shifted: induction"]
+    first = shown(study).index(headings[0])
+    assert shown(study)[first : first + 6] == headings
+    full, linear = (row_of(study, attention) for attention in ("conv+full", "conv+linear"))
+    column = column_of(study, "accuracy at 1024")
+    assert column.cell(linear)[:3] == ("0.250", "", "(0.01 to 0.55)")
+    names = [column.key, f"{column.key}, floor", f"{column.key}, ceiling"]
+    assert column.record(linear) == dict(zip(names, (0.25, 0.01, 0.55), strict=True))
+    assert column_of(study, "shifted: induction").cell(linear)[:3] == ("-", "", "")
+    assert column_of(study, "shifted: induction").record(linear)["shifted: induction, floor"] is None
+    assert column_of(study, "accuracy").value(full) == full.accuracy[0]
+
+
+def test_a_shifted_task_that_rows_call_by_several_names_has_one_column_under_its_spec(tmp_path):
+    for attention, label in (("conv+full", "length=32"), ("conv+linear", "length=32, num_pairs=2")):
+        tests = [score("shifted", "mqar:length=32", 0.5, label=label)]
+        write_run(tmp_path / "names", config_of(attention), tests=tests)
+    study = read_study(tmp_path / "names")
+    assert [title for title in shown(study) if "shifted" in title] == ["shifted: mqar:length=32"]
+    tests = [score("shifted", spec, 0.5, label="harder") for spec in ("mqar:num_pairs=2", "mqar:num_pairs=3")]
+    write_run(tmp_path / "tasks", config_of("conv+full"), tests=tests)
+    study = read_study(tmp_path / "tasks")
+    titles = [title for title in shown(study) if "shifted" in title]
+    assert titles == ["shifted: mqar:num_pairs=2", "shifted: mqar:num_pairs=3"]
+
+
+def test_what_a_study_does_not_have_has_no_column(toy):
+    assert not any(word in title for title in shown(toy) for word in ("at ", "shifted", "bits", "error"))
+    assert column_of(toy, "task_bits").value(toy.rows[0]) is None, "CSV always has it"
+
+
+def test_bits_of_the_task_are_a_column_where_they_are_known(tmp_path):
+    write_run(tmp_path / "study", config_of("conv+full"))
+    write_run(tmp_path / "study", config_of("conv+linear"), task_bits=47.6, state_bits=139_264)
+    study = read_study(tmp_path / "study")
+    column = column_of(study, "task_bits")
+    assert column.shown and column.cell(row_of(study, "conv+linear")).text == "47.6"
+
+
+def test_answers_that_are_numbers_have_an_error_and_its_floor(tmp_path):
+    write_run(tmp_path / "study", config_of("conv+full", task="adding"), test_loss=0.00125)
+    study = read_study(tmp_path / "study")
+    texts = {title: column_of(study, title).cell(study.rows[0]).text for title in ("mean sq. error", "floor of error")}
+    assert texts == {"mean sq. error": "0.00125", "floor of error": "0.167"}
+
+
+def test_times_carry_the_letter_of_their_environment_where_there_are_several(tmp_path, toy):
+    write_run(tmp_path / "study", config_of("conv+full"))
+    write_run(tmp_path / "study", config_of("conv+linear"), environment={"device": "Another CPU"})
+    study = read_study(tmp_path / "study")
+    assert sorted(column_of(study, "step_ms_median").cell(row).mark for row in study.rows) == ["(a)", "(b)"]
+    assert column_of(toy, "step_ms_median").cell(toy.rows[0]).mark == ""
