@@ -7,21 +7,14 @@ is the truth: everything else is derived.
 
 import contextlib
 import fcntl
-import hashlib
 import json
-import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from flax import serialization
-
-KEPT_CHECKPOINTS = 2
-_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class StorageError(OSError):
@@ -44,13 +37,13 @@ class RunFolder:
 
         What an earlier attempt left goes: half-written files, and the traceback of a failure.
         """
-        with _storage(self.path):
+        with storage(self.path):
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         for leftover in (*self.path.glob("**/.*.tmp"), self.path / "error.txt"):
             with contextlib.suppress(OSError):
                 leftover.unlink()
-        _write(self.path / "config.json", _json(config))
-        _write(self.path / "manifest.json", _json(manifest))
+        write_whole(self.path / "config.json", _json(config))
+        write_whole(self.path / "manifest.json", _json(manifest))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -59,7 +52,7 @@ class RunFolder:
         Raises:
           BusyError: another process holds it.
         """
-        with _storage(self.path):
+        with storage(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             handle = open(self.path / ".lock", "ab")
         with handle:
@@ -83,12 +76,12 @@ class RunFolder:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`, the mark that the run has ended, and keeps only the newest checkpoint."""
-        _write(self.path / "result.json", _json(result))
-        self._prune(1)
+        write_whole(self.path / "result.json", _json(result))
+        self.prune(1)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Appends one line to `metrics.jsonl`; `metrics` has a "step"."""
-        with _storage(self.path), open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+        with storage(self.path), open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(_plain(metrics), allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())  # a checkpoint is only as good as the lines up to it
@@ -109,37 +102,15 @@ class RunFolder:
     def truncate_metrics(self, step: int) -> None:
         """Drops the lines after `step` and any torn one: what a resumed run is about to write again."""
         kept = [line for line in self.metrics() if line.get("step", 0) <= step]
-        _write(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+        write_whole(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
 
-    def save_checkpoint(self, step: int, state: Any) -> None:
-        """Saves a pytree of arrays as one file with its SHA-256, and keeps the newest two."""
-        leaves = jax.tree.leaves(jax.device_get(state))
-        arrays = {f"{index:05d}": np.asarray(leaf) for index, leaf in enumerate(leaves)}
-        payload = serialization.msgpack_serialize({"step": step, "arrays": arrays})
-        with _storage(self.path):
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        path = self.path / "checkpoints" / f"{step:09d}.msgpack"
-        _write(path, hashlib.sha256(payload).digest() + payload)
-        self._prune(KEPT_CHECKPOINTS)
-
-    def load_checkpoint(self, like: Any) -> tuple[int, Any] | None:
-        """Returns (step, state) of the newest whole checkpoint, None where there is none.
-
-        Args:
-          like: a pytree of arrays, or of their shapes and dtypes, with the structure of what was saved.
-        """
-        for path in reversed(self._checkpoints()):
-            try:
-                return _decode(path.read_bytes(), like)
-            except (OSError, ValueError) as error:
-                logging.getLogger(__name__).warning("%s is set aside: %s", path, error)
-        return None
-
-    def _checkpoints(self) -> list[Path]:
+    def checkpoints(self) -> list[Path]:
+        """Returns the files of the checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("*.msgpack"))
 
-    def _prune(self, kept: int) -> None:
-        for path in self._checkpoints()[:-kept]:
+    def prune(self, kept: int) -> None:
+        """Keeps the newest checkpoints only."""
+        for path in self.checkpoints()[:-kept]:
             with contextlib.suppress(OSError):
                 path.unlink()
 
@@ -153,11 +124,11 @@ def open_study(study: str | os.PathLike[str]) -> list[RunFolder]:
 def check_writable(folder: str | os.PathLike[str]) -> None:
     """Makes `folder` and writes, syncs and removes a small file there; raises StorageError where that fails."""
     folder = Path(folder)
-    with _storage(folder):
+    with storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".probe-{os.getpid()}"
     try:
-        _write(probe, b"probe")
+        write_whole(probe, b"probe")
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
@@ -166,13 +137,13 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Writes a derived file (table, plot, report) whole or not at all; raises StorageError."""
     path = Path(path)
-    with _storage(path):
+    with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, content.encode() if isinstance(content, str) else content)
+    write_whole(path, content.encode() if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
-def _storage(path: Path) -> Iterator[None]:
+def storage(path: Path) -> Iterator[None]:
     """Turns an OSError from writing at `path` into a StorageError of one line."""
     try:
         yield
@@ -182,10 +153,10 @@ def _storage(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {error.filename or path}: {error.strerror or error}.") from error
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Writes by fsync and rename: after a crash `path` is old or new, never half."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _storage(path):
+    with storage(path):
         try:
             with open(temporary, "wb") as file:
                 file.write(content)
@@ -204,26 +175,13 @@ def _write(path: Path, content: bytes) -> None:
                 os.close(folder)
 
 
-def _decode(content: bytes, like: Any) -> tuple[int, Any]:
-    """Returns (step, state) from a checkpoint's bytes; raises ValueError where they are not whole or do not fit."""
-    digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != digest:
-        raise ValueError("its SHA-256 does not match, the file is damaged.")
-    saved = serialization.msgpack_restore(payload)
-    arrays = [saved["arrays"][name] for name in sorted(saved["arrays"])]
-    leaves, structure = jax.tree.flatten(like)
-    if [(a.shape, a.dtype) for a in arrays] != [(np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves]:
-        raise ValueError("its arrays are not those of this model.")
-    return int(saved["step"]), jax.tree.unflatten(structure, [jax.numpy.asarray(array) for array in arrays])
-
-
 def _plain(value: Any) -> Any:
     """Returns `value` as JSON can hold it: arrays become lists, NaN and infinity become null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic | jax.Array):
+    if hasattr(value, "__array__"):
         return _plain(np.asarray(value).tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

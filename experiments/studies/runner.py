@@ -14,6 +14,7 @@ from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.studies import grid, progress
 from experiments.studies.run_folder import BusyError, RunFolder, StorageError, write_file
+from experiments.studies.training_folder import TrainingFolder
 from experiments.training import loop
 
 ENDED = ("done", "diverged")  # a run of another status is tried again
@@ -62,7 +63,7 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
     return outcomes.count("failed")
 
 
-def run_one(run: Run, folder: RunFolder, command: str, display: progress.Display) -> str:
+def run_one(run: Run, folder: TrainingFolder, command: str, display: progress.Display) -> str:
     """Trains one run in its folder; returns "done", "diverged", "failed", or "busy" where another process has it."""
     try:
         with folder.locked():
@@ -76,9 +77,9 @@ def run_one(run: Run, folder: RunFolder, command: str, display: progress.Display
         return "busy"
 
 
-def run_folder(results: str | os.PathLike[str], run: Run) -> RunFolder:
+def run_folder(results: str | os.PathLike[str], run: Run) -> TrainingFolder:
     """Returns the folder of a run below `results`; nothing is written."""
-    return RunFolder(Path(results) / run.config.name / run.digests.run)
+    return TrainingFolder(Path(results) / run.config.name / run.digests.run)
 
 
 def ended(folder: RunFolder) -> bool:
@@ -115,7 +116,7 @@ def _manifest(run: Run, command: str) -> dict[str, Any]:
     }
 
 
-def _train(run: Run, folder: RunFolder, display: progress.Display) -> str:
+def _train(run: Run, folder: TrainingFolder, display: progress.Display) -> str:
     head = {**identify(run), "status": "failed"}
     try:
         result = loop.train(run, folder, display.update)

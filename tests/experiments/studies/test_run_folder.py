@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from experiments.studies import run_folder
+from experiments.studies.training_folder import TrainingFolder
 
 
 class State(NamedTuple):
@@ -36,7 +37,7 @@ def assert_equal_trees(one: State, other: State) -> None:
 
 @pytest.fixture
 def folder(tmp_path):
-    return run_folder.RunFolder(tmp_path / "run")
+    return TrainingFolder(tmp_path / "run")
 
 
 def test_checkpoint_round_trip_keeps_the_newest_two(folder):
@@ -94,7 +95,8 @@ def test_result_is_plain_json_and_damage_reads_as_unfinished(folder):
 
 def test_a_result_is_whole_or_absent_whenever_the_process_is_killed(tmp_path):
     script = (
-        "import sys\nfrom experiments.studies import run_folder\nfolder = run_folder.RunFolder(sys.argv[1])\n"
+        "import sys\nfrom experiments.studies.training_folder import TrainingFolder\n"
+        "folder = TrainingFolder(sys.argv[1])\n"
         "print('ready', flush=True)\nn = 0\n"
         "while True:\n    n += 1\n    folder.finish({'n': n, 'padding': ['x' * 1000] * 300})\n"
     )
@@ -110,7 +112,7 @@ def test_a_result_is_whole_or_absent_whenever_the_process_is_killed(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert len(run_folder.RunFolder(tmp_path / "run").result()["padding"]) == 300
+    assert len(TrainingFolder(tmp_path / "run").result()["padding"]) == 300
 
 
 def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
@@ -144,7 +146,7 @@ def test_a_file_in_place_of_the_folder_is_one_line(tmp_path):
 
 
 def test_only_one_process_at_a_time_and_no_lock_outlives_its_process(folder):
-    other = run_folder.RunFolder(folder.path)
+    other = TrainingFolder(folder.path)
     with folder.locked(), pytest.raises(run_folder.BusyError, match="in use by another process"), other.locked():
         pass
     with other.locked():  # the file is still there; the lock is not

@@ -8,7 +8,7 @@ from flax import nnx
 from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.model.transformer import make_model
-from experiments.studies.run_folder import RunFolder
+from experiments.studies.training_folder import TrainingFolder
 from experiments.training.evaluation import Evaluation
 from experiments.training.loop import parameter_hash, train, validate
 from experiments.training.loop import throughput as measure_throughput
@@ -38,7 +38,7 @@ def kill_at(step):
 
 @pytest.fixture
 def folder(tmp_path):
-    folder = RunFolder(tmp_path / "run")
+    folder = TrainingFolder(tmp_path / "run")
     folder.create({}, {})
     return folder
 
