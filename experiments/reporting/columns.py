@@ -44,7 +44,7 @@ class Column:
     heading: tuple[str, str]  # two lines, the first of which may be empty
     value: Callable[[Row], Any]  # at full precision, for CSV
     text: Callable[[Row], str]
-    more: Callable[[Row], dict[str, Any]] = lambda row: {}  # further values for CSV, by name
+    more: Callable[[Row], dict[str, Any]] = lambda row: {}  # more values for CSV, by name
     detail: Callable[[Row], str | Interval] = lambda row: ""
     mark: Callable[[Row], str] = lambda row: ""
     best: Callable[[Row], bool] = lambda row: False

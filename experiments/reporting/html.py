@@ -101,9 +101,9 @@ def _cell(cell: Cell) -> str:
 
 def _marked(cell: Cell) -> str:
     """Returns text and mark; a spec may be broken between its fields."""
-    pieces = "<wbr>".join(_text(piece) for piece in re.split("(?<=[+:,])", cell.text))
-    text = f'<span class="spec">{pieces}</span>' if ":" in cell.text else pieces
-    return f"{text} {_text(cell.mark)}" if cell.mark else text
+    text = "<wbr>".join(_text(piece) for piece in re.split("(?<=[+:,])", cell.text))
+    text += f"&nbsp;{_text(cell.mark)}" if cell.mark else ""
+    return f'<span class="spec">{text}</span>' if ":" in cell.text else text
 
 
 def _bar(score: TestScore, colour: str) -> str:
