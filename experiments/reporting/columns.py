@@ -8,8 +8,8 @@ import string
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from experiments.reporting.text import human, rate, setting
-from experiments.studies.results import Study
+from experiments.reporting.text import human, plural, rate, setting
+from experiments.studies.results import SizeDifference, Study
 from experiments.studies.rows import Row, ScoreKey, TestScore
 
 _SIZE_MARKS = "†‡§¶"
@@ -73,7 +73,7 @@ def columns(study: Study) -> list[Column]:
             heading=("", "attention"),
             value=lambda row: row.attention,
             text=lambda row: row.attention,
-            mark=lambda row: _size_mark(study, row),
+            mark=lambda row: _size_mark(study.other_sizes.index(other)) if (other := study.other_size(row)) else "",
         ),
         *(_varied(key) for key in study.varied),
         *_accuracy(study),
@@ -85,13 +85,19 @@ def columns(study: Study) -> list[Column]:
 
 
 def size_marks(study: Study) -> dict[str, str]:
-    """Returns the mark of each size that is not the usual one of the study, and how it differs."""
-    sizes = study.other_sizes
-    return {_SIZE_MARKS[place % 4] * (1 + place // 4): text for place, text in enumerate(sizes)}
+    """Returns the mark of each size that is not the usual one of the study, and how it differs in words."""
+    words = [" and ".join(map(_difference, other)) for other in study.other_sizes]
+    return {_size_mark(place): text for place, text in enumerate(words)}
 
 
-def _size_mark(study: Study, row: Row) -> str:
-    return next((mark for mark, text in size_marks(study).items() if text == study.other_size(row)), "")
+def _difference(other: SizeDifference) -> str:
+    own = plural(other.own, "layer") if other.field == "layers" else f"{other.field} {other.own}"
+    return f"{own} where the others have {other.usual}"
+
+
+def _size_mark(place: int) -> str:
+    """Returns the mark of the size at this place of `Study.other_sizes`: one sign, then the same ones doubled."""
+    return _SIZE_MARKS[place % len(_SIZE_MARKS)] * (1 + place // len(_SIZE_MARKS))
 
 
 def environment_letters(study: Study) -> str:

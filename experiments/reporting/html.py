@@ -134,7 +134,8 @@ def _facts(study: Study) -> str:
 
 def _config(study: Study) -> str:
     """Returns a table of what all rows share, and of what varies, field by field."""
-    values = {key: list(dict.fromkeys(str(row.config[key]) for row in study.rows)) for key in study.rows[0].config}
+    keys = dict.fromkeys(key for row in study.rows for key in row.config)
+    values = {key: list(dict.fromkeys(str(row.config.get(key)) for row in study.rows)) for key in keys}
     return _plain_table({key: f"<em>{len(v)} values</em>" if len(v) > 1 else _text(v[0]) for key, v in values.items()})
 
 
