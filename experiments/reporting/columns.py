@@ -73,7 +73,7 @@ def columns(study: Study) -> list[Column]:
             heading=("", "attention"),
             value=lambda row: row.attention,
             text=lambda row: row.attention,
-            mark=lambda row: _size_mark(study.other_sizes.index(other)) if (other := study.other_size(row)) else "",
+            mark=lambda row: _size_mark(study, row),
         ),
         *(_varied(key) for key in study.varied),
         *_accuracy(study),
@@ -87,7 +87,12 @@ def columns(study: Study) -> list[Column]:
 def size_marks(study: Study) -> dict[str, str]:
     """Returns the mark of each size that is not the usual one of the study, and how it differs in words."""
     words = [" and ".join(map(_difference, other)) for other in study.other_sizes]
-    return {_size_mark(place): text for place, text in enumerate(words)}
+    return {_sign(_SIZE_MARKS, place): text for place, text in enumerate(words)}
+
+
+def _size_mark(study: Study, row: Row) -> str:
+    other = study.other_size(row)
+    return _sign(_SIZE_MARKS, study.other_sizes.index(other)) if other else ""
 
 
 def _difference(other: SizeDifference) -> str:
@@ -95,14 +100,14 @@ def _difference(other: SizeDifference) -> str:
     return f"{own} where the others have {other.usual}"
 
 
-def _size_mark(place: int) -> str:
-    """Returns the mark of the size at this place of `Study.other_sizes`: one sign, then the same ones doubled."""
-    return _SIZE_MARKS[place % len(_SIZE_MARKS)] * (1 + place // len(_SIZE_MARKS))
+def _sign(signs: str, place: int) -> str:
+    """Returns one of `signs`, or, after the last one, the same ones doubled."""
+    return signs[place % len(signs)] * (1 + place // len(signs))
 
 
-def environment_letters(study: Study) -> str:
+def environment_letters(study: Study) -> list[str]:
     """Returns the letter of each environment of a study; times are marked by them where there are several."""
-    return string.ascii_lowercase[: len(study.environments)]
+    return [_sign(string.ascii_lowercase, place) for place in range(len(study.environments))]
 
 
 def _number(
