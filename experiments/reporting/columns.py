@@ -8,8 +8,8 @@ import string
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from experiments.reporting.text import human, rate, setting
-from experiments.studies.results import Study
+from experiments.reporting.text import human, plural, rate, setting
+from experiments.studies.results import SizeDifference, Study
 from experiments.studies.rows import Row, ScoreKey, TestScore
 
 _SIZE_MARKS = "†‡§¶"
@@ -44,7 +44,7 @@ class Column:
     heading: tuple[str, str]  # two lines, the first of which may be empty
     value: Callable[[Row], Any]  # at full precision, for CSV
     text: Callable[[Row], str]
-    more: Callable[[Row], dict[str, Any]] = lambda row: {}  # further values for CSV, by name
+    more: Callable[[Row], dict[str, Any]] = lambda row: {}  # more values for CSV, by name
     detail: Callable[[Row], str | Interval] = lambda row: ""
     mark: Callable[[Row], str] = lambda row: ""
     best: Callable[[Row], bool] = lambda row: False
@@ -85,18 +85,29 @@ def columns(study: Study) -> list[Column]:
 
 
 def size_marks(study: Study) -> dict[str, str]:
-    """Returns the mark of each size that is not the usual one of the study, and how it differs."""
-    sizes = study.other_sizes
-    return {_SIZE_MARKS[place % 4] * (1 + place // 4): text for place, text in enumerate(sizes)}
+    """Returns the mark of each size that is not the usual one of the study, and how it differs in words."""
+    words = [" and ".join(map(_difference, other)) for other in study.other_sizes]
+    return {_sign(_SIZE_MARKS, place): text for place, text in enumerate(words)}
 
 
 def _size_mark(study: Study, row: Row) -> str:
-    return next((mark for mark, text in size_marks(study).items() if text == study.other_size(row)), "")
+    other = study.other_size(row)
+    return _sign(_SIZE_MARKS, study.other_sizes.index(other)) if other else ""
 
 
-def environment_letters(study: Study) -> str:
+def _difference(other: SizeDifference) -> str:
+    own = plural(other.own, "layer") if other.field == "layers" else f"{other.field} {other.own}"
+    return f"{own} where the others have {other.usual}"
+
+
+def _sign(signs: str, place: int) -> str:
+    """Returns one of `signs`, or, after the last one, the same ones doubled."""
+    return signs[place % len(signs)] * (1 + place // len(signs))
+
+
+def environment_letters(study: Study) -> list[str]:
     """Returns the letter of each environment of a study; times are marked by them where there are several."""
-    return string.ascii_lowercase[: len(study.environments)]
+    return [_sign(string.ascii_lowercase, place) for place in range(len(study.environments))]
 
 
 def _number(

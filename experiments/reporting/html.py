@@ -101,9 +101,9 @@ def _cell(cell: Cell) -> str:
 
 def _marked(cell: Cell) -> str:
     """Returns text and mark; a spec may be broken between its fields."""
-    pieces = "<wbr>".join(_text(piece) for piece in re.split("(?<=[+:,])", cell.text))
-    text = f'<span class="spec">{pieces}</span>' if ":" in cell.text else pieces
-    return f"{text} {_text(cell.mark)}" if cell.mark else text
+    text = "<wbr>".join(_text(piece) for piece in re.split("(?<=[+:,])", cell.text))
+    text += f"&nbsp;{_text(cell.mark)}" if cell.mark else ""
+    return f'<span class="spec">{text}</span>' if ":" in cell.text else text
 
 
 def _bar(score: TestScore, colour: str) -> str:
@@ -134,7 +134,8 @@ def _facts(study: Study) -> str:
 
 def _config(study: Study) -> str:
     """Returns a table of what all rows share, and of what varies, field by field."""
-    values = {key: list(dict.fromkeys(str(row.config[key]) for row in study.rows)) for key in study.rows[0].config}
+    keys = dict.fromkeys(key for row in study.rows for key in row.config)
+    values = {key: list(dict.fromkeys(str(row.config.get(key)) for row in study.rows)) for key in keys}
     return _plain_table({key: f"<em>{len(v)} values</em>" if len(v) > 1 else _text(v[0]) for key, v in values.items()})
 
 

@@ -1,4 +1,4 @@
-"""What there is to choose from: variants, other layer mixers, position encodings and tasks, read off their classes."""
+"""The texts of `--list_*`: variants, other layers, position encodings and tasks, as their classes describe them."""
 
 import dataclasses
 import functools
@@ -37,11 +37,11 @@ def entries() -> list[Entry]:
     """Returns every registered variant, family by family and in the registry's order.
 
     Raises:
-      ValueError: a variant is of no known family.
+      ValueError: the family of a variant is unknown.
     """
     for name, kind in VARIANTS.items():
         if kind.family not in FAMILIES:
-            raise ValueError(f"{name} must be of one of the families {', '.join(FAMILIES)}; got {kind.family!r}.")
+            raise ValueError(f"`family` of {name} must be one of {', '.join(FAMILIES)}; got {kind.family!r}.")
     ordered = sorted(VARIANTS.items(), key=lambda item: FAMILIES.index(item[1].family))  # a stable sort
     return [_entry(name, kind) for name, kind in ordered]
 
@@ -54,7 +54,13 @@ def variants_text() -> str:
         for entry in entries()
     ]
     mixers = [f"{name}{fields_text(mixer)}\n  {mixer.summary}\n  {mixer.paper}" for name, mixer in MIXERS.items()]
-    return "\n\n".join([*blocks, "Layers that are not attention, wherever the spec of one may stand:", *mixers])
+    return "\n\n".join(
+        [
+            *blocks,
+            "Layers that are not attention; their specs may stand wherever that of an attention variant may:",
+            *mixers,
+        ]
+    )
 
 
 def tasks_text() -> str:
@@ -73,13 +79,13 @@ def components_text(known: Mapping[str, Any]) -> str:
 
 
 def fields_text(cls: Any) -> str:
-    """Returns the fields of a spec with their defaults, ":length=64,num_pairs=4"."""
+    """Returns the fields of a class with their defaults as in a spec, ":length=64,num_pairs=4"."""
     fields = [f"{field.name}={field.default}" for field in dataclasses.fields(cls)]
     return f":{','.join(fields)}" if fields else ""
 
 
 def sizes_text(task: Task) -> str:
-    """Returns what a row of a task is made of, what its answers are, and what else is read."""
+    """Returns the length of a row, what its answers are, and the size of its context."""
     answers = f"answers right within {task.tolerance}" if task.tolerance is not None else f"{task.vocab_size} classes"
     if not task.input_channels:
         answers = f"vocabulary {task.vocab_size}"

@@ -60,7 +60,7 @@ def as_latex(study: Study) -> str:
 
 
 def as_csv(study: Study) -> str:
-    """Returns a line per row with all numbers at full precision, for further analysis."""
+    """Returns a line per row with all numbers at full precision."""
     parts = columns(study)
     records = [{name: value for column in parts for name, value in column.record(row).items()} for row in study.rows]
     out = io.StringIO()

@@ -8,7 +8,7 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.config.schema import default_fields, flatten
 from experiments.studies import run_folder
@@ -24,6 +24,14 @@ _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide
 def _config_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the flat config with every field, also those that are younger than the run."""
     return default_fields() | flatten(config)
+
+
+class SizeDifference(NamedTuple):
+    """One respect in which the model of a row is not the usual one of its study."""
+
+    field: str  # of `ModelSize`
+    own: int
+    usual: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,22 +89,17 @@ class Study:
         return all(row.accuracy[1] > other[2] for other in others)
 
     @functools.cached_property
-    def other_sizes(self) -> list[str]:
-        """How some rows differ in size from the others, such as "3 layers where the others have 2"."""
-        return list(dict.fromkeys(text for row in self.rows if (text := self.other_size(row))))
+    def other_sizes(self) -> list[tuple[SizeDifference, ...]]:
+        """Every way in which rows differ in size from most of the study."""
+        return list(dict.fromkeys(other for row in self.rows if (other := self.other_size(row))))
 
-    def other_size(self, row: Row) -> str:
-        """Returns how the size of `row` differs from the most common one of the study; "" where it does not.
+    def other_size(self, row: Row) -> tuple[SizeDifference, ...]:
+        """Returns how the size of `row` differs from the most common one of the study; empty where it does not.
 
         A size that the study varies on purpose does not count: its column shows it.
         """
-        usual, parts = self._usual_size(row), []
-        for own, common, noun in zip(row.size, usual, ("layers", "model_dim", "mlp_dim"), strict=True):
-            if own != common and noun == "layers":
-                parts.append(f"{own} layer{'' if own == 1 else 's'} where the others have {common}")
-            elif own != common:
-                parts.append(f"{noun} {own} where the others have {common}")
-        return " and ".join(parts)
+        sizes = zip(ModelSize._fields, row.size, self._usual_size(row), strict=True)
+        return tuple(SizeDifference(field, own, usual) for field, own, usual in sizes if own != usual)
 
     def _usual_size(self, row: Row) -> ModelSize:
         """Returns the most common size among the rows for which the study sets the same sizes."""
@@ -181,20 +184,19 @@ def _summarise(name: str, records: Sequence[_Record]) -> Study:
         unfinished=sum(record.result is None for record in records),
     )
     keys = [key for key in selects if key in _differing([record.flat for record in records])]
-    selected = {study.label(row): {key: row.config[key] for key in keys} for row in rows if keys}
+    selected = {study.label(row): {key: row.config.get(key) for key in keys} for row in rows if keys}
     return dataclasses.replace(study, selected=selected)
 
 
 def _cells(records: Sequence[_Record]) -> list[list[_Record]]:
     """Returns the ended runs of each cell by seed.
 
-    Runs of one cell share the digest "cell" of their results, also where they spell its specs in other ways; runs
-    without a digest belong to a cell by their config as written.
+    Runs of one cell share the digest "cell" of their results, however their specs are spelled. Runs without a digest
+    belong to the cell of the runs with the same config.
     """
     written = [json.dumps(record.flat, sort_keys=True) for record in records]
-    digests = {
-        text: r.result["cell"] for text, r in zip(written, records, strict=True) if r.result and "cell" in r.result
-    }
+    results = [record.result or {} for record in records]
+    digests = {text: result["cell"] for text, result in zip(written, results, strict=True) if "cell" in result}
     cells: dict[str, list[_Record]] = {}
     for text, record in sorted(zip(written, records, strict=True), key=lambda pair: pair[1].config["seed"]):
         cells.setdefault(digests.get(text, text), []).append(record)
@@ -216,7 +218,7 @@ def _row(cell: list[_Record], varied: Sequence[str], environments: list[dict[str
     flat = cell[0].flat
     return Row(
         config=flat,
-        varied={key: flat[key] for key in varied},
+        varied={key: flat.get(key) for key in varied},
         results=tuple(record.result for record in cell if record.result),
         metrics=tuple(record.metrics for record in cell),
         environments=tuple(sorted({environments.index(record.environment) for record in cell})),
@@ -225,13 +227,21 @@ def _row(cell: list[_Record], varied: Sequence[str], environments: list[dict[str
 
 def _order(row: Row, varied: Sequence[str]) -> tuple[Any, ...]:
     """Sorts by the other varied keys, then best first, then cheapest first."""
-    keys = [(True, natural(value)) if isinstance(value := row.varied[key], str) else (False, value) for key in varied]
+    keys = [_sortable(row.varied[key]) for key in varied]
     return keys, -(row.accuracy or (-1.0,))[0], row.mean("train_flops_executed") or 0.0, natural(row.attention)
 
 
+def _sortable(value: Any) -> tuple[int, Any]:
+    """Returns a sorting key of config values: a field that is not there first, then numbers, then texts."""
+    if value is None:
+        return 0, 0
+    return (1, value) if isinstance(value, int | float) else (2, natural(str(value)))
+
+
 def _differing(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns the keys in which `cells` differ, in the order of the first cell."""
-    return [key for key in cells[0] if any(json.dumps(other[key]) != json.dumps(cells[0][key]) for other in cells)]
+    """Returns the keys in which `cells` differ; a cell may lack a field that another version of the code has."""
+    keys = dict.fromkeys(key for cell in cells for key in cell)
+    return [key for key in keys if len({json.dumps(cell.get(key)) for cell in cells}) > 1]
 
 
 def _studies_near(path: Path) -> str:

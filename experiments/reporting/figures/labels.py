@@ -23,7 +23,7 @@ _PLACES = [
     for angle in (step * math.pi / 8 for step in (0, 2, -2, 1, -1, 4, -4, 3, -3, 6, -6, 5, -5, 7, -7, 8))
 ]
 _LINE = 0.155 * 1.04  # inches, height of one line of a label
-_DIGIT, _LETTER_HEIGHT = 2.6, 4.0  # points, half the size of a digit beside a point
+_DIGIT, _LETTER_HEIGHT = 2.6, 4.0  # points, half the size of a digit next to a point
 
 
 class Mark(NamedTuple):

@@ -50,7 +50,7 @@ def draw_line_alone(axes: Axes, line: Line, look: Look) -> None:
 
 
 def draw_bar(axes: Axes, score: TestScore, look: Look) -> None:
-    """Draws a score as a bar in axes of its own, with its interval, the floor, and grey beyond the ceiling."""
+    """Draws a score as a bar in axes of its own, with its interval, the floor, and grey above the ceiling."""
     if score.ceiling is not None:
         axes.axvspan(score.ceiling, 1.0, color=HIDDEN, linewidth=0, zorder=1)
     if score.floor:

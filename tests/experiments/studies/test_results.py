@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.studies.results import natural, read_study
+from experiments.studies.results import SizeDifference, natural, read_study
 from tests.experiments.fake_study import ENVIRONMENT, HYBRID, KINDS, TASK, config_of, write_run, write_study
 
 SHORT = ["conv+full", "conv+linear"]
@@ -39,6 +39,15 @@ def test_a_config_that_is_older_than_a_field_has_its_default(tmp_path):
         write_run(tmp_path / "study", config, cell=None)
     (row,) = read_study(tmp_path / "study").rows
     assert row.ended == 2 and row.config["model.readout"] == "position"
+
+
+def test_a_field_that_only_some_configs_have_is_one_that_varies(tmp_path):
+    write_run(tmp_path / "study", config_of("conv+full"))
+    other = config_of("conv+full")
+    write_run(tmp_path / "study", other | {"model": other["model"] | {"from_the_future": 3}})
+    study = read_study(tmp_path / "study")
+    assert study.varied == ("model.from_the_future",)
+    assert sorted(str(row.varied["model.from_the_future"]) for row in study.rows) == ["3", "None"]
 
 
 def test_the_best_row_is_apart_from_all_others_and_has_several_seeds(tmp_path):
@@ -141,17 +150,17 @@ def test_environments_differ_in_what_times_depend_on(tmp_path):
 
 def test_a_row_of_another_size_is_compared_with_the_most_common_one(tmp_path):
     study = read_study(write_study(tmp_path / "toy", seeds=1))
-    text = "3 layers where the others have 2"
-    assert study.other_sizes == [text]
-    assert {row.attention: study.other_size(row) for row in study.rows if study.other_size(row)} == {HYBRID: text}
+    deeper = (SizeDifference("layers", own=3, usual=2),)
+    assert study.other_sizes == [deeper]
+    assert {row.attention: study.other_size(row) for row in study.rows if study.other_size(row)} == {HYBRID: deeper}
 
 
 def test_width_counts_as_depth_does(tmp_path):
     for attention, width in (("conv+full", 64), ("conv+linear", 64), (HYBRID, 32)):
         config = config_of(attention)
         write_run(tmp_path / "study", config, model={"layers": 2, "model_dim": width, "mlp_dim": width})
-    expected = ["model_dim 32 where the others have 64 and mlp_dim 32 where the others have 64"]
-    assert read_study(tmp_path / "study").other_sizes == expected
+    narrower = tuple(SizeDifference(field, own=32, usual=64) for field in ("model_dim", "mlp_dim"))
+    assert read_study(tmp_path / "study").other_sizes == [narrower]
 
 
 def test_a_size_that_the_study_varies_does_not_count(tmp_path):
@@ -162,7 +171,7 @@ def test_a_size_that_the_study_varies_does_not_count(tmp_path):
             actual = {"layers": layers, "model_dim": 64, "mlp_dim": 16 if attention == HYBRID else 0}
             write_run(tmp_path / "study", config, model=actual)
     study = read_study(tmp_path / "study")
-    assert study.varied == ("model.num_layers",) and study.other_sizes == ["mlp_dim 16 where the others have 0"]
+    assert study.varied == ("model.num_layers",) and study.other_sizes == [(SizeDifference("mlp_dim", 16, 0),)]
 
 
 def test_studies_near_are_named(tmp_path):

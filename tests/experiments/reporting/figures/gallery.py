@@ -39,16 +39,15 @@ class Gallery:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.study, self.figure = functools.cache(self._study), functools.cache(self._figure)
 
-    @functools.cache  # noqa: B019  (lives as long as the tests)
-    def study(self, name):
+    def _study(self, name):
         if name in STUDIES:
             kinds, tasks = STUDIES[name]
             return read_study(write_study(self._folder / name, kinds, 2, tasks))
         return read_study(write_study(self._folder / name, TESTED[name][0], 2, *TESTED[name][1:], other_rows=True))
 
-    @functools.cache  # noqa: B019
-    def figure(self, name, file):
+    def _figure(self, name, file):
         """Returns a picture, None where the study has none of that name."""
         pictures = registry.pictures(self.study(name))
         with style():
