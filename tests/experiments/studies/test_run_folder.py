@@ -105,6 +105,7 @@ def test_a_result_is_whole_or_absent_whenever_the_process_is_killed(tmp_path):
     process.stdout.readline()
     seen = 0
     while seen < 20:
+        assert process.poll() is None
         path = tmp_path / "run" / "result.json"
         if path.exists():
             assert len(json.loads(path.read_bytes())["padding"]) == 300  # a reader never sees half a file
