@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks.base import Batch
 from experiments.tasks.formal.string_task import Strings, StringTask, one_class, whole_string
@@ -41,6 +42,7 @@ class ModularArithmetic(StringTask):
     commands: ClassVar[frozenset[str]] = frozenset("+-x")
     symbols = tuple("01234+-x")
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
         """Draws digits and operators, and adds up signed products."""
         digit_rng, operator_rng = jax.random.split(rng)
@@ -63,6 +65,7 @@ class ModularArithmetic(StringTask):
         answer = jnp.take_along_axis(values, length // 2, axis=1)[:, 0]
         return one_class(answer, whole_string(length, self.max_length), symbols)
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
         """Splits into products first."""
         products, sign = [string[0]], [1]
@@ -74,23 +77,26 @@ class ModularArithmetic(StringTask):
                 sign.append(-1 if operator == _MINUS else 1)
         return [sum(s * product for s, product in zip(sign, products, strict=True)) % _MODULUS]
 
+    @override
     def floors(self) -> dict[str, float]:
-        """The likeliest answer, 0, and the last digit, exactly: the law of (sum of closed products, last product)."""
+        """The likeliest answer, 0, and the first or last digit: by the law of (sum of products, last product)."""
         digit, last = np.full(_MODULUS, 1 / _MODULUS), np.arange(_MODULUS)
         law, lengths, total = np.outer(np.eye(_MODULUS)[0], digit), list(self.lengths()), np.zeros(_MODULUS)
-        agreed, agreement = 0.0, 1.0  # a digit alone is the answer
+        agreed, agreement = np.zeros(2), np.ones(2)  # of the first and the last digit; a digit alone is the answer
         for length in range(1, self.max_length + 1, 2):
             answer = _law_of(_SUMS, law)
             total += lengths.count(length) * answer
             agreed += lengths.count(length) * agreement
-            # Before the digit d stands x + d where x = 0, x - d where x = 2 d, and s + p d where that is d.
+            # The last digit d is the answer of x + d if x = 0, of x - d if x = 2 d, and of s + p d if that is d. The
+            # first one is the answer of d + x and d - x if x = 0, and of d p + s as often as the last one of s + p d.
             times = sum(law[(d - last * d) % _MODULUS, last].sum() / _MODULUS for d in range(_MODULUS))
-            agreement = (answer[0] + 1 / _MODULUS + times) / 3
+            agreement = (answer[0] + np.array([answer[0], 1 / _MODULUS]) + times) / 3
             multiplied = np.stack([_law_of(_PRODUCTS, np.outer(product, digit)) for product in law])
             law = np.outer(answer, digit) * 2 / 3 + multiplied / 3  # -digit is as uniform as digit
         return {
-            "say the likeliest answer": float(total.max()) / len(lengths),
-            "say the last digit": float(agreed) / len(lengths),
+            "answer 0, the likeliest value": float(total.max()) / len(lengths),
+            "answer with the first digit": float(agreed[0]) / len(lengths),
+            "answer with the last digit": float(agreed[1]) / len(lengths),
         }
 
 
@@ -122,6 +128,7 @@ class ModularArithmeticBrackets(StringTask):
     commands: ClassVar[frozenset[str]] = frozenset("+-x")
     symbols = tuple("01234+-x()")
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
         """Writes expressions from the left, evaluates them from the right."""
         digit_rng, operator_rng, split_rng = jax.random.split(rng, 3)
@@ -155,6 +162,7 @@ class ModularArithmeticBrackets(StringTask):
         answer = _evaluate(symbols, lefts)
         return one_class(answer, whole_string(length, self.max_length), symbols.T)
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
         """Reads the string once, with a stack of unfinished brackets."""
         stack: list[list[int]] = [[]]
@@ -166,14 +174,21 @@ class ModularArithmeticBrackets(StringTask):
                 stack[-1].append(inner)
         return [_value(stack[0])]
 
+    @override
     def floors(self) -> dict[str, float]:
-        """The likeliest answer, exactly: the law of an expression's value by its length."""
+        """The likeliest answer, 0, by the law of values of each length; and the digit of expressions with only one."""
         laws = np.full((self.max_length + 1, _MODULUS), 1 / _MODULUS)
         for length in range(5, self.max_length + 1):
             pairs = laws[1 : length - 3].T @ laws[length - 4 : 0 : -1] / (length - 4)
             laws[length] = sum(_law_of(values, pairs) for values in (_SUMS, _DIFFERENCES, _PRODUCTS)) / 3
-        return {"say the likeliest answer": float(laws[list(self.lengths())].mean(axis=0).max())}
+        zero = laws[list(self.lengths()), 0]
+        alone = [{1: 1.0, 3: 1.0}.get(length, right) for length, right in zip(self.lengths(), zero, strict=True)]
+        return {
+            "answer 0, the likeliest value": float(zero.mean()),
+            "answer with a lone digit, whatever its sign, else 0": float(np.mean(alone)),
+        }
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Digits and operators; brackets and the signs of digits are the string's structure."""
         described = super().describe_row(batch, row)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import statistics
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import jax
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy import signal
+from typing_extensions import override
 
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, Task, check_size
 from experiments.tasks.formal import listops_floors
 
 SYMBOLS = ("pad", "CLS", *"0123456789", "[MIN", "[MAX", "[MED", "[SM", "]")
@@ -56,6 +58,10 @@ class ListOps(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "ListOps: the value of nested minima, maxima, medians and sums of digits"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
+        "length": "length of the expression",
+        "depth": "nesting depth",
+    }
     every_change_counts: ClassVar[bool] = False
 
     min_length: int = 32  # both bounds are excluded
@@ -78,17 +84,19 @@ class ListOps(Task):
             )
 
     @property
+    @override
     def vocab_size(self) -> int:
         """Padding, CLS and 15 symbols."""
         return len(SYMBOLS)
 
     @property
+    @override
     def input_length(self) -> int:
         """The longest expression, and CLS."""
         return self.max_length
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         tree_rng, token_rng = jax.random.split(rng)
         children = self._draw_trees(tree_rng, batch_size)
         bits = jax.random.bits(token_rng, children.shape, jnp.uint32)
@@ -135,6 +143,7 @@ class ListOps(Task):
         trees = jnp.zeros((batch_size, self.max_length), jnp.int32)
         return jax.lax.while_loop(more, draw, (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), trees))[2]
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Reads each row once, with a stack of unfinished lists."""
         operate = (min, max, lambda values: int(statistics.median(values)), lambda values: sum(values) % 10)
@@ -152,23 +161,23 @@ class ListOps(Task):
             answers.append(stack[0])
         return np.array(answers) + FIRST_DIGIT
 
+    @override
     def floors(self) -> dict[str, float]:
         """What the operators closest to the root tell, over a fixed large sample."""
         return dict(_floors(self))
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """No bound: a minimum that has met a 0 is settled."""
-        return np.ones(np.shape(batch.targets))
-
+    @override
     def at_length(self, length: int) -> Self:
         """Expressions up to another length, with the shortest in proportion."""
         shortest = max(3, self.min_length * length // self.max_length)
         return dataclasses.replace(self, min_length=shortest, max_length=length)
 
+    @override
     def token_text(self, token: int) -> str:
         """Symbols as they read, padding "."."""
         return SYMBOLS[token] if token else "."
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Operators over digits, with the brackets that make the structure, CLS, padding."""
         roles = {PAD: "filler", CLS: "query", CLOSE: "marker"}

@@ -34,7 +34,7 @@ def floors(expressions: Sequence[Int[np.ndarray, " length"]], values: Int[np.nda
         return float(np.mean(guesses == values))
 
     return {
-        "say the likeliest digit": float(np.bincount(values).max() / len(values)),
+        "answer with the likeliest digit": float(np.bincount(values).max() / len(values)),
         "read the root's operator": float(by_root / len(values)),
         "read the root and its children": share(1),
         "read two levels of operators": share(2),

@@ -2,15 +2,16 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
+from typing_extensions import override
 
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, Task, check_size
 
 BLANK, MARKER, FIRST_SYMBOL = 0, 1, 2
 
@@ -37,6 +38,7 @@ class StringTask(Task):
       Deletang et al. 2023, "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, section 4 and appendix A.
     """
 
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"length": "length of the string"}
     shortest: ClassVar[int] = 1  # length from which a string leaves something to ask
     step: ClassVar[int] = 1  # lengths are shortest + a multiple of it; one in between is rounded down
     at_marker: ClassVar[bool] = True  # whether the answer is one symbol, read at the marker
@@ -68,16 +70,13 @@ class StringTask(Task):
         return 1
 
     @property
-    def open_answers(self) -> int:
-        """Equally likely answers once some evidence is out of sight; 1 claims no bound: the rest may settle it."""
-        return 1
-
-    @property
+    @override
     def vocab_size(self) -> int:
         """Blank, marker and symbols."""
         return FIRST_SYMBOL + len(self.symbols)
 
     @property
+    @override
     def input_length(self) -> int:
         """The longest string, the marker, and blanks to read the answer at."""
         return self.max_length + 1 + (0 if self.at_marker else self.answer_length)
@@ -86,8 +85,8 @@ class StringTask(Task):
         """Yields equally likely lengths of strings, some of them more than once."""
         return (n - (n - self.shortest) % self.step for n in range(self.min_length, self.max_length + 1))
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         length_rng, string_rng = jax.random.split(rng)
         length = jax.random.randint(length_rng, (batch_size, 1), self.min_length, self.max_length + 1, jnp.int32)
         length -= (length - self.shortest) % self.step
@@ -109,6 +108,7 @@ class StringTask(Task):
             slices={"length": jnp.where(asked, length, 0), "distance": jnp.where(asked, distance, 0)},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Cuts each row at its marker and solves the string."""
         answers = np.zeros(np.shape(batch.positions), np.int32)
@@ -117,22 +117,30 @@ class StringTask(Task):
             answers[row, : len(answer)] = np.asarray(answer) + FIRST_SYMBOL
         return answers
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """See `open_answers`."""
-        return np.full(np.shape(batch.targets), 1 / self.open_answers)
+    @property
+    @override
+    def train_length(self) -> float:
+        return float(self.max_length)
 
+    @override
     def at_length(self, length: int) -> Self:
-        """Strings of that length only, rounded down to one that the task has, see `step`."""
-        return dataclasses.replace(self, min_length=length, max_length=length)
+        """Strings of that length only; raises ValueError if the task has no strings of that length, see `step`."""
+        at = dataclasses.replace(self, min_length=length, max_length=length)
+        if length not in at.lengths():
+            lengths = f"{self.shortest} + a multiple of {self.step}"
+            raise ValueError(f"the task has no strings of that length; `length` must be {lengths}; got {length}.")
+        return at
 
+    @override
     def at_lengths(self, shortest: int, longest: int) -> Self:
-        """Strings of every length in a range."""
         return dataclasses.replace(self, min_length=shortest, max_length=longest)
 
+    @override
     def token_text(self, token: int) -> str:
         """Blank ".", marker "=", symbols as they read."""
         return (".", "=", *self.symbols)[token]
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """The string's data and commands, the marker, then blanks, of which some ask."""
         asking = set(np.asarray(batch.positions[row])[np.asarray(batch.weights[row]) > 0].tolist())

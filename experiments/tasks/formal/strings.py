@@ -1,6 +1,7 @@
 """Rewriting strings: reverse, duplicate, the missing half of a duplicate, odd places first, and sorting by kind."""
 
 import dataclasses
+import functools
 from typing import ClassVar
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 from scipy import stats
+from typing_extensions import override
 
 from experiments.tasks import sampling
 from experiments.tasks.base import Batch, Stored, check_size
@@ -27,16 +29,19 @@ class _Rewriting(StringTask):
         check_size("num_symbols", self.num_symbols, 2)
 
     @property
+    @override
     def symbols(self) -> tuple[str, ...]:
         """Numbers from 0."""
         return tuple(str(symbol) for symbol in range(self.num_symbols))
 
     @property
+    @override
     def answer_length(self) -> int:
         """As many symbols as the longest string has."""
         return self.max_length
 
     @property
+    @override
     def open_answers(self) -> int:
         """Symbols are independent: the others say nothing about one that is out of sight."""
         return self.num_symbols
@@ -45,6 +50,7 @@ class _Rewriting(StringTask):
         """Returns where in the string the answer's symbols stand."""
         raise NotImplementedError
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
         """Draws symbols and looks the answer's up."""
         symbols = jax.random.randint(rng, (len(length), self.max_length), 0, self.num_symbols, jnp.int32)
@@ -53,16 +59,24 @@ class _Rewriting(StringTask):
         count = length * (self.answer_length // self.max_length)
         return Strings(symbols, answer, count, source[..., None])
 
+    @override
     def stored(self) -> Stored | None:
         """The string, at the marker. For strings of all lengths together the mean length bounds the mean accuracy."""
         lengths = list(self.lengths())
         return Stored.independent(sum(lengths) / len(lengths), self.num_symbols)
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing without looking, and answering everywhere with the row's most frequent symbol."""
+        """Guessing, the string's most frequent symbol, and copying from fixed positions, which length must not matter.
+
+        Copying from fixed positions is no shortcut but the task itself where all strings have one length.
+        """
         lengths = list(self.lengths())
         most_frequent = sum(sampling.expected_highest_count(n, self.num_symbols) for n in lengths) / sum(lengths)
-        return {"guess a symbol": 1 / self.num_symbols, "guess the row's most frequent symbol": most_frequent}
+        floors = {"guess a symbol": 1 / self.num_symbols, "guess the string's most frequent symbol": most_frequent}
+        if len(set(lengths)) > 1 and self.open_answers > 1:
+            floors["copy from a fixed position, whatever the length"] = _from_fixed_positions(self)
+        return floors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,12 +97,13 @@ class ReverseString(_Rewriting):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "reverse string: say a string from its end"
 
+    @override
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
         """From the end."""
         return length - 1 - order
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
-        """Reverses."""
         return string[::-1]
 
 
@@ -111,16 +126,18 @@ class DuplicateString(_Rewriting):
     summary: ClassVar[str] = "duplicate string: say a string twice"
 
     @property
+    @override
     def answer_length(self) -> int:
         """Twice the longest string."""
         return 2 * self.max_length
 
+    @override
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
         """From the start, twice."""
         return order % length
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
-        """Doubles."""
         return 2 * string
 
 
@@ -143,11 +160,13 @@ class OddsFirst(_Rewriting):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "odds first: say the symbols at odd places, then those at even ones"
 
+    @override
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
         """Odd places, then even ones."""
         odds = length // 2
         return jnp.where(order < odds, 2 * order + 1, 2 * (order - odds))
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
         """Slices twice."""
         return string[1::2] + string[::2]
@@ -176,6 +195,7 @@ class BucketSort(_Rewriting):
 
     num_symbols: int = 5
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
         """Draws symbols and sorts those inside."""
         symbols = jax.random.randint(rng, (len(length), self.max_length), 0, self.num_symbols, jnp.int32)
@@ -183,19 +203,22 @@ class BucketSort(_Rewriting):
         answer = jnp.sort(jnp.where(inside, symbols, self.num_symbols), axis=1)
         return Strings(symbols, answer, length, whole_string(length, self.max_length, self.answer_length))
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
         """Counts each kind."""
         return [kind for kind in range(self.num_symbols) for _ in range(string.count(kind))]
 
+    @override
     def stored(self) -> None:
         """Claims nothing: how many there are of each kind is fewer bits."""
 
+    @override
     def floors(self) -> dict[str, float]:
         """As for the others, and the likeliest symbol at each place: the j-th is below v if more than j symbols are."""
         lengths, below = list(self.lengths()), np.arange(self.num_symbols + 1) / self.num_symbols
         at_or_before = (stats.binom.sf(np.arange(n)[:, None], n, below[None]) for n in lengths)
         right = sum(float(np.diff(law, axis=1).max(axis=1).sum()) for law in at_or_before)
-        return super().floors() | {"say the likeliest symbol at each place": right / sum(lengths)}
+        return super().floors() | {"answer with the place's likeliest symbol": right / sum(lengths)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,6 +247,7 @@ class MissingDuplicate(StringTask):
 
     min_length: int = 2
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
         """Draws a string, repeats it and hides one place."""
         string_rng, place_rng = jax.random.split(rng)
@@ -235,18 +259,21 @@ class MissingDuplicate(StringTask):
         answer = jnp.take_along_axis(twice, copy, axis=1)[:, 0]
         return one_class(answer, copy[:, None], jnp.where(column == hidden, self.symbols.index("_"), twice))
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
         """Compares the halves, whose places are one string seen twice."""
         half = len(string) // 2
         first, second = string[:half], string[half:]
         return [min(pair) for pair in zip(first, second, strict=True) if 2 in pair]
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing, and the row's most frequent bit: all others stand twice, so that it tells of the rest's balance."""
         others = np.array([length // 2 - 1 for length in self.lengths()])
         rates = stats.binom.sf((others - 1) // 2, others, 1 / 2)  # right if at least half of them equal the answer
         return {"guess a bit": 1 / 2, "guess the row's most frequent bit": float(np.mean(rates))}
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Both copies; the hidden place asks for its value."""
         described = super().describe_row(batch, row)
@@ -254,3 +281,26 @@ class MissingDuplicate(StringTask):
         hidden = np.asarray(batch.inputs[row]).tolist().index(FIRST_SYMBOL + self.symbols.index("_"))
         roles = {copy: "value", hidden: "key"}
         return [(text, roles.get(c, "filler") if role == "value" else role) for c, (text, role) in enumerate(described)]
+
+
+@functools.cache
+def _from_fixed_positions(task: _Rewriting) -> float:
+    """Returns the accuracy of copying each answer from the best position for its rank, or for its own position."""
+    lengths = np.array(sorted(set(task.lengths())))
+    order = np.arange(task.answer_length)
+    source = np.asarray(task.source(jnp.asarray(order)[None], jnp.asarray(lengths)[:, None]))
+    length = np.broadcast_to(lengths[:, None], source.shape)
+    rank = np.broadcast_to(order[None], source.shape)
+    asked = rank < length * (task.answer_length // task.max_length)
+    return max(_best_copies(place[asked], source[asked], length[asked], task) for place in (rank, length + rank))
+
+
+def _best_copies(place: np.ndarray, source: np.ndarray, length: np.ndarray, task: _Rewriting) -> float:
+    """Copies from the source are right, from elsewhere in the string by chance, from behind its end never."""
+    right = 0.0
+    for there in np.split(np.argsort(place, kind="stable"), np.flatnonzero(np.diff(np.sort(place))) + 1):
+        same = np.bincount(source[there], minlength=task.max_length)
+        of_length = np.bincount(length[there], minlength=task.max_length + 1)
+        inside = np.cumsum(of_length[::-1])[::-1][1:]  # strings that reach beyond each position
+        right += (same + (inside - same) / task.num_symbols).max()
+    return float(right / len(place))

@@ -3,15 +3,17 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt8
+from typing_extensions import override
 
 from attention_variants.checks import check_integer
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, Task, check_size
 
 _SPACING = 4  # pixels between crossings of the grid along which curves run
 _LARGEST_SIDE = 256
@@ -83,6 +85,7 @@ class Pathfinder(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Pathfinder: are two dots the ends of one dashed curve?"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"steps": "steps along the curves of both dots"}
     every_change_counts: ClassVar[bool] = False
 
     side: int = 32  # pixels, of a square image
@@ -109,17 +112,19 @@ class Pathfinder(Task):
         return self.num_levels // 3
 
     @property
+    @override
     def vocab_size(self) -> int:
         """Grey levels, the question, no and yes."""
         return self.num_levels + 3
 
     @property
+    @override
     def input_length(self) -> int:
         """Pixels and the question."""
         return self.side**2 + 1
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         curve_rng, knot_rng, ink_rng, noise_rng = jax.random.split(rng, 4)
         curves = self._grow(curve_rng, batch_size)
         choice = jax.random.bits(knot_rng, (batch_size, 1), jnp.uint32).astype(jnp.int32) & 7
@@ -214,6 +219,7 @@ class Pathfinder(Task):
         ink = jnp.zeros((batch_size, self.side**2), bool)
         return ink.at[jnp.arange(batch_size)[:, None], jnp.concatenate(pixels, axis=1)].set(True, mode="drop")
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Floods from the first dot over ink at most two pixels off, row by row and column by column."""
         levels = np.asarray(batch.inputs)[:, :-1].reshape(-1, self.side, self.side)
@@ -228,32 +234,35 @@ class Pathfinder(Task):
         joined = ~(dots & ~wet).any(axis=(1, 2))
         return self.num_levels + 1 + joined[:, None].astype(np.int32)
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing, and what directions tell without following a curve, over a fixed large sample."""
-        return {"guess yes or no": 0.5, "say yes if most ink runs as the dots lie": _direction_floor(self)}
+        return {
+            "guess yes or no": 0.5,
+            "answer yes if most ink runs in the direction of the dots": _direction_floor(self),
+        }
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """No bound: a curve that is in sight from dot to dot is enough."""
-        return np.ones(np.shape(batch.targets))
-
+    @override
     def at_length(self, length: int) -> Self:
         """The smallest image with at least as many pixels and the question."""
         pixels_wide = math.isqrt(max(length - 2, 0)) + 1
         side = max(3 * _SPACING, _SPACING * -(-pixels_wide // _SPACING))
         return dataclasses.replace(self, side=side, num_distractors=min(self.num_distractors, side // _SPACING))
 
+    @override
     def token_text(self, token: int) -> str:
         """Levels are their numbers."""
         return {self.num_levels: "CLS", self.num_levels + 1: "no", self.num_levels + 2: "yes"}.get(token, str(token))
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Pixels, those of the dots apart, and the question."""
         roles = {self.num_levels - 1: "key", self.num_levels: "query"}
         tokens = np.asarray(batch.inputs[row]).tolist()
         return [(self.token_text(token), roles.get(token, "value")) for token in tokens]
 
+    @override
     def image(self, batch: Batch, row: int) -> UInt8[np.ndarray, "height width 3"]:
-        """The grey levels."""
         levels = np.asarray(batch.inputs[row])[:-1].reshape(self.side, self.side, 1)
         return np.repeat(levels * 255 // (self.num_levels - 1), 3, axis=2).astype(np.uint8)
 

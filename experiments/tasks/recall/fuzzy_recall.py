@@ -2,15 +2,17 @@
 
 import dataclasses
 import functools
-from typing import ClassVar, NamedTuple, Self
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size, next_tokens
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size, next_tokens
 
 _PAD = 0
 _FLOOR_ROWS = 1024  # some ten thousand answers: to two digits
@@ -26,7 +28,7 @@ class _Pairs(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FuzzyRecall(Task):
+class FuzzyRecall(FixedLength):
     """Fuzzy in-context recall.
 
     With `length=20, vocab_size=16, max_size=2`; "." is padding, id 0, k2 a key token, v9 a value token::
@@ -52,6 +54,10 @@ class FuzzyRecall(Task):
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "fuzzy recall: in-context recall with keys and values of several tokens"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
+        "repeats": "earlier occurrences of the key",
+        "token": "token of the value, from 0",
+    }
     every_change_counts: ClassVar[bool] = False  # other statements of the same key tell as much
     any_evidence_suffices: ClassVar[bool] = True
 
@@ -75,11 +81,6 @@ class FuzzyRecall(Task):
             )
 
     @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
-
-    @property
     def num_keys(self) -> int:
         """Key tokens are 1..num_keys."""
         return self.vocab_size // 2 - 1
@@ -89,8 +90,8 @@ class FuzzyRecall(Task):
         """Value tokens are the ids above those of keys."""
         return self.vocab_size - self.num_keys - 1
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         smallest = self.min_key_size + 1
         most = max(0, self.length - 2 * smallest - 2 * self.max_size) // smallest + 1  # pairs beside the probe's two
         pair_rng, place_rng = jax.random.split(rng)
@@ -157,10 +158,12 @@ class FuzzyRecall(Task):
             slices={name: jnp.where(asked, value, 0) for name, value in slices.items()},
         )
 
+    @override
     def training_batch(self, batch: Batch) -> Batch:
         """Every next token but padding."""
         return next_tokens(batch, (batch.inputs[:, 1:] != _PAD).astype(jnp.float32))
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Reads token by token and remembers the last value of each key."""
         answers = np.zeros(np.shape(batch.positions), int)
@@ -187,25 +190,25 @@ class FuzzyRecall(Task):
             after.append(known[len(value)] if len(value) < len(known) else 0)
         return after
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing without looking; what most values so far have there, counted over a fixed large sample."""
         return {
             "guess a value token": 1 / self.num_values,
-            "say what most values so far have at that place": _commonest_so_far(self),
+            "answer with what most values so far have at that place": _commonest_so_far(self),
         }
 
+    @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Values are independent; what is given of the answer is not repeated in it."""
         return 1.0 / (self.num_values - np.asarray(batch.slices["token"]))
 
-    def at_length(self, length: int) -> Self:
-        """More or fewer pairs."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Padding ".", keys' tokens "k3", values' tokens "v9"."""
         return "." if token == _PAD else f"k{token}" if token <= self.num_keys else f"v{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Padding, then the tokens of keys and values."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]

@@ -2,20 +2,22 @@
 
 import dataclasses
 import functools
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from attention_variants.checks import check_number
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size, next_tokens
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_even, check_size, next_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InContextRecall(Task):
+class InContextRecall(FixedLength):
     """In-context recall.
 
     With `length=12, vocab_size=8`; k2 is the key with id 2, v6 the value with id 6::
@@ -38,6 +40,7 @@ class InContextRecall(Task):
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "in-context recall: say the value again at each key that came before"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"repeats": "earlier occurrences of the key"}
     every_change_counts: ClassVar[bool] = False  # other statements of the same key tell as much
     any_evidence_suffices: ClassVar[bool] = True
 
@@ -47,13 +50,7 @@ class InContextRecall(Task):
     def __post_init__(self) -> None:
         check_size("length", self.length, 4)
         check_size("vocab_size", self.vocab_size, 4)
-        if self.length % 2:
-            raise ValueError(f"`length` must be even; got {self.length}.")
-
-    @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
+        check_even("length", self.length)
 
     @property
     def num_keys(self) -> int:
@@ -69,8 +66,8 @@ class InContextRecall(Task):
         """Returns the chance that a slot is noise, and how many ids, the last ones, are noise."""
         return 0.0, 0
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         key_rng, value_rng, last_rng, slot_rng, noise_rng = jax.random.split(rng, 5)
         rows, slots = jnp.arange(batch_size)[:, None], self.length // 2
         is_pair = self._draw_pairs(slot_rng, batch_size, slots)
@@ -111,10 +108,12 @@ class InContextRecall(Task):
         slot = jnp.arange(slots, dtype=jnp.int32)[None]
         return coins | (slot == sure) | (slot == slots - 1)
 
+    @override
     def training_batch(self, batch: Batch) -> Batch:
         """Every next token."""
         return next_tokens(batch, jnp.ones((len(batch.inputs), self.length - 1), jnp.float32))
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Reads slot by slot and remembers the last value of each key."""
         answers = np.zeros(np.shape(batch.positions), int)
@@ -127,6 +126,7 @@ class InContextRecall(Task):
                 values[key] = value
         return answers
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing a value, that of a random key of the row so far, or the one that most keys so far have."""
         targets = targets_by_known_keys(self.length // 2, self.num_keys, self._noise()[0])
@@ -139,19 +139,19 @@ class InContextRecall(Task):
             "guess the value that most keys seen so far have": float(share @ np.array(commonest)),
         }
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+    @property
+    @override
+    def open_answers(self) -> int:
         """Values are independent: those of other keys say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / self.num_values)
+        return self.num_values
 
-    def at_length(self, length: int) -> Self:
-        """More or fewer slots."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Keys "k3", values "v9", noise "x20"."""
         kinds = "k" if token < self.num_keys else "v" if token < self.num_keys + self.num_values else "x"
         return f"{kinds}{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Pairs, of which those asked for begin with a question, and noise."""
         questions = set(np.asarray(batch.positions[row])[np.asarray(batch.weights[row]) > 0].tolist())
@@ -193,6 +193,7 @@ class NoisyRecall(InContextRecall):
                 f"`vocab_size` must be at least `num_noise` + 4 = {self.num_noise + 4}; got {self.vocab_size}."
             )
 
+    @override
     def _noise(self) -> tuple[float, int]:
         return self.noise, self.num_noise
 

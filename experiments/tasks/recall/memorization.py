@@ -1,20 +1,21 @@
 """Memorization: say the value that belongs to a key, which no row ever shows."""
 
 import dataclasses
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Int, PRNGKeyArray
+from typing_extensions import override
 
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import Batch, FixedLength, check_even, check_size
 
 _INSERT = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Memorization(Task):
+class Memorization(FixedLength):
     """Memorization: facts that only the weights can hold.
 
     With `length=8`; "_" is the insert token, id 0, k7 the key with id 7, v41 the value with id 41::
@@ -41,13 +42,7 @@ class Memorization(Task):
         check_size("length", self.length, 2)
         check_size("vocab_size", self.vocab_size, 6)
         check_size("map_seed", self.map_seed, 0)
-        if self.length % 2:
-            raise ValueError(f"`length` must be even; got {self.length}.")
-
-    @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
+        check_even("length", self.length)
 
     @property
     def first_value(self) -> int:
@@ -61,8 +56,8 @@ class Memorization(Task):
         values = np.random.RandomState(self.map_seed).permutation(self.vocab_size - self.first_value)
         return np.append(0, self.first_value + values[: self.first_value - 1]).astype(np.int32)
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         keys = jax.random.randint(rng, (batch_size, self.length // 2), 1, self.first_value, jnp.int32)
         place = jnp.broadcast_to(2 * jnp.arange(self.length // 2, dtype=jnp.int32), keys.shape)
         return Batch(
@@ -74,27 +69,29 @@ class Memorization(Task):
             slices={"distance": jnp.ones_like(keys)},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Looks the key before each question up."""
         return self.value_of[np.take_along_axis(np.asarray(batch.inputs), np.asarray(batch.positions) - 1, axis=1)]
 
+    @override
     def floors(self) -> dict[str, float]:
         """What needs no memory of which value belongs to which key."""
         num_keys = self.first_value - 1
-        return {"guess a value": 1 / (self.vocab_size - self.first_value), "always say one value": 1 / num_keys}
+        return {"guess a value": 1 / (self.vocab_size - self.first_value), "always answer one value": 1 / num_keys}
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+    @property
+    @override
+    def open_answers(self) -> int:
         """Without the key each key's value is as likely."""
-        return np.full(np.shape(batch.targets), 1 / (self.first_value - 1))
+        return self.first_value - 1
 
-    def at_length(self, length: int) -> Self:
-        """More or fewer questions on the same map."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Insert token "_", keys "k7", values "v41"."""
         return "_" if token == _INSERT else f"k{token}" if token < self.first_value else f"v{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Keys and questions in turn."""
         return [(self.token_text(int(token)), ("key", "query")[c % 2]) for c, token in enumerate(batch.inputs[row])]

@@ -3,16 +3,19 @@
 import dataclasses
 import math
 import re
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from attention_variants.checks import check_number
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Stored, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, Stored, check_even, check_size
+from experiments.tasks.recall import slots
 from experiments.tasks.recall.held_out import drawn_keys
 
 _PART = re.compile(r"(\d+)x(\d+)(?:\*(\d+(?:\.\d*)?))?")
@@ -27,7 +30,7 @@ class Part(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MQAR(Task):
+class MQAR(FixedLength):
     """Multi-query associative recall.
 
     With `length=16, num_pairs=2`; k7 is the key with id 7, v41 the value with id 41, "." filler::
@@ -55,6 +58,10 @@ class MQAR(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "multi-query associative recall: say the value that was stated with each key"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
+        "num_pairs": "key-value pairs in the row",
+        "length": "tokens in the row",
+    }
 
     length: int = 64  # tokens per row, even
     num_pairs: int = 4  # at most a quarter of the length
@@ -76,8 +83,7 @@ class MQAR(Task):
         for length, num_pairs, _ in self.parts:
             if num_pairs < 1 or length < 4 * num_pairs:
                 raise ValueError(f"`length` must be at least 4 times `num_pairs` >= 1; got {length} and {num_pairs}.")
-            if length % 2:
-                raise ValueError(f"`length` must be even; got {length}.")
+            check_even("length", length)
             if self.vocab_size < length:
                 raise ValueError(f"`vocab_size` must be at least `length`; got {self.vocab_size} and {length}.")
         self._keys()
@@ -97,6 +103,7 @@ class MQAR(Task):
         return tuple(Part(length, num_pairs, weight / total) for length, num_pairs, weight in rows)
 
     @property
+    @override
     def input_length(self) -> int:
         """Tokens per row: those of the longest part."""
         return max(part.length for part in self.parts)
@@ -110,8 +117,8 @@ class MQAR(Task):
         most = max(part.num_pairs for part in self.parts)
         return drawn_keys(self.first_value - 1, self.held_out_keys, self.unseen_keys, most)
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         kind_rng, key_rng, value_rng, slot_rng, filler_rng = jax.random.split(rng, 5)
         lengths, counts, shares = (np.array(column) for column in zip(*self.parts, strict=True))
         longest, most = self.input_length, int(counts.max())
@@ -128,12 +135,12 @@ class MQAR(Task):
         slot = jnp.arange(most_slots, dtype=jnp.int32)[None]
         log_weights = (self.power - 1) * jnp.log1p(slot.astype(jnp.float32))
         log_weights = jnp.where(slot < length // 2 - count, log_weights, -jnp.inf)
-        slots = sampling.weighted_distinct(slot_rng, log_weights, most)
+        drawn = sampling.weighted_distinct(slot_rng, log_weights, most)
 
         column = jnp.arange(longest, dtype=jnp.int32)[None]
         pair = jnp.arange(most, dtype=jnp.int32)[None]
         asked = pair < count
-        positions = 2 * (count + slots)
+        positions = 2 * (count + drawn)
         inputs = jnp.zeros((batch_size, longest), jnp.int32)
         if self.random_fillers:
             fillers = jax.random.randint(filler_rng, inputs.shape, 0, self.vocab_size, jnp.int32)
@@ -156,6 +163,7 @@ class MQAR(Task):
             slices={name: jnp.where(asked, value, 0) for name, value in slices.items()},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Takes the token after the key's first appearance at an even position: pairs stand before any filler."""
         inputs = np.asarray(batch.inputs)
@@ -163,19 +171,34 @@ class MQAR(Task):
         first = (inputs[:, None, ::2] == key[:, :, None]).argmax(axis=2)
         return np.take_along_axis(inputs, 2 * first + 1, axis=1)
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing one of the row's values: each question has the same 1 / num_pairs chance in rows of one kind."""
-        return {"guess a value seen in context": 1 / math.fsum(part.share * part.num_pairs for part in self.parts)}
+        """Guessing one of the row's values, and using only the place of a question, in rows of a known kind."""
+        questions = math.fsum(part.share * part.num_pairs for part in self.parts)
 
+        def mean(score: Callable[[int, int, float], float]) -> float:
+            scores = (score(part.length // 2 - part.num_pairs, part.num_pairs, self.power) for part in self.parts)
+            right = (part.share * part.num_pairs * each for part, each in zip(self.parts, scores, strict=True))
+            return math.fsum(right) / questions
+
+        return {
+            "guess a value seen in context": 1 / questions,
+            "guess the value from the question's position alone": mean(slots.from_position),
+            "guess the value from the question's rank alone": mean(slots.from_rank),
+        }
+
+    @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Values are distinct, so that even all other values of the row leave this many equally likely ones."""
         unmet = self.vocab_size - self.first_value - np.asarray(batch.slices["num_pairs"]) + 1
         return 1.0 / unmet
 
+    @override
     def stored(self) -> Stored | None:
         """All values, before the first question; where rows differ in their number no bound is claimed."""
         return Stored.distinct(self.num_pairs, self.vocab_size - self.first_value) if not self.mixture else None
 
+    @override
     def at_length(self, length: int) -> Self:
         """The same pairs in rows of another length; of a mixture, every kind of row."""
         if not self.mixture:
@@ -183,12 +206,14 @@ class MQAR(Task):
         kinds = (f"{length}x{part.num_pairs}*{part.share:.9f}" for part in self.parts)
         return dataclasses.replace(self, mixture="/".join(kinds))
 
+    @override
     def token_text(self, token: int) -> str:
         """Filler ".", keys "k7", values "v41"."""
         if token == 0:
             return "."
         return f"k{token}" if token < self.first_value else f"v{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Pairs, then questions among fillers."""
         asked = np.asarray(batch.weights[row]) > 0

@@ -1,22 +1,24 @@
 """Needle in a haystack: keys with their values, scattered in filler; some are asked for at the end."""
 
 import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size
 from experiments.tasks.recall.held_out import drawn_keys
 
 _ASK = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Needle(Task):
+class Needle(FixedLength):
     """Needles in filler.
 
     With `length=16, num_keys=2, num_values=2, distractors=0`; k3 is a key, v80 a value, "." any filler, "|" the marker,
@@ -43,6 +45,11 @@ class Needle(Task):
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "needle: say the values that stood with a key somewhere in the context"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
+        "depth": "depth of the needle, in tenths of the context",
+        "distractors": "distractors in the row",
+        "order": "answer of the key, from 0",
+    }
 
     length: int = 128  # tokens per row
     vocab_size: int = 96  # keys, filler and values in thirds
@@ -73,11 +80,6 @@ class Needle(Task):
         self._keys()
 
     @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
-
-    @property
     def context_length(self) -> int:
         """Tokens before the marker."""
         return self.length - 1 - self.num_queries * self.num_values
@@ -101,8 +103,8 @@ class Needle(Task):
         needed = self.num_keys + self.distractors
         return drawn_keys(self.first_filler - 1, self.held_out_keys, self.unseen_keys, needed)
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         key_rng, value_rng, slot_rng, filler_rng, count_rng = jax.random.split(rng, 5)
         rows, num_slots = jnp.arange(batch_size)[:, None], self.context_length // 2
         main = self.num_keys * self.num_values  # needles of keys that may be asked for come first, key by key
@@ -144,6 +146,7 @@ class Needle(Task):
         weights = jnp.ones(source.shape, jnp.float32)
         return Batch(inputs, answers, positions, weights, evidence[..., None], slices)
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Collects each key's values from the context, then answers key by key."""
         answers = []
@@ -153,6 +156,7 @@ class Needle(Task):
             answers.append([row[i + 1] for key in asked for i in range(end) if row[i] == key])
         return np.array(answers)
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing a value, one of the row's needles, or, where a key has several, one of its own, old or new."""
         num_values = self.vocab_size - self.first_value
@@ -166,23 +170,23 @@ class Needle(Task):
         if self.num_values > 1:
             left = np.arange(1, self.num_values + 1)  # from the last token of the answer to the first
             floors["guess a value of the key"] = one_of(self.num_values)
-            floors["guess a value of the key that is not said yet"] = one_of(left)
+            floors["guess a value of the key that is not given yet"] = one_of(left)
         return floors
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+    @property
+    @override
+    def open_answers(self) -> int:
         """Values are independent: the others say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / (self.vocab_size - self.first_value))
+        return self.vocab_size - self.first_value
 
-    def at_length(self, length: int) -> Self:
-        """The same needles in more or less filler."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Marker "|", keys "k7", filler "x40", values "v80"."""
         if token == _ASK:
             return "|"
         return f"{'k' if token < self.first_filler else 'x' if token < self.first_value else 'v'}{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Needles in filler, the marker, then keys that ask and what is given of their answers."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]

@@ -2,21 +2,25 @@
 
 import abc
 import dataclasses
-from typing import ClassVar, Self
+import functools
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy import stats
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Stored, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, Stored, check_even, check_size
 
 _MARKER = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Transcription(Task):
+class _Transcription(FixedLength):
     """A prefix of length / 2 tokens, uniform over ids 1..vocab_size - 1, the marker, id 0, and an answer as long.
 
     The answer is read from the marker on, its earlier tokens being given; its last token is in no row. Bidirectional
@@ -25,6 +29,7 @@ class _Transcription(Task):
 
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"order": "answer of the row, from 0"}
 
     length: int = 64  # tokens per row, even: half of them prefix
     vocab_size: int = 16  # the marker and at least 2 others
@@ -32,13 +37,7 @@ class _Transcription(Task):
     def __post_init__(self) -> None:
         check_size("length", self.length, 2)
         check_size("vocab_size", self.vocab_size, 3)
-        if self.length % 2:
-            raise ValueError(f"`length` must be even; got {self.length}.")
-
-    @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
+        check_even("length", self.length)
 
     @property
     def num_kinds(self) -> int:
@@ -53,8 +52,8 @@ class _Transcription(Task):
     def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
         """Returns the places of the prefix that decide each token of the answer."""
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         shape = (batch_size, self.length // 2)
         prefix = jax.random.randint(rng, shape, 1, self.vocab_size, jnp.int32)
         answer = self._answer(prefix)
@@ -70,28 +69,30 @@ class _Transcription(Task):
             slices={"distance": jnp.broadcast_to(distance, shape), "order": jnp.broadcast_to(order, shape)},
         )
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing without looking, and answering everywhere with the row's most frequent token."""
         size = self.length // 2
         most_frequent = sampling.expected_highest_count(size, self.num_kinds) / size
         return {"guess a token": 1 / self.num_kinds, "guess the prefix's most frequent token": most_frequent}
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+    @property
+    @override
+    def open_answers(self) -> int:
         """Tokens are independent: the others say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / self.num_kinds)
+        return self.num_kinds
 
+    @override
     def stored(self) -> Stored | None:
         """The prefix, at the marker; answers that are given later tell only of themselves."""
         return Stored.independent(self.length // 2, self.num_kinds)
 
-    def at_length(self, length: int) -> Self:
-        """A longer or shorter prefix."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """The marker "|"; others are their ids."""
         return "|" if token == _MARKER else str(token)
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Prefix, marker, answer."""
         size = self.length // 2
@@ -117,12 +118,15 @@ class Copying(_Transcription):
 
     summary: ClassVar[str] = "copying: say the prefix again"
 
+    @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
         return prefix
 
+    @override
     def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
         return np.arange(size)[:, None]
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Takes the tokens before the marker."""
         return np.array([row[: row.index(_MARKER)] for row in np.asarray(batch.inputs).tolist()])
@@ -143,12 +147,15 @@ class Reverse(_Transcription):
 
     summary: ClassVar[str] = "reverse: say the prefix again, from its end to its beginning"
 
+    @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
         return prefix[:, ::-1]
 
+    @override
     def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
         return np.arange(size)[::-1, None]
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Takes the tokens before the marker, backwards."""
         return np.array([row[: row.index(_MARKER)][::-1] for row in np.asarray(batch.inputs).tolist()])
@@ -170,29 +177,31 @@ class Sorting(_Transcription):
     summary: ClassVar[str] = "sorting: say the tokens of the prefix in ascending order"
     every_change_counts: ClassVar[bool] = False  # most tokens stand in another place
 
+    @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
         return jnp.sort(prefix, axis=1)
 
+    @override
     def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
         return np.tile(np.arange(size), (size, 1))
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Sorts the tokens before the marker."""
         return np.array([sorted(row[: row.index(_MARKER)]) for row in np.asarray(batch.inputs).tolist()])
 
+    @override
     def stored(self) -> None:
         """Claims nothing: sorted tokens are fewer bits, and each answer tells of those to come."""
 
+    @override
     def floors(self) -> dict[str, float]:
-        """As for copying; and saying the last answer again, after the smallest id.
+        """As for copying; repeating the last answer, or answering with a fixed token where that is better."""
+        return super().floors() | {
+            "repeat the last answer, or answer with the place's likeliest token": _by_place(self)
+        }
 
-        The answers that differ from the one before are as many as kinds in the prefix, but for the first.
-        """
-        size = self.length // 2
-        absent = (1 - 1 / self.num_kinds) ** size
-        again = (size - self.num_kinds * (1 - absent) + 1 - absent) / size
-        return super().floors() | {"say the last answer again": again}
-
+    @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Of whoever misses one token of the prefix, the first, which stands for any.
 
@@ -208,3 +217,23 @@ class Sorting(_Transcription):
         smallest = np.pad(answers[:, :-1], ((0, 0), (1, 0)), constant_values=1)
         guess = np.pad(others, ((0, 0), (0, 1)), constant_values=self.num_kinds)
         return np.where(known, 1.0, (self.num_kinds + 1 - guess) / (self.num_kinds + 1 - smallest))
+
+
+@functools.cache
+def _by_place(task: Sorting) -> float:
+    """Returns the accuracy of the better of two guesses at each place: the answer before, or the likeliest token.
+
+    Answer j is at most v if more than j of the tokens are. It equals the answer before, and both are v, if at most
+    j - 1 tokens are below v and at least j + 1 are at most v.
+    """
+    size, kinds = task.length // 2, task.num_kinds
+    count, kind = np.arange(size + 1), np.arange(kinds + 1)
+    not_above = stats.binom.sf(np.arange(size)[:, None], size, kind[None] / kinds)
+    likeliest = np.diff(not_above, axis=1).max(axis=1)
+    again = np.zeros(size)
+    for v in range(kinds):
+        below = stats.binom.pmf(count, size, v / kinds)
+        most = count[1:-1, None]  # j, from 1 on
+        at_least = stats.binom.sf(most - count[None], size - count[None], 1 / (kinds - v))  # j + 1 are at most v
+        again[1:] += np.where(count[None] < most, at_least * below[None], 0).sum(axis=1)
+    return float(np.maximum(likeliest, again).mean())

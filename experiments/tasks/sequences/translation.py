@@ -1,12 +1,14 @@
 """Translation: write the image of a string that an encoder reads."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
+from typing_extensions import override
 
 from attention_variants.checks import check_choice
 from experiments.tasks import sampling
@@ -40,6 +42,10 @@ class Translation(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "translation: write the image of a string that an encoder reads"
+    slice_labels: ClassVar[Mapping[str, str]] = {
+        "place": "token of the translation, from 0",
+        "length": "length of the string",
+    }
     answers_follow: ClassVar[bool] = True
 
     min_length: int = 8  # tokens of the shortest string
@@ -56,11 +62,12 @@ class Translation(Task):
         check_size("map_seed", self.map_seed, 0)
 
     @property
+    @override
     def input_length(self) -> int:
-        """Tokens per row."""
         return self.max_length
 
     @property
+    @override
     def context(self) -> Context:
         """The string, filled up."""
         return Context(self.max_length, vocab_size=self.vocab_size)
@@ -77,8 +84,8 @@ class Translation(Task):
             return jnp.maximum(length - 1 - place, 0)
         return jnp.minimum(place ^ 1 if self.order == "swap" else place, length - 1)
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         token_rng, length_rng = jax.random.split(rng)
         shape = (batch_size, self.max_length)
         tokens = jax.random.randint(token_rng, shape, 1, self.vocab_size, jnp.int32)
@@ -99,6 +106,7 @@ class Translation(Task):
             context=context,
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Translates token by token, and fills up."""
         answers, image_of = np.zeros(np.shape(batch.positions), np.int32), self.image_of.tolist()
@@ -112,29 +120,36 @@ class Translation(Task):
             answers[row, : len(words)] = words
         return answers
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing without looking, and answering everywhere with the image of the string's most frequent token."""
         lengths, kinds = range(self.min_length, self.max_length + 1), self.vocab_size - 1
         most_frequent = sum(sampling.expected_highest_count(length, kinds) for length in lengths) / sum(lengths)
         return {"guess a token": 1 / kinds, "guess the image of the most frequent token": most_frequent}
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+    @property
+    @override
+    def open_answers(self) -> int:
         """Tokens are independent: the others say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / (self.vocab_size - 1))
+        return self.vocab_size - 1
 
+    @override
     def at_length(self, length: int) -> Self:
         """Strings of up to `length` tokens, under the same map."""
         return dataclasses.replace(self, min_length=min(self.min_length, length), max_length=length)
 
+    @override
     def token_text(self, token: int) -> str:
         """Id 0 is "_"; others are their ids."""
         return "_" if token == _NOTHING else str(token)
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """The translation so far, and what fills it up."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         return [(texts[0], "marker"), *((text, "filler" if text == "_" else "answer") for text in texts[1:])]
 
+    @override
     def describe_context(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """The string, and what fills it up."""
         texts = [self.token_text(int(token)) for token in np.asarray(batch.context)[row]]

@@ -1,21 +1,23 @@
 """Variable tracking: follow a chain of assignments, scattered over the context, to the value at its beginning."""
 
 import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size
 
 _FILLER, _ASK, _FIRST_NAME = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VariableTracking(Task):
+class VariableTracking(FixedLength):
     """Variable tracking.
 
     With `length=18, hops=2, num_chains=2`; an assignment is a name and what it is given: n5 the value v40, n9 the value
@@ -44,6 +46,10 @@ class VariableTracking(Task):
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "variable tracking: follow a chain of assignments to its value"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
+        "hops": "hops to the value",
+        "steps_left": "steps left to the value",
+    }
     every_change_counts: ClassVar[bool] = False  # an assignment may be changed to skip one of its own chain
 
     length: int = 128  # tokens per row
@@ -68,11 +74,6 @@ class VariableTracking(Task):
             )
 
     @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
-
-    @property
     def context_length(self) -> int:
         """Tokens before the marker."""
         return self.length - 2 - self.hops * self.scratchpad
@@ -87,8 +88,8 @@ class VariableTracking(Task):
         """Names are 2..first_value - 1, values first_value..vocab_size - 1."""
         return self.vocab_size // 2
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         name_rng, value_rng, slot_rng, hop_rng = jax.random.split(rng, 4)
         shape = (batch_size, self.num_chains, self.hops + 1)
         names = sampling.distinct(name_rng, batch_size, self.num_names, self.first_value - _FIRST_NAME)
@@ -131,6 +132,7 @@ class VariableTracking(Task):
             slices={name: jnp.where(asked, value, 0) for name, value in slices.items()},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Looks names up in a dictionary of the assignments; without scratchpad until that leads no further."""
         answers = np.zeros(np.shape(batch.positions), int)
@@ -144,6 +146,7 @@ class VariableTracking(Task):
                 answer[column] = name
         return answers
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing among the row's values, where a name is due among those on the right; reading a single assignment.
 
@@ -153,11 +156,11 @@ class VariableTracking(Task):
         if self.scratchpad:
             names = sum(asked) / len(asked)
             right = (names / max(self.num_chains * self.hops, 1) + value) / (names + 1)
-            return {"guess a name on the right or a value seen in context, as is due": right}
+            return {"guess a name on the right, or a value seen in context, whichever is due": right}
         floors = {"guess a value seen in context": value}
         if self.hops:
             once = sum(self._latest_value(hops) for hops in asked) / len(asked)
-            floors["look the name up once, for a name say the latest value before it"] = once
+            floors["look the name up once; if it leads to a name, answer with the latest value before"] = once
         return floors
 
     def _latest_value(self, hops: int) -> float:
@@ -172,6 +175,7 @@ class VariableTracking(Task):
         first = size - hops + np.arange(hops)
         return float(np.prod(first / (first + size * chain), axis=1).mean())
 
+    @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """A value out of sight, if asked for at once, is one of those that the row does not show.
 
@@ -181,16 +185,14 @@ class VariableTracking(Task):
         left = np.asarray(batch.slices["steps_left" if self.scratchpad else "hops"])
         return np.where(left == 0, 1 / unmet, 1.0)
 
-    def at_length(self, length: int) -> Self:
-        """The same chains in more or less filler."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Filler ".", marker "|", names "n7", values "v41"."""
         if token < _FIRST_NAME:
             return ".|"[token]
         return f"n{token}" if token < self.first_value else f"v{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Assignments in filler, the marker, the name that is asked for, then the steps."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
