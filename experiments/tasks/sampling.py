@@ -70,6 +70,12 @@ def expected_highest_count(draws: int, kinds: int) -> float:
     return float(expected)
 
 
+def guessing_floors(tokens: int, kinds: int) -> dict[str, float]:
+    """Returns the floors of tasks that ask for one of a row's independent, uniform tokens."""
+    most_frequent = expected_highest_count(tokens, kinds) / tokens
+    return {"guess a token": 1 / kinds, "guess the row's most frequent token": most_frequent}
+
+
 def _power(series: np.ndarray, exponent: int) -> np.ndarray:
     """Raises a power series to a power, truncated to its own length."""
     result = np.zeros_like(series)

@@ -27,9 +27,8 @@ class Adding(FixedLength):
 
     Channel 0 holds numbers that are uniform over [0, 1), channel 1 marks one place in each half, both uniform: one
     among the first length // 2, and one among the others but the last. That is an exception to the published problem:
-    the last place is never marked, since the sum is asked for there. Evidence is the two marked places. An answer
-    counts as right within `tolerance`; who sees one of the two numbers, or none, does best by putting 1/2 for each
-    other.
+    the last place is never marked, because the sum is read there. Evidence is the two marked places. An answer counts
+    as right within `tolerance`; the best guess for a number that has not been seen is 1/2.
 
     References:
       Hochreiter and Schmidhuber 1997, "Long short-term memory", with their tolerance; Arjovsky et al. 2016,
@@ -81,7 +80,7 @@ class Adding(FixedLength):
 
     @override
     def solve(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Adds up what is marked."""
+        """Adds up the marked numbers."""
         inputs = np.asarray(batch.inputs)
         return np.where(inputs[..., 1] == 1, inputs[..., 0], 0).sum(axis=1, keepdims=True)
 
@@ -97,11 +96,11 @@ class Adding(FixedLength):
 
     @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Of whoever sees one of the two numbers: the sum is uniform over an interval of length 1."""
+        """With one of the two numbers seen, the sum is uniform over an interval of length 1."""
         return np.full(np.shape(batch.targets), 2 * _TOLERANCE)
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """The marked numbers, the others, and the last, at which the sum is asked for."""
+        """The marked numbers among the others; the last one is never marked."""
         roles = ["value" if mark else "filler" for mark in batch.inputs[row, :, 1]]
         return [(f"{number:.2f}", role) for number, role in zip(batch.inputs[row, :, 0], roles, strict=True)]

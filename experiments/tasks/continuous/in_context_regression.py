@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from experiments.tasks.base import Batch, Task, check_size
 
-_GRID = 256  # components are multiples of 1 / 256, so that products and sums are exact, in whatever order
+_GRID = 256  # components are multiples of 1 / 256, so that products and sums are exact in any order
 _TOLERANCE = 0.1
 _QUANTILES = 48  # of each chi-squared law: the floor to three digits
 
@@ -29,10 +29,10 @@ class InContextRegression(Task):
                                                                      0.43   <- target
 
     Each row draws its own weights w and num_pairs + 1 vectors x, all components normal with mean 0 and variance 1
-    (rounded to 1/256); y = w . x / sqrt(dim), so that its variance is 1. There are dim + 1 channels: x stands in the
-    first dim of its position, y in the last one of the next, and the rest is 0. Asked for is the y of the last x,
-    right within `tolerance`. It follows exactly from dim linearly independent examples; num_pairs must be above dim, so
-    that, rounded as they are, they hardly ever fail to be among them. Evidence is every position before.
+    (rounded to 1/256); y = w . x / sqrt(dim), whose variance is 1. There are dim + 1 channels: x stands in the
+    first dim of its position, y in the last one of the next, and the rest is 0. The target is the y of the last x, and
+    an answer is right within `tolerance`. It follows exactly from dim linearly independent examples; num_pairs must be
+    above dim so that rounded examples almost always include them. Evidence is every earlier position.
 
     References:
       Garg et al. 2022, "What can Transformers learn in-context?", arXiv:2208.01066, whose y is not divided by
@@ -115,12 +115,12 @@ class InContextRegression(Task):
 
     @override
     def at_length(self, length: int) -> Self:
-        """As many examples as fill a row of at least `length` positions."""
+        """As many examples as make a row of at least `length` positions."""
         return dataclasses.replace(self, num_pairs=length // 2)
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Vectors and numbers in turn; the last vector is the question."""
+        """Vectors and numbers, alternating; the last vector is the query."""
         described = []
         for position, channels in enumerate(batch.inputs[row].tolist()):
             vector = f"x({','.join(f'{component:.1f}' for component in channels[:-1])})"

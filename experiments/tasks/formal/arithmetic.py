@@ -28,8 +28,8 @@ class ModularArithmetic(StringTask):
                              3     <- target
 
     Digits are uniform over 0..4, operators over + - x; x binds closer, the others apply from the left. A string has an
-    odd length: an even one, of `at_length` too, is rounded down. Evidence is every position of the string. What is out
-    of sight may not matter (3 x 0), so that no bound is claimed for those who see only a part.
+    odd length: a drawn even one is rounded down. Evidence is every position of the string. What is unseen may not
+    matter (3 x 0), so no bound is claimed for models that see only a part.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "modular arithmetic (simple)".
@@ -109,14 +109,14 @@ class ModularArithmeticBrackets(StringTask):
         (  (  2  +  -  3  )  x  4  )  =  .  .
                                       1        <- target: (2 - 3) x 4, modulo 5
 
-    An expression of length l is, for l = 1..4, d, -d, (d) or (-d), where d is a digit; beyond, (left operator right),
-    with left's length uniform over 1..l - 4, right's the rest, and the operator uniform over + - x. Digits are uniform
-    over 0..4. Evidence is every position of the string. What is out of sight may not matter (3 x 0), so that no bound
-    is claimed for those who see only a part.
+    An expression of length l = 1..4 is d, -d, (d) or (-d), where d is a digit. A longer one is (left operator right),
+    where the length of left is uniform over 1..l - 4, right has the rest, and the operator is uniform over + - x.
+    Digits are uniform over 0..4. Evidence is every position of the string. What is unseen may not matter (3 x 0), so no
+    bound is claimed for models that see only a part.
 
-    On device a string is written from the left: each position holds either a symbol or the length of an expression
-    still to be written from there on, and writing "(" leaves its four parts, whose places are known, behind it. Values
-    are put together from the right.
+    On device a string is written from the left: each position holds either a symbol or the length of an expression that
+    remains to be written from there on. Writing "(" puts the four parts of the expression in their places, which are
+    known. Values are computed from the right.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "modular arithmetic", whose published code defines the expressions.
@@ -164,7 +164,7 @@ class ModularArithmeticBrackets(StringTask):
 
     @override
     def solution(self, string: list[int]) -> list[int]:
-        """Reads the string once, with a stack of unfinished brackets."""
+        """Reads the string once, with a stack of open brackets."""
         stack: list[list[int]] = [[]]
         for symbol in string:
             if symbol == _OPEN:

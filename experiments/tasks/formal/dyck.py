@@ -1,4 +1,4 @@
-"""Dyck languages: say which bracket closes the innermost one that is open."""
+"""Dyck languages: predict the bracket that closes the innermost open one."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ class Dyck(FixedLength):
 
     A row begins with a bracket that stays open to its end. From then on a token opens a bracket with probability 1/2
     and otherwise closes the innermost one; where only the first is open it always opens, and at depth `max_depth` it
-    always closes. Kinds are uniform. Every closing bracket asks, at its own position, what would close the innermost
-    bracket that is still open; what comes next is not told. Evidence is that open bracket. Kinds are independent: the
-    others say nothing about one that is out of sight. The slice `depth` counts the open brackets.
+    always closes. Kinds are uniform. At every closing bracket the answer is the bracket that would close the innermost
+    one that is still open, whatever comes next. Evidence is that open bracket. Kinds are independent: the others reveal
+    nothing about one that is unseen. The slice `depth` counts the open brackets.
 
     References:
       Hewitt et al. 2020, "RNNs can generate bounded hierarchical languages with optimal memory", arXiv:2010.07515, for
@@ -35,7 +35,7 @@ class Dyck(FixedLength):
 
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "Dyck language: which bracket closes the innermost open one?"
+    summary: ClassVar[str] = "Dyck language: predict the bracket that closes the innermost open one"
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"depth": "nesting depth"}
 
     length: int = 64  # tokens per row
@@ -57,12 +57,12 @@ class Dyck(FixedLength):
 
     @property
     def most_closed(self) -> int:
-        """Closing brackets in a row: all but the first token open and close in turn."""
+        """The most closing brackets that a row can have: every other token after the first."""
         return (self.length - 1) // 2
 
     @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows, remembering where the open brackets stand."""
+        """Draws rows, keeping the positions of the open brackets."""
         kind_rng, open_rng = jax.random.split(rng)
         shape = (self.length, batch_size)
         kinds = jax.random.randint(kind_rng, shape, 0, self.num_types, jnp.int32)
@@ -118,7 +118,7 @@ class Dyck(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing, and closing the first bracket: right where it alone is open, else as often as a guess."""
+        """Guessing, and closing the first bracket: right where only that one is open, otherwise by chance."""
         law = np.zeros(self.max_depth + 2)  # of the depth before a token
         law[1], closed, outermost = 1.0, 0.0, 0.0
         for _ in range(self.length - 1):
@@ -149,6 +149,6 @@ class Dyck(FixedLength):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Brackets that open; those that close ask."""
+        """Opening brackets are values, closing ones queries."""
         tokens = np.asarray(batch.inputs[row]).tolist()
         return [(self.token_text(token), "value" if token < self.num_types else "query") for token in tokens]

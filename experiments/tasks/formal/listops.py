@@ -22,8 +22,8 @@ MIN, MAX, MED, SM = range(4)  # operators, counted from 0
 
 _MAX_DEPTH = 10  # where every node is a digit
 _CHILDREN = (2, 10)  # of an operator, fewest and most
-_LONGEST = 4000  # trees are hardly ever longer
-_RAREST = 1e-3  # of what share of trees rows may be drawn: others take too long to come up
+_LONGEST = 4000  # trees are almost never longer
+_RAREST = 1e-3  # the smallest share of trees to draw rows from: rarer ones take too long to come up
 _FLOOR_ROWS = 4096  # to two digits
 _DOUBLINGS = 4  # paths of 2^4 steps end: trees are less deep
 
@@ -44,12 +44,12 @@ class ListOps(Task):
     expression, where a causal model can read it; the published benchmark reads in both directions
     (`model.bidirectional`). Ids: padding ".", CLS, ten digits, four operators, closing bracket.
 
-    Evidence is the whole expression. What is out of sight may not matter, so that no bound is claimed for those who see
-    only a part; `floors` are what the operators closest to the root tell.
+    Evidence is the whole expression. What is unseen may not matter, so no bound is claimed for models that see only a
+    part. The floors come from reading only the operators closest to the root.
 
-    On device, trees are drawn breadth first: one number of children for each node in that order makes a tree, whose
-    levels and length follow from a running sum. Those of a fitting length are kept, and new ones drawn until every row
-    has one. A root that is a digit is never long enough, so that it is not drawn.
+    On device, trees are drawn breadth first: the number of children of each node, in that order, determines the tree,
+    and its levels and length follow from a running sum. Trees of a suitable length are kept, and new ones are drawn
+    until every row has one. The root is always an operator, because a single digit is never long enough.
 
     References:
       Nangia and Bowman 2018, "ListOps", arXiv:1804.06028; Tay et al. 2020, "Long Range Arena", arXiv:2011.04006, whose
@@ -145,7 +145,7 @@ class ListOps(Task):
 
     @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Reads each row once, with a stack of unfinished lists."""
+        """Reads each row once, with a stack of open lists."""
         operate = (min, max, lambda values: int(statistics.median(values)), lambda values: sum(values) % 10)
         answers = []
         for row, end in zip(np.asarray(batch.inputs).tolist(), np.asarray(batch.positions)[:, 0], strict=True):
@@ -163,7 +163,7 @@ class ListOps(Task):
 
     @override
     def floors(self) -> dict[str, float]:
-        """What the operators closest to the root tell, over a fixed large sample."""
+        """What the operators closest to the root predict, over a fixed large sample."""
         return dict(_floors(self))
 
     @override
@@ -179,7 +179,7 @@ class ListOps(Task):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Operators over digits, with the brackets that make the structure, CLS, padding."""
+        """Operators are keys, digits values, closing brackets markers; then CLS and padding."""
         roles = {PAD: "filler", CLS: "query", CLOSE: "marker"}
         tokens = np.asarray(batch.inputs[row]).tolist()
         return [

@@ -1,4 +1,4 @@
-"""Strings whose answer ends where it says: the stack after a list of operations, and the sum of two binary numbers."""
+"""Answers that end with a symbol: the stack after a list of operations, and the sum of two binary numbers."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ _POP, _PUSH, _EMPTY = 2, 3, 5  # symbols of the stack; _PUSH + bit
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StackManipulation(StringTask):
-    """Stack manipulation: what is on the stack in the end?
+    """Stack manipulation: what is on the stack after a list of operations?
 
     With `max_length=7`; "=" is the marker, "." a blank, "end" the bottom of the stack::
 
@@ -26,18 +26,17 @@ class StackManipulation(StringTask):
                                         1  1  0  end              <- targets, top first
 
     A string of n symbols holds s bits, the stack from the bottom, s uniform over 1..n - 1, then n - s operations,
-    uniform over POP, PUSH0 and PUSH1. POP of an empty stack does nothing. Strings are at least two long: without an
-    operation there is nothing to ask. Evidence of each answer is every operation, as they decide where on the stack a
-    symbol ends up, and the symbol itself. An operation out of sight may have been undone later, so that no bound is
-    claimed for those who see only a part.
+    uniform over POP, PUSH0 and PUSH1. POP of an empty stack does nothing. Strings have at least two symbols. Evidence
+    of each answer is every operation, because they decide where on the stack a symbol ends up, and the symbol itself.
+    An unseen operation may have been undone later, so no bound is claimed for models that see only a part.
 
     References:
-      Deletang et al. 2023, arXiv:2207.02098: "stack manipulation"; what the published code fills answers up with
-      behind the end is not scored there, nor here.
+      Deletang et al. 2023, arXiv:2207.02098: "stack manipulation"; the published code pads answers after the end, which
+      is not scored there either.
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "stack manipulation: say the stack, top first, after a list of operations"
+    summary: ClassVar[str] = "stack manipulation: write down the stack, top first, after a list of operations"
     every_change_counts: ClassVar[bool] = False
     shortest: ClassVar[int] = 2
     at_marker: ClassVar[bool] = False
@@ -54,7 +53,7 @@ class StackManipulation(StringTask):
 
     @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
-        """Draws a stack and operations, and keeps on the stack the positions where its symbols stand."""
+        """Draws a stack and operations, and runs them on a stack of positions of symbols."""
         size_rng, bit_rng, operation_rng = jax.random.split(rng, 3)
         shape, rows = (len(length), self.max_length), jnp.arange(len(length))
         size = jax.random.randint(size_rng, length.shape, 1, length, jnp.int32)
@@ -93,7 +92,7 @@ class StackManipulation(StringTask):
 
     @override
     def floors(self) -> dict[str, float]:
-        """A bit everywhere, right half of the time but never at the end; and what the place of each answer suggests."""
+        """A bit everywhere, right half of the time but never at the end; and the best table by length and place."""
         bits, right = _bits_and_right_by_place(self)
         return {
             "guess a bit": bits / (bits + 1) / 2,
@@ -146,14 +145,14 @@ class BinaryAddition(StringTask):
                                    1  1  1  1  end                 <- targets: 9 + 6 = 15
 
     Numbers are written in little-endian notation. Of a string of n symbols the first number takes k bits, k uniform
-    over 1..n - 2, the second the other n - 1 - k; a number of k bits is uniform over 1..2^k - 1, so that it may end in
-    zeros. The sum is written without any, and ended. Strings are at least three long. Evidence of each answer is the
-    whole string, since higher bits tell a zero from the end; a bit out of sight moves few answers, so that no bound is
-    claimed for those who see only a part.
+    over 1..n - 2, the second the other n - 1 - k; a number of k bits is uniform over 1..2^k - 1, so it may end in
+    zeros. The sum is written without such zeros, followed by "end". Strings have at least three symbols. Evidence of
+    each answer is the whole string, because higher bits distinguish a zero from the end; an unseen bit changes few
+    answers, so no bound is claimed for models that see only a part.
 
     References:
-      Deletang et al. 2023, arXiv:2207.02098: "binary addition"; what the published code fills answers up with behind
-      the end is not scored there, nor here.
+      Deletang et al. 2023, arXiv:2207.02098: "binary addition"; the published code pads answers after the end, which is
+      not scored there either.
     """
 
     version: ClassVar[int] = 1
@@ -186,7 +185,7 @@ class BinaryAddition(StringTask):
         one = jnp.where(column < size, first, 0)
         there = jnp.minimum(size + 1 + column, self.max_length - 1)
         other = jnp.where(column < length - size - 1, jnp.take_along_axis(second, there, axis=1), 0)
-        # A carry comes from the last place below where both bits agree: two ones make one, two zeros none.
+        # A carry comes from the last lower place where both bits agree: two ones make one, two zeros do not.
         agree = jax.lax.cummax(jnp.where(one == other, column, -1), axis=1)
         below = jnp.pad(agree, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
         carry = jnp.where(below >= 0, jnp.take_along_axis(one, jnp.maximum(below, 0), axis=1), 0)
@@ -206,7 +205,7 @@ class BinaryAddition(StringTask):
 
     @override
     def floors(self) -> dict[str, float]:
-        """A one everywhere, the likeliest symbol for each length and place, and the longer number for the sum."""
+        """A 1 everywhere, the likeliest symbol for each length and place, and the longer number instead of the sum."""
         ones, bits, likeliest, longer = _expected_over_lengths(self)
         return {
             "answer 1 everywhere": ones / (bits + 1),
@@ -243,7 +242,7 @@ def _expected_over_lengths(task: BinaryAddition) -> tuple[float, float, float, f
 
 
 def _likeliest(size: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -> float:
-    """Returns how many symbols of a sum are right if each is the likeliest at its place, whatever the sizes."""
+    """Returns how many symbols of a sum are right if each is the likeliest at its place, for sizes equally likely."""
     place, zero = np.arange(len(size) + 3)[None], np.zeros((len(size), 1))
     size, other = size[:, None].astype(float), other[:, None].astype(float)
     none, other_none = 0.5**size, 0.5**other

@@ -23,7 +23,8 @@ class Parity(StringTask):
         1  0  1  0  1  0  =  .  .
                           1        <- target: three ones
 
-    Symbols are uniform bits. Evidence is every position of the string: whoever misses one bit knows nothing.
+    Symbols are uniform bits. Evidence is every position of the string: if one bit is unseen, both answers are equally
+    likely.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "parity check".
@@ -57,15 +58,14 @@ class Parity(StringTask):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvenPairs(StringTask):
-    """Even pairs: is the number of places where 01 or 10 stands odd? It is where first and last bit differ.
+    """Even pairs: is the number of places with 01 or 10 odd? It is if the first and the last bit differ.
 
     With `max_length=8`::
 
         0  0  1  1  1  0  =  .  .
                           0        <- target: one 01 and one 10
 
-    Symbols are uniform bits, strings at least two long: one bit leaves nothing to ask. Evidence is the first and the
-    last position.
+    Symbols are uniform bits, and strings have at least two of them. Evidence is the first and the last position.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "even pairs".
@@ -106,8 +106,8 @@ class CycleNavigation(StringTask):
         2  1  2  2  0  2  2  =  .
                              4     <- target: five ahead, one back
 
-    Steps are uniform; the answer is the sum of (step - 1), modulo 5. Evidence is every position of the string: whoever
-    misses one step is left with three equally likely places.
+    Steps are uniform; the answer is the sum of (step - 1), modulo 5. Evidence is every position of the string: if one
+    step is unseen, three places are equally likely.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "cycle navigation".
@@ -133,7 +133,7 @@ class CycleNavigation(StringTask):
 
     @override
     def floors(self) -> dict[str, float]:
-        """The likeliest place; short walks end close to where they began."""
+        """The likeliest place, 0: short walks end close to where they began."""
         place, lengths, total = np.eye(_PLACES)[0], list(self.lengths()), np.zeros(_PLACES)
         for length in range(1, self.max_length + 1):
             place = (np.roll(place, -1) + place + np.roll(place, 1)) / 3
@@ -142,6 +142,6 @@ class CycleNavigation(StringTask):
 
 
 def _uniform(rng: PRNGKeyArray, length: Array, max_length: int, kinds: int) -> tuple[Array, Array]:
-    """Returns uniform symbols, and which of them are inside the string."""
+    """Returns uniform symbols, and which of them are within the string."""
     symbols = jax.random.randint(rng, (len(length), max_length), 0, kinds, jnp.int32)
     return symbols, jnp.arange(max_length, dtype=jnp.int32)[None] < length

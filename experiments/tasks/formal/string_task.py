@@ -1,4 +1,4 @@
-"""What tasks on strings of varying length share: a string, a marker, and the answer read behind it, never fed back."""
+"""What tasks on strings of varying length share: a string, a marker, and an answer that is never fed back."""
 
 import abc
 import dataclasses
@@ -17,7 +17,7 @@ BLANK, MARKER, FIRST_SYMBOL = 0, 1, 2
 
 
 class Strings(NamedTuple):
-    """Strings with their answers. Symbols count from 0; what stands beyond the end of either is ignored."""
+    """Strings with their answers. Symbols are numbered from 0; those beyond the end of either are ignored."""
 
     symbols: Int[Array, "batch max_length"]
     answer: Int[Array, "batch answer_length"]
@@ -30,17 +30,17 @@ class StringTask(Task):
     """A task on strings whose length is uniform over min_length..max_length.
 
     A string is followed by a marker "=" and blanks "." up to `input_length`. A class is read at the marker, the j-th
-    symbol of a longer answer at the j-th blank behind it: the model never sees its own or the right answers. Training
-    takes lengths 1..40; a test on longer ones is the same task with other bounds, compiled once for all lengths within.
-    Ids: 0 is the blank, 1 the marker, then the symbols.
+    symbol of a longer answer at the j-th blank after it: the model never sees its own or the right answers. Training
+    uses lengths 1..40; a test on longer ones is the same task with other bounds, compiled once for all lengths between
+    them. Ids: 0 is the blank, 1 the marker, then the symbols.
 
     References:
       Deletang et al. 2023, "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, section 4 and appendix A.
     """
 
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"length": "length of the string"}
-    shortest: ClassVar[int] = 1  # length from which a string leaves something to ask
-    step: ClassVar[int] = 1  # lengths are shortest + a multiple of it; one in between is rounded down
+    shortest: ClassVar[int] = 1  # length of the shortest string that has a question
+    step: ClassVar[int] = 1  # lengths are shortest + a multiple of it; others that are drawn are rounded down
     at_marker: ClassVar[bool] = True  # whether the answer is one symbol, read at the marker
     commands: ClassVar[frozenset[str]] = frozenset()  # symbols that are not data
 
@@ -54,7 +54,7 @@ class StringTask(Task):
     @property
     @abc.abstractmethod
     def symbols(self) -> tuple[str, ...]:
-        """How symbols read, those of answers included."""
+        """The text of each symbol, including those that only answers have."""
 
     @abc.abstractmethod
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
@@ -137,12 +137,12 @@ class StringTask(Task):
 
     @override
     def token_text(self, token: int) -> str:
-        """Blank ".", marker "=", symbols as they read."""
+        """Blank ".", marker "=", and the text of symbols."""
         return (".", "=", *self.symbols)[token]
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """The string's data and commands, the marker, then blanks, of which some ask."""
+        """The string's data and commands, the marker, then blanks, at some of which answers are read."""
         asking = set(np.asarray(batch.positions[row])[np.asarray(batch.weights[row]) > 0].tolist())
         described = []
         for column, token in enumerate(np.asarray(batch.inputs[row]).tolist()):

@@ -43,16 +43,16 @@ class _Rewriting(StringTask):
     @property
     @override
     def open_answers(self) -> int:
-        """Symbols are independent: the others say nothing about one that is out of sight."""
+        """Symbols are independent: the others reveal nothing about one that is unseen."""
         return self.num_symbols
 
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
-        """Returns where in the string the answer's symbols stand."""
+        """Returns the positions in the string of the answer's symbols."""
         raise NotImplementedError
 
     @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
-        """Draws symbols and looks the answer's up."""
+        """Draws symbols and looks up those of the answer."""
         symbols = jax.random.randint(rng, (len(length), self.max_length), 0, self.num_symbols, jnp.int32)
         source = self.source(jnp.arange(self.answer_length, dtype=jnp.int32)[None], length)
         answer = jnp.take_along_axis(symbols, jnp.clip(source, 0, self.max_length - 1), axis=1)
@@ -61,15 +61,15 @@ class _Rewriting(StringTask):
 
     @override
     def stored(self) -> Stored | None:
-        """The string, at the marker. For strings of all lengths together the mean length bounds the mean accuracy."""
+        """The string, at the marker. The mean length bounds the mean accuracy over strings of all lengths."""
         lengths = list(self.lengths())
         return Stored.independent(sum(lengths) / len(lengths), self.num_symbols)
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing, the string's most frequent symbol, and copying from fixed positions, which length must not matter.
+        """Guessing, the string's most frequent symbol, and copying from positions that do not depend on its length.
 
-        Copying from fixed positions is no shortcut but the task itself where all strings have one length.
+        If all strings have the same length, copying from fixed positions is no shortcut, but the task itself.
         """
         lengths = list(self.lengths())
         most_frequent = sum(sampling.expected_highest_count(n, self.num_symbols) for n in lengths) / sum(lengths)
@@ -95,7 +95,7 @@ class ReverseString(_Rewriting):
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "reverse string: say a string from its end"
+    summary: ClassVar[str] = "reverse string: repeat a string from its end"
 
     @override
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
@@ -109,7 +109,7 @@ class ReverseString(_Rewriting):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DuplicateString(_Rewriting):
-    """Say a string twice.
+    """Repeat a string twice.
 
     With `max_length=4, num_symbols=2`; "=" is the marker, "." a blank::
 
@@ -123,7 +123,7 @@ class DuplicateString(_Rewriting):
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "duplicate string: say a string twice"
+    summary: ClassVar[str] = "duplicate string: repeat a string twice"
 
     @property
     @override
@@ -143,7 +143,7 @@ class DuplicateString(_Rewriting):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OddsFirst(_Rewriting):
-    """Say the symbols at odd places, then those at even places.
+    """Repeat the symbols at odd places, then those at even places.
 
     With `max_length=6, num_symbols=2`; "=" is the marker, "." a blank::
 
@@ -158,7 +158,7 @@ class OddsFirst(_Rewriting):
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "odds first: say the symbols at odd places, then those at even ones"
+    summary: ClassVar[str] = "odds first: repeat the symbols at odd places, then those at even ones"
 
     @override
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
@@ -181,15 +181,15 @@ class BucketSort(_Rewriting):
         4  0  2  0  4  1  =  .  .  .  .  .  .  .  .
                              0  0  1  2  4  4        <- targets
 
-    Symbols are uniform over `num_symbols` kinds. Evidence of every answer is the whole string. One symbol out of sight
-    moves few answers, so that no bound is claimed for those who see only a part.
+    Symbols are uniform over `num_symbols` kinds. Evidence of every answer is the whole string. A single unseen symbol
+    changes few answers, so no bound is claimed for models that see only a part.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "bucket sort".
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "bucket sort: say a string's symbols in order of their kind"
+    summary: ClassVar[str] = "bucket sort: repeat a string's symbols in order of their kind"
     every_change_counts: ClassVar[bool] = False
     open_answers = 1
 
@@ -197,7 +197,7 @@ class BucketSort(_Rewriting):
 
     @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
-        """Draws symbols and sorts those inside."""
+        """Draws symbols and sorts those within the string."""
         symbols = jax.random.randint(rng, (len(length), self.max_length), 0, self.num_symbols, jnp.int32)
         inside = jnp.arange(self.max_length, dtype=jnp.int32)[None] < length
         answer = jnp.sort(jnp.where(inside, symbols, self.num_symbols), axis=1)
@@ -210,11 +210,11 @@ class BucketSort(_Rewriting):
 
     @override
     def stored(self) -> None:
-        """Claims nothing: how many there are of each kind is fewer bits."""
+        """No bound: the number of symbols of each kind has fewer bits than the string."""
 
     @override
     def floors(self) -> dict[str, float]:
-        """As for the others, and the likeliest symbol at each place: the j-th is below v if more than j symbols are."""
+        """As for the others, and each place's likeliest symbol: the j-th is below v if more than j symbols are."""
         lengths, below = list(self.lengths()), np.arange(self.num_symbols + 1) / self.num_symbols
         at_or_before = (stats.binom.sf(np.arange(n)[:, None], n, below[None]) for n in lengths)
         right = sum(float(np.diff(law, axis=1).max(axis=1).sum()) for law in at_or_before)
@@ -223,23 +223,23 @@ class BucketSort(_Rewriting):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MissingDuplicate(StringTask):
-    """A string stands twice, with one symbol hidden: which?
+    """A string appears twice, with one symbol hidden: which one?
 
     With `max_length=10`; "_" is hidden, "=" the marker, "." a blank::
 
         0  1  1  0  0  1  _  0  =  .  .
                                 1        <- target
 
-    Bits are uniform, and so is the hidden place. A string has an even length: an odd one, of `at_length` too, is
-    rounded down (the published code fills it up with a fourth symbol). Evidence is the hidden symbol's other copy; all
-    others say nothing about it.
+    Bits are uniform, and so is the hidden place. A string has an even length: a drawn odd one is rounded down (the
+    published code pads it with a fourth symbol). Evidence is the hidden symbol's other copy; all others reveal nothing
+    about it.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "missing duplicate".
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "missing duplicate: say the hidden symbol of a string that stands twice"
+    summary: ClassVar[str] = "missing duplicate: predict the hidden symbol of a string that appears twice"
     shortest: ClassVar[int] = 2
     step: ClassVar[int] = 2
     symbols = tuple("01_")
@@ -261,21 +261,21 @@ class MissingDuplicate(StringTask):
 
     @override
     def solution(self, string: list[int]) -> list[int]:
-        """Compares the halves, whose places are one string seen twice."""
+        """Compares the halves, which are two copies of one string."""
         half = len(string) // 2
         first, second = string[:half], string[half:]
         return [min(pair) for pair in zip(first, second, strict=True) if 2 in pair]
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing, and the row's most frequent bit: all others stand twice, so that it tells of the rest's balance."""
+        """Guessing, and the row's most frequent bit: only one copy of the hidden bit counts, but both of the others."""
         others = np.array([length // 2 - 1 for length in self.lengths()])
         rates = stats.binom.sf((others - 1) // 2, others, 1 / 2)  # right if at least half of them equal the answer
         return {"guess a bit": 1 / 2, "guess the row's most frequent bit": float(np.mean(rates))}
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Both copies; the hidden place asks for its value."""
+        """The value is the other copy of the hidden symbol, the key the place where it is hidden."""
         described = super().describe_row(batch, row)
         copy = int(batch.evidence[row, 0, 0])
         hidden = np.asarray(batch.inputs[row]).tolist().index(FIRST_SYMBOL + self.symbols.index("_"))

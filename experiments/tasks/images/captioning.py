@@ -34,9 +34,8 @@ class Captioning(Task):
     in raster order behind a begin marker, each read where the one before stands. Ids: 0 begins, then 6 colours,
     4 shapes.
 
-    Evidence of both names is the patch that shows the shape; as colours and shapes are independent and uniform,
-    whoever does not see it can only guess. The slice `place` counts shapes, `word` is 0 for the colour, 1 for the
-    shape.
+    Evidence of both names is the patch that shows the shape. Colours and shapes are independent and uniform, so a model
+    that does not see it can only guess. The slice `place` counts shapes; `word` is 0 for the colour, 1 for the shape.
 
     References:
       Xu et al. 2015, "Show, attend and tell", arXiv:1502.03044. The images are our own.
@@ -104,7 +103,7 @@ class Captioning(Task):
 
     @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Reads every patch, and lists those that are not empty."""
+        """Reads every patch, and lists the shapes."""
         shapes, colours = shape_images.read(shape_images.image(np.asarray(batch.context)))
         names = np.stack([_FIRST_COLOUR + colours, _FIRST_SHAPE + shapes], axis=2)
         listed = np.stack([row[there] for row, there in zip(names, shapes != EMPTY, strict=True)])
@@ -122,7 +121,7 @@ class Captioning(Task):
 
     @override
     def at_length(self, length: int) -> Self:
-        """More or fewer shapes, in a larger image if they do not fit in."""
+        """More or fewer shapes, in a larger image if they do not fit."""
         shapes = -(-length // 2)
         return dataclasses.replace(self, num_shapes=shapes, grid_size=max(self.grid_size, int(np.ceil(shapes**0.5))))
 
@@ -133,7 +132,7 @@ class Captioning(Task):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """The marker, and names behind it."""
+        """The marker, then names."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         return [(texts[0], "marker"), *((text, "answer") for text in texts[1:])]
 

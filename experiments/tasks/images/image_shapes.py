@@ -31,12 +31,12 @@ class ImageShapes(Task):
     A square, circle, triangle or cross of 5 or 7 pixels in one of six colours stands somewhere in each of some cells
     of 8 x 8 pixels; the ground is noise. The answer is the shape that occurs most often: a number of times that is
     uniform over 2..(cells + 3) / 4; each other shape occurs, with equal chances, one or two times less. Cells and
-    colours are uniform and say nothing.
+    colours are uniform and do not matter.
 
     Inputs are channels: patch_size^2 times red, green and blue, in [-1, 1), of each patch in raster order; then comes
     a position of zeros. One more channel is 1 there and 0 elsewhere, so that a linear embedding makes it a learned
     token to read at. Ids 0..3 are the shapes. Any shape may tip the balance: evidence is the whole image, and no bound
-    is claimed for those who see only a part. The slice `shapes` is how many there are.
+    is claimed for models that see only a part. The slice `shapes` is the number of shapes.
 
     References:
       As patches, Dosovitskiy et al. 2021, "An image is worth 16x16 words", arXiv:2010.11929. The images are our own.
@@ -64,18 +64,18 @@ class ImageShapes(Task):
     @property
     @override
     def input_length(self) -> int:
-        """Patches, and where to read."""
+        """Patches, and the position to read at."""
         return (self.grid_size * CELL // self.patch_size) ** 2 + 1
 
     @property
     @override
     def input_channels(self) -> int:
-        """A patch's pixels in three colours, and the mark where to read."""
+        """A patch's pixels in three colours, and the mark of the position to read at."""
         return 3 * self.patch_size**2 + 1
 
     @property
     def _most(self) -> int:
-        """How often a shape can occur, so that all fit in."""
+        """How often a shape can occur so that all of them fit."""
         return (self.grid_size**2 + 3) // 4
 
     @override
@@ -122,7 +122,7 @@ class ImageShapes(Task):
 
     @override
     def at_length(self, length: int) -> Self:
-        """The smallest image of at least as many patches and the position where to read."""
+        """The smallest image that makes a row of at least `length` positions."""
         across = math.isqrt(max(length - 2, 0)) + 1
         cells = max(3, -(-across * self.patch_size // CELL))
         while cells * CELL % self.patch_size:
@@ -135,7 +135,7 @@ class ImageShapes(Task):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Patches by number, and where to read."""
+        """Numbered patches, and the position to read at."""
         return [(f"p{n}", "value") for n in range(self.input_length - 1)] + [("CLS", "query")]
 
     @override

@@ -1,4 +1,4 @@
-"""In-context recall: a stream of pairs in which keys come back; say the value at each key that came before."""
+"""In-context recall: a stream of pairs in which keys recur; predict the value at each key that came before."""
 
 import dataclasses
 import functools
@@ -30,8 +30,9 @@ class InContextRecall(FixedLength):
     equal. The last slot repeats one of the keys of the row, each equally likely. The model is trained on every next
     token, and scored where it reads a key that came before.
 
-    Every earlier statement of the key is evidence, and any one of them is enough. The nearest is close: at the default
-    sizes a window of 32 sees one for 0.92 of the targets. A larger vocabulary, not a longer row, makes it long range.
+    Every earlier statement of the key is evidence, and any one of them is enough. The nearest one is close: at the
+    default sizes a window of 32 sees one for 0.92 of the targets. A larger vocabulary makes the task long range, a
+    longer row does not.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -39,9 +40,9 @@ class InContextRecall(FixedLength):
 
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "in-context recall: say the value again at each key that came before"
+    summary: ClassVar[str] = "in-context recall: predict the value at each key that came before"
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"repeats": "earlier occurrences of the key"}
-    every_change_counts: ClassVar[bool] = False  # other statements of the same key tell as much
+    every_change_counts: ClassVar[bool] = False  # other statements of the same key are as good
     any_evidence_suffices: ClassVar[bool] = True
 
     length: int = 128  # tokens per row, even
@@ -100,7 +101,7 @@ class InContextRecall(FixedLength):
         )
 
     def _draw_pairs(self, rng: PRNGKeyArray, batch_size: int, slots: int) -> Bool[Array, "batch slots"]:
-        """Draws which slots hold a pair: the last one and another do for sure."""
+        """Draws which slots hold a pair: the last one always does, and so does one other."""
         share, _ = self._noise()
         coin_rng, sure_rng = jax.random.split(rng)
         coins = jax.random.bernoulli(coin_rng, 1 - share, (batch_size, slots))
@@ -128,7 +129,7 @@ class InContextRecall(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing a value, that of a random key of the row so far, or the one that most keys so far have."""
+        """Guessing any value, the value of a random key so far, or the value that most keys so far have."""
         targets = targets_by_known_keys(self.length // 2, self.num_keys, self._noise()[0])
         known, share = np.arange(1, len(targets)), targets[1:] / targets.sum()
         one_of_them = 1 / known + (1 - 1 / known) / self.num_values
@@ -142,7 +143,7 @@ class InContextRecall(FixedLength):
     @property
     @override
     def open_answers(self) -> int:
-        """Values are independent: those of other keys say nothing about one that is out of sight."""
+        """Values are independent: those of other keys reveal nothing about one that is unseen."""
         return self.num_values
 
     @override
@@ -153,7 +154,7 @@ class InContextRecall(FixedLength):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Pairs, of which those asked for begin with a question, and noise."""
+        """Pairs, whose key is the query if the value is scored, and noise."""
         questions = set(np.asarray(batch.positions[row])[np.asarray(batch.weights[row]) > 0].tolist())
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         roles = {"k": "key", "v": "value", "x": "filler"}
@@ -169,9 +170,9 @@ class NoisyRecall(InContextRecall):
         k2 v6 x10 x8 k0 v4 x9 x9 k2 v6 k0 v4
                                  v6    v4      <- targets
 
-    As `InContextRecall`, but that the last `num_noise` ids are noise, and that each slot except the last is, with
-    probability `noise`, two of them, uniform and independent. One slot, uniformly drawn, is a pair in any case, so that
-    the last one has something to repeat.
+    As `InContextRecall`, but the last `num_noise` ids are noise, and each slot except the last is replaced, with
+    probability `noise`, by two of them, uniform and independent. One slot, uniformly drawn, is never replaced, so that
+    the last one has a pair to repeat.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -182,7 +183,7 @@ class NoisyRecall(InContextRecall):
 
     vocab_size: int = 32  # noise, and at least 2 keys and 2 values
     num_noise: int = 16  # ids that are noise, the highest
-    noise: float = 0.2  # chance of a slot to be noise; published: 0.2 to 0.8
+    noise: float = 0.2  # probability that a slot is noise; published: 0.2 to 0.8
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,8 +203,8 @@ class NoisyRecall(InContextRecall):
 def targets_by_known_keys(slots: int, num_keys: int, noise: float) -> Float[np.ndarray, " known"]:
     """Returns how many targets a row has on average, by the number of different keys that came before them.
 
-    The chain over slots keeps, for each number of keys, the probability before and after the one slot that is a pair
-    in any case has come.
+    The recursion over slots keeps, for each number of keys, its probability before and after the slot that is never
+    replaced.
     """
     known = np.arange(min(num_keys, slots - 1) + 1)
     before, after = np.zeros((2, len(known)))

@@ -1,4 +1,4 @@
-"""Induction: say what followed the special token the first time."""
+"""Induction: predict the token that followed the first occurrence of a special token."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -26,15 +26,15 @@ class Induction(FixedLength):
                                    7   <- target
 
     Tokens are uniform over ids 1..vocab_size - 1. The special token stands once at a uniformly drawn place inside and
-    again at the end, where the token that followed it is asked for. Evidence is that token, the slice `depth` its
-    position.
+    again at the end, where the token that followed it is predicted. Evidence is that token, and the slice `depth` is
+    its position.
 
     References:
       Olsson et al. 2022, "In-context learning and induction heads", arXiv:2209.11895.
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "induction: say what followed the special token the first time"
+    summary: ClassVar[str] = "induction: predict the token that followed the special token the first time"
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"depth": "position of the answer in the row"}
 
     length: int = 64  # tokens per row
@@ -63,20 +63,18 @@ class Induction(FixedLength):
 
     @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Looks behind the first special token."""
+        """Finds the token after the first special token."""
         return np.array([[row[row.index(_SPECIAL) + 1]] for row in np.asarray(batch.inputs).tolist()])
 
     @override
     def floors(self) -> dict[str, float]:
         """Guessing without looking, and answering with the row's most frequent token."""
-        seen, kinds = self.length - 2, self.vocab_size - 1
-        most_frequent = sampling.expected_highest_count(seen, kinds) / seen
-        return {"guess a token": 1 / kinds, "guess the row's most frequent token": most_frequent}
+        return sampling.guessing_floors(self.length - 2, self.vocab_size - 1)
 
     @property
     @override
     def open_answers(self) -> int:
-        """Tokens are independent: the others say nothing about one that is out of sight."""
+        """Tokens are independent: the others reveal nothing about one that is unseen."""
         return self.vocab_size - 1
 
     @override
@@ -86,7 +84,7 @@ class Induction(FixedLength):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Fillers, the special token and its follower; the last token asks."""
+        """Fillers, the special token and its successor; the last token is the query."""
         roles = ["filler"] * self.length
         answer = int(batch.evidence[row, 0, 0])
         roles[answer - 1], roles[answer], roles[-1] = "key", "value", "query"

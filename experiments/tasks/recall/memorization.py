@@ -1,4 +1,4 @@
-"""Memorization: say the value that belongs to a key, which no row ever shows."""
+"""Memorization: predict the value of a key, which no row ever shows."""
 
 import dataclasses
 from typing import ClassVar
@@ -25,14 +25,14 @@ class Memorization(FixedLength):
 
     Keys are ids 1..vocab_size // 2 - 1, uniform and independent; values the ids above. The map from keys to values is
     drawn once, by `map_seed`: no two keys share a value, every such map is equally likely, and it is the same for all
-    rows of training, validation and test. The value is asked for at the insert token; evidence is the key before it.
+    rows of training, validation and test. The value is predicted at the insert token; evidence is the key before it.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "memorization: say the value that a fixed map, never shown, gives to each key"
+    summary: ClassVar[str] = "memorization: predict the value that a fixed map, never shown, assigns to each key"
 
     length: int = 32  # tokens per row, even
     vocab_size: int = 256  # insert token, keys and values; at least 2 keys
@@ -51,7 +51,7 @@ class Memorization(FixedLength):
 
     @property
     def value_of(self) -> Int[np.ndarray, " first_value"]:
-        """The map, by key; that of the insert token is none, 0."""
+        """The map, by key; 0 for the insert token."""
         # The old generator: its stream is frozen, that of the new one may change with NumPy.
         values = np.random.RandomState(self.map_seed).permutation(self.vocab_size - self.first_value)
         return np.append(0, self.first_value + values[: self.first_value - 1]).astype(np.int32)
@@ -71,19 +71,19 @@ class Memorization(FixedLength):
 
     @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Looks the key before each question up."""
+        """Looks up the key before each question."""
         return self.value_of[np.take_along_axis(np.asarray(batch.inputs), np.asarray(batch.positions) - 1, axis=1)]
 
     @override
     def floors(self) -> dict[str, float]:
-        """What needs no memory of which value belongs to which key."""
+        """Shortcuts that do not remember which value belongs to which key."""
         num_keys = self.first_value - 1
         return {"guess a value": 1 / (self.vocab_size - self.first_value), "always answer one value": 1 / num_keys}
 
     @property
     @override
     def open_answers(self) -> int:
-        """Without the key each key's value is as likely."""
+        """Without the key, the values of all keys are equally likely."""
         return self.first_value - 1
 
     @override
@@ -93,5 +93,5 @@ class Memorization(FixedLength):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Keys and questions in turn."""
+        """Keys and questions, alternating."""
         return [(self.token_text(int(token)), ("key", "query")[c % 2]) for c, token in enumerate(batch.inputs[row])]

@@ -20,7 +20,7 @@ from experiments.tasks.recall import slots
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Recall(FixedLength):
-    """Statements, each some key tokens and a value; then every key once more, in slots as long as a statement."""
+    """Statements, each of some key tokens and a value; then every key once more, in slots as long as a statement."""
 
     version: ClassVar[int] = 1
 
@@ -45,7 +45,7 @@ class _Recall(FixedLength):
 
     @property
     def num_values(self) -> int:
-        """Ids that are values, the highest."""
+        """Number of ids that are values, the highest ones."""
         return self.vocab_size - self.first_value
 
     @property
@@ -61,12 +61,12 @@ class _Recall(FixedLength):
     @property
     @abc.abstractmethod
     def _num_statements(self) -> int:
-        """Statements in a row, of distinct values."""
+        """Statements in a row; their values are distinct."""
 
     @property
     @abc.abstractmethod
     def _num_questions(self) -> int:
-        """Keys, each asked for once."""
+        """Keys, each queried once."""
 
     @abc.abstractmethod
     def _check_sizes(self) -> None:
@@ -126,12 +126,12 @@ class _Recall(FixedLength):
     @property
     @override
     def open_answers(self) -> int:
-        """Values are distinct, so that even all other values of the row leave this many equally likely ones."""
+        """Values are distinct: seeing all others in the row still leaves this many equally likely ones."""
         return self.num_values - self._num_statements + 1
 
     @override
     def stored(self) -> Stored:
-        """The values that count, before the first question."""
+        """The current values, before the first question."""
         return Stored.distinct(self._num_questions, self.num_values)
 
     @override
@@ -152,22 +152,22 @@ class _Recall(FixedLength):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ForgettingMQAR(_Recall):
-    """Multi-query associative recall in which some pairs are stated again with a new value: the last one counts.
+    """Multi-query associative recall in which some pairs are stated again with a new value, which replaces the old one.
 
     With `length=16, num_pairs=2, num_updates=1`; k7 is a key, v41 a value, "." filler, id 0::
 
         k7 v41 k3 v60 k7 v33 .  .   k3  .   k7  .   .   .   .   .
                                     v60     v33                    <- targets
 
-    As `MQAR`, with `num_updates` more statements after the `num_pairs` first: those of as many different keys, drawn
-    uniformly and in uniform order, with values that no other statement of the row has. Each key is asked for once,
-    after all statements. Evidence is the value in its last statement. The slice `updated` is 1 for keys stated twice.
+    As `MQAR`, but the first `num_pairs` statements are followed by `num_updates` more: of different keys, drawn
+    uniformly and in uniform order, with values that no other statement of the row has. Each key is queried once, after
+    all statements. Evidence is the value in its last statement. The slice `updated` is 1 for keys stated twice.
 
     References:
       Arora et al. 2023, "Zoology", arXiv:2312.04927, for the task without updates.
     """
 
-    summary: ClassVar[str] = "forgetting: multi-query associative recall where some pairs are stated again, changed"
+    summary: ClassVar[str] = "forgetting: multi-query associative recall where some keys get a new value"
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
         "updated": "whether the value was replaced (1) or not (0)",
     }
@@ -224,7 +224,7 @@ class ForgettingMQAR(_Recall):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing one of the row's values that count, and answering with the first value of each key."""
+        """Guessing a key's current value without matching the key, and answering with its first value."""
         return {
             "guess a current value": 1 / self.num_pairs,
             "guess a current value from the question's position": slots.from_position(*self._slots()),
@@ -235,17 +235,17 @@ class ForgettingMQAR(_Recall):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompositionalMQAR(_Recall):
-    """Multi-query associative recall with keys of two tokens, neither of which tells the value by itself.
+    """Multi-query associative recall with keys of two tokens, neither of which determines the value by itself.
 
     With `length=24, grid_size=2`; k7 is a first and k25 a second key token, v60 a value, "." filler, id 0::
 
         k7 k25 v60 k3 k31 v41 k3 k25 v52 k7 k31 v44 k3 k25 .   k7 k31 .   k7 k25 .   k3 k31 .
                                                        v52        v44        v60        v41    <- targets
 
-    Of the ids the first third (without 0) are first key tokens, the second third second ones, the rest values. Per row
-    `grid_size` distinct tokens of either kind are drawn, and all grid_size^2 pairs of them are stated, in uniform order
-    and with distinct values. Then each is asked for once, in slots of three tokens that are drawn as in `MQAR`; the
-    answer is read at the second key token. Evidence is the value.
+    The first third of the ids (without 0) are first key tokens, the second third are second key tokens, the rest are
+    values. Each row draws `grid_size` distinct tokens of either kind and states all grid_size^2 pairs of them, in
+    uniform order and with distinct values. Then it queries each pair once, in slots of three tokens that are drawn as
+    in `MQAR`; the answer is read at the second key token. Evidence is the value.
 
     References:
       Arora et al. 2023, "Zoology", arXiv:2312.04927, for the task with keys of one token.
@@ -253,7 +253,7 @@ class CompositionalMQAR(_Recall):
 
     summary: ClassVar[str] = "compositional: multi-query associative recall with keys of two tokens on a grid"
 
-    grid_size: int = 2  # first key tokens, and second ones; the square of it is the number of pairs
+    grid_size: int = 2  # first key tokens, and second ones; there are grid_size^2 pairs
 
     @property
     @override
@@ -296,7 +296,7 @@ class CompositionalMQAR(_Recall):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing one of the row's values, and one of those stated with one of the two key tokens."""
+        """Guessing any value of the row, or one of those that share one of the two key tokens."""
         return {
             "guess a value seen in context": 1 / self.grid_size**2,
             "guess a value seen with the first key token": 1 / self.grid_size,

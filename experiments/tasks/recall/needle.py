@@ -1,4 +1,4 @@
-"""Needle in a haystack: keys with their values, scattered in filler; some are asked for at the end."""
+"""Needle in a haystack: keys with their values, scattered in filler; a row ends by asking for the values of some."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,16 +27,17 @@ class Needle(FixedLength):
         .  .  k3 v80 k7 v71 .  .  k3 v92 k7 v74 .  |  k3  v80
                                                       v80 v92   <- targets
 
-    A needle is a key and a value, side by side in one of the two-token slots of the context. Each of `num_keys` keys
-    has `num_values` needles; `distractors` further keys have one each and are never asked for. All keys of a row are
-    distinct, and the needles' slots are drawn without replacement, uniformly: so is the depth of each needle. Values
-    are uniform and independent. After the marker stand `num_queries` of the keys, each followed by its answer, which is
-    its values in the order of the context; earlier tokens of the answer are given, the last is in no row.
+    A needle is a key followed by a value, in one of the two-token slots of the context. Each of `num_keys` keys has
+    `num_values` needles; `distractors` further keys have one needle each and are never queried. All keys of a row are
+    distinct. The needles' slots are drawn uniformly without replacement, so the depth of each needle is uniform. Values
+    are uniform and independent. After the marker come `num_queries` of the keys, each followed by its answer: its
+    values in the order in which they appear in the context. Earlier tokens of the answer are given; the last one is not
+    in the row.
 
     Of the ids above 0 the first third are keys, the second filler, the last values; filler is uniform. The hardest
-    filler is other needles: as many distractors as slots are left. Evidence is the value asked for. The slice `depth`
-    is the tenth of the context in which it stands, 0..9; the slice `distractors` their number. `held_out_keys` and
-    `unseen_keys` act as in `MQAR`, on all keys of a row.
+    filler is other needles: use as many distractors as there are slots left. Evidence is the value in its needle. The
+    slice `depth` is the tenth of the context that contains it, 0..9, and the slice `distractors` is their number.
+    `held_out_keys` and `unseen_keys` work as in `MQAR`, for all keys of a row.
 
     References:
       Hsieh et al. 2024, "RULER", arXiv:2404.06654; Liu et al. 2023, "Lost in the middle", arXiv:2307.03172.
@@ -44,7 +45,7 @@ class Needle(FixedLength):
 
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "needle: say the values that stood with a key somewhere in the context"
+    summary: ClassVar[str] = "needle: find the values of a key somewhere in a long context"
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
         "depth": "depth of the needle, in tenths of the context",
         "distractors": "distractors in the row",
@@ -53,13 +54,13 @@ class Needle(FixedLength):
 
     length: int = 128  # tokens per row
     vocab_size: int = 96  # keys, filler and values in thirds
-    num_keys: int = 1  # that may be asked for
-    num_values: int = 1  # needles of each such key
-    num_queries: int = 1  # keys asked for
+    num_keys: int = 1  # that may be queried
+    num_values: int = 1  # needles of each of these keys
+    num_queries: int = 1  # keys that are queried
     distractors: int = 3  # needles of other keys
-    vary_distractors: bool = False  # draw their number, uniform over 0..distractors, for every row
-    held_out_keys: int = 0  # the highest keys, which rows do without
-    unseen_keys: bool = False  # rows draw from the held-out keys alone
+    vary_distractors: bool = False  # draw their number for each row, uniform over 0..distractors
+    held_out_keys: int = 0  # the highest keys, which rows do not use
+    unseen_keys: bool = False  # rows use only the held-out keys
 
     def __post_init__(self) -> None:
         check_size("length", self.length, 4)
@@ -107,7 +108,7 @@ class Needle(FixedLength):
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
         key_rng, value_rng, slot_rng, filler_rng, count_rng = jax.random.split(rng, 5)
         rows, num_slots = jnp.arange(batch_size)[:, None], self.context_length // 2
-        main = self.num_keys * self.num_values  # needles of keys that may be asked for come first, key by key
+        main = self.num_keys * self.num_values  # needles of keys that may be queried come first, key by key
         drawn_from = self._keys()
         keys = sampling.distinct(key_rng, batch_size, self.num_keys + self.distractors, len(drawn_from)) + drawn_from[0]
         keys = jnp.concatenate(
@@ -158,7 +159,7 @@ class Needle(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing a value, one of the row's needles, or, where a key has several, one of its own, old or new."""
+        """Guessing any value, one in the row, or, where the key has several, one of its own, given already or not."""
         num_values = self.vocab_size - self.first_value
         fewest = self.num_needles - self.distractors * self.vary_distractors
         needles = np.arange(fewest, self.num_needles + 1)
@@ -176,7 +177,7 @@ class Needle(FixedLength):
     @property
     @override
     def open_answers(self) -> int:
-        """Values are independent: the others say nothing about one that is out of sight."""
+        """Values are independent: the others reveal nothing about one that is unseen."""
         return self.vocab_size - self.first_value
 
     @override
@@ -188,7 +189,7 @@ class Needle(FixedLength):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Needles in filler, the marker, then keys that ask and what is given of their answers."""
+        """Needles in filler, the marker, then queries and the given part of their answers."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         context = {"k": "key", "v": "value", "x": "filler"}
         question = {"|": "marker", "k": "query", "v": "answer"}

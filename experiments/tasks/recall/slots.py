@@ -1,4 +1,4 @@
-"""What a question's place alone says about which pair it asks for, where questions are drawn into slots."""
+"""How well a question's place alone predicts which pair it asks for, where each pair draws a slot for its question."""
 
 import functools
 
@@ -12,17 +12,17 @@ _MOST_ROWS = 2**18
 
 @functools.cache
 def from_position(num_slots: int, num_pairs: int, power: float) -> float:
-    """Returns how often the pair that is likeliest to be asked for in a question's slot is the right one.
+    """Returns the accuracy of answering each question with the pair that is most often queried in its slot.
 
-    Slot s is drawn without replacement with a probability proportional to (s + 1)^(power - 1); the i-th draw asks for
-    pair i.
+    Slots are drawn without replacement, slot s with a probability proportional to (s + 1)^(power - 1); pair i is
+    queried in the i-th of them.
     """
     return float(law(num_slots, num_pairs, power).max(axis=0).sum() / num_pairs)
 
 
 @functools.cache
 def from_rank(num_slots: int, num_pairs: int, power: float) -> float:
-    """Returns how often the pair that is likeliest to be asked for as the n-th of a row is the right one.
+    """Returns the accuracy of answering the n-th question of a row with the pair that is most often queried n-th.
 
     Each half of a fixed large sample is scored by the table from n to pairs that fits the other half best.
     """
@@ -38,15 +38,15 @@ def from_rank(num_slots: int, num_pairs: int, power: float) -> float:
 
 
 def law(num_slots: int, num_pairs: int, power: float) -> Float[np.ndarray, "pairs slots"]:
-    """Returns the probability that pair i is asked for in slot s.
+    """Returns the probability that pair i is queried in slot s.
 
-    If slot s rings after an exponential time of rate w_s, slots ring in the order in which they are drawn. So pair i is
-    asked for in slot s with probability
+    If slot s rings after an exponential time of rate w_s, its weight, slots ring in the order of such draws. So pair i
+    is queried in slot s with probability
 
       integral over t of w_s exp(-w_s t) P(i of the other slots ring before t),
 
-    where each other slot rings before t with probability 1 - exp(-w t), independently. The trapezoid rule over log t is
-    exact to many digits.
+    where each other slot rings before t with probability 1 - exp(-w t), independently. The trapezoid rule over log t
+    gives more than six digits of it.
     """
     log_rates = (power - 1) * (np.log1p(np.arange(num_slots)) - np.log(num_slots if power > 1 else 1))
     log_times, step = _log_times(log_rates, num_pairs)

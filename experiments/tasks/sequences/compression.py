@@ -17,7 +17,7 @@ _END = 0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compression(FixedLength):
-    """Compression: what the model says at the last position must tell every token before it.
+    """Compression: the model's output at the last position must encode every token before it.
 
     With `length=8`; "|" is the end token, id 0, the same in every row::
 
@@ -25,7 +25,7 @@ class Compression(FixedLength):
                       5 2 7 2 1 6 3   <- targets, all read out there
 
     Tokens are uniform over ids 1..vocab_size - 1. A decoder sees the model's output at the end token and the number j
-    of the token that it is asked for, nothing else. Evidence of target j is position j; the end token is not scored.
+    of the token to predict, nothing else. Evidence of target j is position j; the end token is not scored.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -63,15 +63,13 @@ class Compression(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing without looking, and keeping the row's most frequent token only."""
-        count, kinds = self.length - 1, self.vocab_size - 1
-        most_frequent = sampling.expected_highest_count(count, kinds) / count
-        return {"guess a token": 1 / kinds, "guess the row's most frequent token": most_frequent}
+        """Guessing without looking, and encoding only the row's most frequent token."""
+        return sampling.guessing_floors(self.length - 1, self.vocab_size - 1)
 
     @property
     @override
     def open_answers(self) -> int:
-        """Tokens are independent: the others say nothing about one that is out of sight."""
+        """Tokens are independent: the others reveal nothing about one that is unseen."""
         return self.vocab_size - 1
 
     @override
@@ -86,6 +84,6 @@ class Compression(FixedLength):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Tokens, then the end token, at which they are asked for."""
+        """Tokens, then the end token, at which all of them are read."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         return [(text, "query" if text == "|" else "value") for text in texts]

@@ -23,8 +23,8 @@ _MARKER = 0
 class _Transcription(FixedLength):
     """A prefix of length / 2 tokens, uniform over ids 1..vocab_size - 1, the marker, id 0, and an answer as long.
 
-    The answer is read from the marker on, its earlier tokens being given; its last token is in no row. Bidirectional
-    reading would give the answer away.
+    The answer is read from the marker on, with its earlier tokens given; its last token is not in the row. Reading in
+    both directions would give the answer away.
     """
 
     answers_follow: ClassVar[bool] = True
@@ -79,12 +79,12 @@ class _Transcription(FixedLength):
     @property
     @override
     def open_answers(self) -> int:
-        """Tokens are independent: the others say nothing about one that is out of sight."""
+        """Tokens are independent: the others reveal nothing about one that is unseen."""
         return self.num_kinds
 
     @override
     def stored(self) -> Stored | None:
-        """The prefix, at the marker; answers that are given later tell only of themselves."""
+        """The prefix, at the marker; given answers reveal only themselves."""
         return Stored.independent(self.length // 2, self.num_kinds)
 
     @override
@@ -109,14 +109,14 @@ class Copying(_Transcription):
         5 2 7 2 | 5 2 7
                 5 2 7 2   <- targets
 
-    The prefix is length / 2 tokens, uniform over ids 1..vocab_size - 1. The answer is read from the marker on, its
-    earlier tokens being given. Evidence of each token is its place in the prefix, always length / 2 before.
+    The prefix is length / 2 tokens, uniform over ids 1..vocab_size - 1. The answer is read from the marker on, with its
+    earlier tokens given. Evidence of each token is its place in the prefix, always length / 2 positions earlier.
 
     References:
       Jelassi et al. 2024, "Repeat after me", arXiv:2402.01032.
     """
 
-    summary: ClassVar[str] = "copying: say the prefix again"
+    summary: ClassVar[str] = "copying: repeat the prefix"
 
     @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
@@ -141,11 +141,11 @@ class Reverse(_Transcription):
         5 2 7 2 | 2 7 2
                 2 7 2 5   <- targets
 
-    As `Copying`, from the prefix's last token to its first: the further on in the answer, the further back its
+    As `Copying`, but from the prefix's last token to its first: the later a token of the answer, the further back its
     evidence, at distances 1, 3, 5 ...
     """
 
-    summary: ClassVar[str] = "reverse: say the prefix again, from its end to its beginning"
+    summary: ClassVar[str] = "reverse: repeat the prefix from its end to its beginning"
 
     @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
@@ -170,12 +170,12 @@ class Sorting(_Transcription):
         5 2 7 2 | 2 2 5
                 2 2 5 7   <- targets
 
-    As `Copying`, in ascending order. Evidence of each token is the whole prefix, though one token more or less seldom
-    changes much: read `guess_rate` with that in mind.
+    As `Copying`, but in ascending order. Evidence of each token is the whole prefix, although missing one token of it
+    rarely changes much: `guess_rate` is high.
     """
 
-    summary: ClassVar[str] = "sorting: say the tokens of the prefix in ascending order"
-    every_change_counts: ClassVar[bool] = False  # most tokens stand in another place
+    summary: ClassVar[str] = "sorting: repeat the tokens of the prefix in ascending order"
+    every_change_counts: ClassVar[bool] = False  # it moves only some of the answers
 
     @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
@@ -192,7 +192,7 @@ class Sorting(_Transcription):
 
     @override
     def stored(self) -> None:
-        """Claims nothing: sorted tokens are fewer bits, and each answer tells of those to come."""
+        """No bound: sorted tokens have fewer bits, and each answer says something about the next ones."""
 
     @override
     def floors(self) -> dict[str, float]:
@@ -203,11 +203,11 @@ class Sorting(_Transcription):
 
     @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Of whoever misses one token of the prefix, the first, which stands for any.
+        """The rate of a model that has missed one token of the prefix: the first, which stands for any.
 
-        Once an answer shows that is none of the others it is known. Until then it is no smaller than the answers so
-        far, all such tokens being equally likely, and the best guess is the next of the others, right unless the
-        missing token is smaller; when the others are used up, any such token.
+        That token is known once an answer is none of the others. Until then it is at least as large as the answers so
+        far, and all such tokens are equally likely. The best guess is the next of the others, which is right unless the
+        missing token is smaller; when the others are used up, it is any such token.
         """
         size = self.length // 2
         answers = np.asarray(batch.targets)

@@ -1,4 +1,4 @@
-"""Selective copying: say the data tokens of a row again, in order, blanks left out."""
+"""Selective copying: repeat the data tokens of a row in order, leaving out the blanks."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class SelectiveCopying(FixedLength):
 
     There are `num_tokens` data tokens, uniform over ids 2..vocab_size - 1; each of the length - 2 * num_tokens - 1
     blanks before the marker stands in front of one of them, drawn uniformly. After the marker the j-th blank asks for
-    the j-th data token. Evidence of question j is that token; whoever has not seen it guesses among all kinds.
+    the j-th data token. Evidence of question j is that token; without having seen it, all kinds are equally likely.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -38,7 +38,7 @@ class SelectiveCopying(FixedLength):
     summary: ClassVar[str] = "selective copying: repeat the data tokens in order, leaving out the blanks"
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"order": "answer of the row, from 0"}
 
-    length: int = 256  # tokens per row, the answers' places included
+    length: int = 256  # tokens per row, including the places of the answers
     num_tokens: int = 16  # data tokens to repeat
     vocab_size: int = 16  # blank, marker and at least 2 kinds of data
 
@@ -80,7 +80,7 @@ class SelectiveCopying(FixedLength):
 
     @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Deletes blanks and marker; the rest of the row is the answer."""
+        """Deletes blanks and the marker; what remains of the row is the answer."""
         rows = np.asarray(batch.inputs)
         return np.stack([row[row >= _FIRST_DATA][: self.num_tokens] for row in rows])
 
@@ -105,7 +105,7 @@ class SelectiveCopying(FixedLength):
     @property
     @override
     def open_answers(self) -> int:
-        """Data tokens are independent: the others say nothing about one that is out of sight."""
+        """Data tokens are independent: the others reveal nothing about one that is unseen."""
         return self.num_kinds
 
     @override
@@ -120,7 +120,7 @@ class SelectiveCopying(FixedLength):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Data among blanks, the marker, then the blanks that ask."""
+        """Data among blanks, the marker, then the blanks at which answers are read."""
         questions = set(np.asarray(batch.positions[row]).tolist())
         roles = {_BLANK: "filler", _COPY: "marker"}
         tokens = [int(token) for token in batch.inputs[row]]
