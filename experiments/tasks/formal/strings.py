@@ -214,11 +214,10 @@ class BucketSort(_Rewriting):
 
     @override
     def floors(self) -> dict[str, float]:
-        """As for the others, and each place's likeliest symbol: the j-th is below v if more than j symbols are."""
-        lengths, below = list(self.lengths()), np.arange(self.num_symbols + 1) / self.num_symbols
-        at_or_before = (stats.binom.sf(np.arange(n)[:, None], n, below[None]) for n in lengths)
-        right = sum(float(np.diff(law, axis=1).max(axis=1).sum()) for law in at_or_before)
-        return super().floors() | {"answer with the place's likeliest symbol": right / sum(lengths)}
+        """As for the others, and the likeliest symbol for each length and place, or a copy of any one symbol."""
+        lengths = list(self.lengths())
+        right = sum(float(sampling.right_when_sorted(length, self.num_symbols).sum()) for length in lengths)
+        return super().floors() | {"answer or copy by the length and the place alone": right / sum(lengths)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

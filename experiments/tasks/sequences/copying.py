@@ -196,10 +196,8 @@ class Sorting(_Transcription):
 
     @override
     def floors(self) -> dict[str, float]:
-        """As for copying; repeating the last answer, or answering with a fixed token where that is better."""
-        return super().floors() | {
-            "repeat the last answer, or answer with the place's likeliest token": _by_place(self)
-        }
+        """As for copying; and by place the better of the likeliest token, a copy, and the answer before."""
+        return super().floors() | {"answer or copy by the place alone": _by_place(self)}
 
     @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
@@ -221,19 +219,14 @@ class Sorting(_Transcription):
 
 @functools.cache
 def _by_place(task: Sorting) -> float:
-    """Returns the accuracy of the better of two guesses at each place: the answer before, or the likeliest token.
+    """Returns the accuracy of the best guess at each place: its likeliest token, a copy, or the answer before.
 
-    Answer j is at most v if more than j of the tokens are. It equals the answer before, and both are v, if at most
-    j - 1 tokens are below v and at least j + 1 are at most v.
+    Answer j and the one before are both v if at most j - 1 tokens are below v and at least j + 1 are at most v.
     """
     size, kinds = task.length // 2, task.num_kinds
-    count, kind = np.arange(size + 1), np.arange(kinds + 1)
-    not_above = stats.binom.sf(np.arange(size)[:, None], size, kind[None] / kinds)
-    likeliest = np.diff(not_above, axis=1).max(axis=1)
+    place, below = np.arange(1, size)[:, None], np.arange(size + 1)[None]
     again = np.zeros(size)
     for v in range(kinds):
-        below = stats.binom.pmf(count, size, v / kinds)
-        most = count[1:-1, None]  # j, from 1 on
-        at_least = stats.binom.sf(most - count[None], size - count[None], 1 / (kinds - v))  # j + 1 are at most v
-        again[1:] += np.where(count[None] < most, at_least * below[None], 0).sum(axis=1)
-    return float(np.maximum(likeliest, again).mean())
+        enough = stats.binom.sf(place - below, size - below, 1 / (kinds - v))  # of those that are not below v
+        again[1:] += (stats.binom.pmf(below, size, v / kinds) * enough * (below < place)).sum(axis=1)
+    return float(np.maximum(sampling.right_when_sorted(size, kinds), again).mean())

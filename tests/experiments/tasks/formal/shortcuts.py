@@ -6,7 +6,6 @@ import statistics
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from experiments.tasks.base import Batch, Task
 from tests.experiments.tasks.position_shortcuts import PLACES
@@ -31,16 +30,6 @@ def most_frequent(task: Task, batch: Batch, row: int, rng: np.random.Generator) 
     counts = np.bincount(batch.inputs[row], minlength=task.vocab_size)[FIRST:]
     counts = counts[: counts.size - (task.token_text(task.vocab_size - 1) == "_")]
     return np.full(batch.targets.shape[1], FIRST + counts.argmax())
-
-
-def likeliest_at_each_place(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
-    length, kinds = int(batch.weights[row].sum()), task.num_symbols
-    answers = np.zeros(batch.targets.shape[1], int)
-    for place in range(length):
-        fewer = [stats.binom.cdf(place, length, (kind + 1) / kinds) for kind in range(kinds)]
-        not_above = 1 - np.array([1.0, *fewer])
-        answers[place] = FIRST + np.argmax(np.diff(not_above))
-    return answers
 
 
 def first_bracket(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
@@ -158,7 +147,7 @@ GUESSES: dict[tuple[str, str], Guess] = {
     ("modular_arithmetic", "answer with the last digit"): symbol_at(-1),
     ("modular_arithmetic_brackets", "answer 0, the likeliest value"): always(0),
     ("modular_arithmetic_brackets", "answer with a lone digit, whatever its sign, else 0"): lone_digit,
-    ("bucket_sort", "answer with the place's likeliest symbol"): likeliest_at_each_place,
+    ("bucket_sort", "answer or copy by the length and the place alone"): fitted(PLACES["rank and position"]),
     ("missing_duplicate", "guess a bit"): one_of(2),
     ("missing_duplicate", "guess the row's most frequent bit"): most_frequent,
     ("stack_manipulation", "guess a bit"): one_of(2),

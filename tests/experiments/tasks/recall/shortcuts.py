@@ -90,7 +90,7 @@ for _name in ("copying", "reverse", "sorting"):
         batch.targets.shape[1], np.bincount(batch.inputs[row, : task.length // 2]).argmax()
     )
     UNSEEN[_name] = lambda task, batch, row, column: np.arange(1, task.vocab_size)
-GUESSES["sorting", "repeat the last answer, or answer with the place's likeliest token"] = fitted(PLACES["rank"])
+GUESSES["sorting", "answer or copy by the place alone"] = fitted(PLACES["rank"])
 
 
 def _sorted_with_another_first_token(task: Task, batch: Batch, row: int, column: int) -> list[int]:
