@@ -87,10 +87,8 @@ def right_when_sorted(count: int, kinds: int) -> Float[np.ndarray, " count"]:
     """
     place, kind = np.arange(count)[:, None], np.arange(kinds + 1)[None]
     at_most = stats.binom.sf(place, count, kind / kinds)
-    below, not_above = (
-        stats.binom.cdf(place, count - 1, kind / kinds),
-        stats.binom.sf(place - 1, count - 1, kind / kinds),
-    )
+    below = stats.binom.cdf(place, count - 1, kind / kinds)
+    not_above = stats.binom.sf(place - 1, count - 1, kind / kinds)
     given = (below[:, :-1] + not_above[:, 1:] - 1).mean(axis=1)
     return np.maximum(np.diff(at_most, axis=1).max(axis=1), given)
 

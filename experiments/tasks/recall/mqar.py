@@ -206,7 +206,7 @@ class MQAR(FixedLength):
     def at_length(self, length: int) -> Self:
         """The same pairs in rows of another length, which all kinds of a mixture then have."""
         if not self.mixture:
-            return dataclasses.replace(self, length=length)
+            return super().at_length(length)
         kinds = (f"{length}x{part.num_pairs}*{part.share:.9f}" for part in self.parts)
         return dataclasses.replace(self, mixture="/".join(kinds))
 
