@@ -18,12 +18,12 @@ PAGE = ROOT / "docs" / "tasks.md"
 _HEAD = """# The tasks
 
 Every registered task, as its own documentation describes it. A **floor** is what a shortcut scores, computed from the
-task's fields; the highest one, and the ceiling of what the model can see, stand beside every score. To see rows in
-colour with the evidence marked:
+task's fields; tables print the highest one next to every score, with the ceiling of what the model can see. To see rows
+in colour with the evidence marked:
 
     python -m experiments.show_task --task=mqar:length=32,num_pairs=4
 
-This page is made by `python docs/tasks_page.py` from the code, and a test holds it current.
+`python docs/tasks_page.py` generates this page from the code, and a test fails when it is out of date.
 """
 
 

@@ -10,6 +10,7 @@ import pytest
 from attention_variants.conformance import LAWS, Case
 from experiments.tasks.base import Task
 from experiments.tasks.registry import TASKS
+from tests.experiments.tasks import position_shortcuts
 from tests.experiments.tasks import test_task_laws as task_laws
 
 TEXT = (pathlib.Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
@@ -56,6 +57,10 @@ def test_the_task_keeps_the_laws(example_task: type[Task], law: str, monkeypatch
     monkeypatch.setitem(TASKS, "first_token", example_task)
     monkeypatch.setitem(task_laws.CASES, spec, digest)
     getattr(task_laws, law)(spec)
+
+
+def test_no_place_gives_away_more_than_the_floors_of_the_task(example_task: type[Task]) -> None:
+    assert position_shortcuts.weak_floors(example_task(length=11, vocab_size=7), 4000) == []
 
 
 def test_the_lines_of_the_task_are_those_that_are_checked() -> None:

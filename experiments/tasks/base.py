@@ -1,22 +1,25 @@
-"""What a task is: rows made on device, and everything needed to believe a score on them."""
+"""What a task is: rows drawn on device, and everything needed to believe a score on them."""
 
 import abc
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from typing_extensions import override
 
 from attention_variants.checks import check_integer
 
-LARGEST_SIZE = 2**20  # of a length or a vocabulary; beyond it ids and memory would fail in less clear ways
+LARGEST_SIZE = 2**20  # of a length or a vocabulary; beyond it ids and memory would fail with less clear errors
+DISTANCE = {"distance": "tokens back to the evidence"}  # the label of the slice that nearly every task has
 
 
 class Batch(NamedTuple):
-    """Rows of a task. Only `scored` positions per row are read out and compared."""
+    """Rows of a task. Only the `scored` positions of a row are read out and compared."""
 
     inputs: Int[Array, "batch length"] | Float[Array, "batch length channels"]  # tokens, or channels
     targets: Int[Array, "batch scored"] | Float[Array, "batch scored"]  # the right tokens, or numbers
@@ -39,20 +42,20 @@ class Context(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What must be carried past one place of the row: all that decides the answers stands before, all answers after."""
+    """What must be carried past one place of the row, which has all evidence before it and all answers after it."""
 
     answers: float  # to be carried; their mean number where rows differ
     values: int  # that each answer may take
-    bits: float  # entropy of all of them, given whatever else the row holds
+    bits: float  # entropy of all answers, given the rest of the row
 
     @classmethod
     def independent(cls, answers: float, values: int) -> Self:
-        """Answers that are uniform and know nothing of one another."""
+        """Returns what independent, uniform answers need."""
         return cls(answers, values, answers * math.log2(values))
 
     @classmethod
     def distinct(cls, answers: int, values: int) -> Self:
-        """Answers that are uniform but for being distinct."""
+        """Returns what answers need that are drawn uniformly without replacement."""
         return cls(answers, values, sum(math.log2(values - drawn) for drawn in range(answers)))
 
 
@@ -65,12 +68,13 @@ class Task(abc.ABC):
 
     version: ClassVar[int]  # part of every run's digest: raise it when the rows change
     summary: ClassVar[str]  # one line for --list_tasks
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE  # each slice in words, for the axes of figures
     causal: ClassVar[bool] = True
-    every_change_counts: ClassVar[bool] = True  # another token in place of a piece of evidence changes the answer
-    answers_follow: ClassVar[bool] = False  # what is asked for stands further on in the row: it must be read causally
-    any_evidence_suffices: ClassVar[bool] = False  # each piece of a target's evidence tells the answer by itself
+    every_change_counts: ClassVar[bool] = True  # replacing a piece of evidence by another token changes the answer
+    answers_follow: ClassVar[bool] = False  # answers appear later in the row, so that it must be read causally
+    any_evidence_suffices: ClassVar[bool] = False  # each piece of a target's evidence is enough to know the answer
     one_vector: ClassVar[bool] = False  # all answers are decoded from the model's output at the one scored position
-    tolerance: ClassVar[float | None] = None  # targets are numbers, and right when no further off than this
+    tolerance: ClassVar[float | None] = None  # if not None, targets are numbers, and answers this close are right
 
     @property
     @abc.abstractmethod
@@ -83,6 +87,11 @@ class Task(abc.ABC):
         """Tokens per row, padding included."""
 
     @property
+    def train_length(self) -> float:
+        """Where the task itself stands on an axis of lengths, such as those of `at_length`."""
+        return float(self.input_length)
+
+    @property
     def input_channels(self) -> int:
         """Numbers per input position; 0: inputs are tokens."""
         return 0
@@ -92,38 +101,43 @@ class Task(abc.ABC):
         """The second sequence, if there is one."""
         return None
 
+    @property
+    def open_answers(self) -> int:
+        """How many equally likely answers a target has while some of its evidence is unseen; 1 claims no bound."""
+        return 1
+
     @abc.abstractmethod
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
         """Draws rows; the same `rng` gives the same bits."""
 
     @abc.abstractmethod
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Solves rows from `inputs`, `positions` and `context`, in plain NumPy; where weights are 0 anything does."""
+        """Solves rows from `inputs`, `positions` and `context`, in plain NumPy; any answer will do at weight 0."""
 
     @abc.abstractmethod
     def floors(self) -> dict[str, float]:
-        """Accuracy of each shortcut, by name."""
+        """Returns the accuracy of each shortcut, by name: ways to answer without doing what the task asks."""
 
     @abc.abstractmethod
     def at_length(self, length: int) -> Self:
-        """The same task at another length."""
+        """Returns the same task at another length; raises ValueError if it has no rows of that length."""
 
     def at_lengths(self, shortest: int, longest: int) -> Self:
-        """The same task over every length of a range; raises NotImplementedError where rows have one length."""
+        """Returns the task over every length of a range; raises NotImplementedError if all rows have one length."""
         raise NotImplementedError(
             f"{type(self).__name__} has rows of one length; a range such as {shortest}-{longest} needs strings."
         )
 
     def num_scored(self) -> int:
-        """Scored positions per row, padding included."""
+        """Returns the number of scored positions per row, padding included."""
         return int(jax.eval_shape(lambda: self.sample(jax.random.key(0), 1)).targets.shape[1])
 
     def loss_floors(self) -> dict[str, float]:
-        """Mean squared error of each shortcut, by name, where targets are numbers."""
+        """Returns the mean squared error of each shortcut, by name, where targets are numbers."""
         return {}
 
     def stored(self) -> Stored | None:
-        """Returns what no state can do without, see `experiments/analysis/state_capacity.py`; None claims nothing."""
+        """Returns what every state must hold, see `experiments/analysis/state_capacity.py`; None claims no bound."""
         return None
 
     def is_right(self, answers: Any, targets: Any) -> Any:
@@ -131,15 +145,26 @@ class Task(abc.ABC):
         return answers == targets if self.tolerance is None else abs(answers - targets) <= self.tolerance
 
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Probability, at each target, of the best guess by whoever has not seen all of the target's evidence."""
-        return np.full(np.shape(batch.targets), max(self.floors().values()))
+        """Returns, per target, the accuracy of the best guess by a model that has not seen all of its evidence."""
+        return np.full(np.shape(batch.targets), 1 / self.open_answers)
 
     def training_batch(self, batch: Batch) -> Batch:
-        """Returns what to train on: the scored targets, unless the task teaches more of the row, see `next_tokens`."""
+        """Returns what to train on: the scored targets, unless the task trains on more tokens, see `next_tokens`."""
         return batch
 
+    def facts(self) -> dict[str, Any]:
+        """Returns what results and figures need to know about the task, as JSON-able values."""
+        return {
+            "name": type(self).__name__,
+            "fields": dataclasses.asdict(self),
+            "train_length": self.train_length,
+            "tolerance": self.tolerance,
+            "loss_floor": min(self.loss_floors().values(), default=None),
+            "slice_labels": dict(self.slice_labels),
+        }
+
     def token_text(self, token: int) -> str:
-        """Returns a token as a person reads it."""
+        """Returns a token as people read it."""
         return str(token)
 
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
@@ -147,19 +172,35 @@ class Task(abc.ABC):
 
         The role is one of "key", "value", "query", "filler", "marker", and "answer" for what is read after a marker.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say how to show a row.")
+        raise NotImplementedError(f"{type(self).__name__} does not implement `describe_row`.")
 
     def describe_context(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Returns (text, role) per position of the context, as `describe_row` does."""
         return []
 
     def image(self, batch: Batch, row: int) -> UInt8[np.ndarray, "height width 3"] | None:
-        """Returns the picture that a row, or its context, is made of, if there is one."""
+        """Returns the picture from which a row, or its context, is made, if there is one."""
         return None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FixedLength(Task):
+    """A task whose rows all have `length` tokens. Subclasses repeat the field to give it a default."""
+
+    length: int
+
+    @property
+    @override
+    def input_length(self) -> int:
+        return self.length
+
+    @override
+    def at_length(self, length: int) -> Self:
+        return dataclasses.replace(self, length=length)
+
+
 def next_tokens(batch: Batch, weights: Float[Array, "batch scored"]) -> Batch:
-    """Returns the rows of `batch` with every token but the first as a target, read out one position before.
+    """Returns the rows of `batch` with every token but the first as a target, read out one position earlier.
 
     Args:
       batch: rows of a task.
@@ -167,10 +208,16 @@ def next_tokens(batch: Batch, weights: Float[Array, "batch scored"]) -> Batch:
     """
     rows, length = batch.inputs.shape
     positions = jnp.broadcast_to(jnp.arange(length - 1, dtype=jnp.int32)[None], (rows, length - 1))
-    no_evidence = jnp.full((rows, length - 1, 1), -1, jnp.int32)  # only scored targets are asked for theirs
+    no_evidence = jnp.full((rows, length - 1, 1), -1, jnp.int32)  # evidence is only needed for scored targets
     return Batch(batch.inputs, batch.inputs[:, 1:], positions, weights, no_evidence, slices={}, context=batch.context)
 
 
 def check_size(name: str, value: Any, minimum: int) -> None:
     """Raises ValueError unless `value`, a length, count or vocabulary, is an integer in [minimum, LARGEST_SIZE]."""
     check_integer(name, value, minimum, LARGEST_SIZE)
+
+
+def check_even(name: str, value: int) -> None:
+    """Raises ValueError unless `value` is even."""
+    if value % 2:
+        raise ValueError(f"`{name}` must be even; got {value}.")

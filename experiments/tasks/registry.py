@@ -69,6 +69,12 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
+def task_facts(task: Task) -> dict[str, Any]:
+    """Returns `task.facts()` with the name by which the task is registered, if it is."""
+    facts = task.facts()
+    return facts | {"name": next((name for name, kind in TASKS.items() if kind is type(task)), facts["name"])}
+
+
 def make_task(spec: str, **fields: Any) -> Task:
     """Builds a task from a spec string such as `mqar:length=64,num_pairs=4`; raises SpecError."""
     return specs.build(spec, TASKS, "task", **fields)

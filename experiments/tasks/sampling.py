@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy import stats
 
 
 def distinct(rng: PRNGKeyArray, batch_size: int, count: int, total: int) -> Int[Array, "batch count"]:
@@ -68,6 +69,28 @@ def expected_highest_count(draws: int, kinds: int) -> float:
         if highest > mean and above < 1e-9:
             break
     return float(expected)
+
+
+def guessing_floors(tokens: int, kinds: int) -> dict[str, float]:
+    """Returns the floors of tasks that ask for one of a row's independent, uniform tokens."""
+    most_frequent = expected_highest_count(tokens, kinds) / tokens
+    return {"guess a token": 1 / kinds, "guess the row's most frequent token": most_frequent}
+
+
+@functools.cache
+def right_when_sorted(count: int, kinds: int) -> Float[np.ndarray, " count"]:
+    """Returns how often a guess at each place of `count` uniform tokens in ascending order is right.
+
+    The guess is either the likeliest token there or a fixed one of the tokens as they were drawn. Token j in order is
+    at most v if more than j of all tokens are. It equals a given token v if at most j of the others are below v and at
+    least j of them are at most v.
+    """
+    place, kind = np.arange(count)[:, None], np.arange(kinds + 1)[None]
+    at_most = stats.binom.sf(place, count, kind / kinds)
+    below = stats.binom.cdf(place, count - 1, kind / kinds)
+    not_above = stats.binom.sf(place - 1, count - 1, kind / kinds)
+    given = (below[:, :-1] + not_above[:, 1:] - 1).mean(axis=1)
+    return np.maximum(np.diff(at_most, axis=1).max(axis=1), given)
 
 
 def _power(series: np.ndarray, exponent: int) -> np.ndarray:

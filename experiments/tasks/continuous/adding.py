@@ -1,20 +1,22 @@
 """Adding: the sum of two marked numbers, far apart in a long row of others."""
 
 import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
+from typing_extensions import override
 
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import Batch, FixedLength, check_size
 
 _TOLERANCE = 0.04
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Adding(Task):
+class Adding(FixedLength):
     """The adding problem.
 
     With `length=8`; a number and, below it, its mark::
@@ -25,9 +27,8 @@ class Adding(Task):
 
     Channel 0 holds numbers that are uniform over [0, 1), channel 1 marks one place in each half, both uniform: one
     among the first length // 2, and one among the others but the last. That is an exception to the published problem:
-    the last place is never marked, since the sum is asked for there. Evidence is the two marked places. An answer
-    counts as right within `tolerance`; who sees one of the two numbers, or none, does best by putting 1/2 for each
-    other.
+    the last place is never marked, because the sum is read there. Evidence is the two marked places. An answer counts
+    as right within `tolerance`; the best guess for a number that has not been seen is 1/2.
 
     References:
       Hochreiter and Schmidhuber 1997, "Long short-term memory", with their tolerance; Arjovsky et al. 2016,
@@ -36,6 +37,10 @@ class Adding(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "adding: the sum of two marked numbers"
+    slice_labels: ClassVar[Mapping[str, str]] = {
+        "distance": "tokens back to the second number",
+        "first_distance": "tokens back to the first number",
+    }
     tolerance: ClassVar[float | None] = _TOLERANCE
 
     length: int = 64  # numbers per row
@@ -44,22 +49,18 @@ class Adding(Task):
         check_size("length", self.length, 3)
 
     @property
+    @override
     def vocab_size(self) -> int:
-        """1: targets are numbers."""
         return 1
 
     @property
-    def input_length(self) -> int:
-        """Numbers per row."""
-        return self.length
-
-    @property
+    @override
     def input_channels(self) -> int:
         """A number and its mark."""
         return 2
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         number_rng, first_rng, second_rng = jax.random.split(rng, 3)
         # Multiples of 2^-23: a sum of two is exact.
         numbers = jax.random.uniform(number_rng, (batch_size, self.length), jnp.float32)
@@ -77,28 +78,29 @@ class Adding(Task):
             slices={"distance": self.length - 1 - second, "first_distance": self.length - 1 - first},
         )
 
+    @override
     def solve(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Adds up what is marked."""
+        """Adds up the marked numbers."""
         inputs = np.asarray(batch.inputs)
         return np.where(inputs[..., 1] == 1, inputs[..., 0], 0).sum(axis=1, keepdims=True)
 
+    @override
     def floors(self) -> dict[str, float]:
         """The sum has the density 1 - |sum - 1|."""
         return {"always answer 1": 2 * _TOLERANCE - _TOLERANCE**2}
 
+    @override
     def loss_floors(self) -> dict[str, float]:
         """The variance of the sum."""
         return {"always answer 1": 1 / 6}
 
+    @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Of whoever sees one of the two numbers: the sum is uniform over an interval of length 1."""
+        """With one of the two numbers seen, the sum is uniform over an interval of length 1."""
         return np.full(np.shape(batch.targets), 2 * _TOLERANCE)
 
-    def at_length(self, length: int) -> Self:
-        """More or fewer numbers around."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """The marked numbers, the others, and the last, at which the sum is asked for."""
+        """The marked numbers among the others; the last one is never marked."""
         roles = ["value" if mark else "filler" for mark in batch.inputs[row, :, 1]]
         return [(f"{number:.2f}", role) for number, role in zip(batch.inputs[row, :, 0], roles, strict=True)]

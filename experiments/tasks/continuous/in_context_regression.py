@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 from scipy import special
+from typing_extensions import override
 
 from experiments.tasks.base import Batch, Task, check_size
 
-_GRID = 256  # components are multiples of 1 / 256, so that products and sums are exact, in whatever order
+_GRID = 256  # components are multiples of 1 / 256, so that products and sums are exact in any order
 _TOLERANCE = 0.1
 _QUANTILES = 48  # of each chi-squared law: the floor to three digits
 
@@ -28,10 +29,10 @@ class InContextRegression(Task):
                                                                      0.43   <- target
 
     Each row draws its own weights w and num_pairs + 1 vectors x, all components normal with mean 0 and variance 1
-    (rounded to 1/256); y = w . x / sqrt(dim), so that its variance is 1. There are dim + 1 channels: x stands in the
-    first dim of its position, y in the last one of the next, and the rest is 0. Asked for is the y of the last x,
-    right within `tolerance`. It follows exactly from dim linearly independent examples; num_pairs must be above dim, so
-    that, rounded as they are, they hardly ever fail to be among them. Evidence is every position before.
+    (rounded to 1/256); y = w . x / sqrt(dim), whose variance is 1. There are dim + 1 channels: x stands in the
+    first dim of its position, y in the last one of the next, and the rest is 0. The target is the y of the last x, and
+    an answer is right within `tolerance`. It follows exactly from dim linearly independent examples; num_pairs must be
+    above dim so that rounded examples almost always include them. Evidence is every earlier position.
 
     References:
       Garg et al. 2022, "What can Transformers learn in-context?", arXiv:2208.01066, whose y is not divided by
@@ -54,22 +55,24 @@ class InContextRegression(Task):
             raise ValueError(f"`dim` must be at most 512; got {self.dim}.")
 
     @property
+    @override
     def vocab_size(self) -> int:
-        """1: targets are numbers."""
         return 1
 
     @property
+    @override
     def input_length(self) -> int:
         """Two positions for each example, and one for the last x."""
         return 2 * self.num_pairs + 1
 
     @property
+    @override
     def input_channels(self) -> int:
         """The components of x, and y."""
         return self.dim + 1
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         normal = jax.random.normal(rng, (batch_size, self.num_pairs + 2, self.dim), jnp.float32)
         whole = jnp.round(normal * _GRID).astype(jnp.int32)
         weights, vectors = whole[:, :1], whole[:, 1:]
@@ -87,6 +90,7 @@ class InContextRegression(Task):
             slices={"distance": jnp.ones(shape, jnp.int32)},
         )
 
+    @override
     def solve(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Fits by least squares."""
         inputs = np.asarray(batch.inputs, np.float64)
@@ -94,11 +98,13 @@ class InContextRegression(Task):
         fits = [np.linalg.lstsq(vectors[:-1], numbers, rcond=None)[0] for vectors, numbers in zip(x, y, strict=True)]
         return np.einsum("bd,bd->b", np.stack(fits), x[:, -1])[:, None]
 
+    @override
     def floors(self) -> dict[str, float]:
         """Answering 0, and s mean(y_i x_i) . x over the examples, with the s of the least mean squared error."""
         averaging = _averaging_floor(self.num_pairs, self.dim)
         return {"always answer 0": _within(np.ones(1), self.dim), "average the examples": averaging}
 
+    @override
     def loss_floors(self) -> dict[str, float]:
         """The variance of y; that of the error of averaging.
 
@@ -107,16 +113,14 @@ class InContextRegression(Task):
         """
         return {"always answer 0": 1.0, "average the examples": 1 - _best_scale(self.num_pairs, self.dim)}
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """1, no bound: whoever misses an example may do with the others."""
-        return np.ones(np.shape(batch.targets))
-
+    @override
     def at_length(self, length: int) -> Self:
-        """As many examples as fill a row of at least `length` positions."""
+        """As many examples as make a row of at least `length` positions."""
         return dataclasses.replace(self, num_pairs=length // 2)
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Vectors and numbers in turn; the last vector is the question."""
+        """Vectors and numbers, alternating; the last vector is the query."""
         described = []
         for position, channels in enumerate(batch.inputs[row].tolist()):
             vector = f"x({','.join(f'{component:.1f}' for component in channels[:-1])})"

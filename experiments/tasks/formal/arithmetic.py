@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks.base import Batch
 from experiments.tasks.formal.string_task import Strings, StringTask, one_class, whole_string
@@ -27,8 +28,8 @@ class ModularArithmetic(StringTask):
                              3     <- target
 
     Digits are uniform over 0..4, operators over + - x; x binds closer, the others apply from the left. A string has an
-    odd length: an even one, of `at_length` too, is rounded down. Evidence is every position of the string. What is out
-    of sight may not matter (3 x 0), so that no bound is claimed for those who see only a part.
+    odd length: a drawn even one is rounded down. Evidence is every position of the string. What is unseen may not
+    matter (3 x 0), so no bound is claimed for models that see only a part.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "modular arithmetic (simple)".
@@ -41,6 +42,7 @@ class ModularArithmetic(StringTask):
     commands: ClassVar[frozenset[str]] = frozenset("+-x")
     symbols = tuple("01234+-x")
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
         """Draws digits and operators, and adds up signed products."""
         digit_rng, operator_rng = jax.random.split(rng)
@@ -63,6 +65,7 @@ class ModularArithmetic(StringTask):
         answer = jnp.take_along_axis(values, length // 2, axis=1)[:, 0]
         return one_class(answer, whole_string(length, self.max_length), symbols)
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
         """Splits into products first."""
         products, sign = [string[0]], [1]
@@ -74,23 +77,26 @@ class ModularArithmetic(StringTask):
                 sign.append(-1 if operator == _MINUS else 1)
         return [sum(s * product for s, product in zip(sign, products, strict=True)) % _MODULUS]
 
+    @override
     def floors(self) -> dict[str, float]:
-        """The likeliest answer, 0, and the last digit, exactly: the law of (sum of closed products, last product)."""
+        """The likeliest answer, 0, and the first or last digit: by the law of (sum of products, last product)."""
         digit, last = np.full(_MODULUS, 1 / _MODULUS), np.arange(_MODULUS)
         law, lengths, total = np.outer(np.eye(_MODULUS)[0], digit), list(self.lengths()), np.zeros(_MODULUS)
-        agreed, agreement = 0.0, 1.0  # a digit alone is the answer
+        agreed, agreement = np.zeros(2), np.ones(2)  # of the first and the last digit; a digit alone is the answer
         for length in range(1, self.max_length + 1, 2):
             answer = _law_of(_SUMS, law)
             total += lengths.count(length) * answer
             agreed += lengths.count(length) * agreement
-            # Before the digit d stands x + d where x = 0, x - d where x = 2 d, and s + p d where that is d.
+            # The last digit d is the answer of x + d if x = 0, of x - d if x = 2 d, and of s + p d if that is d. The
+            # first one is the answer of d + x and d - x if x = 0, and of d p + s as often as the last one of s + p d.
             times = sum(law[(d - last * d) % _MODULUS, last].sum() / _MODULUS for d in range(_MODULUS))
-            agreement = (answer[0] + 1 / _MODULUS + times) / 3
+            agreement = (answer[0] + np.array([answer[0], 1 / _MODULUS]) + times) / 3
             multiplied = np.stack([_law_of(_PRODUCTS, np.outer(product, digit)) for product in law])
             law = np.outer(answer, digit) * 2 / 3 + multiplied / 3  # -digit is as uniform as digit
         return {
-            "say the likeliest answer": float(total.max()) / len(lengths),
-            "say the last digit": float(agreed) / len(lengths),
+            "answer 0, the likeliest value": float(total.max()) / len(lengths),
+            "answer with the first digit": float(agreed[0]) / len(lengths),
+            "answer with the last digit": float(agreed[1]) / len(lengths),
         }
 
 
@@ -103,14 +109,14 @@ class ModularArithmeticBrackets(StringTask):
         (  (  2  +  -  3  )  x  4  )  =  .  .
                                       1        <- target: (2 - 3) x 4, modulo 5
 
-    An expression of length l is, for l = 1..4, d, -d, (d) or (-d), where d is a digit; beyond, (left operator right),
-    with left's length uniform over 1..l - 4, right's the rest, and the operator uniform over + - x. Digits are uniform
-    over 0..4. Evidence is every position of the string. What is out of sight may not matter (3 x 0), so that no bound
-    is claimed for those who see only a part.
+    An expression of length l = 1..4 is d, -d, (d) or (-d), where d is a digit. A longer one is (left operator right),
+    where the length of left is uniform over 1..l - 4, right has the rest, and the operator is uniform over + - x.
+    Digits are uniform over 0..4. Evidence is every position of the string. What is unseen may not matter (3 x 0), so no
+    bound is claimed for models that see only a part.
 
-    On device a string is written from the left: each position holds either a symbol or the length of an expression
-    still to be written from there on, and writing "(" leaves its four parts, whose places are known, behind it. Values
-    are put together from the right.
+    On device a string is written from the left: each position holds either a symbol or the length of an expression that
+    remains to be written from there on. Writing "(" puts the four parts of the expression in their places, which are
+    known. Values are computed from the right.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "modular arithmetic", whose published code defines the expressions.
@@ -122,6 +128,7 @@ class ModularArithmeticBrackets(StringTask):
     commands: ClassVar[frozenset[str]] = frozenset("+-x")
     symbols = tuple("01234+-x()")
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
         """Writes expressions from the left, evaluates them from the right."""
         digit_rng, operator_rng, split_rng = jax.random.split(rng, 3)
@@ -155,8 +162,9 @@ class ModularArithmeticBrackets(StringTask):
         answer = _evaluate(symbols, lefts)
         return one_class(answer, whole_string(length, self.max_length), symbols.T)
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
-        """Reads the string once, with a stack of unfinished brackets."""
+        """Reads the string once, with a stack of open brackets."""
         stack: list[list[int]] = [[]]
         for symbol in string:
             if symbol == _OPEN:
@@ -166,14 +174,21 @@ class ModularArithmeticBrackets(StringTask):
                 stack[-1].append(inner)
         return [_value(stack[0])]
 
+    @override
     def floors(self) -> dict[str, float]:
-        """The likeliest answer, exactly: the law of an expression's value by its length."""
+        """The likeliest answer, 0, by the law of values of each length; and the digit of expressions with only one."""
         laws = np.full((self.max_length + 1, _MODULUS), 1 / _MODULUS)
         for length in range(5, self.max_length + 1):
             pairs = laws[1 : length - 3].T @ laws[length - 4 : 0 : -1] / (length - 4)
             laws[length] = sum(_law_of(values, pairs) for values in (_SUMS, _DIFFERENCES, _PRODUCTS)) / 3
-        return {"say the likeliest answer": float(laws[list(self.lengths())].mean(axis=0).max())}
+        zero = laws[list(self.lengths()), 0]
+        alone = [{1: 1.0, 3: 1.0}.get(length, right) for length, right in zip(self.lengths(), zero, strict=True)]
+        return {
+            "answer 0, the likeliest value": float(zero.mean()),
+            "answer with a lone digit, whatever its sign, else 0": float(np.mean(alone)),
+        }
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Digits and operators; brackets and the signs of digits are the string's structure."""
         described = super().describe_row(batch, row)

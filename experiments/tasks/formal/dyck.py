@@ -1,18 +1,20 @@
-"""Dyck languages: say which bracket closes the innermost one that is open."""
+"""Dyck languages: predict the bracket that closes the innermost open one."""
 
 import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
+from typing_extensions import override
 
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Dyck(Task):
+class Dyck(FixedLength):
     """Dyck language of `num_types` kinds of brackets, nested at most `max_depth` deep.
 
     With `length=10, num_types=2, max_depth=3`::
@@ -22,9 +24,9 @@ class Dyck(Task):
 
     A row begins with a bracket that stays open to its end. From then on a token opens a bracket with probability 1/2
     and otherwise closes the innermost one; where only the first is open it always opens, and at depth `max_depth` it
-    always closes. Kinds are uniform. Every closing bracket asks, at its own position, what would close the innermost
-    bracket that is still open; what comes next is not told. Evidence is that open bracket. Kinds are independent: the
-    others say nothing about one that is out of sight. The slice `depth` counts the open brackets.
+    always closes. Kinds are uniform. At every closing bracket the answer is the bracket that would close the innermost
+    one that is still open, whatever comes next. Evidence is that open bracket. Kinds are independent: the others reveal
+    nothing about one that is unseen. The slice `depth` counts the open brackets.
 
     References:
       Hewitt et al. 2020, "RNNs can generate bounded hierarchical languages with optimal memory", arXiv:2010.07515, for
@@ -33,7 +35,8 @@ class Dyck(Task):
 
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "Dyck language: which bracket closes the innermost open one?"
+    summary: ClassVar[str] = "Dyck language: predict the bracket that closes the innermost open one"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"depth": "nesting depth"}
 
     length: int = 64  # tokens per row
     num_types: int = 8  # kinds of brackets
@@ -47,22 +50,19 @@ class Dyck(Task):
             raise ValueError(f"`length` must be above `max_depth` {self.max_depth}; got {self.length}.")
 
     @property
+    @override
     def vocab_size(self) -> int:
         """Opening brackets, then closing ones."""
         return 2 * self.num_types
 
     @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
-
-    @property
     def most_closed(self) -> int:
-        """Closing brackets in a row: all but the first token open and close in turn."""
+        """The most closing brackets that a row can have: every other token after the first."""
         return (self.length - 1) // 2
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows, remembering where the open brackets stand."""
+        """Draws rows, keeping the positions of the open brackets."""
         kind_rng, open_rng = jax.random.split(rng)
         shape = (self.length, batch_size)
         kinds = jax.random.randint(kind_rng, shape, 0, self.num_types, jnp.int32)
@@ -100,10 +100,12 @@ class Dyck(Task):
             slices={"distance": jnp.where(asked, positions - outer, 0), "depth": jnp.where(asked, depth, 0)},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Keeps a stack of kinds."""
         answers = np.zeros(np.shape(batch.positions), np.int32)
-        for row, (tokens, positions) in enumerate(zip(*map(np.asarray, batch[0:3:2]), strict=True)):
+        inputs, positions = np.asarray(batch.inputs), np.asarray(batch.positions)
+        for answer, tokens, asked in zip(answers, inputs, positions, strict=True):
             stack, closes = [], {}
             for position, token in enumerate(tokens.tolist()):
                 if token < self.num_types:
@@ -111,11 +113,12 @@ class Dyck(Task):
                 else:
                     stack.pop()
                 closes[position] = self.num_types + stack[-1]
-            answers[row] = [closes[position] for position in positions.tolist()]
+            answer[:] = [closes[position] for position in asked.tolist()]
         return answers
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing, and closing the first bracket: right where it alone is open, else as often as a guess."""
+        """Guessing, and closing the first bracket: right where only that one is open, otherwise by chance."""
         law = np.zeros(self.max_depth + 2)  # of the depth before a token
         law[1], closed, outermost = 1.0, 0.0, 0.0
         for _ in range(self.length - 1):
@@ -130,14 +133,13 @@ class Dyck(Task):
             "close the row's first bracket": float(share + (1 - share) / self.num_types),
         }
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
+    @property
+    @override
+    def open_answers(self) -> int:
         """All kinds are equally likely."""
-        return np.full(np.shape(batch.targets), 1 / self.num_types)
+        return self.num_types
 
-    def at_length(self, length: int) -> Self:
-        """Longer or shorter rows."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Brackets of four shapes, numbered where there are more kinds."""
         kind, closes = token % self.num_types, token >= self.num_types
@@ -145,7 +147,8 @@ class Dyck(Task):
         bracket = "([{<"[kind % 4] if not closes else ")]}>"[kind % 4]
         return bracket + number if not closes else number + bracket
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Brackets that open; those that close ask."""
+        """Opening brackets are values, closing ones queries."""
         tokens = np.asarray(batch.inputs[row]).tolist()
         return [(self.token_text(token), "value" if token < self.num_types else "query") for token in tokens]

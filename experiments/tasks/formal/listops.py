@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import statistics
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import jax
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy import signal
+from typing_extensions import override
 
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, Task, check_size
 from experiments.tasks.formal import listops_floors
 
 SYMBOLS = ("pad", "CLS", *"0123456789", "[MIN", "[MAX", "[MED", "[SM", "]")
@@ -20,8 +22,8 @@ MIN, MAX, MED, SM = range(4)  # operators, counted from 0
 
 _MAX_DEPTH = 10  # where every node is a digit
 _CHILDREN = (2, 10)  # of an operator, fewest and most
-_LONGEST = 4000  # trees are hardly ever longer
-_RAREST = 1e-3  # of what share of trees rows may be drawn: others take too long to come up
+_LONGEST = 4000  # trees are almost never longer
+_RAREST = 1e-3  # the smallest share of trees to draw rows from: rarer ones take too long to come up
 _FLOOR_ROWS = 4096  # to two digits
 _DOUBLINGS = 4  # paths of 2^4 steps end: trees are less deep
 
@@ -42,12 +44,12 @@ class ListOps(Task):
     expression, where a causal model can read it; the published benchmark reads in both directions
     (`model.bidirectional`). Ids: padding ".", CLS, ten digits, four operators, closing bracket.
 
-    Evidence is the whole expression. What is out of sight may not matter, so that no bound is claimed for those who see
-    only a part; `floors` are what the operators closest to the root tell.
+    Evidence is the whole expression. What is unseen may not matter, so no bound is claimed for models that see only a
+    part. The floors come from reading only the operators closest to the root.
 
-    On device, trees are drawn breadth first: one number of children for each node in that order makes a tree, whose
-    levels and length follow from a running sum. Those of a fitting length are kept, and new ones drawn until every row
-    has one. A root that is a digit is never long enough, so that it is not drawn.
+    On device, trees are drawn breadth first: the number of children of each node, in that order, determines the tree,
+    and its levels and length follow from a running sum. Trees of a suitable length are kept, and new ones are drawn
+    until every row has one. The root is always an operator, because a single digit is never long enough.
 
     References:
       Nangia and Bowman 2018, "ListOps", arXiv:1804.06028; Tay et al. 2020, "Long Range Arena", arXiv:2011.04006, whose
@@ -56,6 +58,10 @@ class ListOps(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "ListOps: the value of nested minima, maxima, medians and sums of digits"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
+        "length": "length of the expression",
+        "depth": "nesting depth",
+    }
     every_change_counts: ClassVar[bool] = False
 
     min_length: int = 32  # both bounds are excluded
@@ -78,17 +84,19 @@ class ListOps(Task):
             )
 
     @property
+    @override
     def vocab_size(self) -> int:
         """Padding, CLS and 15 symbols."""
         return len(SYMBOLS)
 
     @property
+    @override
     def input_length(self) -> int:
         """The longest expression, and CLS."""
         return self.max_length
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         tree_rng, token_rng = jax.random.split(rng)
         children = self._draw_trees(tree_rng, batch_size)
         bits = jax.random.bits(token_rng, children.shape, jnp.uint32)
@@ -135,8 +143,9 @@ class ListOps(Task):
         trees = jnp.zeros((batch_size, self.max_length), jnp.int32)
         return jax.lax.while_loop(more, draw, (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), trees))[2]
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Reads each row once, with a stack of unfinished lists."""
+        """Reads each row once, with a stack of open lists."""
         operate = (min, max, lambda values: int(statistics.median(values)), lambda values: sum(values) % 10)
         answers = []
         for row, end in zip(np.asarray(batch.inputs).tolist(), np.asarray(batch.positions)[:, 0], strict=True):
@@ -152,25 +161,25 @@ class ListOps(Task):
             answers.append(stack[0])
         return np.array(answers) + FIRST_DIGIT
 
+    @override
     def floors(self) -> dict[str, float]:
-        """What the operators closest to the root tell, over a fixed large sample."""
+        """What the operators closest to the root predict, over a fixed large sample."""
         return dict(_floors(self))
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """No bound: a minimum that has met a 0 is settled."""
-        return np.ones(np.shape(batch.targets))
-
+    @override
     def at_length(self, length: int) -> Self:
         """Expressions up to another length, with the shortest in proportion."""
         shortest = max(3, self.min_length * length // self.max_length)
         return dataclasses.replace(self, min_length=shortest, max_length=length)
 
+    @override
     def token_text(self, token: int) -> str:
         """Symbols as they read, padding "."."""
         return SYMBOLS[token] if token else "."
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Operators over digits, with the brackets that make the structure, CLS, padding."""
+        """Operators are keys, digits values, closing brackets markers; then CLS and padding."""
         roles = {PAD: "filler", CLS: "query", CLOSE: "marker"}
         tokens = np.asarray(batch.inputs[row]).tolist()
         return [

@@ -1,8 +1,8 @@
-"""How far the operators closest to the root of a ListOps tree tell its value: what shortcuts score.
+"""How well the operators closest to the root of a ListOps tree predict its value: what shortcuts score.
 
-Whoever reads `levels` of operators sees those, the digits among their children, and the kind of each operator below,
-but nothing inside that. It is taken for an independent draw from the law of such an operator's value, and the likeliest
-value of the root is the guess. Expressions are in prefix form: digits, then _OPERATORS, then _CLOSE.
+Reading `levels` of operators means seeing them, the digits among their children, and the kind of each operator below,
+but nothing inside those. Their values are taken for independent draws from the law of values of that operator, and the
+guess is the likeliest value of the root. Expressions are in prefix form: digits, then _OPERATORS, then _CLOSE.
 """
 
 import functools
@@ -20,7 +20,7 @@ _CERTAIN = np.eye(_DIGITS)
 _LOW, _HIGH = np.indices((_DIGITS, _DIGITS))
 
 Law = Float[np.ndarray, "10"]  # of a value
-Tree = int | tuple[int, list["Tree"]]  # a digit; an operator and its children, empty where they are out of sight
+Tree = int | tuple[int, list["Tree"]]  # a digit; an operator and its children, empty if they are not seen
 
 
 def floors(expressions: Sequence[Int[np.ndarray, " length"]], values: Int[np.ndarray, " rows"]) -> dict[str, float]:
@@ -34,7 +34,7 @@ def floors(expressions: Sequence[Int[np.ndarray, " length"]], values: Int[np.nda
         return float(np.mean(guesses == values))
 
     return {
-        "say the likeliest digit": float(np.bincount(values).max() / len(values)),
+        "answer with the likeliest digit": float(np.bincount(values).max() / len(values)),
         "read the root's operator": float(by_root / len(values)),
         "read the root and its children": share(1),
         "read two levels of operators": share(2),
@@ -48,7 +48,7 @@ def guess(tree: Tree, levels: int) -> int:
 
 
 def _visible(expression: Int[np.ndarray, " length"]) -> Tree:
-    """Parses what at most _LEVELS of operators show."""
+    """Parses the part that _LEVELS of operators show."""
     opens, closes = (expression >= _MIN) & (expression < _CLOSE), expression == _CLOSE
     depth = np.cumsum(opens) - np.cumsum(closes) + closes
     return _parse(iter(expression[depth <= np.where(opens | closes, _LEVELS + 1, _LEVELS)].tolist()))
@@ -75,7 +75,7 @@ def _law(tree: Tree, levels: int) -> Law:
 
 @functools.cache
 def _hidden_laws() -> dict[int, Law]:
-    """Returns the law of an operator's value by its kind, from the last operators upwards until it no longer moves."""
+    """Returns the law of an operator's value by its kind, from the last operators upwards until it converges."""
     law = np.full(_DIGITS, 1 / _DIGITS)
     for _ in range(6):
         laws = {

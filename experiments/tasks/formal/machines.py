@@ -1,12 +1,14 @@
-"""Strings whose answer ends where it says: the stack after a list of operations, and the sum of two binary numbers."""
+"""Answers that end with a symbol: the stack after a list of operations, and the sum of two binary numbers."""
 
 import dataclasses
+import functools
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks.formal.string_task import Strings, StringTask, whole_string
 
@@ -16,7 +18,7 @@ _POP, _PUSH, _EMPTY = 2, 3, 5  # symbols of the stack; _PUSH + bit
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StackManipulation(StringTask):
-    """Stack manipulation: what is on the stack in the end?
+    """Stack manipulation: what is on the stack after a list of operations?
 
     With `max_length=7`; "=" is the marker, "." a blank, "end" the bottom of the stack::
 
@@ -24,18 +26,17 @@ class StackManipulation(StringTask):
                                         1  1  0  end              <- targets, top first
 
     A string of n symbols holds s bits, the stack from the bottom, s uniform over 1..n - 1, then n - s operations,
-    uniform over POP, PUSH0 and PUSH1. POP of an empty stack does nothing. Strings are at least two long: without an
-    operation there is nothing to ask. Evidence of each answer is every operation, as they decide where on the stack a
-    symbol ends up, and the symbol itself. An operation out of sight may have been undone later, so that no bound is
-    claimed for those who see only a part.
+    uniform over POP, PUSH0 and PUSH1. POP of an empty stack does nothing. Strings have at least two symbols. Evidence
+    of each answer is every operation, because they decide where on the stack a symbol ends up, and the symbol itself.
+    An unseen operation may have been undone later, so no bound is claimed for models that see only a part.
 
     References:
-      Deletang et al. 2023, arXiv:2207.02098: "stack manipulation"; what the published code fills answers up with
-      behind the end is not scored there, nor here.
+      Deletang et al. 2023, arXiv:2207.02098: "stack manipulation"; the published code pads answers after the end, which
+      is not scored there either.
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "stack manipulation: say the stack, top first, after a list of operations"
+    summary: ClassVar[str] = "stack manipulation: write down the stack, top first, after a list of operations"
     every_change_counts: ClassVar[bool] = False
     shortest: ClassVar[int] = 2
     at_marker: ClassVar[bool] = False
@@ -45,12 +46,14 @@ class StackManipulation(StringTask):
     min_length: int = 2
 
     @property
+    @override
     def answer_length(self) -> int:
         """A stack of every symbol, and its end."""
         return self.max_length + 1
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
-        """Draws a stack and operations, and keeps on the stack the positions where its symbols stand."""
+        """Draws a stack and operations, and runs them on a stack of positions of symbols."""
         size_rng, bit_rng, operation_rng = jax.random.split(rng, 3)
         shape, rows = (len(length), self.max_length), jnp.arange(len(length))
         size = jax.random.randint(size_rng, length.shape, 1, length, jnp.int32)
@@ -76,6 +79,7 @@ class StackManipulation(StringTask):
         bit = jnp.where((place >= 0) & (source < size), source, -1)[..., None]
         return Strings(symbols, answer, height[:, None] + 1, jnp.concatenate([operation, bit], axis=2))
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
         """Operates."""
         stack: list[int] = []
@@ -86,17 +90,49 @@ class StackManipulation(StringTask):
                 stack.pop()
         return [*stack[::-1], _EMPTY]
 
+    @override
     def floors(self) -> dict[str, float]:
-        """A bit everywhere is right half of the time, but never at the end; heights walk at random above 0."""
-        walks, heights = np.zeros(self.max_length + 1), {}  # one walk per size of the first stack
-        for length in range(2, self.max_length + 1):
-            walks[length - 1] += 1
-            popped = np.append(walks[1:], 0)
-            popped[0] += walks[0]
-            walks = np.append(0, walks[:-1]) * 2 / 3 + popped / 3
-            heights[length] = walks @ np.arange(len(walks)) / (length - 1)
-        bits = np.mean([heights[length] for length in self.lengths()])
-        return {"guess a bit": float(bits / (bits + 1) / 2)}
+        """A bit everywhere, right half of the time but never at the end; and the best table by length and place."""
+        bits, right = _bits_and_right_by_place(self)
+        return {
+            "guess a bit": bits / (bits + 1) / 2,
+            "answer or copy by the length and the place alone": right / (bits + 1),
+        }
+
+
+@functools.cache
+def _bits_and_right_by_place(task: StackManipulation) -> tuple[float, float]:
+    """Returns how many bits an answer has on average, and how many of its symbols the best table gets right.
+
+    For each length and place the table holds either a symbol, "end" or a bit, or a position to copy. "end" is right if
+    the stack is as high as the place says, a bit for half of the higher stacks. A copy is right where its symbol has
+    not been popped and is at that place, and by chance where both are bits. Heights walk at random above 0; row q
+    follows the walks in which position q belongs to the first stack.
+    """
+    most = task.max_length
+    walks, unpopped = np.zeros((2, most, most + 1))  # [position, height], summed over the sizes of the first stack
+    position, place = np.arange(most)[:, None], np.arange(most)[None]
+    bits, right = {}, {}
+    for length in range(2, most + 1):
+        for heights in (walks, unpopped):
+            heights[: length - 1, length - 1] += 1
+            stays = heights[:, 0] / 3  # POP of an empty stack
+            heights[:] = _shifted(heights, 1) * 2 / 3 + _shifted(heights, -1) / 3
+            heights[:, 0] += stays
+        unpopped[np.arange(most + 1)[None] <= position] = 0
+        above = walks[:, ::-1].cumsum(axis=1)[:, -2::-1]  # higher than each place
+        height = place + 1 + position  # at which position q stands at a place from the top
+        there = np.where(height <= most, np.take_along_axis(unpopped, np.minimum(height, most), axis=1), 0)
+        copied = ((above + there) / 2).max(axis=0)
+        ended = walks[0]
+        right[length] = (np.maximum(ended[:-1], copied).sum() + ended[-1]) / (length - 1)
+        bits[length] = ended @ np.arange(most + 1) / (length - 1)
+    lengths = list(task.lengths())
+    return float(np.mean([bits[length] for length in lengths])), float(np.mean([right[length] for length in lengths]))
+
+
+def _shifted(heights: Float[np.ndarray, "positions heights"], by: int) -> Float[np.ndarray, "positions heights"]:
+    return np.pad(heights, ((0, 0), (1, 1)))[:, 1 - by : heights.shape[1] + 1 - by]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,14 +145,14 @@ class BinaryAddition(StringTask):
                                    1  1  1  1  end                 <- targets: 9 + 6 = 15
 
     Numbers are written in little-endian notation. Of a string of n symbols the first number takes k bits, k uniform
-    over 1..n - 2, the second the other n - 1 - k; a number of k bits is uniform over 1..2^k - 1, so that it may end in
-    zeros. The sum is written without any, and ended. Strings are at least three long. Evidence of each answer is the
-    whole string, since higher bits tell a zero from the end; a bit out of sight moves few answers, so that no bound is
-    claimed for those who see only a part.
+    over 1..n - 2, the second the other n - 1 - k; a number of k bits is uniform over 1..2^k - 1, so it may end in
+    zeros. The sum is written without such zeros, followed by "end". Strings have at least three symbols. Evidence of
+    each answer is the whole string, because higher bits distinguish a zero from the end; an unseen bit changes few
+    answers, so no bound is claimed for models that see only a part.
 
     References:
-      Deletang et al. 2023, arXiv:2207.02098: "binary addition"; what the published code fills answers up with behind
-      the end is not scored there, nor here.
+      Deletang et al. 2023, arXiv:2207.02098: "binary addition"; the published code pads answers after the end, which is
+      not scored there either.
     """
 
     version: ClassVar[int] = 1
@@ -130,10 +166,12 @@ class BinaryAddition(StringTask):
     min_length: int = 3
 
     @property
+    @override
     def answer_length(self) -> int:
         """A bit more than the longer number has, and the end."""
         return self.max_length
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
         """Draws two numbers and adds them."""
         size_rng, bit_rng = jax.random.split(rng)
@@ -147,7 +185,7 @@ class BinaryAddition(StringTask):
         one = jnp.where(column < size, first, 0)
         there = jnp.minimum(size + 1 + column, self.max_length - 1)
         other = jnp.where(column < length - size - 1, jnp.take_along_axis(second, there, axis=1), 0)
-        # A carry comes from the last place below where both bits agree: two ones make one, two zeros none.
+        # A carry comes from the last lower place where both bits agree: two ones make one, two zeros do not.
         agree = jax.lax.cummax(jnp.where(one == other, column, -1), axis=1)
         below = jnp.pad(agree, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
         carry = jnp.where(below >= 0, jnp.take_along_axis(one, jnp.maximum(below, 0), axis=1), 0)
@@ -156,6 +194,7 @@ class BinaryAddition(StringTask):
         answer = jnp.where(column == count - 1, _END, total)
         return Strings(symbols, answer, count, whole_string(length, self.max_length, self.answer_length))
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
         """Adds two integers."""
         plus = string.index(_PLUS)
@@ -164,14 +203,15 @@ class BinaryAddition(StringTask):
         )
         return [*(int(bit) for bit in f"{one + other:b}"[::-1]), _END]
 
+    @override
     def floors(self) -> dict[str, float]:
-        """A one everywhere: expected ones and lengths of sums, over both numbers' equally likely sizes."""
-        totals = np.zeros(2)
-        for length in self.lengths():
-            size = np.arange(1, length - 1)
-            totals += _ones_and_length(size, length - 1 - size).mean(axis=1)
-        ones, bits = totals / len(list(self.lengths()))
-        return {"say 1 everywhere": float(ones / (bits + 1))}
+        """A 1 everywhere, the likeliest symbol for each length and place, and the longer number instead of the sum."""
+        ones, bits, likeliest, longer = _expected_over_lengths(self)
+        return {
+            "answer 1 everywhere": ones / (bits + 1),
+            "answer by the length and the place alone": likeliest / (bits + 1),
+            "answer with the number of more digits": longer / (bits + 1),
+        }
 
 
 def _positive(
@@ -189,15 +229,55 @@ def _positive(
     return jnp.where(begun, inside & (uniform < 0.5), first).astype(jnp.int32)
 
 
-def _ones_and_length(size: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -> Float[np.ndarray, "2 n"]:
-    """Returns how many ones, and bits in all, the sum of two positive numbers of these sizes has on average."""
+@functools.cache
+def _expected_over_lengths(task: BinaryAddition) -> tuple[float, float, float, float]:
+    """Returns ones and bits of a sum, and symbols right by the likeliest ones and by the longer number, on average."""
+    totals = np.zeros(4)
+    for length in task.lengths():
+        size = np.arange(1, length - 1)
+        ones, bits, longer = _expected_of_sums(size, length - 1 - size).mean(axis=1)
+        totals += ones, bits, _likeliest(size, length - 1 - size), longer
+    ones, bits, likeliest, longer = (totals / len(list(task.lengths()))).tolist()
+    return ones, bits, likeliest, longer
+
+
+def _likeliest(size: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -> float:
+    """Returns how many symbols of a sum are right if each is the likeliest at its place, for sizes equally likely."""
+    place, zero = np.arange(len(size) + 3)[None], np.zeros((len(size), 1))
+    size, other = size[:, None].astype(float), other[:, None].astype(float)
+    none, other_none = 0.5**size, 0.5**other
+    one_is_zero = none * _below_and_ones(other, zero, place) + other_none * _below_and_ones(size, zero, place)
+    both = _below_and_ones(size, other, place) - one_is_zero + none * other_none * _below_and_ones(zero, zero, place)
+    below, ones = (both / ((1 - none) * (1 - other_none))).mean(axis=1)
+    ends = np.diff(below, prepend=0)  # a sum of j bits is below 2^j and not below 2^(j - 1)
+    return float(np.max([ends, ones, 1 - below - ones], axis=0).sum())
+
+
+def _below_and_ones(
+    size: Float[np.ndarray, "n 1"], other: Float[np.ndarray, "n 1"], place: Int[np.ndarray, "1 places"]
+) -> Float[np.ndarray, "2 n places"]:
+    """Returns the probabilities that a sum of numbers that may be 0 is below 2^j, and that it has a 1 at place j."""
+    k, m = np.maximum(size, other), np.minimum(size, other)
+    few = (np.exp2(np.minimum(2 * place - k - m, 0)) + np.exp2(np.minimum(place - k - m, 0))) / 2
+    many = np.exp2(np.minimum(place - k, 0)) - (np.exp2(m - k) - np.exp2(-k)) / 2
+    below = np.where(place > k, 1.0, np.where(place <= m, few, many))
+    return np.stack([below, np.where(place < k, 0.5, np.where(place == k, 1 - below, 0.0))])
+
+
+def _expected_of_sums(size: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -> Float[np.ndarray, "3 n"]:
+    """Returns what the sum of two positive numbers of these sizes has on average: ones, bits, and symbols in common.
+
+    The symbols in common are those that the number of more digits, or the first of equal ones, has at the same place.
+    """
     zero, none, other_none = np.zeros_like(size), 0.5**size, 0.5**other
     both = _of_any_numbers(size, other) - none * _of_any_numbers(other, zero) - other_none * _of_any_numbers(size, zero)
-    return both / ((1 - none) * (1 - other_none))
+    long, short = np.maximum(size, other), np.minimum(size, other)
+    right = _copied(long, short) - 0.5**short * long  # all symbols are right where the other number is 0
+    return np.vstack([both, right]) / ((1 - none) * (1 - other_none))
 
 
 def _of_any_numbers(size: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -> Float[np.ndarray, "2 n"]:
-    """Does the same for numbers that may be 0: a sum of k and m <= k bits; q = 2^-k, r = 2^(m - k)."""
+    """Returns ones and bits of a sum of numbers that may be 0, of k and m <= k bits; q = 2^-k, r = 2^(m - k)."""
     k, m = np.maximum(size, other).astype(float), np.minimum(size, other).astype(float)
     q, r, gap = 0.5**k, 0.5 ** (k - m), k - m
     ones = k / 2 + (1 - 0.5**m) / 2 * r  # each of k bits is uniform; a carry has to pass all ones above m
@@ -205,3 +285,16 @@ def _of_any_numbers(size: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -
     low = ((4 * r - q * 0.5**m) / 3 + 2 * q - q * 0.5**m) / 2
     high = 2 - 2 * r - gap * (r - q) / 2
     return np.stack([ones, k + 1 - low - high])
+
+
+def _copied(long: Int[np.ndarray, " n"], short: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Returns how many symbols a positive number of k bits shares with its sum with another of m <= k, or with 0.
+
+    It has a bit at place j with probability 1 - 2^(j - k). The sum has the same bit there with probability 1/2 if
+    j < m, and 1 - (2^m - 1) / 2^(j + 1), that of no carry, if j >= m. The number ends at place j > 0 if it is one of
+    2^(j - 1) numbers; of their 2^(j - 1 + m) pairs with the other number, 2^(j - 2) (2^(j - 1) + 1) have a sum that
+    ends there as well if j <= m, and all but 2^(m - 1) (2^m - 1) if j > m. This is the sum over all places.
+    """
+    k, m = long.astype(float), short.astype(float)
+    q, r, s = 0.5**k, 0.5 ** (k - m), 0.5**m
+    return (m - r + q) / 2 + k - m - (1 - s) * (1 - r) + ((r - q * s) / 3 + q - q * s) / 2

@@ -1,22 +1,23 @@
-"""What tasks on strings of varying length share: a string, a marker, and the answer read behind it, never fed back."""
+"""What tasks on strings of varying length share: a string, a marker, and an answer that is never fed back."""
 
 import abc
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
+from typing_extensions import override
 
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, Task, check_size
 
 BLANK, MARKER, FIRST_SYMBOL = 0, 1, 2
 
 
 class Strings(NamedTuple):
-    """Strings with their answers. Symbols count from 0; what stands beyond the end of either is ignored."""
+    """Strings with their answers. Symbols are numbered from 0; those beyond the end of either are ignored."""
 
     symbols: Int[Array, "batch max_length"]
     answer: Int[Array, "batch answer_length"]
@@ -29,16 +30,17 @@ class StringTask(Task):
     """A task on strings whose length is uniform over min_length..max_length.
 
     A string is followed by a marker "=" and blanks "." up to `input_length`. A class is read at the marker, the j-th
-    symbol of a longer answer at the j-th blank behind it: the model never sees its own or the right answers. Training
-    takes lengths 1..40; a test on longer ones is the same task with other bounds, compiled once for all lengths within.
-    Ids: 0 is the blank, 1 the marker, then the symbols.
+    symbol of a longer answer at the j-th blank after it: the model never sees its own or the right answers. Training
+    uses lengths 1..40; a test on longer ones is the same task with other bounds, compiled once for all lengths between
+    them. Ids: 0 is the blank, 1 the marker, then the symbols.
 
     References:
       Deletang et al. 2023, "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, section 4 and appendix A.
     """
 
-    shortest: ClassVar[int] = 1  # length from which a string leaves something to ask
-    step: ClassVar[int] = 1  # lengths are shortest + a multiple of it; one in between is rounded down
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"length": "length of the string"}
+    shortest: ClassVar[int] = 1  # length of the shortest string that has a question
+    step: ClassVar[int] = 1  # lengths are shortest + a multiple of it; others that are drawn are rounded down
     at_marker: ClassVar[bool] = True  # whether the answer is one symbol, read at the marker
     commands: ClassVar[frozenset[str]] = frozenset()  # symbols that are not data
 
@@ -52,7 +54,7 @@ class StringTask(Task):
     @property
     @abc.abstractmethod
     def symbols(self) -> tuple[str, ...]:
-        """How symbols read, those of answers included."""
+        """The text of each symbol, including those that only answers have."""
 
     @abc.abstractmethod
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
@@ -68,16 +70,13 @@ class StringTask(Task):
         return 1
 
     @property
-    def open_answers(self) -> int:
-        """Equally likely answers once some evidence is out of sight; 1 claims no bound: the rest may settle it."""
-        return 1
-
-    @property
+    @override
     def vocab_size(self) -> int:
         """Blank, marker and symbols."""
         return FIRST_SYMBOL + len(self.symbols)
 
     @property
+    @override
     def input_length(self) -> int:
         """The longest string, the marker, and blanks to read the answer at."""
         return self.max_length + 1 + (0 if self.at_marker else self.answer_length)
@@ -86,8 +85,8 @@ class StringTask(Task):
         """Yields equally likely lengths of strings, some of them more than once."""
         return (n - (n - self.shortest) % self.step for n in range(self.min_length, self.max_length + 1))
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         length_rng, string_rng = jax.random.split(rng)
         length = jax.random.randint(length_rng, (batch_size, 1), self.min_length, self.max_length + 1, jnp.int32)
         length -= (length - self.shortest) % self.step
@@ -109,6 +108,7 @@ class StringTask(Task):
             slices={"length": jnp.where(asked, length, 0), "distance": jnp.where(asked, distance, 0)},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Cuts each row at its marker and solves the string."""
         answers = np.zeros(np.shape(batch.positions), np.int32)
@@ -117,24 +117,32 @@ class StringTask(Task):
             answers[row, : len(answer)] = np.asarray(answer) + FIRST_SYMBOL
         return answers
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """See `open_answers`."""
-        return np.full(np.shape(batch.targets), 1 / self.open_answers)
+    @property
+    @override
+    def train_length(self) -> float:
+        return float(self.max_length)
 
+    @override
     def at_length(self, length: int) -> Self:
-        """Strings of that length only, rounded down to one that the task has, see `step`."""
-        return dataclasses.replace(self, min_length=length, max_length=length)
+        """Strings of that length only; raises ValueError if the task has no strings of that length, see `step`."""
+        at = dataclasses.replace(self, min_length=length, max_length=length)
+        if length not in at.lengths():
+            lengths = f"{self.shortest} + a multiple of {self.step}"
+            raise ValueError(f"the task has no strings of that length; `length` must be {lengths}; got {length}.")
+        return at
 
+    @override
     def at_lengths(self, shortest: int, longest: int) -> Self:
-        """Strings of every length in a range."""
         return dataclasses.replace(self, min_length=shortest, max_length=longest)
 
+    @override
     def token_text(self, token: int) -> str:
-        """Blank ".", marker "=", symbols as they read."""
+        """Blank ".", marker "=", and the text of symbols."""
         return (".", "=", *self.symbols)[token]
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """The string's data and commands, the marker, then blanks, of which some ask."""
+        """The string's data and commands, the marker, then blanks, at some of which answers are read."""
         asking = set(np.asarray(batch.positions[row])[np.asarray(batch.weights[row]) > 0].tolist())
         described = []
         for column, token in enumerate(np.asarray(batch.inputs[row]).tolist()):

@@ -1,6 +1,7 @@
 """Rewriting strings: reverse, duplicate, the missing half of a duplicate, odd places first, and sorting by kind."""
 
 import dataclasses
+import functools
 from typing import ClassVar
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 from scipy import stats
+from typing_extensions import override
 
 from experiments.tasks import sampling
 from experiments.tasks.base import Batch, Stored, check_size
@@ -27,42 +29,54 @@ class _Rewriting(StringTask):
         check_size("num_symbols", self.num_symbols, 2)
 
     @property
+    @override
     def symbols(self) -> tuple[str, ...]:
         """Numbers from 0."""
         return tuple(str(symbol) for symbol in range(self.num_symbols))
 
     @property
+    @override
     def answer_length(self) -> int:
         """As many symbols as the longest string has."""
         return self.max_length
 
     @property
+    @override
     def open_answers(self) -> int:
-        """Symbols are independent: the others say nothing about one that is out of sight."""
+        """Symbols are independent: the others reveal nothing about one that is unseen."""
         return self.num_symbols
 
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
-        """Returns where in the string the answer's symbols stand."""
+        """Returns the positions in the string of the answer's symbols."""
         raise NotImplementedError
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
-        """Draws symbols and looks the answer's up."""
+        """Draws symbols and looks up those of the answer."""
         symbols = jax.random.randint(rng, (len(length), self.max_length), 0, self.num_symbols, jnp.int32)
         source = self.source(jnp.arange(self.answer_length, dtype=jnp.int32)[None], length)
         answer = jnp.take_along_axis(symbols, jnp.clip(source, 0, self.max_length - 1), axis=1)
         count = length * (self.answer_length // self.max_length)
         return Strings(symbols, answer, count, source[..., None])
 
+    @override
     def stored(self) -> Stored | None:
-        """The string, at the marker. For strings of all lengths together the mean length bounds the mean accuracy."""
+        """The string, at the marker. The mean length bounds the mean accuracy over strings of all lengths."""
         lengths = list(self.lengths())
         return Stored.independent(sum(lengths) / len(lengths), self.num_symbols)
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing without looking, and answering everywhere with the row's most frequent symbol."""
+        """Guessing, the string's most frequent symbol, and copying from positions that do not depend on its length.
+
+        If all strings have the same length, copying from fixed positions is no shortcut, but the task itself.
+        """
         lengths = list(self.lengths())
         most_frequent = sum(sampling.expected_highest_count(n, self.num_symbols) for n in lengths) / sum(lengths)
-        return {"guess a symbol": 1 / self.num_symbols, "guess the row's most frequent symbol": most_frequent}
+        floors = {"guess a symbol": 1 / self.num_symbols, "guess the string's most frequent symbol": most_frequent}
+        if len(set(lengths)) > 1 and self.open_answers > 1:
+            floors["copy from a fixed position, whatever the length"] = _from_fixed_positions(self)
+        return floors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,20 +95,21 @@ class ReverseString(_Rewriting):
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "reverse string: say a string from its end"
+    summary: ClassVar[str] = "reverse string: repeat a string from its end"
 
+    @override
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
         """From the end."""
         return length - 1 - order
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
-        """Reverses."""
         return string[::-1]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DuplicateString(_Rewriting):
-    """Say a string twice.
+    """Repeat a string twice.
 
     With `max_length=4, num_symbols=2`; "=" is the marker, "." a blank::
 
@@ -108,25 +123,27 @@ class DuplicateString(_Rewriting):
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "duplicate string: say a string twice"
+    summary: ClassVar[str] = "duplicate string: repeat a string twice"
 
     @property
+    @override
     def answer_length(self) -> int:
         """Twice the longest string."""
         return 2 * self.max_length
 
+    @override
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
         """From the start, twice."""
         return order % length
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
-        """Doubles."""
         return 2 * string
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OddsFirst(_Rewriting):
-    """Say the symbols at odd places, then those at even places.
+    """Repeat the symbols at odd places, then those at even places.
 
     With `max_length=6, num_symbols=2`; "=" is the marker, "." a blank::
 
@@ -141,13 +158,15 @@ class OddsFirst(_Rewriting):
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "odds first: say the symbols at odd places, then those at even ones"
+    summary: ClassVar[str] = "odds first: repeat the symbols at odd places, then those at even ones"
 
+    @override
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
         """Odd places, then even ones."""
         odds = length // 2
         return jnp.where(order < odds, 2 * order + 1, 2 * (order - odds))
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
         """Slices twice."""
         return string[1::2] + string[::2]
@@ -162,61 +181,64 @@ class BucketSort(_Rewriting):
         4  0  2  0  4  1  =  .  .  .  .  .  .  .  .
                              0  0  1  2  4  4        <- targets
 
-    Symbols are uniform over `num_symbols` kinds. Evidence of every answer is the whole string. One symbol out of sight
-    moves few answers, so that no bound is claimed for those who see only a part.
+    Symbols are uniform over `num_symbols` kinds. Evidence of every answer is the whole string. A single unseen symbol
+    changes few answers, so no bound is claimed for models that see only a part.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "bucket sort".
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "bucket sort: say a string's symbols in order of their kind"
+    summary: ClassVar[str] = "bucket sort: repeat a string's symbols in order of their kind"
     every_change_counts: ClassVar[bool] = False
     open_answers = 1
 
     num_symbols: int = 5
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
-        """Draws symbols and sorts those inside."""
+        """Draws symbols and sorts those within the string."""
         symbols = jax.random.randint(rng, (len(length), self.max_length), 0, self.num_symbols, jnp.int32)
         inside = jnp.arange(self.max_length, dtype=jnp.int32)[None] < length
         answer = jnp.sort(jnp.where(inside, symbols, self.num_symbols), axis=1)
         return Strings(symbols, answer, length, whole_string(length, self.max_length, self.answer_length))
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
         """Counts each kind."""
         return [kind for kind in range(self.num_symbols) for _ in range(string.count(kind))]
 
+    @override
     def stored(self) -> None:
-        """Claims nothing: how many there are of each kind is fewer bits."""
+        """No bound: the number of symbols of each kind has fewer bits than the string."""
 
+    @override
     def floors(self) -> dict[str, float]:
-        """As for the others, and the likeliest symbol at each place: the j-th is below v if more than j symbols are."""
-        lengths, below = list(self.lengths()), np.arange(self.num_symbols + 1) / self.num_symbols
-        at_or_before = (stats.binom.sf(np.arange(n)[:, None], n, below[None]) for n in lengths)
-        right = sum(float(np.diff(law, axis=1).max(axis=1).sum()) for law in at_or_before)
-        return super().floors() | {"say the likeliest symbol at each place": right / sum(lengths)}
+        """As for the others, and the likeliest symbol for each length and place, or a copy of any one symbol."""
+        lengths = list(self.lengths())
+        right = sum(float(sampling.right_when_sorted(length, self.num_symbols).sum()) for length in lengths)
+        return super().floors() | {"answer or copy by the length and the place alone": right / sum(lengths)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MissingDuplicate(StringTask):
-    """A string stands twice, with one symbol hidden: which?
+    """A string appears twice, with one symbol hidden: which one?
 
     With `max_length=10`; "_" is hidden, "=" the marker, "." a blank::
 
         0  1  1  0  0  1  _  0  =  .  .
                                 1        <- target
 
-    Bits are uniform, and so is the hidden place. A string has an even length: an odd one, of `at_length` too, is
-    rounded down (the published code fills it up with a fourth symbol). Evidence is the hidden symbol's other copy; all
-    others say nothing about it.
+    Bits are uniform, and so is the hidden place. A string has an even length: a drawn odd one is rounded down (the
+    published code pads it with a fourth symbol). Evidence is the hidden symbol's other copy; all others reveal nothing
+    about it.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "missing duplicate".
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "missing duplicate: say the hidden symbol of a string that stands twice"
+    summary: ClassVar[str] = "missing duplicate: predict the hidden symbol of a string that appears twice"
     shortest: ClassVar[int] = 2
     step: ClassVar[int] = 2
     symbols = tuple("01_")
@@ -224,6 +246,7 @@ class MissingDuplicate(StringTask):
 
     min_length: int = 2
 
+    @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
         """Draws a string, repeats it and hides one place."""
         string_rng, place_rng = jax.random.split(rng)
@@ -235,22 +258,48 @@ class MissingDuplicate(StringTask):
         answer = jnp.take_along_axis(twice, copy, axis=1)[:, 0]
         return one_class(answer, copy[:, None], jnp.where(column == hidden, self.symbols.index("_"), twice))
 
+    @override
     def solution(self, string: list[int]) -> list[int]:
-        """Compares the halves, whose places are one string seen twice."""
+        """Compares the halves, which are two copies of one string."""
         half = len(string) // 2
         first, second = string[:half], string[half:]
         return [min(pair) for pair in zip(first, second, strict=True) if 2 in pair]
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing, and the row's most frequent bit: all others stand twice, so that it tells of the rest's balance."""
+        """Guessing, and the row's most frequent bit: only one copy of the hidden bit counts, but both of the others."""
         others = np.array([length // 2 - 1 for length in self.lengths()])
         rates = stats.binom.sf((others - 1) // 2, others, 1 / 2)  # right if at least half of them equal the answer
         return {"guess a bit": 1 / 2, "guess the row's most frequent bit": float(np.mean(rates))}
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Both copies; the hidden place asks for its value."""
+        """The value is the other copy of the hidden symbol, the key the place where it is hidden."""
         described = super().describe_row(batch, row)
         copy = int(batch.evidence[row, 0, 0])
         hidden = np.asarray(batch.inputs[row]).tolist().index(FIRST_SYMBOL + self.symbols.index("_"))
         roles = {copy: "value", hidden: "key"}
         return [(text, roles.get(c, "filler") if role == "value" else role) for c, (text, role) in enumerate(described)]
+
+
+@functools.cache
+def _from_fixed_positions(task: _Rewriting) -> float:
+    """Returns the accuracy of copying each answer from the best position for its rank, or for its own position."""
+    lengths = np.array(sorted(set(task.lengths())))
+    order = np.arange(task.answer_length)
+    source = np.asarray(task.source(jnp.asarray(order)[None], jnp.asarray(lengths)[:, None]))
+    length = np.broadcast_to(lengths[:, None], source.shape)
+    rank = np.broadcast_to(order[None], source.shape)
+    asked = rank < length * (task.answer_length // task.max_length)
+    return max(_best_copies(place[asked], source[asked], length[asked], task) for place in (rank, length + rank))
+
+
+def _best_copies(place: np.ndarray, source: np.ndarray, length: np.ndarray, task: _Rewriting) -> float:
+    """Copies from the source are right, from elsewhere in the string by chance, from behind its end never."""
+    right = 0.0
+    for there in np.split(np.argsort(place, kind="stable"), np.flatnonzero(np.diff(np.sort(place))) + 1):
+        same = np.bincount(source[there], minlength=task.max_length)
+        of_length = np.bincount(length[there], minlength=task.max_length + 1)
+        inside = np.cumsum(of_length[::-1])[::-1][1:]  # strings that reach beyond each position
+        right += (same + (inside - same) / task.num_symbols).max()
+    return float(right / len(place))

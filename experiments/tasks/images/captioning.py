@@ -1,12 +1,14 @@
 """Captioning: an encoder reads an image, a decoder names its shapes."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray, UInt8
+from typing_extensions import override
 
 from attention_variants.checks import check_integer
 from experiments.tasks.base import Batch, Context, Task
@@ -32,9 +34,8 @@ class Captioning(Task):
     in raster order behind a begin marker, each read where the one before stands. Ids: 0 begins, then 6 colours,
     4 shapes.
 
-    Evidence of both names is the patch that shows the shape; as colours and shapes are independent and uniform,
-    whoever does not see it can only guess. The slice `place` counts shapes, `word` is 0 for the colour, 1 for the
-    shape.
+    Evidence of both names is the patch that shows the shape. Colours and shapes are independent and uniform, so a model
+    that does not see it can only guess. The slice `place` counts shapes; `word` is 0 for the colour, 1 for the shape.
 
     References:
       Xu et al. 2015, "Show, attend and tell", arXiv:1502.03044. The images are our own.
@@ -42,6 +43,10 @@ class Captioning(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "captioning: name the coloured shapes in an image that an encoder reads"
+    slice_labels: ClassVar[Mapping[str, str]] = {
+        "place": "shape in the caption, from 0",
+        "word": "word: the colour (0) or the shape (1)",
+    }
     every_change_counts: ClassVar[bool] = False
     answers_follow: ClassVar[bool] = True
 
@@ -57,22 +62,25 @@ class Captioning(Task):
             )
 
     @property
+    @override
     def vocab_size(self) -> int:
         """The marker, colours and shapes."""
         return len(_NAMES)
 
     @property
+    @override
     def input_length(self) -> int:
         """The marker and all names but the last."""
         return 2 * self.num_shapes
 
     @property
+    @override
     def context(self) -> Context:
         """The image's patches."""
         return Context(length=self.grid_size**2, channels=3 * CELL**2)
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         place_rng, name_rng, image_rng = jax.random.split(rng, 3)
         rows = jnp.arange(batch_size)[:, None]
         lots = jax.random.bits(place_rng, (batch_size, self.grid_size**2), jnp.uint32)
@@ -93,35 +101,42 @@ class Captioning(Task):
             context=shape_images.patches(cells, CELL),
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Reads every patch, and lists those that are not empty."""
+        """Reads every patch, and lists the shapes."""
         shapes, colours = shape_images.read(shape_images.image(np.asarray(batch.context)))
         names = np.stack([_FIRST_COLOUR + colours, _FIRST_SHAPE + shapes], axis=2)
         listed = np.stack([row[there] for row, there in zip(names, shapes != EMPTY, strict=True)])
         return np.take_along_axis(listed.reshape(len(listed), -1), np.asarray(batch.positions), axis=1)
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing without looking."""
         return {"guess a colour or a shape": (1 / len(COLOURS) + 1 / len(SHAPES)) / 2}
 
+    @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Names are independent of everything but their own patch."""
         return np.where(np.asarray(batch.slices["word"]) == 0, 1 / len(COLOURS), 1 / len(SHAPES))
 
+    @override
     def at_length(self, length: int) -> Self:
-        """More or fewer shapes, in a larger image if they do not fit in."""
+        """More or fewer shapes, in a larger image if they do not fit."""
         shapes = -(-length // 2)
         return dataclasses.replace(self, num_shapes=shapes, grid_size=max(self.grid_size, int(np.ceil(shapes**0.5))))
 
+    @override
     def token_text(self, token: int) -> str:
         """Names as they read."""
         return _NAMES[token]
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """The marker, and names behind it."""
+        """The marker, then names."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         return [(texts[0], "marker"), *((text, "answer") for text in texts[1:])]
 
+    @override
     def describe_context(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Patches by what they show."""
         shapes, colours = shape_images.read(shape_images.image(np.asarray(batch.context)[row]))
@@ -129,6 +144,6 @@ class Captioning(Task):
         names = ["." if shape == EMPTY else f"{COLOURS[colour]}-{SHAPES[shape]}" for shape, colour in cells]
         return [(name, "filler" if name == "." else "value") for name in names]
 
+    @override
     def image(self, batch: Batch, row: int) -> UInt8[np.ndarray, "height width 3"]:
-        """The context."""
         return shape_images.image(np.asarray(batch.context)[row]).astype(np.uint8)

@@ -2,15 +2,17 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Int, PRNGKeyArray, UInt8
+from typing_extensions import override
 
 from attention_variants.checks import check_integer
-from experiments.tasks.base import Batch, Task
+from experiments.tasks.base import DISTANCE, Batch, Task
 from experiments.tasks.images import shape_images
 from experiments.tasks.images.shape_images import CELL, COLOURS, EMPTY, SHAPES
 
@@ -29,12 +31,12 @@ class ImageShapes(Task):
     A square, circle, triangle or cross of 5 or 7 pixels in one of six colours stands somewhere in each of some cells
     of 8 x 8 pixels; the ground is noise. The answer is the shape that occurs most often: a number of times that is
     uniform over 2..(cells + 3) / 4; each other shape occurs, with equal chances, one or two times less. Cells and
-    colours are uniform and say nothing.
+    colours are uniform and do not matter.
 
     Inputs are channels: patch_size^2 times red, green and blue, in [-1, 1), of each patch in raster order; then comes
     a position of zeros. One more channel is 1 there and 0 elsewhere, so that a linear embedding makes it a learned
     token to read at. Ids 0..3 are the shapes. Any shape may tip the balance: evidence is the whole image, and no bound
-    is claimed for those who see only a part. The slice `shapes` is how many there are.
+    is claimed for models that see only a part. The slice `shapes` is the number of shapes.
 
     References:
       As patches, Dosovitskiy et al. 2021, "An image is worth 16x16 words", arXiv:2010.11929. The images are our own.
@@ -42,6 +44,7 @@ class ImageShapes(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "image shapes: which kind of shape occurs most often in an image of patches?"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"shapes": "shapes in the image"}
     every_change_counts: ClassVar[bool] = False
 
     grid_size: int = 4  # cells along a side of the image
@@ -54,27 +57,29 @@ class ImageShapes(Task):
             raise ValueError(f"`patch_size` must divide {self.grid_size * CELL} pixels; got {self.patch_size}.")
 
     @property
+    @override
     def vocab_size(self) -> int:
-        """Shapes."""
         return len(SHAPES)
 
     @property
+    @override
     def input_length(self) -> int:
-        """Patches, and where to read."""
+        """Patches, and the position to read at."""
         return (self.grid_size * CELL // self.patch_size) ** 2 + 1
 
     @property
+    @override
     def input_channels(self) -> int:
-        """A patch's pixels in three colours, and the mark where to read."""
+        """A patch's pixels in three colours, and the mark of the position to read at."""
         return 3 * self.patch_size**2 + 1
 
     @property
     def _most(self) -> int:
-        """How often a shape can occur, so that all fit in."""
+        """How often a shape can occur so that all of them fit."""
         return (self.grid_size**2 + 3) // 4
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         count_rng, place_rng, image_rng = jax.random.split(rng, 3)
         cells, kinds = self.grid_size**2, len(SHAPES)
         bits = jax.random.bits(count_rng, (batch_size, kinds + 1), jnp.uint32)
@@ -99,11 +104,13 @@ class ImageShapes(Task):
             slices={"distance": jnp.ones_like(end), "shapes": jnp.sum(counts, axis=1, keepdims=True)},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Reads the shape in every cell and counts."""
         shapes, _ = shape_images.read(shape_images.image(np.asarray(batch.inputs)[:, :-1, :-1]))
         return (shapes[..., None] == np.arange(EMPTY)).sum(axis=1).argmax(axis=1)[:, None]
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing, and naming any one of the shapes in the image."""
         right = []
@@ -111,28 +118,26 @@ class ImageShapes(Task):
         for most in range(2, self._most + 1):
             all_shapes = [most + others * (most - 1) - n for n in range(others + 1)]  # n of them two less
             right.append(sum(math.comb(others, n) / 2**others * most / count for n, count in enumerate(all_shapes)))
-        return {"guess a shape": 1 / len(SHAPES), "say one of the image's shapes": sum(right) / len(right)}
+        return {"guess a shape": 1 / len(SHAPES), "name any shape in the image": sum(right) / len(right)}
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """No bound: the rest of the image may settle it."""
-        return np.ones(np.shape(batch.targets))
-
+    @override
     def at_length(self, length: int) -> Self:
-        """The smallest image of at least as many patches and the position where to read."""
+        """The smallest image that makes a row of at least `length` positions."""
         across = math.isqrt(max(length - 2, 0)) + 1
         cells = max(3, -(-across * self.patch_size // CELL))
         while cells * CELL % self.patch_size:
             cells += 1
         return dataclasses.replace(self, grid_size=cells)
 
+    @override
     def token_text(self, token: int) -> str:
-        """The shape."""
         return SHAPES[token]
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Patches by number, and where to read."""
+        """Numbered patches, and the position to read at."""
         return [(f"p{n}", "value") for n in range(self.input_length - 1)] + [("CLS", "query")]
 
+    @override
     def image(self, batch: Batch, row: int) -> UInt8[np.ndarray, "height width 3"]:
-        """The image."""
         return shape_images.image(np.asarray(batch.inputs[row])[:-1, :-1]).astype(np.uint8)

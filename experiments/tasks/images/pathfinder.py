@@ -3,15 +3,17 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt8
+from typing_extensions import override
 
 from attention_variants.checks import check_integer
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, Task, check_size
 
 _SPACING = 4  # pixels between crossings of the grid along which curves run
 _LARGEST_SIDE = 256
@@ -20,7 +22,7 @@ _FLOOR_ROWS = 8192  # to two digits
 
 
 class _Curves(NamedTuple):
-    """Curves on the grid, of a x b crossings counted in raster order, but for the sides of the knot."""
+    """Curves on the grid without the sides of the knot; crossings are numbered in raster order."""
 
     edges: Bool[Array, "batch edges"]  # 2 i: from crossing i to the right; 2 i + 1: down
     corner: Int[Array, " batch"]  # the knot's upper left crossing
@@ -68,12 +70,12 @@ class Pathfinder(Task):
     the next 2. Four arms set out from the corners of a square of the grid, the knot, as random walks of arm_length / 2
     to arm_length steps that avoid one another; `num_distractors` further curves begin anywhere. Dots stand at the
     ends of the arms from two neighbouring corners, and a fair coin says whether the knot's upper and lower sides are
-    drawn or its left and right ones: that alone decides which arms are one curve. Whatever is outside of the knot,
-    the places of the dots and the amount of ink tell nothing about the answer.
+    drawn or its left and right ones: that alone decides which arms are one curve. What is outside the knot, the places
+    of the dots and the amount of ink reveal nothing about the answer.
 
-    Evidence is the whole image: any pixel may close or break a curve, so that no bound is claimed for those who see
-    only a part. The slice `steps` counts grid lines from dot to knot to dot. The published images have smoother
-    curves; here each can be decided from its pixels.
+    Evidence is the whole image: any pixel may close or break a curve, so no bound is claimed for models that see only a
+    part. The slice `steps` counts grid lines from dot to knot to dot. The published images have smoother curves; here
+    every answer can be decided from the pixels.
 
     References:
       Linsley et al. 2018, "Learning long-range spatial dependencies with horizontal gated recurrent units",
@@ -83,11 +85,12 @@ class Pathfinder(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Pathfinder: are two dots the ends of one dashed curve?"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"steps": "steps along the curves of both dots"}
     every_change_counts: ClassVar[bool] = False
 
     side: int = 32  # pixels, of a square image
     num_levels: int = 8  # of grey
-    num_distractors: int = 2  # curves without dots, beside the second one of the knot
+    num_distractors: int = 2  # curves without dots, in addition to the second one of the knot
     arm_length: int = 7  # steps of 4 pixels, at most
 
     def __post_init__(self) -> None:
@@ -109,17 +112,19 @@ class Pathfinder(Task):
         return self.num_levels // 3
 
     @property
+    @override
     def vocab_size(self) -> int:
         """Grey levels, the question, no and yes."""
         return self.num_levels + 3
 
     @property
+    @override
     def input_length(self) -> int:
         """Pixels and the question."""
         return self.side**2 + 1
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         curve_rng, knot_rng, ink_rng, noise_rng = jax.random.split(rng, 4)
         curves = self._grow(curve_rng, batch_size)
         choice = jax.random.bits(knot_rng, (batch_size, 1), jnp.uint32).astype(jnp.int32) & 7
@@ -151,7 +156,7 @@ class Pathfinder(Task):
         )
 
     def _grow(self, rng: PRNGKeyArray, batch_size: int) -> _Curves:
-        """Walks the arms and the distractors, one step of each in turn, over crossings that nobody has visited."""
+        """Walks the arms and the distractors, one step of each in turn, over crossings that none has visited."""
         size, walkers = self._crossings, 4 + self.num_distractors
         knot_rng, start_rng, length_rng, turn_rng = jax.random.split(rng, 4)
         row, column = (jax.random.bits(knot_rng, (2, batch_size), jnp.uint32) % (size - 1)).astype(jnp.int32)
@@ -214,8 +219,9 @@ class Pathfinder(Task):
         ink = jnp.zeros((batch_size, self.side**2), bool)
         return ink.at[jnp.arange(batch_size)[:, None], jnp.concatenate(pixels, axis=1)].set(True, mode="drop")
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Floods from the first dot over ink at most two pixels off, row by row and column by column."""
+        """Floods from the first dot over ink at most two pixels away, row by row and column by column."""
         levels = np.asarray(batch.inputs)[:, :-1].reshape(-1, self.side, self.side)
         ink, dots = levels >= self.num_levels - 1 - self._third, levels == self.num_levels - 1
         flat = dots.reshape(len(dots), -1)
@@ -228,39 +234,42 @@ class Pathfinder(Task):
         joined = ~(dots & ~wet).any(axis=(1, 2))
         return self.num_levels + 1 + joined[:, None].astype(np.int32)
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing, and what directions tell without following a curve, over a fixed large sample."""
-        return {"guess yes or no": 0.5, "say yes if most ink runs as the dots lie": _direction_floor(self)}
+        """Guessing, and what directions predict without following a curve, over a fixed large sample."""
+        return {
+            "guess yes or no": 0.5,
+            "answer yes if most ink runs in the direction of the dots": _direction_floor(self),
+        }
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """No bound: a curve that is in sight from dot to dot is enough."""
-        return np.ones(np.shape(batch.targets))
-
+    @override
     def at_length(self, length: int) -> Self:
-        """The smallest image with at least as many pixels and the question."""
+        """The smallest image that makes a row of at least `length` tokens."""
         pixels_wide = math.isqrt(max(length - 2, 0)) + 1
         side = max(3 * _SPACING, _SPACING * -(-pixels_wide // _SPACING))
         return dataclasses.replace(self, side=side, num_distractors=min(self.num_distractors, side // _SPACING))
 
+    @override
     def token_text(self, token: int) -> str:
         """Levels are their numbers."""
         return {self.num_levels: "CLS", self.num_levels + 1: "no", self.num_levels + 2: "yes"}.get(token, str(token))
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Pixels, those of the dots apart, and the question."""
+        """Pixels, of which those of the dots are keys, and the question."""
         roles = {self.num_levels - 1: "key", self.num_levels: "query"}
         tokens = np.asarray(batch.inputs[row]).tolist()
         return [(self.token_text(token), roles.get(token, "value")) for token in tokens]
 
+    @override
     def image(self, batch: Batch, row: int) -> UInt8[np.ndarray, "height width 3"]:
-        """The grey levels."""
         levels = np.asarray(batch.inputs[row])[:-1].reshape(self.side, self.side, 1)
         return np.repeat(levels * 255 // (self.num_levels - 1), 3, axis=2).astype(np.uint8)
 
 
 @functools.cache
 def _direction_floor(task: Pathfinder) -> float:
-    """Ink runs to the side if more of its pixels have a neighbour there than below; so the knot's sides do, too."""
+    """Ink runs sideways if more of its pixels have a neighbour to the right than below; the knot's sides then do so, too."""
     batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(0), _FLOOR_ROWS))
     levels = batch.inputs[:, :-1].reshape(-1, task.side, task.side)
     ink, dots = levels >= task.num_levels // 2, levels == task.num_levels - 1

@@ -68,7 +68,7 @@ def image(patched: Float[np.ndarray, "*batch patches channels"]) -> Int[np.ndarr
 def read(images: Int[np.ndarray, "*batch height width 3"]) -> tuple[np.ndarray, np.ndarray]:
     """Returns each cell's shape and colour [*batch, cells] from the pixels alone; colour -1 where a cell is empty.
 
-    A shape is told by its width and its number of pixels.
+    A shape is recognised by its width and its number of pixels.
     """
     *batch, height, width, _ = images.shape
     cut = images.reshape(*batch, height // CELL, CELL, width // CELL, CELL, 3)

@@ -2,15 +2,17 @@
 
 import dataclasses
 import functools
-from typing import ClassVar, NamedTuple, Self
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size, next_tokens
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size, next_tokens
 
 _PAD = 0
 _FLOOR_ROWS = 1024  # some ten thousand answers: to two digits
@@ -26,7 +28,7 @@ class _Pairs(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FuzzyRecall(Task):
+class FuzzyRecall(FixedLength):
     """Fuzzy in-context recall.
 
     With `length=20, vocab_size=16, max_size=2`; "." is padding, id 0, k2 a key token, v9 a value token::
@@ -35,15 +37,15 @@ class FuzzyRecall(Task):
                                         v11 v8                 v9   <- targets
 
     A row is a stream of pairs of a key and a value. Both are tuples of distinct tokens: the size is uniform over
-    `min_key_size`..`max_size` for keys and 1..`max_size` for values, then every tuple of that size is equally likely.
-    Key tokens are 1..vocab_size // 2 - 1, value tokens the ids above. A key's value is drawn at its first use in the
-    row and fixed from then on. Pairs follow one another while the largest pair would still fit; one more, the probe, is
-    put at a uniformly drawn place among them and repeated at the end; padding fills the row from the left.
+    `min_key_size`..`max_size` for keys and 1..`max_size` for values, and every tuple of that size is equally likely.
+    Key tokens are 1..vocab_size // 2 - 1, value tokens the ids above. A key's value is drawn when the row first uses
+    the key and is fixed from then on. Pairs follow one another while the largest pair would still fit; one more, the
+    probe, is inserted at a uniformly drawn place among them and repeated at the end; padding fills the row on the left.
 
-    Scored are the tokens of a value whose key came before, each read one position before it, the answer's earlier
-    tokens being given. Trained is every next token but padding. Published training mixes keys of 1 to 3 tokens,
-    published evaluation has keys of 3 only: `min_key_size=3`. Evidence is that token in every earlier statement of the
-    key, and any one of them is enough.
+    The tokens of a value are scored if its key came before. Each is read one position earlier, and the answer's earlier
+    tokens are given. Training uses every next token except padding. Published training mixes keys of 1 to 3 tokens,
+    published evaluation only has keys of 3: `min_key_size=3`. Evidence is the same token in every earlier statement of
+    the key, and any one of them is enough.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -52,7 +54,11 @@ class FuzzyRecall(Task):
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "fuzzy recall: in-context recall with keys and values of several tokens"
-    every_change_counts: ClassVar[bool] = False  # other statements of the same key tell as much
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
+        "repeats": "earlier occurrences of the key",
+        "token": "token of the value, from 0",
+    }
+    every_change_counts: ClassVar[bool] = False  # other statements of the same key are as good
     any_evidence_suffices: ClassVar[bool] = True
 
     length: int = 128  # tokens per row
@@ -75,11 +81,6 @@ class FuzzyRecall(Task):
             )
 
     @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
-
-    @property
     def num_keys(self) -> int:
         """Key tokens are 1..num_keys."""
         return self.vocab_size // 2 - 1
@@ -89,10 +90,10 @@ class FuzzyRecall(Task):
         """Value tokens are the ids above those of keys."""
         return self.vocab_size - self.num_keys - 1
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         smallest = self.min_key_size + 1
-        most = max(0, self.length - 2 * smallest - 2 * self.max_size) // smallest + 1  # pairs beside the probe's two
+        most = max(0, self.length - 2 * smallest - 2 * self.max_size) // smallest + 1  # pairs besides the probe's two
         pair_rng, place_rng = jax.random.split(rng)
         pairs = self._draw_pairs(pair_rng, batch_size, 1 + most)  # the first is the probe
         size = pairs.key_size + pairs.value_size
@@ -106,7 +107,7 @@ class FuzzyRecall(Task):
         return self._lay_out(_take(pairs, source), stands=slot <= count + 1)
 
     def _draw_pairs(self, rng: PRNGKeyArray, batch_size: int, count: int) -> _Pairs:
-        """Draws pairs; one whose key stands before in the list has the value that stands there."""
+        """Draws pairs; one whose key is already in the list has the value that it has there."""
         rngs, shape = jax.random.split(rng, 4), (batch_size, count)
         token = jnp.arange(self.max_size, dtype=jnp.int32)[None, None]
 
@@ -122,7 +123,7 @@ class FuzzyRecall(Task):
         return _take(_Pairs(keys, values, key_size, value_size), first)
 
     def _lay_out(self, pairs: _Pairs, stands: Bool[Array, "batch pairs"]) -> Batch:
-        """Writes the pairs that stand one after the other, up to the end of the row, and asks for what is repeated."""
+        """Writes the pairs where `stands` is true one after another, up to the end of the row, and asks for repeats."""
         batch_size, num_pairs = pairs.key_size.shape
         size = jnp.where(stands, pairs.key_size + pairs.value_size, 0)
         end = self.length - size.sum(axis=1, keepdims=True) + jnp.cumsum(size, axis=1, dtype=jnp.int32)
@@ -138,7 +139,7 @@ class FuzzyRecall(Task):
 
         order = jnp.arange(num_pairs)
         earlier = _equal(pairs.keys) & stands[:, None, :] & (order[:, None] > order[None, :])[None]
-        pair, value_offset = pair[:, 1:], value_offset[:, 1:]  # of the token that is asked for
+        pair, value_offset = pair[:, 1:], value_offset[:, 1:]  # of the token that is predicted
         same = jnp.take_along_axis(earlier, pair[:, :, None], axis=1) & (value_offset >= 0)[..., None]
         evidence = jnp.where(same, value_start[:, None, :] + value_offset[..., None], -1)
         asked = same.any(axis=2)
@@ -157,10 +158,12 @@ class FuzzyRecall(Task):
             slices={name: jnp.where(asked, value, 0) for name, value in slices.items()},
         )
 
+    @override
     def training_batch(self, batch: Batch) -> Batch:
-        """Every next token but padding."""
+        """Every next token except padding."""
         return next_tokens(batch, (batch.inputs[:, 1:] != _PAD).astype(jnp.float32))
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Reads token by token and remembers the last value of each key."""
         answers = np.zeros(np.shape(batch.positions), int)
@@ -187,25 +190,25 @@ class FuzzyRecall(Task):
             after.append(known[len(value)] if len(value) < len(known) else 0)
         return after
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing without looking; what most values so far have there, counted over a fixed large sample."""
+        """Guessing without looking, and what most values so far have at that place, over a fixed large sample."""
         return {
             "guess a value token": 1 / self.num_values,
-            "say what most values so far have at that place": _commonest_so_far(self),
+            "answer with what most values so far have at that place": _commonest_so_far(self),
         }
 
+    @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Values are independent; what is given of the answer is not repeated in it."""
+        """Values are independent, and the tokens of one are distinct: those that are given are not the next one."""
         return 1.0 / (self.num_values - np.asarray(batch.slices["token"]))
 
-    def at_length(self, length: int) -> Self:
-        """More or fewer pairs."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Padding ".", keys' tokens "k3", values' tokens "v9"."""
         return "." if token == _PAD else f"k{token}" if token <= self.num_keys else f"v{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Padding, then the tokens of keys and values."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
@@ -247,7 +250,7 @@ def _equal(keys: Int[Array, "batch pairs max_size"]) -> Bool[Array, "batch pairs
 
 
 def _token(tuples: Int[Array, "batch pairs max_size"], pair: Array, offset: Array) -> Int[Array, "batch length"]:
-    """Returns token `offset` of tuple `pair` at every position; anything where there is none."""
+    """Returns token `offset` of tuple `pair` at every position; where it has none, any token."""
     max_size = tuples.shape[2]
     place = pair * max_size + jnp.clip(offset, 0, max_size - 1)
     return jnp.take_along_axis(tuples.reshape(len(tuples), -1), place, axis=1)

@@ -1,4 +1,4 @@
-"""Keys that training never shows, for a test of whether a model matches keys or knows them."""
+"""Keys that training never shows, to test whether a model matches keys or has learnt them by heart."""
 
 from attention_variants.checks import check_integer
 
@@ -8,12 +8,12 @@ def drawn_keys(total: int, held_out: int, unseen: bool, needed: int) -> range:
 
     Args:
       total: number of keys.
-      held_out: how many of them, the last ones, are kept apart.
-      unseen: draw from those, and from them alone.
+      held_out: how many of them, the last ones, are held out.
+      unseen: draw from the held-out keys only.
       needed: distinct keys in a row.
 
     Raises:
-      ValueError: there are too few; one line.
+      ValueError: too few keys are left; one line.
     """
     check_integer("held_out_keys", held_out, 0, total)
     keys = range(total - held_out + 1, total + 1) if unseen else range(1, total - held_out + 1)

@@ -1,21 +1,23 @@
-"""In-context recall: a stream of pairs in which keys come back; say the value at each key that came before."""
+"""In-context recall: a stream of pairs in which keys recur; predict the value at each key that came before."""
 
 import dataclasses
 import functools
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from attention_variants.checks import check_number
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size, next_tokens
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_even, check_size, next_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InContextRecall(Task):
+class InContextRecall(FixedLength):
     """In-context recall.
 
     With `length=12, vocab_size=8`; k2 is the key with id 2, v6 the value with id 6::
@@ -28,8 +30,9 @@ class InContextRecall(Task):
     equal. The last slot repeats one of the keys of the row, each equally likely. The model is trained on every next
     token, and scored where it reads a key that came before.
 
-    Every earlier statement of the key is evidence, and any one of them is enough. The nearest is close: at the default
-    sizes a window of 32 sees one for 0.92 of the targets. A larger vocabulary, not a longer row, makes it long range.
+    Every earlier statement of the key is evidence, and any one of them is enough. The nearest one is close: at the
+    default sizes a window of 32 sees one for 0.92 of the targets. A larger vocabulary makes the task long range, a
+    longer row does not.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -37,8 +40,9 @@ class InContextRecall(Task):
 
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "in-context recall: say the value again at each key that came before"
-    every_change_counts: ClassVar[bool] = False  # other statements of the same key tell as much
+    summary: ClassVar[str] = "in-context recall: predict the value at each key that came before"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"repeats": "earlier occurrences of the key"}
+    every_change_counts: ClassVar[bool] = False  # other statements of the same key are as good
     any_evidence_suffices: ClassVar[bool] = True
 
     length: int = 128  # tokens per row, even
@@ -47,13 +51,7 @@ class InContextRecall(Task):
     def __post_init__(self) -> None:
         check_size("length", self.length, 4)
         check_size("vocab_size", self.vocab_size, 4)
-        if self.length % 2:
-            raise ValueError(f"`length` must be even; got {self.length}.")
-
-    @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
+        check_even("length", self.length)
 
     @property
     def num_keys(self) -> int:
@@ -69,8 +67,8 @@ class InContextRecall(Task):
         """Returns the chance that a slot is noise, and how many ids, the last ones, are noise."""
         return 0.0, 0
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         key_rng, value_rng, last_rng, slot_rng, noise_rng = jax.random.split(rng, 5)
         rows, slots = jnp.arange(batch_size)[:, None], self.length // 2
         is_pair = self._draw_pairs(slot_rng, batch_size, slots)
@@ -103,7 +101,7 @@ class InContextRecall(Task):
         )
 
     def _draw_pairs(self, rng: PRNGKeyArray, batch_size: int, slots: int) -> Bool[Array, "batch slots"]:
-        """Draws which slots hold a pair: the last one and another do for sure."""
+        """Draws which slots hold a pair: the last one always does, and so does one other."""
         share, _ = self._noise()
         coin_rng, sure_rng = jax.random.split(rng)
         coins = jax.random.bernoulli(coin_rng, 1 - share, (batch_size, slots))
@@ -111,10 +109,12 @@ class InContextRecall(Task):
         slot = jnp.arange(slots, dtype=jnp.int32)[None]
         return coins | (slot == sure) | (slot == slots - 1)
 
+    @override
     def training_batch(self, batch: Batch) -> Batch:
         """Every next token."""
         return next_tokens(batch, jnp.ones((len(batch.inputs), self.length - 1), jnp.float32))
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Reads slot by slot and remembers the last value of each key."""
         answers = np.zeros(np.shape(batch.positions), int)
@@ -127,8 +127,9 @@ class InContextRecall(Task):
                 values[key] = value
         return answers
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing a value, that of a random key of the row so far, or the one that most keys so far have."""
+        """Guessing any value, the value of a random key so far, or the value that most keys so far have."""
         targets = targets_by_known_keys(self.length // 2, self.num_keys, self._noise()[0])
         known, share = np.arange(1, len(targets)), targets[1:] / targets.sum()
         one_of_them = 1 / known + (1 - 1 / known) / self.num_values
@@ -139,21 +140,21 @@ class InContextRecall(Task):
             "guess the value that most keys seen so far have": float(share @ np.array(commonest)),
         }
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Values are independent: those of other keys say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / self.num_values)
+    @property
+    @override
+    def open_answers(self) -> int:
+        """Values are independent: those of other keys reveal nothing about one that is unseen."""
+        return self.num_values
 
-    def at_length(self, length: int) -> Self:
-        """More or fewer slots."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Keys "k3", values "v9", noise "x20"."""
         kinds = "k" if token < self.num_keys else "v" if token < self.num_keys + self.num_values else "x"
         return f"{kinds}{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Pairs, of which those asked for begin with a question, and noise."""
+        """Pairs, whose key is the query if the value is scored, and noise."""
         questions = set(np.asarray(batch.positions[row])[np.asarray(batch.weights[row]) > 0].tolist())
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         roles = {"k": "key", "v": "value", "x": "filler"}
@@ -169,9 +170,9 @@ class NoisyRecall(InContextRecall):
         k2 v6 x10 x8 k0 v4 x9 x9 k2 v6 k0 v4
                                  v6    v4      <- targets
 
-    As `InContextRecall`, but that the last `num_noise` ids are noise, and that each slot except the last is, with
-    probability `noise`, two of them, uniform and independent. One slot, uniformly drawn, is a pair in any case, so that
-    the last one has something to repeat.
+    As `InContextRecall`, but the last `num_noise` ids are noise, and each slot except the last is replaced, with
+    probability `noise`, by two of them, uniform and independent. One slot, uniformly drawn, is never replaced, so that
+    the last one has a pair to repeat.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -182,7 +183,7 @@ class NoisyRecall(InContextRecall):
 
     vocab_size: int = 32  # noise, and at least 2 keys and 2 values
     num_noise: int = 16  # ids that are noise, the highest
-    noise: float = 0.2  # chance of a slot to be noise; published: 0.2 to 0.8
+    noise: float = 0.2  # probability that a slot is noise; published: 0.2 to 0.8
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -193,6 +194,7 @@ class NoisyRecall(InContextRecall):
                 f"`vocab_size` must be at least `num_noise` + 4 = {self.num_noise + 4}; got {self.vocab_size}."
             )
 
+    @override
     def _noise(self) -> tuple[float, int]:
         return self.noise, self.num_noise
 
@@ -201,8 +203,8 @@ class NoisyRecall(InContextRecall):
 def targets_by_known_keys(slots: int, num_keys: int, noise: float) -> Float[np.ndarray, " known"]:
     """Returns how many targets a row has on average, by the number of different keys that came before them.
 
-    The chain over slots keeps, for each number of keys, the probability before and after the one slot that is a pair
-    in any case has come.
+    The recursion over slots keeps, for each number of keys, its probability before and after the slot that is never
+    replaced.
     """
     known = np.arange(min(num_keys, slots - 1) + 1)
     before, after = np.zeros((2, len(known)))

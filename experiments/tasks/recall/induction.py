@@ -1,21 +1,23 @@
-"""Induction: say what followed the special token the first time."""
+"""Induction: predict the token that followed the first occurrence of a special token."""
 
 import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size
 
 _SPECIAL = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Induction(Task):
+class Induction(FixedLength):
     """Induction heads: predict the successor of an earlier occurrence.
 
     With `length=10`; "s" is the special token, id 0::
@@ -24,15 +26,16 @@ class Induction(Task):
                                    7   <- target
 
     Tokens are uniform over ids 1..vocab_size - 1. The special token stands once at a uniformly drawn place inside and
-    again at the end, where the token that followed it is asked for. Evidence is that token, the slice `depth` its
-    position.
+    again at the end, where the token that followed it is predicted. Evidence is that token, and the slice `depth` is
+    its position.
 
     References:
       Olsson et al. 2022, "In-context learning and induction heads", arXiv:2209.11895.
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "induction: say what followed the special token the first time"
+    summary: ClassVar[str] = "induction: predict the token that followed the special token the first time"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"depth": "position of the answer in the row"}
 
     length: int = 64  # tokens per row
     vocab_size: int = 16  # the special token and at least 2 others
@@ -41,13 +44,8 @@ class Induction(Task):
         check_size("length", self.length, 3)
         check_size("vocab_size", self.vocab_size, 3)
 
-    @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
-
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         token_rng, place_rng = jax.random.split(rng)
         tokens = jax.random.randint(token_rng, (batch_size, self.length), 1, self.vocab_size, jnp.int32)
         place = jax.random.randint(place_rng, (batch_size, 1), 0, self.length - 2, jnp.int32)
@@ -63,30 +61,30 @@ class Induction(Task):
             slices={"depth": answer, "distance": self.length - 1 - answer},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Looks behind the first special token."""
+        """Finds the token after the first special token."""
         return np.array([[row[row.index(_SPECIAL) + 1]] for row in np.asarray(batch.inputs).tolist()])
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing without looking, and answering with the row's most frequent token."""
-        seen, kinds = self.length - 2, self.vocab_size - 1
-        most_frequent = sampling.expected_highest_count(seen, kinds) / seen
-        return {"guess a token": 1 / kinds, "guess the row's most frequent token": most_frequent}
+        return sampling.guessing_floors(self.length - 2, self.vocab_size - 1)
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Tokens are independent: the others say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / (self.vocab_size - 1))
+    @property
+    @override
+    def open_answers(self) -> int:
+        """Tokens are independent: the others reveal nothing about one that is unseen."""
+        return self.vocab_size - 1
 
-    def at_length(self, length: int) -> Self:
-        """More or fewer tokens around."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """The special token "s"; others are their ids."""
         return "s" if token == _SPECIAL else str(token)
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Fillers, the special token and its follower; the last token asks."""
+        """Fillers, the special token and its successor; the last token is the query."""
         roles = ["filler"] * self.length
         answer = int(batch.evidence[row, 0, 0])
         roles[answer - 1], roles[answer], roles[-1] = "key", "value", "query"

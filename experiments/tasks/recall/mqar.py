@@ -1,18 +1,21 @@
-"""Multi-query associative recall: pairs first, then some of their keys again; say the value at each."""
+"""Multi-query associative recall: pairs first, then their keys again; predict the value at each."""
 
 import dataclasses
 import math
 import re
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from attention_variants.checks import check_number
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Stored, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, Stored, check_even, check_size
+from experiments.tasks.recall import slots
 from experiments.tasks.recall.held_out import drawn_keys
 
 _PART = re.compile(r"(\d+)x(\d+)(?:\*(\d+(?:\.\d*)?))?")
@@ -27,7 +30,7 @@ class Part(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MQAR(Task):
+class MQAR(FixedLength):
     """Multi-query associative recall.
 
     With `length=16, num_pairs=2`; k7 is the key with id 7, v41 the value with id 41, "." filler::
@@ -36,34 +39,40 @@ class MQAR(Task):
                                v60     v41                              <- targets
 
     A row states `num_pairs` pairs of distinct keys, ids 1..vocab_size // 2 - 1, and distinct values, the ids above. The
-    rest is two-token slots; pair i is asked for at the first token of slot g_i, where g_0, g_1 ... are drawn without
-    replacement, p(s) proportional to (s + 1)^(power - 1), renormalised after each draw: most questions come soon, some
+    rest is two-token slots; pair i is queried at the first token of slot g_i, where g_0, g_1 ... are drawn without
+    replacement, p(s) proportional to (s + 1)^(power - 1), renormalised after each draw: most questions come early, some
     late. The answer is read at the key itself. Everything else is filler 0 or, with `random_fillers`, uniform over the
     vocabulary. Rows of a mixture are padded to the longest with 0.
 
-    Evidence of question i is its value, at position 2i + 1. A model that cannot see it has not met the answer, so that
-    its best guess is one of the values it has not met either; a model that sees everything but matches nothing reaches
-    the floor, 1 / num_pairs, and a little more where questions come soon, for then a place tells which pair is likelier
-    due: with `power=0.01` up to 0.29 instead of 0.25 at the default size.
+    Evidence of question i is its value, at position 2i + 1. A model that cannot see it can only guess among the values
+    that it has not seen. A model that sees everything but matches no keys has better shortcuts: it can guess one of the
+    row's values, or use that questions tend to come in the order of the pairs. With `power=0.01` the question's
+    position alone is enough to be right for 0.288 of the questions at the default size, see `slots`.
 
-    With `held_out_keys` the highest keys are in no pair; with `unseen_keys` as well there are only those. A model that
-    was trained without them and is tested on them (`config.eval.shifted`) must match keys it has no knowledge of.
+    With `held_out_keys` no pair has one of the highest keys; with `unseen_keys` in addition all pairs do. A model that
+    was trained without them and is tested on them (`config.eval.shifted`) must match keys that it does not know.
 
     References:
       Arora et al. 2023, "Zoology", arXiv:2312.04927.
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "multi-query associative recall: say the value that was stated with each key"
+    summary: ClassVar[str] = "multi-query associative recall: predict the value that was stated with each key"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
+        "num_pairs": "key-value pairs in the row",
+        "length": "tokens in the row",
+    }
 
     length: int = 64  # tokens per row, even
     num_pairs: int = 4  # at most a quarter of the length
     vocab_size: int = 64  # at least the length
-    power: float = 0.01  # 1 spreads the questions evenly; towards 0 they come sooner
+    power: float = 0.01  # 1 spreads the questions evenly; towards 0 they come earlier
     random_fillers: bool = False
-    mixture: str = ""  # instead of both, kinds of rows: 64x4*5/128x8 draws five (64, 4) to one (128, 8)
-    held_out_keys: int = 0  # the highest keys, which rows do without
-    unseen_keys: bool = False  # rows draw from the held-out keys alone
+    mixture: str = (
+        ""  # instead of length and num_pairs, kinds of rows: 64x4*5/128x8 draws (64, 4) five times as often as (128, 8)
+    )
+    held_out_keys: int = 0  # the highest keys, which rows do not use
+    unseen_keys: bool = False  # rows use only the held-out keys
 
     def __post_init__(self) -> None:
         check_size("length", self.length, 4)
@@ -72,21 +81,22 @@ class MQAR(Task):
         check_number("power", self.power, 0.0, 100.0)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         if self.mixture and (self.length, self.num_pairs) != (defaults["length"], defaults["num_pairs"]):
-            raise ValueError("`mixture` takes the place of `length` and `num_pairs`; give one or the other.")
+            raise ValueError("`mixture` replaces `length` and `num_pairs`; give one or the other.")
         for length, num_pairs, _ in self.parts:
             if num_pairs < 1 or length < 4 * num_pairs:
                 raise ValueError(f"`length` must be at least 4 times `num_pairs` >= 1; got {length} and {num_pairs}.")
-            if length % 2:
-                raise ValueError(f"`length` must be even; got {length}.")
+            check_even("length", length)
             if self.vocab_size < length:
                 raise ValueError(f"`vocab_size` must be at least `length`; got {self.vocab_size} and {length}.")
         self._keys()
         if self.held_out_keys and self.random_fillers:
-            raise ValueError("`random_fillers` are drawn from all tokens; without them `held_out_keys` are held out.")
+            raise ValueError(
+                "`held_out_keys` must be 0 with `random_fillers`: `random_fillers` are drawn from all tokens."
+            )
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The kinds of rows; one, unless there is a mixture."""
+        """The kinds of rows: only one, unless there is a mixture."""
         if not self.mixture:
             return (Part(self.length, self.num_pairs, 1.0),)
         matches = [_PART.fullmatch(text.strip()) for text in self.mixture.split("/")]
@@ -97,6 +107,7 @@ class MQAR(Task):
         return tuple(Part(length, num_pairs, weight / total) for length, num_pairs, weight in rows)
 
     @property
+    @override
     def input_length(self) -> int:
         """Tokens per row: those of the longest part."""
         return max(part.length for part in self.parts)
@@ -110,8 +121,8 @@ class MQAR(Task):
         most = max(part.num_pairs for part in self.parts)
         return drawn_keys(self.first_value - 1, self.held_out_keys, self.unseen_keys, most)
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         kind_rng, key_rng, value_rng, slot_rng, filler_rng = jax.random.split(rng, 5)
         lengths, counts, shares = (np.array(column) for column in zip(*self.parts, strict=True))
         longest, most = self.input_length, int(counts.max())
@@ -128,12 +139,12 @@ class MQAR(Task):
         slot = jnp.arange(most_slots, dtype=jnp.int32)[None]
         log_weights = (self.power - 1) * jnp.log1p(slot.astype(jnp.float32))
         log_weights = jnp.where(slot < length // 2 - count, log_weights, -jnp.inf)
-        slots = sampling.weighted_distinct(slot_rng, log_weights, most)
+        drawn = sampling.weighted_distinct(slot_rng, log_weights, most)
 
         column = jnp.arange(longest, dtype=jnp.int32)[None]
         pair = jnp.arange(most, dtype=jnp.int32)[None]
         asked = pair < count
-        positions = 2 * (count + slots)
+        positions = 2 * (count + drawn)
         inputs = jnp.zeros((batch_size, longest), jnp.int32)
         if self.random_fillers:
             fillers = jax.random.randint(filler_rng, inputs.shape, 0, self.vocab_size, jnp.int32)
@@ -156,39 +167,57 @@ class MQAR(Task):
             slices={name: jnp.where(asked, value, 0) for name, value in slices.items()},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Takes the token after the key's first appearance at an even position: pairs stand before any filler."""
+        """Takes the token after the key's first occurrence at an even position: pairs come before any filler."""
         inputs = np.asarray(batch.inputs)
         key = np.take_along_axis(inputs, np.asarray(batch.positions), axis=1)
         first = (inputs[:, None, ::2] == key[:, :, None]).argmax(axis=2)
         return np.take_along_axis(inputs, 2 * first + 1, axis=1)
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing one of the row's values: each question has the same 1 / num_pairs chance in rows of one kind."""
-        return {"guess a value seen in context": 1 / math.fsum(part.share * part.num_pairs for part in self.parts)}
+        """Guessing one of the row's values, at random or from the question's place; the kind of row can be seen."""
+        questions = math.fsum(part.share * part.num_pairs for part in self.parts)
 
+        def mean(score: Callable[[int, int, float], float]) -> float:
+            scores = (score(part.length // 2 - part.num_pairs, part.num_pairs, self.power) for part in self.parts)
+            right = (part.share * part.num_pairs * each for part, each in zip(self.parts, scores, strict=True))
+            return math.fsum(right) / questions
+
+        return {
+            "guess a value seen in context": 1 / questions,
+            "guess the value from the question's position alone": mean(slots.from_position),
+            "guess the value from the question's rank alone": mean(slots.from_rank),
+        }
+
+    @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Values are distinct, so that even all other values of the row leave this many equally likely ones."""
+        """Values are distinct: seeing all others in the row still leaves this many equally likely ones."""
         unmet = self.vocab_size - self.first_value - np.asarray(batch.slices["num_pairs"]) + 1
         return 1.0 / unmet
 
+    @override
     def stored(self) -> Stored | None:
-        """All values, before the first question; where rows differ in their number no bound is claimed."""
+        """All values, before the first question; no bound is claimed for a mixture."""
         return Stored.distinct(self.num_pairs, self.vocab_size - self.first_value) if not self.mixture else None
 
+    @override
     def at_length(self, length: int) -> Self:
-        """The same pairs in rows of another length; of a mixture, every kind of row."""
+        """The same pairs in rows of another length, which all kinds of a mixture then have."""
         if not self.mixture:
-            return dataclasses.replace(self, length=length)
+            return super().at_length(length)
         kinds = (f"{length}x{part.num_pairs}*{part.share:.9f}" for part in self.parts)
         return dataclasses.replace(self, mixture="/".join(kinds))
 
+    @override
     def token_text(self, token: int) -> str:
         """Filler ".", keys "k7", values "v41"."""
         if token == 0:
             return "."
         return f"k{token}" if token < self.first_value else f"v{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Pairs, then questions among fillers."""
         asked = np.asarray(batch.weights[row]) > 0

@@ -2,21 +2,25 @@
 
 import abc
 import dataclasses
-from typing import ClassVar, Self
+import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
+from typing_extensions import override
 
 from attention_variants.checks import check_number
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Stored, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, Stored, check_size
+from experiments.tasks.recall import slots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Recall(Task):
-    """Statements, each some key tokens and a value; then every key once more, in slots as long as a statement."""
+class _Recall(FixedLength):
+    """Statements, each of some key tokens and a value; then every key once more, in slots as long as a statement."""
 
     version: ClassVar[int] = 1
 
@@ -40,13 +44,8 @@ class _Recall(Task):
             )
 
     @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
-
-    @property
     def num_values(self) -> int:
-        """Ids that are values, the highest."""
+        """Number of ids that are values, the highest ones."""
         return self.vocab_size - self.first_value
 
     @property
@@ -62,12 +61,12 @@ class _Recall(Task):
     @property
     @abc.abstractmethod
     def _num_statements(self) -> int:
-        """Statements in a row, of distinct values."""
+        """Statements in a row; their values are distinct."""
 
     @property
     @abc.abstractmethod
     def _num_questions(self) -> int:
-        """Keys, each asked for once."""
+        """Keys, each queried once."""
 
     @abc.abstractmethod
     def _check_sizes(self) -> None:
@@ -77,13 +76,13 @@ class _Recall(Task):
     def _draw_keys(self, rng: PRNGKeyArray, batch_size: int) -> tuple[Array, Array]:
         """Returns the key of each statement [batch, statements, key_size], and which one decides each question."""
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         key_rng, value_rng, slot_rng, filler_rng = jax.random.split(rng, 4)
         width, front = self._key_size + 1, (self._key_size + 1) * self._num_statements
         keys, decides = self._draw_keys(key_rng, batch_size)
         values = self.first_value + sampling.distinct(value_rng, batch_size, self._num_statements, self.num_values)
-        slot = jnp.arange((self.length - front) // width, dtype=jnp.float32)
+        slot = jnp.arange(self._slots()[0], dtype=jnp.float32)
         log_weights = jnp.broadcast_to((self.power - 1) * jnp.log1p(slot), (batch_size, len(slot)))
         place = front + width * sampling.weighted_distinct(slot_rng, log_weights, self._num_questions)
 
@@ -108,6 +107,12 @@ class _Recall(Task):
     def _more_slices(self, decides: Array) -> dict[str, Array]:
         return {}
 
+    def _slots(self) -> tuple[int, int, float]:
+        """Returns the arguments of the functions in `slots`."""
+        width = self._key_size + 1
+        return self.length // width - self._num_statements, self._num_questions, self.power
+
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Looks keys up in a dictionary of the statements, in which later ones replace earlier ones."""
         size, count = self._key_size, self._num_statements
@@ -118,22 +123,23 @@ class _Recall(Task):
             answers.append([value_of[tuple(row[end - size + 1 : end + 1].tolist())] for end in positions])
         return np.array(answers)
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Values are distinct, so that even all other values of the row leave this many equally likely ones."""
-        return np.full(np.shape(batch.targets), 1 / (self.num_values - self._num_statements + 1))
+    @property
+    @override
+    def open_answers(self) -> int:
+        """Values are distinct: seeing all others in the row still leaves this many equally likely ones."""
+        return self.num_values - self._num_statements + 1
 
+    @override
     def stored(self) -> Stored:
-        """The values that count, before the first question."""
+        """The current values, before the first question."""
         return Stored.distinct(self._num_questions, self.num_values)
 
-    def at_length(self, length: int) -> Self:
-        """The same pairs in rows of another length."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Filler ".", keys "k7", values "v41"."""
         return "." if token == 0 else f"k{token}" if token < self.first_value else f"v{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Statements, then questions among fillers."""
         size, front = self._key_size, (self._key_size + 1) * self._num_statements
@@ -146,43 +152,51 @@ class _Recall(Task):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ForgettingMQAR(_Recall):
-    """Multi-query associative recall in which some pairs are stated again with a new value: the last one counts.
+    """Multi-query associative recall in which some pairs are stated again with a new value, which replaces the old one.
 
     With `length=16, num_pairs=2, num_updates=1`; k7 is a key, v41 a value, "." filler, id 0::
 
         k7 v41 k3 v60 k7 v33 .  .   k3  .   k7  .   .   .   .   .
                                     v60     v33                    <- targets
 
-    As `MQAR`, with `num_updates` more statements after the `num_pairs` first: those of as many different keys, drawn
-    uniformly and in uniform order, with values that no other statement of the row has. Each key is asked for once,
-    after all statements. Evidence is the value in its last statement. The slice `updated` is 1 for keys stated twice.
+    As `MQAR`, but the first `num_pairs` statements are followed by `num_updates` more: of different keys, drawn
+    uniformly and in uniform order, with values that no other statement of the row has. Each key is queried once, after
+    all statements. Evidence is the value in its last statement. The slice `updated` is 1 for keys stated twice.
 
     References:
       Arora et al. 2023, "Zoology", arXiv:2312.04927, for the task without updates.
     """
 
-    summary: ClassVar[str] = "forgetting: multi-query associative recall where some pairs are stated again, changed"
+    summary: ClassVar[str] = "forgetting: multi-query associative recall where some keys get a new value"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
+        "updated": "whether the value was replaced (1) or not (0)",
+    }
 
     num_pairs: int = 4  # keys
     num_updates: int = 2  # keys that are stated again
 
     @property
+    @override
     def first_value(self) -> int:
         """Keys are 1..first_value - 1, values first_value..vocab_size - 1."""
         return self.vocab_size // 2
 
     @property
+    @override
     def _key_size(self) -> int:
         return 1
 
     @property
+    @override
     def _num_statements(self) -> int:
         return self.num_pairs + self.num_updates
 
     @property
+    @override
     def _num_questions(self) -> int:
         return self.num_pairs
 
+    @override
     def _check_sizes(self) -> None:
         check_size("num_pairs", self.num_pairs, 1)
         check_size("num_updates", self.num_updates, 1)
@@ -193,6 +207,7 @@ class ForgettingMQAR(_Recall):
                 f"`vocab_size` must be at least 2 * `num_pairs` + 2 = {2 * self.num_pairs + 2}; got {self.vocab_size}."
             )
 
+    @override
     def _draw_keys(self, rng: PRNGKeyArray, batch_size: int) -> tuple[Array, Array]:
         key_rng, update_rng = jax.random.split(rng)
         keys = 1 + sampling.distinct(key_rng, batch_size, self.num_pairs, self.first_value - 1)
@@ -203,28 +218,34 @@ class ForgettingMQAR(_Recall):
         keys = jnp.concatenate([keys, jnp.take_along_axis(keys, again, axis=1)], axis=1)
         return keys[..., None], decides
 
+    @override
     def _more_slices(self, decides: Array) -> dict[str, Array]:
         return {"updated": (decides >= self.num_pairs).astype(jnp.int32)}
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing one of the row's values that count, and answering with the first value of each key."""
-        first = 1 - self.num_updates / self.num_pairs
-        return {"guess a value that counts": 1 / self.num_pairs, "say the first value of the key": first}
+        """Guessing a key's current value without matching the key, and answering with its first value."""
+        return {
+            "guess a current value": 1 / self.num_pairs,
+            "guess a current value from the question's position": slots.from_position(*self._slots()),
+            "guess a current value from the question's rank": slots.from_rank(*self._slots()),
+            "answer with the key's first value": 1 - self.num_updates / self.num_pairs,
+        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompositionalMQAR(_Recall):
-    """Multi-query associative recall with keys of two tokens, neither of which tells the value by itself.
+    """Multi-query associative recall with keys of two tokens, neither of which determines the value by itself.
 
     With `length=24, grid_size=2`; k7 is a first and k25 a second key token, v60 a value, "." filler, id 0::
 
         k7 k25 v60 k3 k31 v41 k3 k25 v52 k7 k31 v44 k3 k25 .   k7 k31 .   k7 k25 .   k3 k31 .
                                                        v52        v44        v60        v41    <- targets
 
-    Of the ids the first third (without 0) are first key tokens, the second third second ones, the rest values. Per row
-    `grid_size` distinct tokens of either kind are drawn, and all grid_size^2 pairs of them are stated, in uniform order
-    and with distinct values. Then each is asked for once, in slots of three tokens that are drawn as in `MQAR`; the
-    answer is read at the second key token. Evidence is the value.
+    The first third of the ids (without 0) are first key tokens, the second third are second key tokens, the rest are
+    values. Each row draws `grid_size` distinct tokens of either kind and states all grid_size^2 pairs of them, in
+    uniform order and with distinct values. Then it queries each pair once, in slots of three tokens that are drawn as
+    in `MQAR`; the answer is read at the second key token. Evidence is the value.
 
     References:
       Arora et al. 2023, "Zoology", arXiv:2312.04927, for the task with keys of one token.
@@ -232,25 +253,30 @@ class CompositionalMQAR(_Recall):
 
     summary: ClassVar[str] = "compositional: multi-query associative recall with keys of two tokens on a grid"
 
-    grid_size: int = 2  # first key tokens, and second ones; the square of it is the number of pairs
+    grid_size: int = 2  # first key tokens, and second ones; there are grid_size^2 pairs
 
     @property
+    @override
     def first_value(self) -> int:
         """First key tokens begin at 1, second ones at vocab_size // 3, values here."""
         return 2 * (self.vocab_size // 3)
 
     @property
+    @override
     def _key_size(self) -> int:
         return 2
 
     @property
+    @override
     def _num_statements(self) -> int:
         return self.grid_size**2
 
     @property
+    @override
     def _num_questions(self) -> int:
         return self.grid_size**2
 
+    @override
     def _check_sizes(self) -> None:
         check_size("grid_size", self.grid_size, 1)
         if self.vocab_size // 3 <= self.grid_size:
@@ -258,6 +284,7 @@ class CompositionalMQAR(_Recall):
                 f"`vocab_size` must be at least {3 * self.grid_size + 3} for this grid; got {self.vocab_size}."
             )
 
+    @override
     def _draw_keys(self, rng: PRNGKeyArray, batch_size: int) -> tuple[Array, Array]:
         first_rng, second_rng, order_rng = jax.random.split(rng, 3)
         third, size = self.vocab_size // 3, self.grid_size
@@ -267,9 +294,22 @@ class CompositionalMQAR(_Recall):
         cells = (jnp.take_along_axis(first, order // size, axis=1), jnp.take_along_axis(second, order % size, axis=1))
         return jnp.stack(cells, axis=-1), jnp.broadcast_to(jnp.arange(size**2, dtype=jnp.int32), order.shape)
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing one of the row's values, and one of those stated with one of the two key tokens."""
+        """Guessing any value of the row, or one of those that share one of the two key tokens."""
         return {
             "guess a value seen in context": 1 / self.grid_size**2,
             "guess a value seen with the first key token": 1 / self.grid_size,
+            "guess a value seen with the first key token, from the position": self._from_first_token_and_position(),
         }
+
+    def _from_first_token_and_position(self) -> float:
+        """Returns how often the likeliest pair of those with the question's first key token is the right one.
+
+        These are `grid_size` pairs, among them the right one, with every choice of the others equally likely: pair i
+        of rank k by its probability in a slot is the likeliest of them if the others come after it.
+        """
+        size, pairs = self.grid_size, self.grid_size**2
+        by_rank = -np.sort(-slots.law(*self._slots()), axis=0).sum(axis=1)
+        others = [math.comb(pairs - 1 - rank, size - 1) / math.comb(pairs - 1, size - 1) for rank in range(pairs)]
+        return float(by_rank @ np.array(others)) / pairs

@@ -1,22 +1,24 @@
-"""Needle in a haystack: keys with their values, scattered in filler; some are asked for at the end."""
+"""Needle in a haystack: keys with their values, scattered in filler; a row ends by asking for the values of some."""
 
 import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size
 from experiments.tasks.recall.held_out import drawn_keys
 
 _ASK = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Needle(Task):
+class Needle(FixedLength):
     """Needles in filler.
 
     With `length=16, num_keys=2, num_values=2, distractors=0`; k3 is a key, v80 a value, "." any filler, "|" the marker,
@@ -25,16 +27,17 @@ class Needle(Task):
         .  .  k3 v80 k7 v71 .  .  k3 v92 k7 v74 .  |  k3  v80
                                                       v80 v92   <- targets
 
-    A needle is a key and a value, side by side in one of the two-token slots of the context. Each of `num_keys` keys
-    has `num_values` needles; `distractors` further keys have one each and are never asked for. All keys of a row are
-    distinct, and the needles' slots are drawn without replacement, uniformly: so is the depth of each needle. Values
-    are uniform and independent. After the marker stand `num_queries` of the keys, each followed by its answer, which is
-    its values in the order of the context; earlier tokens of the answer are given, the last is in no row.
+    A needle is a key followed by a value, in one of the two-token slots of the context. Each of `num_keys` keys has
+    `num_values` needles; `distractors` further keys have one needle each and are never queried. All keys of a row are
+    distinct. The needles' slots are drawn uniformly without replacement, so the depth of each needle is uniform. Values
+    are uniform and independent. After the marker come `num_queries` of the keys, each followed by its answer: its
+    values in the order in which they appear in the context. Earlier tokens of the answer are given; the last one is not
+    in the row.
 
     Of the ids above 0 the first third are keys, the second filler, the last values; filler is uniform. The hardest
-    filler is other needles: as many distractors as slots are left. Evidence is the value asked for. The slice `depth`
-    is the tenth of the context in which it stands, 0..9; the slice `distractors` their number. `held_out_keys` and
-    `unseen_keys` act as in `MQAR`, on all keys of a row.
+    filler is other needles: use as many distractors as there are slots left. Evidence is the value in its needle. The
+    slice `depth` is the tenth of the context that contains it, 0..9, and the slice `distractors` is their number.
+    `held_out_keys` and `unseen_keys` work as in `MQAR`, for all keys of a row.
 
     References:
       Hsieh et al. 2024, "RULER", arXiv:2404.06654; Liu et al. 2023, "Lost in the middle", arXiv:2307.03172.
@@ -42,17 +45,22 @@ class Needle(Task):
 
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "needle: say the values that stood with a key somewhere in the context"
+    summary: ClassVar[str] = "needle: find the values of a key somewhere in a long context"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
+        "depth": "depth of the needle, in tenths of the context",
+        "distractors": "distractors in the row",
+        "order": "answer of the key, from 0",
+    }
 
     length: int = 128  # tokens per row
     vocab_size: int = 96  # keys, filler and values in thirds
-    num_keys: int = 1  # that may be asked for
-    num_values: int = 1  # needles of each such key
-    num_queries: int = 1  # keys asked for
+    num_keys: int = 1  # that may be queried
+    num_values: int = 1  # needles of each of these keys
+    num_queries: int = 1  # keys that are queried
     distractors: int = 3  # needles of other keys
-    vary_distractors: bool = False  # draw their number, uniform over 0..distractors, for every row
-    held_out_keys: int = 0  # the highest keys, which rows do without
-    unseen_keys: bool = False  # rows draw from the held-out keys alone
+    vary_distractors: bool = False  # draw their number for each row, uniform over 0..distractors
+    held_out_keys: int = 0  # the highest keys, which rows do not use
+    unseen_keys: bool = False  # rows use only the held-out keys
 
     def __post_init__(self) -> None:
         check_size("length", self.length, 4)
@@ -71,11 +79,6 @@ class Needle(Task):
                 f"distinct keys; got {self.vocab_size}."
             )
         self._keys()
-
-    @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
 
     @property
     def context_length(self) -> int:
@@ -101,11 +104,11 @@ class Needle(Task):
         needed = self.num_keys + self.distractors
         return drawn_keys(self.first_filler - 1, self.held_out_keys, self.unseen_keys, needed)
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         key_rng, value_rng, slot_rng, filler_rng, count_rng = jax.random.split(rng, 5)
         rows, num_slots = jnp.arange(batch_size)[:, None], self.context_length // 2
-        main = self.num_keys * self.num_values  # needles of keys that may be asked for come first, key by key
+        main = self.num_keys * self.num_values  # needles of keys that may be queried come first, key by key
         drawn_from = self._keys()
         keys = sampling.distinct(key_rng, batch_size, self.num_keys + self.distractors, len(drawn_from)) + drawn_from[0]
         keys = jnp.concatenate(
@@ -144,6 +147,7 @@ class Needle(Task):
         weights = jnp.ones(source.shape, jnp.float32)
         return Batch(inputs, answers, positions, weights, evidence[..., None], slices)
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Collects each key's values from the context, then answers key by key."""
         answers = []
@@ -153,8 +157,9 @@ class Needle(Task):
             answers.append([row[i + 1] for key in asked for i in range(end) if row[i] == key])
         return np.array(answers)
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing a value, one of the row's needles, or, where a key has several, one of its own, old or new."""
+        """Guessing any value, one in the row, or, where the key has several, one of its own, given already or not."""
         num_values = self.vocab_size - self.first_value
         fewest = self.num_needles - self.distractors * self.vary_distractors
         needles = np.arange(fewest, self.num_needles + 1)
@@ -166,25 +171,25 @@ class Needle(Task):
         if self.num_values > 1:
             left = np.arange(1, self.num_values + 1)  # from the last token of the answer to the first
             floors["guess a value of the key"] = one_of(self.num_values)
-            floors["guess a value of the key that is not said yet"] = one_of(left)
+            floors["guess a value of the key that is not given yet"] = one_of(left)
         return floors
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Values are independent: the others say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / (self.vocab_size - self.first_value))
+    @property
+    @override
+    def open_answers(self) -> int:
+        """Values are independent: the others reveal nothing about one that is unseen."""
+        return self.vocab_size - self.first_value
 
-    def at_length(self, length: int) -> Self:
-        """The same needles in more or less filler."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Marker "|", keys "k7", filler "x40", values "v80"."""
         if token == _ASK:
             return "|"
         return f"{'k' if token < self.first_filler else 'x' if token < self.first_value else 'v'}{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Needles in filler, the marker, then keys that ask and what is given of their answers."""
+        """Needles in filler, the marker, then queries and the given part of their answers."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         context = {"k": "key", "v": "value", "x": "filler"}
         question = {"|": "marker", "k": "query", "v": "answer"}

@@ -1,21 +1,23 @@
 """Common words: which tokens occur most often?"""
 
 import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size
 
 _FILLER, _ASK, _FIRST_WORD = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CommonWords(Task):
+class CommonWords(FixedLength):
     """The most common words of a row.
 
     With `length=14, num_common=2, common_count=3, rare_count=1`; w8 is the word with id 8, "|" the marker, id 1::
@@ -24,8 +26,8 @@ class CommonWords(Task):
                                             w3 w8   <- targets
 
     The context holds `num_common` words `common_count` times each and as many others as fit `rare_count` times each,
-    filler, id 0, in the few places left, and all of it shuffled uniformly. Words are distinct and uniform over ids
-    2..vocab_size - 1. After the marker the common words are asked for by ascending id, earlier ones being given.
+    filler, id 0, in the few places left, all shuffled uniformly. Words are distinct and uniform over ids
+    2..vocab_size - 1. After the marker the common words are predicted by ascending id, with earlier ones given.
 
     Evidence of each is all of the context.
 
@@ -35,14 +37,15 @@ class CommonWords(Task):
 
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "common words: say which tokens occur most often"
-    every_change_counts: ClassVar[bool] = False  # one occurrence more or less seldom decides
+    summary: ClassVar[str] = "common words: name the tokens that occur most often"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"order": "answer of the row, from 0"}
+    every_change_counts: ClassVar[bool] = False  # one occurrence more or less rarely matters
 
     length: int = 128  # tokens per row
     vocab_size: int = 64  # filler, marker and words
     num_common: int = 3  # words to find
     common_count: int = 8  # occurrences of each of them
-    rare_count: int = 2  # occurrences of each other word, fewer
+    rare_count: int = 2  # occurrences of each other word, fewer than common_count
 
     def __post_init__(self) -> None:
         check_size("length", self.length, 3)
@@ -60,11 +63,6 @@ class CommonWords(Task):
             )
 
     @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
-
-    @property
     def context_length(self) -> int:
         """Tokens before the marker."""
         return self.length - self.num_common
@@ -74,8 +72,8 @@ class CommonWords(Task):
         """Different words in a row."""
         return self.num_common + (self.context_length - self.num_common * self.common_count) // self.rare_count
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         word_rng, order_rng = jax.random.split(rng)
         shape = (batch_size, self.num_common)
         words = sampling.distinct(word_rng, batch_size, self.num_words, self.vocab_size - _FIRST_WORD) + _FIRST_WORD
@@ -98,30 +96,33 @@ class CommonWords(Task):
             slices={"distance": jnp.broadcast_to(1 + place, shape), "order": jnp.broadcast_to(place, shape)},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Counts; of equally common words the one with the lower id."""
+        """Counts; among equally common words, takes those with lower ids."""
         counts = [np.bincount(row[: self.context_length]) for row in np.asarray(batch.inputs)]
         words = [np.argsort(-count[_FIRST_WORD:], kind="stable")[: self.num_common] for count in counts]
         return np.sort(words, axis=1) + _FIRST_WORD
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing a word, a token of the context that is one, or the next of the row's words by id.
+        """Guessing any word, a word token of the context, or the row's next word by id.
 
-        Of a row's words each is common with the same chance, and so is the one that follows a common one.
+        Each of a row's words is common with the same probability, and so is the next one after a common one.
         """
         places = self.num_common * self.common_count + (self.num_words - self.num_common) * self.rare_count
         return {
             "guess a word": 1 / (self.vocab_size - _FIRST_WORD),
             "guess a token of the context": self.common_count / places,
-            "say the row's next word by id": self.num_common / self.num_words,
+            "answer with the row's next word by id": self.num_common / self.num_words,
         }
 
+    @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Of whoever misses one token of the context, the first, which stands for any.
+        """The rate of a model that has missed one token of the context: the first, which stands for any.
 
-        One occurrence is not missed, unless common words have just one more than others, and this is one of theirs.
-        Then any word with `rare_count` occurrences in sight may be common, and the best guess is the next word that is
-        common for sure, or one of these.
+        A single occurrence does not matter, unless common words have just one more than others and it is one of theirs.
+        Then any word of which `rare_count` occurrences have been seen may be common, and the best guess is the next
+        word that is certainly common, or one of these.
         """
         rates = np.ones(np.shape(batch.targets))
         if self.common_count > self.rare_count + 1:
@@ -136,14 +137,12 @@ class CommonWords(Task):
                     rate[i] = max(1, np.sum(left > sure[i])) / len(left)
         return rates
 
-    def at_length(self, length: int) -> Self:
-        """The same common words among more or fewer others."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Filler ".", marker "|", words "w7"."""
         return ".|"[token] if token < _FIRST_WORD else f"w{token}"
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Words, the marker, the answer."""
         tokens = [int(token) for token in batch.inputs[row]]

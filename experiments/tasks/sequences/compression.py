@@ -1,22 +1,23 @@
 """Compression: the whole row in one vector."""
 
 import dataclasses
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Int, PRNGKeyArray
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Stored, Task, check_size
+from experiments.tasks.base import Batch, FixedLength, Stored, check_size
 
 _END = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Compression(Task):
-    """Compression: what the model says at the last position must tell every token before it.
+class Compression(FixedLength):
+    """Compression: the model's output at the last position must encode every token before it.
 
     With `length=8`; "|" is the end token, id 0, the same in every row::
 
@@ -24,7 +25,7 @@ class Compression(Task):
                       5 2 7 2 1 6 3   <- targets, all read out there
 
     Tokens are uniform over ids 1..vocab_size - 1. A decoder sees the model's output at the end token and the number j
-    of the token that it is asked for, nothing else. Evidence of target j is position j; the end token is not scored.
+    of the token to predict, nothing else. Evidence of target j is position j; the end token is not scored.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -41,13 +42,8 @@ class Compression(Task):
         check_size("length", self.length, 2)
         check_size("vocab_size", self.vocab_size, 3)
 
-    @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
-
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         shape = (batch_size, self.length - 1)
         tokens = jax.random.randint(rng, shape, 1, self.vocab_size, jnp.int32)
         place = jnp.broadcast_to(jnp.arange(self.length - 1, dtype=jnp.int32), shape)
@@ -60,33 +56,34 @@ class Compression(Task):
             slices={"distance": self.length - 1 - place},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Takes the tokens before the end token."""
         return np.array([row[: row.index(_END)] for row in np.asarray(batch.inputs).tolist()])
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing without looking, and keeping the row's most frequent token only."""
-        count, kinds = self.length - 1, self.vocab_size - 1
-        most_frequent = sampling.expected_highest_count(count, kinds) / count
-        return {"guess a token": 1 / kinds, "guess the row's most frequent token": most_frequent}
+        """Guessing without looking, and encoding only the row's most frequent token."""
+        return sampling.guessing_floors(self.length - 1, self.vocab_size - 1)
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Tokens are independent: the others say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / (self.vocab_size - 1))
+    @property
+    @override
+    def open_answers(self) -> int:
+        """Tokens are independent: the others reveal nothing about one that is unseen."""
+        return self.vocab_size - 1
 
+    @override
     def stored(self) -> Stored:
         """All tokens, at the end token."""
         return Stored.independent(self.length - 1, self.vocab_size - 1)
 
-    def at_length(self, length: int) -> Self:
-        """More or fewer tokens to pack."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """The end token "|"; others are their ids."""
         return "|" if token == _END else str(token)
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Tokens, then the end token, at which they are asked for."""
+        """Tokens, then the end token, at which all of them are read."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         return [(text, "query" if text == "|" else "value") for text in texts]

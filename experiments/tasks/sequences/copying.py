@@ -2,29 +2,34 @@
 
 import abc
 import dataclasses
-from typing import ClassVar, Self
+import functools
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy import stats
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Stored, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, Stored, check_even, check_size
 
 _MARKER = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Transcription(Task):
+class _Transcription(FixedLength):
     """A prefix of length / 2 tokens, uniform over ids 1..vocab_size - 1, the marker, id 0, and an answer as long.
 
-    The answer is read from the marker on, its earlier tokens being given; its last token is in no row. Bidirectional
-    reading would give the answer away.
+    The answer is read from the marker on, with its earlier tokens given; its last token is not in the row. Reading in
+    both directions would give the answer away.
     """
 
     answers_follow: ClassVar[bool] = True
     version: ClassVar[int] = 1
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"order": "answer of the row, from 0"}
 
     length: int = 64  # tokens per row, even: half of them prefix
     vocab_size: int = 16  # the marker and at least 2 others
@@ -32,13 +37,7 @@ class _Transcription(Task):
     def __post_init__(self) -> None:
         check_size("length", self.length, 2)
         check_size("vocab_size", self.vocab_size, 3)
-        if self.length % 2:
-            raise ValueError(f"`length` must be even; got {self.length}.")
-
-    @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
+        check_even("length", self.length)
 
     @property
     def num_kinds(self) -> int:
@@ -53,8 +52,8 @@ class _Transcription(Task):
     def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
         """Returns the places of the prefix that decide each token of the answer."""
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         shape = (batch_size, self.length // 2)
         prefix = jax.random.randint(rng, shape, 1, self.vocab_size, jnp.int32)
         answer = self._answer(prefix)
@@ -70,28 +69,30 @@ class _Transcription(Task):
             slices={"distance": jnp.broadcast_to(distance, shape), "order": jnp.broadcast_to(order, shape)},
         )
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing without looking, and answering everywhere with the row's most frequent token."""
         size = self.length // 2
         most_frequent = sampling.expected_highest_count(size, self.num_kinds) / size
         return {"guess a token": 1 / self.num_kinds, "guess the prefix's most frequent token": most_frequent}
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Tokens are independent: the others say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / self.num_kinds)
+    @property
+    @override
+    def open_answers(self) -> int:
+        """Tokens are independent: the others reveal nothing about one that is unseen."""
+        return self.num_kinds
 
+    @override
     def stored(self) -> Stored | None:
-        """The prefix, at the marker; answers that are given later tell only of themselves."""
+        """The prefix, at the marker; given answers reveal only themselves."""
         return Stored.independent(self.length // 2, self.num_kinds)
 
-    def at_length(self, length: int) -> Self:
-        """A longer or shorter prefix."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """The marker "|"; others are their ids."""
         return "|" if token == _MARKER else str(token)
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
         """Prefix, marker, answer."""
         size = self.length // 2
@@ -108,21 +109,24 @@ class Copying(_Transcription):
         5 2 7 2 | 5 2 7
                 5 2 7 2   <- targets
 
-    The prefix is length / 2 tokens, uniform over ids 1..vocab_size - 1. The answer is read from the marker on, its
-    earlier tokens being given. Evidence of each token is its place in the prefix, always length / 2 before.
+    The prefix is length / 2 tokens, uniform over ids 1..vocab_size - 1. The answer is read from the marker on, with its
+    earlier tokens given. Evidence of each token is its place in the prefix, always length / 2 positions earlier.
 
     References:
       Jelassi et al. 2024, "Repeat after me", arXiv:2402.01032.
     """
 
-    summary: ClassVar[str] = "copying: say the prefix again"
+    summary: ClassVar[str] = "copying: repeat the prefix"
 
+    @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
         return prefix
 
+    @override
     def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
         return np.arange(size)[:, None]
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Takes the tokens before the marker."""
         return np.array([row[: row.index(_MARKER)] for row in np.asarray(batch.inputs).tolist()])
@@ -137,18 +141,21 @@ class Reverse(_Transcription):
         5 2 7 2 | 2 7 2
                 2 7 2 5   <- targets
 
-    As `Copying`, from the prefix's last token to its first: the further on in the answer, the further back its
+    As `Copying`, but from the prefix's last token to its first: the later a token of the answer, the further back its
     evidence, at distances 1, 3, 5 ...
     """
 
-    summary: ClassVar[str] = "reverse: say the prefix again, from its end to its beginning"
+    summary: ClassVar[str] = "reverse: repeat the prefix from its end to its beginning"
 
+    @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
         return prefix[:, ::-1]
 
+    @override
     def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
         return np.arange(size)[::-1, None]
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Takes the tokens before the marker, backwards."""
         return np.array([row[: row.index(_MARKER)][::-1] for row in np.asarray(batch.inputs).tolist()])
@@ -163,42 +170,42 @@ class Sorting(_Transcription):
         5 2 7 2 | 2 2 5
                 2 2 5 7   <- targets
 
-    As `Copying`, in ascending order. Evidence of each token is the whole prefix, though one token more or less seldom
-    changes much: read `guess_rate` with that in mind.
+    As `Copying`, but in ascending order. Evidence of each token is the whole prefix, although missing one token of it
+    rarely changes much: `guess_rate` is high.
     """
 
-    summary: ClassVar[str] = "sorting: say the tokens of the prefix in ascending order"
-    every_change_counts: ClassVar[bool] = False  # most tokens stand in another place
+    summary: ClassVar[str] = "sorting: repeat the tokens of the prefix in ascending order"
+    every_change_counts: ClassVar[bool] = False  # it moves only some of the answers
 
+    @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
         return jnp.sort(prefix, axis=1)
 
+    @override
     def _sources(self, size: int) -> Int[np.ndarray, "tokens n"]:
         return np.tile(np.arange(size), (size, 1))
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Sorts the tokens before the marker."""
         return np.array([sorted(row[: row.index(_MARKER)]) for row in np.asarray(batch.inputs).tolist()])
 
+    @override
     def stored(self) -> None:
-        """Claims nothing: sorted tokens are fewer bits, and each answer tells of those to come."""
+        """No bound: sorted tokens have fewer bits, and each answer says something about the next ones."""
 
+    @override
     def floors(self) -> dict[str, float]:
-        """As for copying; and saying the last answer again, after the smallest id.
+        """As for copying; and by place the better of the likeliest token, a copy, and the answer before."""
+        return super().floors() | {"answer or copy by the place alone": _by_place(self)}
 
-        The answers that differ from the one before are as many as kinds in the prefix, but for the first.
-        """
-        size = self.length // 2
-        absent = (1 - 1 / self.num_kinds) ** size
-        again = (size - self.num_kinds * (1 - absent) + 1 - absent) / size
-        return super().floors() | {"say the last answer again": again}
-
+    @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Of whoever misses one token of the prefix, the first, which stands for any.
+        """The rate of a model that has missed one token of the prefix: the first, which stands for any.
 
-        Once an answer shows that is none of the others it is known. Until then it is no smaller than the answers so
-        far, all such tokens being equally likely, and the best guess is the next of the others, right unless the
-        missing token is smaller; when the others are used up, any such token.
+        That token is known once an answer is none of the others. Until then it is at least as large as the answers so
+        far, and all such tokens are equally likely. The best guess is the next of the others, which is right unless the
+        missing token is smaller; when the others are used up, it is any such token.
         """
         size = self.length // 2
         answers = np.asarray(batch.targets)
@@ -208,3 +215,18 @@ class Sorting(_Transcription):
         smallest = np.pad(answers[:, :-1], ((0, 0), (1, 0)), constant_values=1)
         guess = np.pad(others, ((0, 0), (0, 1)), constant_values=self.num_kinds)
         return np.where(known, 1.0, (self.num_kinds + 1 - guess) / (self.num_kinds + 1 - smallest))
+
+
+@functools.cache
+def _by_place(task: Sorting) -> float:
+    """Returns the accuracy of the best guess at each place: its likeliest token, a copy, or the answer before.
+
+    Answer j and the one before are both v if at most j - 1 tokens are below v and at least j + 1 are at most v.
+    """
+    size, kinds = task.length // 2, task.num_kinds
+    place, below = np.arange(1, size)[:, None], np.arange(size + 1)[None]
+    again = np.zeros(size)
+    for v in range(kinds):
+        enough = stats.binom.sf(place - below, size - below, 1 / (kinds - v))  # of those that are not below v
+        again[1:] += (stats.binom.pmf(below, size, v / kinds) * enough * (below < place)).sum(axis=1)
+    return float(np.maximum(sampling.right_when_sorted(size, kinds), again).mean())

@@ -1,21 +1,24 @@
-"""Selective copying: say the data tokens of a row again, in order, blanks left out."""
+"""Selective copying: repeat the data tokens of a row in order, leaving out the blanks."""
 
 import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Int, PRNGKeyArray
+from scipy import stats
+from typing_extensions import override
 
 from experiments.tasks import sampling
-from experiments.tasks.base import Batch, Stored, Task, check_size
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, Stored, check_size
 
 _BLANK, _COPY, _FIRST_DATA = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SelectiveCopying(Task):
+class SelectiveCopying(FixedLength):
     """Selective copying.
 
     With `length=12, num_tokens=3`; "." is a blank, id 0, "copy" a marker, id 1, d9 the data token with id 9::
@@ -25,7 +28,7 @@ class SelectiveCopying(Task):
 
     There are `num_tokens` data tokens, uniform over ids 2..vocab_size - 1; each of the length - 2 * num_tokens - 1
     blanks before the marker stands in front of one of them, drawn uniformly. After the marker the j-th blank asks for
-    the j-th data token. Evidence of question j is that token; whoever has not seen it guesses among all kinds.
+    the j-th data token. Evidence of question j is that token; without having seen it, all kinds are equally likely.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -33,8 +36,9 @@ class SelectiveCopying(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "selective copying: repeat the data tokens in order, leaving out the blanks"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"order": "answer of the row, from 0"}
 
-    length: int = 256  # tokens per row, the answers' places included
+    length: int = 256  # tokens per row, including the places of the answers
     num_tokens: int = 16  # data tokens to repeat
     vocab_size: int = 16  # blank, marker and at least 2 kinds of data
 
@@ -48,17 +52,12 @@ class SelectiveCopying(Task):
             )
 
     @property
-    def input_length(self) -> int:
-        """Tokens per row."""
-        return self.length
-
-    @property
     def num_kinds(self) -> int:
         """Kinds of data tokens."""
         return self.vocab_size - _FIRST_DATA
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         data_rng, gap_rng = jax.random.split(rng)
         marker = self.length - self.num_tokens - 1
         shape = (batch_size, self.num_tokens)
@@ -79,34 +78,49 @@ class SelectiveCopying(Task):
             slices={"distance": positions - source, "order": jnp.broadcast_to(order, shape)},
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Deletes blanks and marker; the rest of the row is the answer."""
+        """Deletes blanks and the marker; what remains of the row is the answer."""
         rows = np.asarray(batch.inputs)
         return np.stack([row[row >= _FIRST_DATA][: self.num_tokens] for row in rows])
 
+    @override
     def floors(self) -> dict[str, float]:
-        """Guessing without looking, and answering everywhere with the row's most frequent data token."""
+        """Guessing, the row's most frequent data token, and copying each answer from where its token most often is."""
         most_frequent = sampling.expected_highest_count(self.num_tokens, self.num_kinds) / self.num_tokens
-        return {"guess a data token": 1 / self.num_kinds, "guess the row's most frequent data token": most_frequent}
+        return {
+            "guess a data token": 1 / self.num_kinds,
+            "guess the row's most frequent data token": most_frequent,
+            "copy each answer from a fixed position": self._from_fixed_positions(),
+        }
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Data tokens are independent: the others say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / self.num_kinds)
+    def _from_fixed_positions(self) -> float:
+        """Returns how often the best position to copy from holds the answer, or by chance an equal token."""
+        count, blanks = self.num_tokens, self.length - 2 * self.num_tokens - 1
+        position, order = np.arange(count + blanks), np.arange(count)[:, None]
+        there = stats.binom.pmf(position - order, blanks, (order + 1) / count)  # blanks before token `order`
+        equal = there + (there.sum(axis=0) - there) / self.num_kinds
+        return float(equal.max(axis=1).mean())
 
+    @property
+    @override
+    def open_answers(self) -> int:
+        """Data tokens are independent: the others reveal nothing about one that is unseen."""
+        return self.num_kinds
+
+    @override
     def stored(self) -> Stored:
         """All data tokens, at the marker."""
         return Stored.independent(self.num_tokens, self.num_kinds)
 
-    def at_length(self, length: int) -> Self:
-        """As many data tokens among more or fewer blanks."""
-        return dataclasses.replace(self, length=length)
-
+    @override
     def token_text(self, token: int) -> str:
         """Blank ".", marker "copy", data "d7"."""
         return {_BLANK: ".", _COPY: "copy"}.get(token, f"d{token}")
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Data among blanks, the marker, then the blanks that ask."""
+        """Data among blanks, the marker, then the blanks at which answers are read."""
         questions = set(np.asarray(batch.positions[row]).tolist())
         roles = {_BLANK: "filler", _COPY: "marker"}
         tokens = [int(token) for token in batch.inputs[row]]

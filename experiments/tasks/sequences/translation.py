@@ -1,18 +1,20 @@
 """Translation: write the image of a string that an encoder reads."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
+from typing_extensions import override
 
 from attention_variants.checks import check_choice
 from experiments.tasks import sampling
 from experiments.tasks.base import Batch, Context, Task, check_size
 
-_NOTHING = 0  # begins the translation, and fills up what is shorter than the longest
+_NOTHING = 0  # begins the translation, and pads whatever is shorter than the longest
 _ORDERS = ("reverse", "same", "swap")
 
 
@@ -29,9 +31,9 @@ class Translation(Task):
     The context is a string of uniform length in min_length..max_length, its tokens uniform over ids
     1..vocab_size - 1. The map from tokens to tokens is drawn once, by `map_seed`, every one-to-one map being equally
     likely; it is the same for all rows of training, validation and test. The order is that of the string (`same`),
-    backwards (`reverse`), or with its tokens exchanged two by two (`swap`; the odd one at the end stays). The row
-    begins the translation with "_", and its earlier tokens are given. Evidence of each token is the place in the
-    context that it translates.
+    backwards (`reverse`), or with neighbours exchanged (`swap`; the last token of an odd number stays). The row begins
+    with "_", and the earlier tokens of the translation are given. Evidence of each token is the place in the context
+    that it translates.
 
     References:
       Sutskever et al. 2014, arXiv:1409.3215, for the order backwards; Vaswani et al. 2017, arXiv:1706.03762, for a
@@ -40,11 +42,15 @@ class Translation(Task):
 
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "translation: write the image of a string that an encoder reads"
+    slice_labels: ClassVar[Mapping[str, str]] = {
+        "place": "token of the translation, from 0",
+        "length": "length of the string",
+    }
     answers_follow: ClassVar[bool] = True
 
     min_length: int = 8  # tokens of the shortest string
     max_length: int = 32  # tokens of the longest string, and of rows
-    vocab_size: int = 32  # id 0 and at least 2 others, for both sides
+    vocab_size: int = 32  # id 0 and at least 2 others, in the string and its translation
     order: str = "reverse"  # or same, or swap
     map_seed: int = 0  # draws the map
 
@@ -56,13 +62,14 @@ class Translation(Task):
         check_size("map_seed", self.map_seed, 0)
 
     @property
+    @override
     def input_length(self) -> int:
-        """Tokens per row."""
         return self.max_length
 
     @property
+    @override
     def context(self) -> Context:
-        """The string, filled up."""
+        """The string, padded."""
         return Context(self.max_length, vocab_size=self.vocab_size)
 
     @property
@@ -72,13 +79,13 @@ class Translation(Task):
         return np.append(0, 1 + np.random.RandomState(self.map_seed).permutation(self.vocab_size - 1)).astype(np.int32)
 
     def _source(self, place: Int[Array, "1 tokens"], length: Int[Array, "batch 1"]) -> Int[Array, "batch tokens"]:
-        """Returns the place of the string that stands at each place of the translation; beyond both, anything."""
+        """Returns the place in the string of each token of the translation; beyond its end, any place."""
         if self.order == "reverse":
             return jnp.maximum(length - 1 - place, 0)
         return jnp.minimum(place ^ 1 if self.order == "swap" else place, length - 1)
 
+    @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws rows."""
         token_rng, length_rng = jax.random.split(rng)
         shape = (batch_size, self.max_length)
         tokens = jax.random.randint(token_rng, shape, 1, self.vocab_size, jnp.int32)
@@ -99,8 +106,9 @@ class Translation(Task):
             context=context,
         )
 
+    @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Translates token by token, and fills up."""
+        """Translates token by token, and pads."""
         answers, image_of = np.zeros(np.shape(batch.positions), np.int32), self.image_of.tolist()
         for row, context in enumerate(np.asarray(batch.context).tolist()):
             words = [image_of[token] for token in context if token != _NOTHING]
@@ -112,30 +120,37 @@ class Translation(Task):
             answers[row, : len(words)] = words
         return answers
 
+    @override
     def floors(self) -> dict[str, float]:
         """Guessing without looking, and answering everywhere with the image of the string's most frequent token."""
         lengths, kinds = range(self.min_length, self.max_length + 1), self.vocab_size - 1
         most_frequent = sum(sampling.expected_highest_count(length, kinds) for length in lengths) / sum(lengths)
         return {"guess a token": 1 / kinds, "guess the image of the most frequent token": most_frequent}
 
-    def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Tokens are independent: the others say nothing about one that is out of sight."""
-        return np.full(np.shape(batch.targets), 1 / (self.vocab_size - 1))
+    @property
+    @override
+    def open_answers(self) -> int:
+        """Tokens are independent: the others reveal nothing about one that is unseen."""
+        return self.vocab_size - 1
 
+    @override
     def at_length(self, length: int) -> Self:
         """Strings of up to `length` tokens, under the same map."""
         return dataclasses.replace(self, min_length=min(self.min_length, length), max_length=length)
 
+    @override
     def token_text(self, token: int) -> str:
         """Id 0 is "_"; others are their ids."""
         return "_" if token == _NOTHING else str(token)
 
+    @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """The translation so far, and what fills it up."""
+        """The translation so far, and padding."""
         texts = [self.token_text(int(token)) for token in batch.inputs[row]]
         return [(texts[0], "marker"), *((text, "filler" if text == "_" else "answer") for text in texts[1:])]
 
+    @override
     def describe_context(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """The string, and what fills it up."""
+        """The string, and padding."""
         texts = [self.token_text(int(token)) for token in np.asarray(batch.context)[row]]
         return [(text, "filler" if text == "_" else "value") for text in texts]

@@ -1,10 +1,14 @@
 """What shortcuts answer, row by row in NumPy: simulated against `Task.floors` and `Task.guess_rate`."""
 
+import functools
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from experiments.tasks.base import Batch, Task
+from tests.experiments.tasks import position_shortcuts
+from tests.experiments.tasks.position_shortcuts import PLACES, Place, Table
 
 Guess = Callable[[Task, Batch, int, np.random.Generator], np.ndarray]
 Unseen = Callable[[Task, Batch, int, int], np.ndarray]
@@ -30,6 +34,26 @@ def most_frequent_from(first: int) -> Guess:
     return guess
 
 
+def fitted(*places: Place, copies: bool = True) -> Guess:
+    """What a table by place answers that is fitted on other rows; of several kinds of places the best one."""
+
+    @functools.cache
+    def table(task: Task) -> Table:
+        rows = position_shortcuts.sample(task, 40_000, seed=21)
+        tables = [position_shortcuts.fit(task, rows, place, copies=copies) for place in places]
+        return max(tables, key=lambda table: position_shortcuts.score(task, rows, table))
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        return table(task).guesses(jax.tree.map(lambda array: array[row : row + 1], batch))[0]
+
+    return guess
+
+
+def in_rows_of_a_kind(place: Place) -> Place:
+    """The place in rows with as many targets."""
+    return lambda batch: place(batch) + batch.inputs.shape[1] * batch.weights.sum(axis=1, keepdims=True).astype(int)
+
+
 def _unstated_values(task: Task, batch: Batch, row: int, column: int) -> np.ndarray:
     stated = np.delete(batch.targets[row][batch.weights[row] > 0], column)
     return np.setdiff1d(np.arange(task.vocab_size // 2, task.vocab_size), stated)
@@ -50,8 +74,11 @@ COMMON: dict[str, Guess] = {
 # (task, shortcut) -> one row's answers, from its inputs alone.
 GUESSES: dict[tuple[str, str], Guess] = {
     ("mqar", "guess a value seen in context"): _value_in_context,
+    ("mqar", "guess the value from the question's position alone"): fitted(in_rows_of_a_kind(PLACES["position"])),
+    ("mqar", "guess the value from the question's rank alone"): fitted(in_rows_of_a_kind(PLACES["rank"])),
     ("selective_copying", "guess a data token"): token_from(2),
     ("selective_copying", "guess the row's most frequent data token"): most_frequent_from(2),
+    ("selective_copying", "copy each answer from a fixed position"): fitted(PLACES["rank"]),
     ("induction", "guess the row's most frequent token"): most_frequent_from(1),
 }
 

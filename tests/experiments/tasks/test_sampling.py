@@ -32,6 +32,15 @@ def test_expected_highest_count_equals_enumeration(draws: int, kinds: int):
     assert sampling.expected_highest_count(draws, kinds) == pytest.approx(highest, rel=1e-9)
 
 
+@pytest.mark.parametrize("count, kinds", [(1, 3), (3, 2), (4, 3), (3, 5)])
+def test_right_when_sorted_equals_enumeration(count: int, kinds: int):
+    rows = np.array(list(itertools.product(range(kinds), repeat=count)))
+    ordered = np.sort(rows, axis=1)
+    likeliest = [np.bincount(column).max() / len(rows) for column in ordered.T]
+    copied = (ordered == rows[:, :1]).mean(axis=0)
+    np.testing.assert_allclose(sampling.right_when_sorted(count, kinds), np.maximum(likeliest, copied))
+
+
 def test_expected_highest_count_of_long_rows():
     rng = np.random.default_rng(0)
     highest = [np.bincount(rng.integers(0, 15, 1000)).max() for _ in range(2000)]

@@ -3,6 +3,7 @@
 import collections
 import functools
 import hashlib
+import json
 from collections.abc import Iterator
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 
 from attention_variants import specs
 from experiments.tasks.base import Batch, Task
-from experiments.tasks.registry import TASKS, make_task
+from experiments.tasks.registry import TASKS, make_task, task_facts
 from tests.experiments.tasks import shortcuts
 from tests.experiments.tasks.continuous import shortcuts as shortcuts_continuous
 from tests.experiments.tasks.formal import shortcuts as shortcuts_formal
@@ -203,22 +204,50 @@ def test_floors_are_what_their_shortcuts_score(spec: str):
         for shortcut, floor in floors.items():
             guess = GUESSES.get((name, shortcut)) or shortcuts.COMMON[shortcut]
             guesses = np.stack([guess(task, batch, row, rng) for row in range(ROWS)])
-            excess = (batch.weights * (score(guesses, batch.targets) - floor)).sum(
-                axis=1
-            )  # a row's targets go together
+            excess = batch.weights * (score(guesses, batch.targets) - floor)
+            excess = excess.sum(axis=1)  # a row's targets go together
             assert abs(excess.sum()) <= 4 * np.sqrt(np.square(excess).sum()) + 1e-6, shortcut
+
+
+def at_length_or_next(task: Task, length: int) -> Task:
+    """Returns the task at the first length from `length` on that it has."""
+    while True:
+        try:
+            return task.at_length(length)
+        except ValueError as error:
+            assert "\n" not in str(error) and length < 32
+            length += 1
 
 
 @every_case
 def test_at_length(spec: str):
     task = make_task(spec)
-    longer = task.at_length(28)
+    longer = at_length_or_next(task, 28)
+    assert longer.train_length >= 28 and task.train_length <= task.input_length
     assert type(longer) is type(task) and longer.vocab_size == task.vocab_size
     one, other = (jax.eval_shape(lambda rng, of=of: of.sample(rng, 3), jax.random.key(0)) for of in (task, longer))
     assert other.inputs.shape[:2] == (3, longer.input_length)
     assert longer.input_length >= 28  # a string, then its answer
     assert other.targets.shape[1] >= one.targets.shape[1] and other.inputs.shape[2:] == one.inputs.shape[2:]
     assert longer.context is None or longer.context[1:] == task.context[1:]
+
+
+@every_case
+def test_every_slice_has_a_label_and_facts_can_be_stored(spec: str):
+    task, batch = draw(spec)
+    facts = task_facts(task)
+    assert set(batch.slices) <= set(facts["slice_labels"]) and all(facts["slice_labels"].values())
+    assert json.loads(json.dumps(facts)) == facts
+    assert list(facts) == ["name", "fields", "train_length", "tolerance", "loss_floor", "slice_labels"]
+    assert make_task(facts["name"], **facts["fields"]) == task
+    assert facts["train_length"] == task.train_length > 0 and facts["tolerance"] == task.tolerance
+    assert (facts["loss_floor"] is None) == (task.tolerance is None)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_label_is_of_a_slice(name: str):
+    emitted = {slice_name for spec in CASES if specs.parse_spec(spec)[0] == name for slice_name in draw(spec)[1].slices}
+    assert set(TASKS[name].slice_labels) == emitted
 
 
 @pytest.mark.parametrize("spec", TOO_HARD)

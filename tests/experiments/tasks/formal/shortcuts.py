@@ -3,14 +3,13 @@
 import functools
 import random
 import statistics
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from experiments.tasks.base import Batch, Task
-from tests.experiments.tasks.shortcuts import Guess, Unseen
+from tests.experiments.tasks.position_shortcuts import PLACES
+from tests.experiments.tasks.shortcuts import Guess, Unseen, fitted
 
 FIRST = 2  # id of the first symbol of a string
 
@@ -31,16 +30,6 @@ def most_frequent(task: Task, batch: Batch, row: int, rng: np.random.Generator) 
     counts = np.bincount(batch.inputs[row], minlength=task.vocab_size)[FIRST:]
     counts = counts[: counts.size - (task.token_text(task.vocab_size - 1) == "_")]
     return np.full(batch.targets.shape[1], FIRST + counts.argmax())
-
-
-def likeliest_at_each_place(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
-    length, kinds = int(batch.weights[row].sum()), task.num_symbols
-    answers = np.zeros(batch.targets.shape[1], int)
-    for place in range(length):
-        fewer = [stats.binom.cdf(place, length, (kind + 1) / kinds) for kind in range(kinds)]
-        not_above = 1 - np.array([1.0, *fewer])
-        answers[place] = FIRST + np.argmax(np.diff(not_above))
-    return answers
 
 
 def first_bracket(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
@@ -119,27 +108,58 @@ def listops_values() -> list[np.ndarray]:
     return [np.array([tree.value for tree in trees if tree.operator == kind]) for kind in range(4)]
 
 
-all_symbols: Callable = lambda task, batch, row, column: FIRST + np.arange(task.num_symbols)  # noqa: E731
+def all_symbols(task: Task, batch: Batch, row: int, column: int) -> np.ndarray:
+    return FIRST + np.arange(task.num_symbols)
+
+
+def symbol_at(place: int) -> Guess:
+    """The symbol of the string at a place, from its end if negative."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        end = batch.inputs[row].tolist().index(1)
+        return batch.inputs[row, [place % end]]
+
+    return guess
+
+
+def lone_digit(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    digits = [token for token in batch.inputs[row].tolist() if FIRST <= token < FIRST + 5]
+    return np.array([digits[0] if len(digits) == 1 else FIRST])
+
+
+def longer_number(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """Its digits up to the last 1, then the end."""
+    text = "".join(task.token_text(token) for token in batch.inputs[row].tolist())
+    one, other = text[: text.index("=")].split("+")
+    digits = (other if len(other) > len(one) else one).rstrip("0")
+    answers = np.zeros(batch.targets.shape[1], int)
+    answers[: len(digits) + 1] = [*(FIRST + int(digit) for digit in digits), FIRST + 3]
+    return answers
+
 
 GUESSES: dict[tuple[str, str], Guess] = {
     ("parity", "guess a bit"): one_of(2),
+    ("parity", "answer with the first bit"): symbol_at(0),
     ("even_pairs", "guess a bit"): one_of(2),
-    ("cycle_navigation", "say the likeliest place"): always(0),
-    ("modular_arithmetic", "say the likeliest answer"): always(0),
-    ("modular_arithmetic", "say the last digit"): lambda task, batch, row, rng: batch.inputs[
-        row, batch.positions[row] - 1
-    ],
-    ("modular_arithmetic_brackets", "say the likeliest answer"): always(0),
-    ("bucket_sort", "say the likeliest symbol at each place"): likeliest_at_each_place,
+    ("cycle_navigation", "answer with the likeliest place"): always(0),
+    ("modular_arithmetic", "answer 0, the likeliest value"): always(0),
+    ("modular_arithmetic", "answer with the first digit"): symbol_at(0),
+    ("modular_arithmetic", "answer with the last digit"): symbol_at(-1),
+    ("modular_arithmetic_brackets", "answer 0, the likeliest value"): always(0),
+    ("modular_arithmetic_brackets", "answer with a lone digit, whatever its sign, else 0"): lone_digit,
+    ("bucket_sort", "answer or copy by the length and the place alone"): fitted(PLACES["rank and position"]),
     ("missing_duplicate", "guess a bit"): one_of(2),
     ("missing_duplicate", "guess the row's most frequent bit"): most_frequent,
     ("stack_manipulation", "guess a bit"): one_of(2),
-    ("binary_addition", "say 1 everywhere"): always(1),
+    ("stack_manipulation", "answer or copy by the length and the place alone"): fitted(PLACES["rank and position"]),
+    ("binary_addition", "answer 1 everywhere"): always(1),
+    ("binary_addition", "answer by the length and the place alone"): fitted(PLACES["rank and position"], copies=False),
+    ("binary_addition", "answer with the number of more digits"): longer_number,
     ("dyck", "guess a bracket"): lambda task, batch, row, rng: (
         task.num_types + rng.integers(0, task.num_types, batch.targets.shape[1])
     ),
     ("dyck", "close the row's first bracket"): first_bracket,
-    ("listops", "say the likeliest digit"): lambda task, batch, row, rng: np.full(
+    ("listops", "answer with the likeliest digit"): lambda task, batch, row, rng: np.full(
         1, np.bincount(batch.targets[:, 0]).argmax()
     ),
     ("listops", "read the root's operator"): same_root,
@@ -162,5 +182,6 @@ UNSEEN: dict[str, Unseen] = {
 }
 for _name in ("reverse_string", "duplicate_string", "odds_first", "bucket_sort"):
     GUESSES[_name, "guess a symbol"] = one_of_all
-    GUESSES[_name, "guess the row's most frequent symbol"] = most_frequent
+    GUESSES[_name, "guess the string's most frequent symbol"] = most_frequent
+    GUESSES[_name, "copy from a fixed position, whatever the length"] = fitted(PLACES["rank"], PLACES["position"])
     UNSEEN.setdefault(_name, all_symbols)

@@ -1,9 +1,12 @@
 """Strings, expressions and brackets against generators that follow their definitions symbol by symbol."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from experiments.tasks.formal import machines
 from experiments.tasks.formal.dyck import Dyck
 from experiments.tasks.formal.machines import BinaryAddition
 from experiments.tasks.registry import make_task
@@ -123,6 +126,48 @@ def test_added_numbers_are_positive_and_uniform():
             counts = np.bincount(numbers, minlength=2**size)
             assert counts[0] == 0 and abs(counts.sum() - ROWS / 6) < 4 * np.sqrt(ROWS / 6)
             assert size == 1 or stats.chisquare(counts[1:]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("size, other", [(1, 1), (2, 1), (1, 3), (3, 3), (5, 2), (2, 6)])
+def test_expected_of_sums_equals_enumeration(size: int, other: int):
+    counts = []
+    for one, another in itertools.product(range(1, 2**size), range(1, 2**other)):
+        total, longer = one + another, one if size >= other else another
+        shared = sum(a == b for a, b in zip(f"{total:b}"[::-1] + "=", f"{longer:b}"[::-1] + "=", strict=False))
+        counts.append((total.bit_count(), total.bit_length(), shared))
+    sums = machines._expected_of_sums(np.array([size]), np.array([other]))
+    np.testing.assert_allclose(sums[:, 0], np.mean(counts, axis=0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("length", [3, 4, 5, 8])
+def test_likeliest_symbols_of_sums_equal_enumeration(length: int):
+    counts = np.zeros((length + 1, 3))
+    for size in range(1, length - 1):
+        pairs = list(itertools.product(range(1, 2**size), range(1, 2 ** (length - 1 - size))))
+        for one, other in pairs:
+            for place, symbol in enumerate(f"{one + other:b}"[::-1] + "2"):
+                counts[place, int(symbol)] += 1 / len(pairs) / (length - 2)
+    size = np.arange(1, length - 1)
+    assert machines._likeliest(size, length - 1 - size) == pytest.approx(counts.max(axis=1).sum())
+
+
+@pytest.mark.parametrize("spec, length", [("missing_duplicate", 11), ("modular_arithmetic", 8), ("even_pairs", 1)])
+def test_a_length_that_strings_do_not_have_is_refused_in_one_line(spec: str, length: int):
+    with pytest.raises(ValueError, match=f"`(min_)?length` must be .*; got {length}") as caught:
+        make_task(spec).at_length(length)
+    assert "\n" not in str(caught.value)
+    at = make_task(spec).at_length(length + 1)
+    assert (at.min_length, at.max_length, at.train_length) == (length + 1, length + 1, float(length + 1))
+
+
+def test_copying_from_fixed_positions_is_a_shortcut_only_between_lengths():
+    shortcut = "copy from a fixed position, whatever the length"
+    task = make_task("reverse_string:min_length=4,max_length=4,num_symbols=3")
+    assert shortcut not in task.floors()
+    both = make_task("reverse_string:min_length=1,max_length=2,num_symbols=3").floors()[shortcut]
+    assert both == pytest.approx(
+        1.0
+    )  # position 2 belongs to strings of length 1, positions 3 and 4 to those of length 2
 
 
 def test_lengths_of_tests_compile_once_and_reach_500():

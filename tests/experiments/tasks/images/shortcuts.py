@@ -36,9 +36,9 @@ def _any_name(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> n
 
 GUESSES: dict[tuple[str, str], Guess] = {
     ("pathfinder", "guess yes or no"): lambda task, batch, row, rng: task.num_levels + 1 + rng.integers(0, 2, 1),
-    ("pathfinder", "say yes if most ink runs as the dots lie"): _as_the_dots_lie,
+    ("pathfinder", "answer yes if most ink runs in the direction of the dots"): _as_the_dots_lie,
     ("image_shapes", "guess a shape"): lambda task, batch, row, rng: rng.integers(0, 4, 1),
-    ("image_shapes", "say one of the image's shapes"): _one_of_the_shapes,
+    ("image_shapes", "name any shape in the image"): _one_of_the_shapes,
     ("captioning", "guess a colour or a shape"): _any_name,
 }
 

@@ -1,10 +1,14 @@
 """What shortcuts answer in tasks of recall and retrieval, row by row in NumPy."""
 
+import functools
+
 import numpy as np
 
 from experiments.tasks.base import Batch, Task
 from experiments.tasks.recall.mqar_variants import CompositionalMQAR
-from tests.experiments.tasks.shortcuts import Guess, Unseen, token_from
+from tests.experiments.tasks import position_shortcuts
+from tests.experiments.tasks.position_shortcuts import PLACES
+from tests.experiments.tasks.shortcuts import Guess, Unseen, fitted, token_from
 
 GUESSES: dict[tuple[str, str], Guess] = {}
 UNSEEN: dict[str, Unseen] = {}
@@ -62,7 +66,7 @@ def _commonest_at_that_place(task: Task, batch: Batch, row: int, rng: np.random.
     return np.array(guesses)
 
 
-GUESSES["fuzzy_recall", "say what most values so far have at that place"] = _commonest_at_that_place
+GUESSES["fuzzy_recall", "answer with what most values so far have at that place"] = _commonest_at_that_place
 
 
 def _values_not_in_the_answer_yet(task: Task, batch: Batch, row: int, column: int) -> np.ndarray:
@@ -76,7 +80,7 @@ UNSEEN["fuzzy_recall"] = _values_not_in_the_answer_yet
 GUESSES["memorization", "guess a value"] = lambda task, batch, row, rng: rng.integers(
     task.vocab_size // 2, task.vocab_size, batch.targets.shape[1]
 )
-GUESSES["memorization", "always say one value"] = lambda task, batch, row, rng: np.full(
+GUESSES["memorization", "always answer one value"] = lambda task, batch, row, rng: np.full(
     batch.targets.shape[1], task.value_of[1]
 )
 UNSEEN["memorization"] = lambda task, batch, row, column: task.value_of[1:]
@@ -86,9 +90,7 @@ for _name in ("copying", "reverse", "sorting"):
         batch.targets.shape[1], np.bincount(batch.inputs[row, : task.length // 2]).argmax()
     )
     UNSEEN[_name] = lambda task, batch, row, column: np.arange(1, task.vocab_size)
-GUESSES["sorting", "say the last answer again"] = lambda task, batch, row, rng: np.maximum(
-    batch.inputs[row, task.length // 2 :], 1
-)
+GUESSES["sorting", "answer or copy by the place alone"] = fitted(PLACES["rank"])
 
 
 def _sorted_with_another_first_token(task: Task, batch: Batch, row: int, column: int) -> list[int]:
@@ -129,7 +131,7 @@ GUESSES["needle", "guess a value"] = lambda task, batch, row, rng: rng.integers(
 )
 GUESSES["needle", "guess a value seen in context"] = _value_of_a_needle
 GUESSES["needle", "guess a value of the key"] = _value_of_the_key
-GUESSES["needle", "guess a value of the key that is not said yet"] = _value_not_said_yet
+GUESSES["needle", "guess a value of the key that is not given yet"] = _value_not_said_yet
 UNSEEN["needle"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
 
 
@@ -163,10 +165,12 @@ def _values_that_no_other_name_has(task: Task, batch: Batch, row: int, column: i
 
 
 GUESSES["variable_tracking", "guess a value seen in context"] = _value_or_name_of_the_row
-GUESSES["variable_tracking", "guess a name on the right or a value seen in context, as is due"] = (
+GUESSES["variable_tracking", "guess a name on the right, or a value seen in context, whichever is due"] = (
     _value_or_name_of_the_row
 )
-GUESSES["variable_tracking", "look the name up once, for a name say the latest value before it"] = _looked_up_once
+GUESSES["variable_tracking", "look the name up once; if it leads to a name, answer with the latest value before"] = (
+    _looked_up_once
+)
 UNSEEN["variable_tracking"] = _values_that_no_other_name_has
 
 
@@ -197,7 +201,7 @@ def _common_with_another_first_word(task: Task, batch: Batch, row: int, column: 
 
 GUESSES["common_words", "guess a word"] = token_from(2)
 GUESSES["common_words", "guess a token of the context"] = _word_of_the_context
-GUESSES["common_words", "say the row's next word by id"] = _next_word
+GUESSES["common_words", "answer with the row's next word by id"] = _next_word
 UNSEEN["common_words"] = _common_with_another_first_word
 
 
@@ -224,10 +228,41 @@ def _values_out_of_sight(task: Task, batch: Batch, row: int, column: int) -> lis
     return [value for value in range(task.first_value, task.vocab_size) if value not in stated]
 
 
-GUESSES["mqar_forgetting", "guess a value that counts"] = _one_of(
+@functools.cache
+def _likely_due(task: Task, place: str) -> np.ndarray:
+    """The pairs by how often they are asked for at each place, most often first, [places, pairs]; in other rows."""
+    batch = position_shortcuts.sample(task, 20_000, seed=21)
+    places, pairs = PLACES[place](batch), np.arange(batch.targets.shape[1])
+    counts = np.stack([np.bincount(places[:, pair], minlength=task.length) for pair in pairs], axis=1)
+    return np.argsort(-counts, axis=1, kind="stable")
+
+
+def _current_value_due(place: str) -> Guess:
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        values = list({key: value for key, value in _statements(task, batch, row)}.values())
+        questions = batch._replace(positions=batch.positions[row : row + 1], weights=batch.weights[row : row + 1])
+        return np.array([values[_likely_due(task, place)[at, 0]] for at in PLACES[place](questions)[0]])
+
+    return guess
+
+
+def _value_due_with_the_first_key_token(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    statements, likely, values = _statements(task, batch, row), _likely_due(task, "position"), []
+    for position in batch.positions[row]:
+        first = batch.inputs[row, position - 1]
+        values.append(next(statements[pair][-1] for pair in likely[position] if statements[pair][0] == first))
+    return np.array(values)
+
+
+GUESSES["mqar_forgetting", "guess a current value"] = _one_of(
     lambda statements, key: list({key: value for key, value in statements}.values())
 )
-GUESSES["mqar_forgetting", "say the first value of the key"] = _one_of(
+GUESSES["mqar_forgetting", "guess a current value from the question's position"] = _current_value_due("position")
+GUESSES["mqar_forgetting", "guess a current value from the question's rank"] = _current_value_due("rank")
+GUESSES["mqar_compositional", "guess a value seen with the first key token, from the position"] = (
+    _value_due_with_the_first_key_token
+)
+GUESSES["mqar_forgetting", "answer with the key's first value"] = _one_of(
     lambda statements, key: [next(value for stated, value in statements if stated == key)]
 )
 GUESSES["mqar_compositional", "guess a value seen in context"] = _one_of(

@@ -1,0 +1,165 @@
+"""The most that a model can score without looking at a row's content: a search for shortcuts that no floor may miss.
+
+Where a target stands decides what is answered: its rank among the targets of its row, its position, or both. A table
+holds, for each such place, either an answer or a position of the row (or of the context) to copy from.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from experiments.tasks.base import Batch, Task
+
+LARGEST = 2**25  # comparisons at a time
+
+
+def rank(batch: Batch) -> np.ndarray:
+    """Counts the targets of the row that are read before."""
+    positions = np.where(batch.weights > 0, batch.positions, np.iinfo(np.int32).max)
+    return np.argsort(np.argsort(positions, axis=1, kind="stable"), axis=1, kind="stable")
+
+
+Place = Callable[[Batch], np.ndarray]
+PLACES: dict[str, Place] = {
+    "rank": rank,
+    "position": lambda batch: batch.positions,
+    "rank and position": lambda batch: rank(batch) * batch.inputs.shape[1] + batch.positions,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What to answer at each place."""
+
+    place: Place
+    answers: np.ndarray
+    sources: np.ndarray  # what to copy, as a column of `_readable`; -1 for the answer
+
+    def guesses(self, batch: Batch) -> np.ndarray:
+        """Returns the table's answers to all targets, -1 where it copies what is not read yet."""
+        places = np.minimum(self.place(batch), len(self.answers) - 1)
+        source = self.sources[places]
+        copied = np.take_along_axis(_readable(batch), np.maximum(source, 0), axis=1)
+        copied = np.where(_read_at(batch)[np.maximum(source, 0)] <= batch.positions, copied, -1)
+        return np.where(source < 0, self.answers[places], copied)
+
+
+def fit(task: Task, batch: Batch, place: Place, *, copies: bool = True) -> Table:
+    """Returns the table that answers most targets of `batch`."""
+    places, scored = place(batch), batch.weights > 0
+    count = int(places[scored].max()) + 1
+    answers, answered = _best_answers(task, places[scored], batch.targets[scored], count)
+    if not copies or copying_is_the_task(batch, places):
+        return Table(place, answers, np.full(count, -1))
+    copied = np.zeros((count, _readable(batch).shape[1]), int)
+    for rows in _in_pieces(batch):
+        part = jax.tree.map(lambda array, rows=rows: array[rows], batch)
+        for column in range(scored.shape[1]):
+            _count_copies(task, part, place(part)[:, column], column, copied)
+    return Table(place, answers, np.where(copied.max(axis=1) > answered, copied.argmax(axis=1), -1))
+
+
+def copying_is_the_task(batch: Batch, places: np.ndarray) -> bool:
+    """Whether the place alone decides which position is evidence, so that to copy from there is what is asked."""
+    scored = batch.weights > 0
+    evidence, there = batch.evidence[scored], places[scored]
+    order = np.argsort(there, kind="stable")
+    same_place = np.diff(there[order]) == 0
+    moves = (np.diff(evidence[order], axis=0) != 0).any(axis=1)
+    return evidence.shape[1] == 1 and not (same_place & moves).any()
+
+
+def _best_answers(task: Task, places: np.ndarray, targets: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the likeliest answer at each place, and how often it is right."""
+    if task.tolerance is None:
+        counts = np.zeros((count, task.vocab_size), int)
+        np.add.at(counts, (places, targets), 1)
+        return counts.argmax(axis=1), counts.max(axis=1)
+    best, right = np.zeros(count), np.zeros(count, int)
+    for place in np.unique(places):
+        there = targets[places == place]
+        guesses = np.quantile(there, np.linspace(0.01, 0.99, 99))
+        counts = task.is_right(there[None], guesses[:, None]).sum(axis=1)
+        best[place], right[place] = guesses[counts.argmax()], counts.max()
+    return best, right
+
+
+def _count_copies(task: Task, batch: Batch, places: np.ndarray, column: int, copied: np.ndarray) -> None:
+    """Adds how often each thing that has been read is the answer in a column of targets."""
+    rows = np.flatnonzero(batch.weights[:, column] > 0)
+    rows = rows[np.argsort(places[rows], kind="stable")]
+    if len(rows):
+        right = task.is_right(_readable(batch)[rows], batch.targets[rows, column, None])
+        right &= _read_at(batch)[None] <= batch.positions[rows, column, None]
+        there, starts = np.unique(places[rows], return_index=True)
+        copied[there] += np.add.reduceat(right, starts, axis=0, dtype=int)
+
+
+def _readable(batch: Batch) -> np.ndarray:
+    """Returns what may be copied, by row: its tokens or numbers, then the tokens of its context."""
+    parts = [batch.inputs.reshape(len(batch.inputs), -1)]
+    if batch.context is not None and batch.context.ndim == 2:
+        parts.append(batch.context)
+    return np.concatenate(parts, axis=1)
+
+
+def _read_at(batch: Batch) -> np.ndarray:
+    """Returns the position at which each column of `_readable` is read; a context is read before."""
+    own = np.repeat(np.arange(batch.inputs.shape[1]), batch.inputs[0, 0].size)
+    return np.pad(own, (0, _readable(batch).shape[1] - len(own)), constant_values=-1)
+
+
+def _in_pieces(batch: Batch) -> Iterator[slice]:
+    rows = max(1, LARGEST // _readable(batch).shape[1])
+    return (slice(start, start + rows) for start in range(0, len(batch.targets), rows))
+
+
+def sample(task: Task, rows: int, seed: int) -> Batch:
+    """Draws rows, 2000 at a time."""
+    quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than drawing
+    draw = jax.jit(task.sample, static_argnums=1, compiler_options=quick)
+    rngs = (jax.random.fold_in(jax.random.key(seed), step) for step in range(rows // 2000))
+    batches = [jax.tree.map(np.asarray, draw(rng, 2000)) for rng in rngs]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
+
+
+def score(task: Task, batch: Batch, table: Table) -> tuple[float, float]:
+    """Returns the accuracy of a table and its standard error; the targets of one row go together."""
+    right = batch.weights * task.is_right(table.guesses(batch), batch.targets)
+    accuracy = right.sum() / batch.weights.sum()
+    excess = (right - accuracy * batch.weights).sum(axis=1)
+    return float(accuracy), float(np.sqrt(np.square(excess).sum()) / batch.weights.sum())
+
+
+def weak_floors(task: Task, rows: int) -> list[str]:
+    """Returns a line for each kind of place by which a table beats the task's best floor.
+
+    The table is fitted on `rows` rows and scored on as many others.
+    """
+    train, test = (sample(task, rows, seed) for seed in (11, 12))
+    best, shortcut = max((floor, name) for name, floor in task.floors().items())
+    weak = []
+    for kind, place in PLACES.items():
+        table = fit(task, train, place)
+        accuracy, error = score(task, test, table)
+        if accuracy > best + 4 * error + 0.002:  # some floors are estimates themselves
+            weak.append(
+                f"by {kind} alone: {accuracy:.4f} +- {error:.4f} ({_shown(kind, test, table)}); "
+                f"the best floor is {best:.4f} ({shortcut})"
+            )
+    return weak
+
+
+def _shown(kind: str, batch: Batch, table: Table) -> str:
+    """Returns what the table does at the four most frequent places."""
+    places, counts = np.unique(table.place(batch)[batch.weights > 0], return_counts=True)
+    shown = []
+    for place in sorted(places[np.argsort(-counts)][:4].tolist()):
+        row, column = np.argwhere((table.place(batch) == place) & (batch.weights > 0))[0]
+        name = {"rank": rank(batch)[row, column], "position": batch.positions[row, column]}
+        where = ", ".join(f"{word} {number}" for word, number in name.items() if word in kind)
+        source, answer = (values[min(place, len(values) - 1)] for values in (table.sources, table.answers))
+        shown.append(f"{where}: {f'copy {source}' if source >= 0 else f'answer {answer}'}")
+    return "; ".join(shown)
