@@ -78,18 +78,3 @@ def task_facts(task: Task) -> dict[str, Any]:
 def make_task(spec: str, **fields: Any) -> Task:
     """Builds a task from a spec string such as `mqar:length=64,num_pairs=4`; raises SpecError."""
     return specs.build(spec, TASKS, "task", **fields)
-
-
-def task_facts(task: Task) -> dict[str, Any]:
-    """Returns what readers of results must know of a task, as JSON can hold it."""
-    import dataclasses
-
-    length = getattr(task, "length", getattr(task, "max_length", task.input_length))
-    return {
-        "name": next(name for name, kind in TASKS.items() if kind is type(task)),
-        "fields": dataclasses.asdict(task),
-        "train_length": float(length),
-        "tolerance": task.tolerance,
-        "loss_floor": min(task.loss_floors().values(), default=None),
-        "slice_labels": {},
-    }
