@@ -2,7 +2,8 @@
 
 python docs/refresh_results.py results/reference/mqar ...
 
-Scores, FLOPs, times and parameter hashes stay as they were. A folder whose run has another digest now is renamed.
+Scores, FLOPs, times and parameter hashes stay as they were. A folder whose run has another digest now is renamed. Then
+table.md and table.csv are written, and those of the pictures that are there are drawn again.
 """
 
 import json
@@ -55,6 +56,23 @@ def refresh(study: pathlib.Path) -> int:
     return len(paths)
 
 
+def redraw(folder: pathlib.Path) -> None:
+    """Writes the tables of a study, and draws again those of its pictures that the folder has."""
+    from experiments.reporting import tables
+    from experiments.reporting.figures import registry, style
+    from experiments.studies.results import read_study
+
+    study = read_study(folder)
+    for kind, ending in (("markdown", "md"), ("csv", "csv")):
+        (folder / f"table.{ending}").write_text(tables.render(study, kind) + "\n")
+    with style.style():
+        for name, picture in registry.pictures(study).items():
+            path = folder / f"{name}.png"
+            figure = picture.draw(study) if path.exists() else None
+            if figure is not None:
+                path.write_bytes(style.save(figure, "png"))
+
+
 def _config(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the config of a run made before optimizer and schedule were specs in the fields of today."""
     from attention_variants.specs import format_spec
@@ -72,6 +90,7 @@ def main() -> int:
     """Refreshes the studies named on the command line."""
     for study in map(pathlib.Path, sys.argv[1:]):
         print(f"{study}: {refresh(study)} runs", flush=True)
+        redraw(study)
     return 0
 
 

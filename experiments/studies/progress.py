@@ -1,4 +1,4 @@
-"""What a study says while it runs: bars with the time left on a terminal, one plain line per evaluation elsewhere."""
+"""What a study prints while it runs: bars with the time left on a terminal, one plain line per evaluation elsewhere."""
 
 import sys
 import time
@@ -6,13 +6,14 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from typing_extensions import override
 
 
 class Display(Protocol):
     """How a study reports; used as a context manager around all its runs."""
 
-    def __enter__(self) -> Any: ...  # noqa: D105
-    def __exit__(self, *exception: object) -> None: ...  # noqa: D105
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *exception: object) -> None: ...
 
     def start(self, index: int, label: str, steps: int) -> None:
         """Run `index` of the study begins."""
@@ -29,7 +30,7 @@ def make_display(runs: int) -> Display:
     return Bars(runs) if sys.stdout.isatty() else Lines(runs)
 
 
-class Lines:
+class Lines(Display):
     """One line per evaluation, for logs and pipes."""
 
     def __init__(self, runs: int) -> None:
@@ -43,22 +44,22 @@ class Lines:
     def __exit__(self, *exception: object) -> None:
         pass
 
+    @override
     def start(self, index: int, label: str, steps: int) -> None:
-        """See `Display`."""
         self._clock.start()
         self._prefix = f"[{index}/{self._runs}] {label}"
 
+    @override
     def update(self, event: dict[str, Any]) -> None:
-        """See `Display`."""
         print(f"{self._prefix}  {describe(event)}  {left(self._clock.seconds_left(event))}", flush=True)
 
+    @override
     def end(self, outcome: str) -> None:
-        """See `Display`."""
         self._clock.end()
         print(f"{self._prefix}  {outcome}", flush=True)
 
 
-class Bars:
+class Bars(Display):
     """A bar for the study and one for the run; every ended run leaves a line."""
 
     def __init__(self, runs: int) -> None:
@@ -77,21 +78,21 @@ class Bars:
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
+    @override
     def start(self, index: int, label: str, steps: int) -> None:
-        """See `Display`."""
         self._clock.start()
         self._label, self._index = label, index
         self._run = self._progress.add_task(label, total=steps, note="compiling")
 
+    @override
     def update(self, event: dict[str, Any]) -> None:
-        """See `Display`."""
         if self._run is not None:
             self._progress.update(self._run, completed=event["step"], note=describe(event))
         done = self._index - 1 + event["step"] / event["steps"]
         self._progress.update(self._study, completed=done, note=left(self._clock.seconds_left(event)))
 
+    @override
     def end(self, outcome: str) -> None:
-        """See `Display`."""
         self._clock.end()
         if self._run is not None:
             self._progress.remove_task(self._run)

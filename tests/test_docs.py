@@ -1,0 +1,65 @@
+"""The documents name only what exists: files, classes, functions, config fields."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+from experiments.config.schema import declared
+
+ROOT = pathlib.Path(__file__).parent.parent
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/studies.md", "docs/speed.md"]
+PACKAGES = ("attention_variants", "experiments", "configs", "tests")
+# Classes and files that the reader of CONTRIBUTING.md adds.
+EXAMPLES = {"DelayedWindowAttention", "FirstToken", "my_variant.py", "first_token.py"}
+
+
+def defined() -> set[str]:
+    """Returns the names of all classes, functions, methods and fields of the repository."""
+    names = set()
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                    names.add(node.name)
+                elif isinstance(node, ast.AnnAssign | ast.Assign):
+                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                    names |= {target.id for target in targets if isinstance(target, ast.Name)}
+                elif isinstance(node, ast.arg):
+                    names.add(node.arg)
+    return names
+
+
+def unknown(text: str, names: set[str]) -> list[str]:
+    """Returns what stands between backticks in `text`, looks like a class, file or config field, and does not exist."""
+    found = []
+    for word in re.findall(r"(?<!`)`([^`\s]+)`(?!`)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        plain = word.rstrip("(.)").partition("(")[0]
+        if re.fullmatch(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)+", plain):
+            found += [] if plain in names | EXAMPLES else [word]
+        elif re.fullmatch(r"(?:[\w.]+/)+[\w.]*", plain):
+            places = [ROOT / plain, *(ROOT / package / plain for package in PACKAGES)]
+            found += [] if any(place.exists() for place in places) or plain.split("/")[-1] in EXAMPLES else [word]
+        elif re.fullmatch(r"(?:model|train|eval|study)\.\w+", plain):
+            found += [] if plain in declared() else [word]
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documents_name_what_exists(document: str) -> None:
+    assert unknown((ROOT / document).read_text(), defined()) == []
+
+
+@pytest.mark.parametrize(
+    "word", ["DeltaAttentionRule", "tests/attention_variants/test_planted_bugs.py", "train.warmup"]
+)
+def test_a_planted_name_is_caught(word: str) -> None:
+    assert unknown(f"See `{word}` and `AttentionVariant`.", defined()) == [word]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    path = ROOT / document
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
+    assert [link for link in links if not link.startswith("http") and not (path.parent / link).exists()] == []
