@@ -269,7 +269,7 @@ class Pathfinder(Task):
 
 @functools.cache
 def _direction_floor(task: Pathfinder) -> float:
-    """Ink runs sideways if more of its pixels have a neighbour to the right than below: so do the knot's sides, then."""
+    """Ink, and so a side of the knot, runs sideways if more of its pixels have a neighbour to the right than below."""
     batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(0), _FLOOR_ROWS))
     levels = batch.inputs[:, :-1].reshape(-1, task.side, task.side)
     ink, dots = levels >= task.num_levels // 2, levels == task.num_levels - 1
