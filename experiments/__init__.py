@@ -1,4 +1,4 @@
-"""Experiments: identical small models that differ only in attention, trained and compared."""
+"""Experiments: the same small model with one attention after another, trained and compared."""
 
 import jax
 
