@@ -1,6 +1,6 @@
-"""The question that attention came to answer: what does a recurrent state keep as distance grows?
+"""What does a recurrent state keep as distance grows? This is the question that attention came to answer.
 
-Recall of four pairs whose queries stand ever further away, and the state that each model keeps meanwhile. About ten
+The task is recall of four pairs at three lengths; the table shows the state that each model carries. About ten
 minutes on two cores:
 
     python -m experiments.run --config=configs/bottleneck.py

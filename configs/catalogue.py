@@ -1,9 +1,9 @@
 """The whole catalogue on two tasks: recall at the size of the quickstart, and selective copying.
 
-Every variant trains in the same small model: one layer of it behind a gated short convolution, with learned positions,
-at settings whose windows, blocks and states are well below the length. Copying needs the positions: its j-th blank asks
-for the j-th token. The table says what trains, and what reach and state leave possible at this size; it ranks nothing.
-About an hour on two cores; it continues where it was interrupted.
+Every variant trains in the same small model: one layer of it after a gated short convolution, with learned positions,
+at settings whose windows, blocks and states are well below the length. Copying needs the positions because its j-th
+blank asks for the j-th token. The table shows which variants train, and what reach and state allow at this size; two
+seeds are too few for a ranking. About an hour on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/catalogue.py
 """
@@ -24,7 +24,7 @@ RECURRENT = ("lstm", "gru")  # the question that attention came to answer
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: every causal variant, and the recurrent baselines, on both tasks, two seeds each."""
+    """Returns the study: every causal variant and the recurrent baselines on both tasks, two seeds each."""
     config = base.get_config()
     config.name = "catalogue"
     config.model.position = "learned"

@@ -1,6 +1,6 @@
-"""The part of the catalogue that cannot be causal: tasks and models of configs/catalogue.py, read in both directions.
+"""The variants that cannot be causal, on the tasks and models of configs/catalogue.py read in both directions.
 
-Neither task gives its answers away to whoever reads ahead. Runs go to the same study, where they are rows of their own:
+Neither task reveals its answers to a model that reads ahead. The runs join the same study, in rows of their own:
 
     python -m experiments.run --config=configs/catalogue_encoder.py
 """
@@ -16,7 +16,7 @@ BIDIRECTIONAL = tuple(example_spec(name, catalogue.LENGTH) for name in _COMPARED
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: the low-rank variants, and two to compare them with, two seeds each."""
+    """Returns the study: the low-rank variants, and two others to compare them with, two seeds each."""
     config = catalogue.get_config()
     config.model.bidirectional = True
     mixers = "|".join(f"conv+{spec}" for spec in BIDIRECTIONAL)

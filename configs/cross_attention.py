@@ -1,7 +1,7 @@
-"""What can stand between an encoder and a decoder? Translating strings, and naming what is in an image.
+"""What can stand between an encoder and a decoder? Translation of strings, and naming what is in an image.
 
-The encoder and the decoder's own attention stay full; only the attention from the one to the other changes. About ten
-minutes on two cores:
+Only the attention from decoder to encoder varies; the attention inside both stays full. About ten minutes on two
+cores:
 
     python -m experiments.run --config=configs/cross_attention.py
 """

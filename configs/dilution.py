@@ -1,7 +1,7 @@
-"""How much does the answer drown in what looks like it? Six needles among others that nobody asks for.
+"""Does an answer drown among distractors? Six needles among others that no question asks for.
 
-Rows of training have 0 to 16 distractors: the picture `accuracy_by_distractors` of the report is the dilution curve.
-Two further tests are outside of the training distribution: 24 distractors, and keys that were never seen. A window is
+Training rows have 0 to 16 distractors, and the picture `accuracy_by_distractors` of the report is the dilution curve.
+Two further tests leave the training distribution: 24 distractors, and keys that training never showed. A window is
 limited by how far it sees, a state by how much it keeps. About five minutes on two cores:
 
     python -m experiments.run --config=configs/dilution.py
@@ -15,7 +15,7 @@ NEEDLES = "needle:length=128,vocab_size=160,num_keys=6,num_queries=6"
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: full, sparse and linear attention, with two that write by the delta rule."""
+    """Returns the study: full, sparse and linear attention, and two variants with gated states."""
     config = base.get_config()
     config.name = "dilution"
     config.task = f"{NEEDLES},distractors=16,vary_distractors=true,held_out_keys=20"

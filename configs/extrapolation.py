@@ -1,7 +1,7 @@
 """What happens beyond the lengths of training? Every position encoding with three kinds of softmax attention.
 
-Trained to copy strings in rows of 32 tokens, tested in rows of up to 256. The picture `accuracy_by_length` of the
-report has a panel for each. About ten minutes on two cores:
+The models learn to copy strings in rows of 32 tokens and are tested in rows of up to 256. The picture
+`accuracy_by_length` of the report has a panel for each encoding. About ten minutes on two cores:
 
     python -m experiments.run --config=configs/extrapolation.py
 """

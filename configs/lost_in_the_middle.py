@@ -1,6 +1,6 @@
 """Where in the context does a fact get lost? Eight needles, scattered over 256 tokens of filler.
 
-The slice `depth` is the tenth of the context in which a needle stands: the picture `accuracy_by_depth` of the report
+The slice `depth` is the tenth of the context that holds the needle, and the picture `accuracy_by_depth` of the report
 is the lost-in-the-middle curve. About six minutes on two cores:
 
     python -m experiments.run --config=configs/lost_in_the_middle.py
@@ -12,7 +12,7 @@ from configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: softmax over everything, over a window, over sinks and a window; and three kinds of state."""
+    """Returns the study: softmax over all keys, over a window, over sinks and a window, and three kinds of state."""
     config = base.get_config()
     config.name = "lost_in_the_middle"
     config.task = "needle:length=256,num_keys=8,num_queries=8,distractors=0"

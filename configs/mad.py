@@ -1,7 +1,7 @@
-"""The six tasks of mechanistic architecture design, each for one layer of attention, of a window, and of four states.
+"""The six tasks of mechanistic architecture design, for full attention, a window and four kinds of state.
 
-The tasks are those of Poli et al. 2024 (arXiv:2403.17844), at sizes for two cores; the model is a gated short
-convolution and one layer with an MLP each, and learned positions. About half an hour on two cores:
+The tasks are those of Poli et al. 2024 (arXiv:2403.17844), at sizes for two cores. The model is a gated short
+convolution and one layer, each with an MLP, and learned positions. About half an hour on two cores:
 
     python -m experiments.run --config=configs/mad.py
 """

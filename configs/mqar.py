@@ -1,7 +1,7 @@
-"""The serious comparison: the same eight pairs over 64 to 512 tokens, five seeds, two learning rates.
+"""How far back can recall reach? The same eight pairs over 64 to 512 tokens, five seeds, two learning rates.
 
-As the filler between the pairs and their queries grows, so does the distance to look back; everything else stays. The
-learning rate of each row is chosen by validation. About an hour on two cores; it continues where it was interrupted:
+More filler between the pairs and their queries means more distance to look back; all else stays the same. Validation
+chooses the learning rate of each row. About an hour on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/mqar.py
 """

@@ -1,8 +1,8 @@
 """The first comparison: five kinds of attention and a hybrid on associative recall, in a few minutes on two cores.
 
-Eight key-value pairs stand at the start of 128 tokens; each key comes again later and its value is asked for. One
-attention layer sits behind a gated short convolution, which lets a value know its key (the recipe of Arora et al. 2024,
-arXiv:2402.18668), so that a variant can score no more than the share of values it sees: its ceiling is tight.
+A row of 128 tokens begins with eight key-value pairs; later each key appears again and the model predicts its value.
+A gated short convolution before the attention layer binds each value to its key (the recipe of Arora et al. 2024,
+arXiv:2402.18668). Hence no variant can score more than the share of values that it sees: its ceiling is tight.
 """
 
 import ml_collections

@@ -1,7 +1,7 @@
-"""Does writing down the steps replace depth? Chains of assignments followed in one go, or name by name.
+"""Do written steps replace depth? Chains of assignments, followed at once or one name at a time.
 
-With a scratchpad the model reads a single assignment at each step, which one layer of recall can do; without, it has to
-compose as many as there are hops. About ten minutes on two cores:
+With a scratchpad each step reads a single assignment, which one layer of recall can do. Without one the model has to
+compose as many assignments as there are hops. About ten minutes on two cores:
 
     python -m experiments.run --config=configs/scratchpad.py
 """
@@ -14,7 +14,7 @@ TASK = "variable_tracking:length=32,vocab_size=48,hops=2,num_chains=3,vary_hops=
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: with and without a scratchpad; one layer of attention, and two."""
+    """Returns the study: with and without a scratchpad, one layer of attention and two."""
     config = base.get_config()
     config.name = "scratchpad"
     config.model.position = "rope"

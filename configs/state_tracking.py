@@ -1,7 +1,7 @@
-"""Who can track a state? Parity and its relatives, trained on strings of up to 40 symbols, tested on far longer ones.
+"""Which models track a state? Parity and its relatives, trained on up to 40 symbols and tested on far longer strings.
 
-Published anchors: a Transformer stays at 50 to 52 % on parity and at 20 to 25 % on modular arithmetic where an LSTM
-reaches 100 %, at lengths beyond those of training. About fifteen minutes on two cores:
+Published results beyond the lengths of training: a Transformer stays at 50 to 52 % on parity and at 20 to 25 % on
+modular arithmetic, and an LSTM reaches 100 %. About fifteen minutes on two cores:
 
     python -m experiments.run --config=configs/state_tracking.py
 """
@@ -14,7 +14,7 @@ TASKS = ("parity", "even_pairs", "cycle_navigation", "modular_arithmetic")
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: attention, two kinds of state, and an LSTM, on four formal languages."""
+    """Returns the study: attention, two kinds of state and an LSTM on four formal languages."""
     config = base.get_config()
     config.name = "state_tracking"
     config.model.mlp_dim = 128

@@ -6,7 +6,7 @@ from configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns two layers with RoPE and a GELU MLP, batch 64 of length 64, one head per layer."""
+    """Returns two layers with RoPE and a GELU MLP, batches of 64 rows of 64 tokens, one head per layer."""
     config = base.get_config()
     config.name = "throughput"
     config.task = "mqar:length=64,num_pairs=4,vocab_size=64"

@@ -1,6 +1,7 @@
-"""Attention between the patches of an image, read in both directions: which kind of shape occurs most often?
+"""Attention between the patches of an image, in both directions: which kind of shape occurs most often?
 
-A patch encoder of two layers with learned positions, read out at a learned token. About eight minutes on two cores:
+The model is a patch encoder of two layers with learned positions, read out at a learned token. About eight minutes on
+two cores:
 
     python -m experiments.run --config=configs/vision.py
 """
@@ -11,7 +12,7 @@ from configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: full attention, a window of raster order, global tokens, and two of low rank."""
+    """Returns the study: full attention, a window in raster order, global tokens, linear and low-rank attention."""
     config = base.get_config()
     config.name = "vision"
     config.task = "image_shapes:grid_size=3"
