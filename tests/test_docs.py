@@ -13,6 +13,10 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/studies.md"
 PACKAGES = ("attention_variants", "experiments", "configs", "tests")
 # Classes and files that the reader of CONTRIBUTING.md adds.
 EXAMPLES = {"DelayedWindowAttention", "FirstToken", "my_variant.py", "first_token.py"}
+ELSEWHERE = {"FlagValues", "checkpoints/"}  # of absl, of a run folder
+
+
+MODULES = {path.stem for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
 
 
 def defined() -> set[str]:
@@ -37,13 +41,34 @@ def unknown(text: str, names: set[str]) -> list[str]:
     for word in re.findall(r"(?<!`)`([^`\s]+)`(?!`)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
         plain = word.rstrip("(.)").partition("(")[0]
         if re.fullmatch(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)+", plain):
-            found += [] if plain in names | EXAMPLES else [word]
+            found += [] if plain in names | EXAMPLES | ELSEWHERE else [word]
         elif re.fullmatch(r"(?:[\w.]+/)+[\w.]*", plain):
             places = [ROOT / plain, *(ROOT / package / plain for package in PACKAGES)]
-            found += [] if any(place.exists() for place in places) or plain.split("/")[-1] in EXAMPLES else [word]
+            found += (
+                []
+                if any(place.exists() for place in places) or plain.split("/")[-1] in EXAMPLES or plain in ELSEWHERE
+                else [word]
+            )
         elif re.fullmatch(r"(?:model|train|eval|study)\.\w+", plain):
             found += [] if plain in declared() else [word]
+        elif re.fullmatch(r"\w+\.[a-z_]+", plain) and plain.split(".")[0] in MODULES:
+            found += [] if plain.split(".")[1] in names | {"py"} else [word]
     return found
+
+
+def docstrings(path: pathlib.Path) -> str:
+    """Returns all docstrings and comments of a source file."""
+    tree = ast.parse(path.read_text())
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef
+    texts = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds)]
+    return "\n".join([*texts, *re.findall(r"# .*", path.read_text())])
+
+
+def test_docstrings_name_what_exists() -> None:
+    names = defined()
+    paths = [path for package in PACKAGES[:3] for path in (ROOT / package).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)): unknown(docstrings(path), names) for path in paths}
+    assert {name: words for name, words in found.items() if words} == {}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
