@@ -1,4 +1,4 @@
-"""The first comparison: four kinds of attention and a hybrid on associative recall, in a few minutes on two cores.
+"""The first comparison: five attention variants and a hybrid on associative recall, in a few minutes on two cores.
 
 Eight key-value pairs stand at the start of 128 tokens; each key comes again later and its value is asked for. One
 attention layer sits behind a gated short convolution, which lets a value know its key (the recipe of Arora et al. 2024,
@@ -11,7 +11,7 @@ from configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: six models that differ in attention only, three seeds each."""
+    """Returns the study: five models that differ only in attention and a hybrid of three layers, three seeds each."""
     config = base.get_config()
     config.name = "quickstart"
     config.task = "mqar:length=128,num_pairs=8,vocab_size=128"

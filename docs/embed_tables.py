@@ -1,4 +1,4 @@
-"""Writes the tables of results/reference into README.md, between their markers.
+"""Writes the generated blocks of README.md, between their markers: the catalogue and tables of results/reference.
 
 python docs/embed_tables.py            writes
 python docs/embed_tables.py --check    exit code 1 if README.md is not current
@@ -7,6 +7,7 @@ python docs/embed_tables.py --check    exit code 1 if README.md is not current
 import pathlib
 import re
 import sys
+from collections.abc import Iterable
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -15,11 +16,48 @@ REFERENCE = ROOT / "results" / "reference"
 
 def embedded(readme: str) -> str:
     """Returns `readme` with every block between markers made anew."""
-    for name, block in {"quickstart": study("quickstart"), "benchmark": benchmark(), "mqar": study("mqar")}.items():
+    blocks = {
+        "quickstart": study("quickstart"),
+        "catalogue": catalogue(),
+        "benchmark": benchmark(),
+        "mqar": study("mqar"),
+    }
+    for name, block in blocks.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
         readme = pattern.sub(lambda _, text=f"{begin}\n{block}\n{end}": text, readme)
     return readme
+
+
+def catalogue() -> str:
+    """Returns how many variants there are, the table of them by family, and the position encodings."""
+    from attention_variants.interface import FAMILIES
+    from attention_variants.positions import POSITIONS
+    from attention_variants.registry import VARIANTS
+    from experiments.components.registry import MIXERS
+
+    rows: dict[str, list[str]] = {}
+    for family in FAMILIES:
+        members = {name: kind for name, kind in VARIANTS.items() if kind.family == family}
+        causal = any(kind.supports_causal for kind in members.values())
+        rows[family if causal else f"{family}, bidirectional"] = list(members)
+    rows["layers that are not attention"] = list(MIXERS)
+    encodings = _listed(name for name in POSITIONS if name != "none")
+    return "\n".join(
+        [
+            f"{len(VARIANTS)} variants, [each with its pattern, cost, state and paper](docs/variants.md):",
+            "",
+            "| family | variants |",
+            "| --- | --- |",
+            *(f"| {family} | {_listed(names)} |" for family, names in rows.items() if names),
+            "",
+            f"Position encodings: {encodings}, or none.",
+        ]
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def study(name: str) -> str:
