@@ -1,8 +1,8 @@
-"""Brings kept results up to date with the code: floors, ceilings, names and facts, none of which was measured.
+"""Brings kept results up to date with the code: floors, ceilings, state sizes, names and facts. None was measured.
 
 python docs/refresh_results.py results/reference/mqar ...
 
-Scores, costs, times and parameter hashes stay as they were. A folder whose run has another digest now is renamed.
+Scores, FLOPs, times and parameter hashes stay as they were. A folder whose run has another digest now is renamed.
 """
 
 import json
@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 def refreshed(result: dict[str, Any]) -> dict[str, Any]:
     """Returns a `result.json` with all that follows from its config made anew."""
+    from experiments.analysis import compute
     from experiments.analysis.bounds import bounds
     from experiments.config.run import Run
     from experiments.config.schema import Config
@@ -37,7 +38,8 @@ def refreshed(result: dict[str, Any]) -> dict[str, Any]:
             | {name: score[name] for name in ("accuracy", "loss")}
             | {name: limits[name] for name in ("floor", "ceiling")}
         )
-    derived = {"slices": with_ceilings(run, result["slices"]), "tests": tests}
+    cost = result["compute"] | {"cache_bytes": compute.count(run, 1)["cache_bytes"]}
+    derived = {"compute": cost, "slices": with_ceilings(run, result["slices"]), "tests": tests}
     return kept | identify(run) | derived | bounds(run, run.task) | facts(run)
 
 
@@ -55,10 +57,14 @@ def refresh(study: pathlib.Path) -> int:
 
 def _config(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the config of a run made before optimizer and schedule were specs in the fields of today."""
+    from attention_variants.specs import format_spec
+    from experiments.components.optimizers import AdamW
+    from experiments.components.schedules import Cosine
+
     train = dict(config["train"])
     if "warmup_steps" in train:
-        train["schedule"] = f"cosine:warmup_steps={train.pop('warmup_steps')}"
-        train["optimizer"] = f"adamw:weight_decay={train.pop('weight_decay')}"
+        train["schedule"] = format_spec("cosine", Cosine(warmup_steps=train.pop("warmup_steps")))
+        train["optimizer"] = format_spec("adamw", AdamW(weight_decay=train.pop("weight_decay")))
     return config | {"train": train}
 
 

@@ -269,7 +269,7 @@ class Pathfinder(Task):
 
 @functools.cache
 def _direction_floor(task: Pathfinder) -> float:
-    """Ink runs sideways if more of its pixels have a neighbour to the right than below; the knot's sides then do so, too."""
+    """Ink runs sideways if more of its pixels have a neighbour to the right than below; then the knot's sides do, too."""
     batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(0), _FLOOR_ROWS))
     levels = batch.inputs[:, :-1].reshape(-1, task.side, task.side)
     ink, dots = levels >= task.num_levels // 2, levels == task.num_levels - 1
