@@ -11,5 +11,5 @@ GUESSES: dict[tuple[str, str], Guess] = dict(shortcuts.GUESSES)
 UNSEEN: dict[str, Unseen] = dict(shortcuts.UNSEEN)
 for _path in sorted(pathlib.Path(__file__).parent.glob("*/shortcuts.py")):
     _family = importlib.import_module(f"tests.experiments.tasks.{_path.parent.name}.shortcuts")
-    GUESSES |= _family.GUESSES
-    UNSEEN |= _family.UNSEEN
+    GUESSES |= getattr(_family, "GUESSES", {})
+    UNSEEN |= getattr(_family, "UNSEEN", {})
