@@ -1,6 +1,7 @@
-# make compare   train and compare four kinds of attention (a few minutes)
+# make compare   train and compare five attention variants and a hybrid (a few minutes)
 # make test      run the tests                        ARGS='-m "not slow"' passes arguments to pytest
 # make lint      run ruff and mypy
+# make pages     write docs/variants.md, docs/tasks.md and the generated blocks of README.md
 #
 # Each sets up .venv by itself with the first Python >= 3.11 it finds; PYTHON=... chooses another.
 
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.16 python3.15 python3.14 python3.13 python3.12 python3.11 python)
 
-.PHONY: compare test lint venv venv-dev clean
+.PHONY: compare test lint pages venv venv-dev clean
 
 compare: venv
 	@$(BIN)/python -m experiments.run --config=configs/quickstart.py $(ARGS)
@@ -21,6 +22,9 @@ lint: venv-dev
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
+
+pages: venv
+	@$(BIN)/python docs/pages.py $(ARGS)
 
 # The copy of the requirements is written last, so that an interrupted install starts over and a finished one is not
 # repeated until the requirements change.

@@ -1,25 +1,60 @@
-"""Writes the tables of results/reference into README.md, between their markers.
+"""Writes the generated blocks of README.md and docs/speed.md: the catalogue, and tables of results/reference.
 
 python docs/embed_tables.py            writes
-python docs/embed_tables.py --check    exit code 1 if README.md is not current
+python docs/embed_tables.py --check    exit code 1 if a document is not current
 """
 
 import pathlib
 import re
 import sys
+from collections.abc import Iterable
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 REFERENCE = ROOT / "results" / "reference"
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "speed.md")
 
 
-def embedded(readme: str) -> str:
-    """Returns `readme` with every block between markers made anew."""
-    for name, block in {"quickstart": study("quickstart"), "benchmark": benchmark(), "mqar": study("mqar")}.items():
+def embedded(text: str) -> str:
+    """Returns a document with every block between markers made anew."""
+    blocks = {"quickstart": lambda: study("quickstart"), "catalogue": catalogue, "benchmark": benchmark}
+    for name in (name for name in blocks if f"<!-- {name}: begin -->" in text):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        readme = pattern.sub(lambda _, text=f"{begin}\n{block}\n{end}": text, readme)
-    return readme
+        block = f"{begin}\n{blocks[name]()}\n{end}"
+        text = pattern.sub(lambda _, block=block: block, text)
+    return text
+
+
+def catalogue() -> str:
+    """Returns how many variants there are, the table of them by family, and the position encodings."""
+    from attention_variants.interface import FAMILIES
+    from attention_variants.positions import POSITIONS
+    from attention_variants.registry import VARIANTS
+    from experiments.components.registry import MIXERS
+
+    rows: dict[str, list[str]] = {}
+    for family in FAMILIES:
+        members = {name: kind for name, kind in VARIANTS.items() if kind.family == family}
+        causal = any(kind.supports_causal for kind in members.values())
+        rows[family if causal else f"{family}, bidirectional"] = list(members)
+    rows["layers that are not attention"] = list(MIXERS)
+    encodings = _listed(name for name in POSITIONS if name != "none")
+    return "\n".join(
+        [
+            f"{len(VARIANTS)} variants, [each with its pattern, cost, state and paper](docs/variants.md):",
+            "",
+            "| family | variants |",
+            "| --- | --- |",
+            *(f"| {family} | {_listed(names)} |" for family, names in rows.items() if names),
+            "",
+            f"Position encodings: {encodings}, or none.",
+        ]
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def study(name: str) -> str:
@@ -40,13 +75,17 @@ def benchmark() -> str:
     return (REFERENCE / "benchmark" / "attention.md").read_text().strip()
 
 
+def stale() -> list[pathlib.Path]:
+    """Returns the documents that are not current."""
+    return [path for path in DOCUMENTS if embedded(path.read_text()) != path.read_text()]
+
+
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    path = ROOT / "README.md"
-    new = embedded(path.read_text())
     if "--check" in sys.argv[1:]:
-        return 0 if new == path.read_text() else 1
-    path.write_text(new)
+        return 1 if stale() else 0
+    for path in DOCUMENTS:
+        path.write_text(embedded(path.read_text()))
     return 0
 
 

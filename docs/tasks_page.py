@@ -23,7 +23,7 @@ in colour with the evidence marked:
 
     python -m experiments.show_task --task=mqar:length=32,num_pairs=4
 
-`python docs/tasks_page.py` generates this page from the code, and a test fails when it is out of date.
+`make pages` generates this page from the code, and a test fails when it is out of date.
 """
 
 

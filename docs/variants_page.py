@@ -32,8 +32,8 @@ def shown(name: str) -> str:
 
 _HEAD = """# The catalogue
 
-Every attention variant that is registered, as `python -m experiments.run --list_variants` prints it. This page is made
-by `python docs/variants_page.py` from the code, and a test holds it current.
+Every attention variant that is registered, as `python -m experiments.run --list_variants` prints it. `make pages`
+generates this page from the code, and a test fails when it is out of date.
 
 The pictures are `dense_weights` of one head on the same 16 random tokens: rows are queries, columns are keys; blue is
 positive, orange negative, the darkest of each row its largest. Grey cells are never seen. A variant that is both causal

@@ -1,27 +1,20 @@
 """docs/tasks.md says what the code does."""
 
-import importlib.util
-import pathlib
 from types import ModuleType
 
 import pytest
 
 from experiments.tasks.registry import TASKS
-
-ROOT = pathlib.Path(__file__).parent.parent
+from tests import page_makers
 
 
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tasks_page", ROOT / "docs" / "tasks_page.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return page_makers.load("tasks_page")
 
 
 def test_the_page_is_current(maker: ModuleType) -> None:
-    assert maker.PAGE.read_text() == maker.page(), "run: python docs/tasks_page.py"
+    assert maker.PAGE.read_text() == maker.page(), "run: make pages"
 
 
 @pytest.mark.parametrize("name", TASKS)

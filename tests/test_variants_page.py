@@ -1,36 +1,29 @@
 """docs/variants.md and its pictures say what the code does."""
 
-import importlib.util
-import pathlib
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from attention_variants.registry import VARIANTS
-
-ROOT = pathlib.Path(__file__).parent.parent
+from tests import page_makers
 
 
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("variants_page", ROOT / "docs" / "variants_page.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return page_makers.load("variants_page")
 
 
 def test_the_page_is_current(maker: ModuleType) -> None:
-    assert maker.PAGE.read_text() == maker.page(), "run: python docs/variants_page.py"
-    assert {path.stem for path in maker.PICTURES.glob("*.svg")} == set(VARIANTS), "run: python docs/variants_page.py"
+    assert maker.PAGE.read_text() == maker.page(), "run: make pages"
+    assert {path.stem for path in maker.PICTURES.glob("*.svg")} == set(VARIANTS), "run: make pages"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_picture_is_current(maker: ModuleType, name: str) -> None:
     committed = (maker.PICTURES / f"{name}.svg").read_text()
-    assert maker.same_picture(committed, maker.picture(maker.shades(name))), "run: python docs/variants_page.py"
+    assert maker.same_picture(committed, maker.picture(maker.shades(name))), "run: make pages"
 
 
 def test_every_picture_shows_what_is_special(maker: ModuleType) -> None:

@@ -59,7 +59,10 @@ class LayerNorm(Norm):
         return _Standardise(self.epsilon, model_dim)
 
 
-NORMS: dict[str, type[Norm]] = {"rms": RmsNorm, "layer": LayerNorm}
+NORMS: dict[str, type[Norm]] = {
+    "rms": RmsNorm,
+    "layer": LayerNorm,
+}
 
 
 def make_norm(spec: str) -> Norm:

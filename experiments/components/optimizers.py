@@ -131,7 +131,12 @@ class Muon(Optimizer):
         return optax.chain(muon, optax.scale(-1.0), _decay(self.weight_decay))
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": Sgd, "lion": Lion, "muon": Muon}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "adamw": AdamW,
+    "sgd": Sgd,
+    "lion": Lion,
+    "muon": Muon,
+}
 
 
 def make_optimizer(spec: str) -> Optimizer:

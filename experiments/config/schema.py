@@ -45,7 +45,7 @@ class ModelConfig:
     num_kv_heads: int = _field(0, "key-value heads; must divide num_heads; 0: as many as num_heads")
     mlp_dim: int = _field(0, "hidden width of the MLP after every mixer; 0: no MLP")
     position: str = _field("none", "spec of the position encoding: none, rope, alibi ..., see --list_positions")
-    norm: str = _field("rms", "spec of the normalisation before every mixer and MLP: rms, layer", younger=True)
+    norm: str = _field("rms", "spec of the normalisation before every mixer and MLP, see --list_norms", younger=True)
     short_conv: int = _field(0, "kernel size of a causal convolution before the projections; 0: none")
     qk_norm: bool = _field(False, "normalise queries and keys per head by their root mean square")
     tied_embeddings: bool = _field(False, "unembed with the embedding matrix")
@@ -82,10 +82,8 @@ class TrainConfig:
     batch_size: int = _field(64, "rows per step")
     steps: int = _field(1000, "training steps at most; the schedule ends here")
     learning_rate: float = _field(3e-3, "peak of the schedule")
-    optimizer: str = _field("adamw", "spec of the optimizer: adamw, sgd, lion, muon", younger=True)
-    schedule: str = _field(
-        "cosine", "spec of the learning rate's schedule: cosine, linear, constant, wsd", younger=True
-    )
+    optimizer: str = _field("adamw", "spec of the optimizer, see --list_optimizers", younger=True)
+    schedule: str = _field("cosine", "spec of the learning rate's schedule, see --list_schedules", younger=True)
     clip_norm: float = _field(1.0, "largest global norm of the gradient")
     eval_every: int = _field(100, "steps per compiled chunk, followed by one validation and one checkpoint")
     solved_at: float = _field(0.99, "validation accuracy that counts as solved")

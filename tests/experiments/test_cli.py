@@ -1,3 +1,6 @@
+import importlib
+import pathlib
+
 import pytest
 from absl import flags
 
@@ -75,3 +78,18 @@ def test_help_names_every_flag(monkeypatch, capsys):
     assert execute(monkeypatch, "--help") == 0
     out = capsys.readouterr().out
     assert "--word: A word. (default: 'plain')" in out and "--rows" in out and "--traceback" in out
+
+
+EXPERIMENTS = pathlib.Path(cli.__file__).parent
+MAINS = sorted(path.stem for path in EXPERIMENTS.glob("*.py") if '\nif __name__ == "__main__":' in path.read_text())
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_every_main_explains_itself_and_refuses_what_it_does_not_know(name, monkeypatch, capsys):
+    main = importlib.import_module(f"experiments.{name}")
+    monkeypatch.setattr("sys.argv", [name, "--help"])
+    assert cli.execute(main.run, main.FLAGS) == 0
+    assert capsys.readouterr().out.startswith(main.__doc__.strip().splitlines()[0])
+    monkeypatch.setattr("sys.argv", [name, "--wrod=x"])
+    assert cli.execute(main.run, main.FLAGS) == 2
+    assert capsys.readouterr().err.startswith("error: unknown flag '--wrod'")

@@ -19,15 +19,17 @@ from experiments.studies.rows import Row, TestScore
 
 def accuracy_against_flops(study: Study) -> Figure:
     """Test accuracy against executed training FLOPs."""
-    return _against(study, lambda row: row.mean("train_flops_executed"), "training FLOPs, executed (mean over seeds)")
+    return accuracy_against(
+        study, lambda row: row.mean("train_flops_executed"), "training FLOPs, executed (mean over seeds)"
+    )
 
 
 def accuracy_against_state(study: Study) -> Figure:
     """Test accuracy against the bytes that decoding one sequence carries."""
-    return _against(study, lambda row: row.mean("cache_bytes"), "decoding state per sequence, bytes", "B")
+    return accuracy_against(study, lambda row: row.mean("cache_bytes"), "decoding state per sequence, bytes", "B")
 
 
-def _against(study: Study, cost: Callable[[Row], float | None], label: str, unit: str = "") -> Figure:
+def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: str, unit: str = "") -> Figure:
     """Draws accuracies with intervals against `cost` on a logarithmic axis; a horizontal tick is the ceiling."""
     figure, panels = layout.panels(study, layout.tasks(study))
     appearance, size = layout.looks(study), 5.5 if layout.numbered(study) else 8.0

@@ -1,4 +1,6 @@
-"""Optimizers: their direction, what decays, and that each one learns."""
+"""Optimizers: laws that every registered one keeps, the equations of some, and that each one learns."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,16 @@ PARAMS = {
 }
 
 
+DECAYING = [
+    name for name, kind in OPTIMIZERS.items() if "weight_decay" in {field.name for field in dataclasses.fields(kind)}
+]
+RATES = (0.02, 3e-3, 0.5)  # peaks of the learning rate, of which at least one suits every optimizer
+
+
+def without_decay(name):
+    return f"{name}:weight_decay=0" if name in DECAYING else name
+
+
 def direction(spec, gradient, params=PARAMS, steps=1):
     transformation = make_optimizer(spec).direction()
     state = transformation.init(params)
@@ -23,7 +35,7 @@ def direction(spec, gradient, params=PARAMS, steps=1):
     return found
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", DECAYING)
 def test_only_matrices_decay(name):
     zero = jax.tree.map(jnp.zeros_like, PARAMS)
     found = direction(f"{name}:weight_decay=0.25", zero)
@@ -35,7 +47,7 @@ def test_only_matrices_decay(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_step_goes_down(name):
     """The direction is subtracted, so it agrees with the gradient, here that of half the squared parameters."""
-    found = direction(f"{name}:weight_decay=0", PARAMS)
+    found = direction(without_decay(name), PARAMS)
     for change, gradient in zip(jax.tree.leaves(found), jax.tree.leaves(PARAMS), strict=True):
         assert float(jnp.sum(change * gradient)) > 0
 
@@ -63,8 +75,11 @@ def test_muon_makes_hidden_matrices_orthogonal_and_leaves_embeddings_to_adam():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_learns(name):
-    rate = {"sgd": 0.5, "lion": 3e-3}.get(name, 0.02)
+    assert any(learns(name, rate) for rate in RATES)
+
+
+def learns(name, rate):
     run = tiny_run(train__steps=60, train__eval_every=20, train__optimizer=name, train__learning_rate=rate)
     rows = []
-    assert train(run, report=rows.append)["status"] == "done"
-    assert rows[-1]["train_loss"] < rows[0]["train_loss"] - 0.1
+    done = train(run, report=rows.append)["status"] == "done"
+    return done and rows[-1]["train_loss"] < rows[0]["train_loss"] - 0.1

@@ -4,7 +4,7 @@ import pytest
 
 from attention_variants.positions import POSITIONS
 from attention_variants.registry import VARIANTS
-from experiments.components.mixers import MIXERS
+from experiments.components.registry import MIXERS
 from experiments.reporting import listings
 from experiments.tasks.registry import TASKS, make_task
 

@@ -13,17 +13,8 @@ import pytest
 from attention_variants import specs
 from experiments.tasks.base import Batch, Task
 from experiments.tasks.registry import TASKS, make_task, task_facts
-from tests.experiments.tasks import shortcuts
-from tests.experiments.tasks.continuous import shortcuts as shortcuts_continuous
-from tests.experiments.tasks.formal import shortcuts as shortcuts_formal
-from tests.experiments.tasks.images import shortcuts as shortcuts_images
-from tests.experiments.tasks.recall import shortcuts as shortcuts_recall
+from tests.experiments.tasks.all_shortcuts import COMMON, GUESSES, UNSEEN
 from tests.experiments.tasks.task_cases import CASES, TOO_HARD
-
-GUESSES = shortcuts.GUESSES | shortcuts_formal.GUESSES | shortcuts_recall.GUESSES
-GUESSES |= shortcuts_continuous.GUESSES | shortcuts_images.GUESSES
-UNSEEN = shortcuts.UNSEEN | shortcuts_formal.UNSEEN | shortcuts_recall.UNSEEN
-UNSEEN |= shortcuts_continuous.UNSEEN | shortcuts_images.UNSEEN
 
 ROWS = 2000
 
@@ -202,7 +193,7 @@ def test_floors_are_what_their_shortcuts_score(spec: str):
     scores = [(task.floors(), task.is_right), (task.loss_floors(), lambda guess, target: np.square(guess - target))]
     for floors, score in scores:
         for shortcut, floor in floors.items():
-            guess = GUESSES.get((name, shortcut)) or shortcuts.COMMON[shortcut]
+            guess = GUESSES.get((name, shortcut)) or COMMON[shortcut]
             guesses = np.stack([guess(task, batch, row, rng) for row in range(ROWS)])
             excess = batch.weights * (score(guesses, batch.targets) - floor)
             excess = excess.sum(axis=1)  # a row's targets go together

@@ -27,6 +27,7 @@ def test_pictures_are_drawn_where_there_is_something_to_draw(gallery):
     plain = {"accuracy_against_flops", "accuracy_against_state", "learning_curves", "accuracy_by_distance"}
     tested = plain | SLICES | {"accuracy_by_length", "accuracy_shifted"}
     several = {"accuracy_across_tasks"}
+    known = tested | several
     for name, expected in {
         "one task": plain,
         "mixed": plain | several,
@@ -34,7 +35,8 @@ def test_pictures_are_drawn_where_there_is_something_to_draw(gallery):
         "three lengths": tested | several,
     }.items():
         study = gallery.study(name)
-        assert {file for file in registry.pictures(study) if gallery.figure(name, file) is not None} == expected, name
+        drawn = {file for file in registry.pictures(study) if gallery.figure(name, file) is not None}
+        assert drawn & known == expected, name
 
 
 def test_a_slice_whose_name_is_no_word_gets_no_file(tmp_path):
