@@ -3,8 +3,8 @@
     python .ci/compile_requirements.py PYTHON_3_11 PYTHON_3_12_OR_LATER
 
 requirements.txt serves a checkout: the library's dependencies and the extra `experiments`. requirements-dev.txt adds
-the extra `dev`. Each argument is the interpreter of an environment in which `pip install -e .[experiments,dev]` gave the
-versions to pin. Where the two differ, each pin gets a marker, so that one file serves every Python from 3.11 on.
+the extra `dev`. Each argument is the interpreter of an environment in which `pip install -e .[experiments,dev]` gave
+the versions to pin. Where the two differ, each pin gets a marker, so that one file serves every Python from 3.11 on.
 """
 
 import json
