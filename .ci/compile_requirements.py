@@ -2,8 +2,9 @@
 
     python .ci/compile_requirements.py PYTHON_3_11 PYTHON_3_12_OR_LATER
 
-Each argument is the interpreter of an environment in which `pip install -e .[dev]` gave the versions to pin. Where the
-two differ, each pin gets a marker, so that one file serves every Python from 3.11 on.
+requirements.txt serves a checkout: the library's dependencies and the extra `experiments`. requirements-dev.txt adds
+the extra `dev`. Each argument is the interpreter of an environment in which `pip install -e .[experiments,dev]` gave
+the versions to pin. Where the two differ, each pin gets a marker, so that one file serves every Python from 3.11 on.
 """
 
 import json
@@ -64,8 +65,9 @@ def pins(pythons: list[str], requirements: list[str]) -> list[str]:
 def main(pythons: list[str]) -> None:
     """Compiles both files."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    runtime = pins(pythons, project["dependencies"])
-    dev = [line for line in pins(pythons, project["optional-dependencies"]["dev"]) if line not in runtime]
+    extras = project["optional-dependencies"]
+    runtime = pins(pythons, project["dependencies"] + extras["experiments"])
+    dev = [line for line in pins(pythons, extras["dev"]) if line not in runtime]
     header = "# Compiled from pyproject.toml by .ci/compile_requirements.py; do not edit by hand.\n"
     (ROOT / "requirements.txt").write_text(header + "\n".join(runtime) + "\n")
     (ROOT / "requirements-dev.txt").write_text(header + "-r requirements.txt\n" + "\n".join(dev) + "\n")

@@ -91,7 +91,7 @@ def test_pins_lie_within_the_ranges() -> None:
         active = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})]
         versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in active}
         assert len(versions) == len(active), f"a package is pinned twice for Python {python}"
-        for line in project["dependencies"] + project["optional-dependencies"]["dev"]:
+        for line in sum(project["optional-dependencies"].values(), project["dependencies"]):
             wanted = Requirement(line)
             assert versions[canonicalize_name(wanted.name)] in wanted.specifier, f"{line} on Python {python}"
 
