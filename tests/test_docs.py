@@ -7,12 +7,15 @@ import re
 import pytest
 
 from experiments.config.schema import declared
+from tests import recipes
 
 ROOT = pathlib.Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/studies.md", "docs/speed.md"]
 PACKAGES = ("attention_variants", "experiments", "configs", "tests")
 # Classes and files that the reader of CONTRIBUTING.md adds.
-EXAMPLES = {"DelayedWindowAttention", "FirstToken", "my_variant.py", "first_token.py"}
+_STEPS = [step for recipe in recipes.read((ROOT / "CONTRIBUTING.md").read_text()).values() for step in recipe.steps]
+EXAMPLES = {step.file.split("/")[-1] for step in _STEPS if not step.place}
+EXAMPLES |= {name for step in _STEPS for name in re.findall(r"^class (\w+)", step.text, re.MULTILINE)}
 ELSEWHERE = {"FlagValues", "checkpoints/"}  # of absl, of a run folder
 
 
