@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/studies.md", "docs/speed.md"]
 PACKAGES = ("attention_variants", "experiments", "configs", "tests")
 # Classes and files that the reader of CONTRIBUTING.md adds.
-EXAMPLES = {"DelayedWindowAttention", "FirstToken", "my_variant.py", "first_token.py"}
+EXAMPLES = {"DelayedWindowAttention", "FirstToken", "delayed_window.py", "first_token.py", "memory.py"}
 ELSEWHERE = {"FlagValues", "checkpoints/"}  # of absl, of a run folder
 
 
