@@ -16,7 +16,12 @@ RECIPES = recipes.read((ROOT / "CONTRIBUTING.md").read_text())
 FOLLOWED = ("A variant", "A task", "A column", "A figure", "An optimizer")
 QUOTED = ("quickstart", "mqar")  # studies whose runs README.md quotes
 
-JUST_RUN = ("test_the_example_keeps_the_laws", "test_the_task_keeps_the_laws")  # by commands with -k
+GENERAL = [f"tests/test_{name}.py" for name in ("contributing", "docs", "imports", "repository")]
+JUST_RUN = (  # by commands with -k, or in writing the page
+    "tests/test_contributing.py::test_the_example_keeps_the_laws",
+    "tests/test_contributing.py::test_the_task_keeps_the_laws",
+    "tests/test_tasks_page.py::test_the_page_is_current",
+)
 
 MISSING = """\
 - add `delayed_window`, the class DelayedWindowAttention, to VARIANTS in attention_variants/registry.py
@@ -113,8 +118,8 @@ def test_whoever_follows_the_page_has_done_everything(tmp_path: pathlib.Path) ->
     check([pages, chosen])
     for name in ("delayed_window", "first_token", "memory"):
         assert name in " ".join(united(commands(chosen=True)))
-    known = [f"--deselect=tests/test_contributing.py::{name}" for name in JUST_RUN]
-    rest = pytest_in(tmp_path, "-m", "not slow", "tests/test_contributing.py", *known, *united(commands(chosen=False)))
+    known = [f"--deselect={name}" for name in JUST_RUN]
+    rest = pytest_in(tmp_path, "-m", "not slow", *GENERAL, *known, *united(commands(chosen=False)))
     changed = sorted({step.file for recipe in steps.values() for step in recipe})
     lint = start(tmp_path, "-m", "ruff", "check", "--ignore=I", "--no-cache", *changed)
     check([rest, lint])

@@ -63,14 +63,17 @@ def test_a_planted_finding_is_caught(text: str) -> None:
 
 
 def test_the_design_lists_every_part_of_both_packages() -> None:
-    """The tree of docs/design.md names each module, but for the files of variants, conformance and tasks' families."""
+    """The tree of docs/design.md names each module, but for those of which new ones are one file: mains, figures ..."""
     trees = (ROOT / "docs/design.md").read_text().partition("attention_variants/  ")[2].partition("configs/  ")[0]
     unlisted = []
     for package, tree in zip(("attention_variants", "experiments"), trees.split("experiments/  "), strict=True):
         for path in (ROOT / package).rglob("[!_]*.py"):
             *folders, name = path.relative_to(ROOT / package).with_suffix("").parts
-            by_folder = folders[:1] in (["variants"], ["conformance"]) or len(folders) == 2 and folders[0] == "tasks"
-            named = folders if by_folder else [*folders, name]
+            by_folder = folders in (["variants"], ["conformance"], ["reporting", "figures"]) or (
+                len(folders) == 2 and folders[0] == "tasks"
+            )
+            is_main = not folders and '\nif __name__ == "__main__":' in path.read_text()
+            named = folders if by_folder or is_main else [*folders, name]
             unlisted += [str(path) for part in named if not re.search(rf"\b{part}\b", tree)]
     assert unlisted == []
 

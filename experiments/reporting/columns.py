@@ -80,7 +80,8 @@ def columns(study: Study) -> list[Column]:
         *_losses(study),
         *_other_rows(study),
         *_solving(),
-        *_cost(study),
+        *_size_and_flops(),
+        *_memory_and_time(study),
     ]
 
 
@@ -237,7 +238,7 @@ def _solving() -> list[Column]:
     ]
 
 
-def _cost(study: Study) -> list[Column]:
+def _size_and_flops() -> list[Column]:
     return [
         _number(
             "params",
@@ -261,6 +262,11 @@ def _cost(study: Study) -> list[Column]:
             more=lambda row: {"forward_flops_per_token": row.mean("forward_flops_per_token")},
             note="Ideal: only the permitted query-key pairs, or a recurrence token by token.",
         ),
+    ]
+
+
+def _memory_and_time(study: Study) -> list[Column]:
+    return [
         _number(
             "peak_bytes_median",
             ("peak", "memory"),
