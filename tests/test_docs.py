@@ -17,8 +17,6 @@ _STEPS = [step for recipe in recipes.read((ROOT / "CONTRIBUTING.md").read_text()
 EXAMPLES = {step.file.split("/")[-1] for step in _STEPS if not step.place}
 EXAMPLES |= {name for step in _STEPS for name in re.findall(r"^class (\w+)", step.text, re.MULTILINE)}
 ELSEWHERE = {"FlagValues", "checkpoints/"}  # of absl, of a run folder
-
-
 MODULES = {path.stem for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
 
 
@@ -47,11 +45,8 @@ def unknown(text: str, names: set[str]) -> list[str]:
             found += [] if plain in names | EXAMPLES | ELSEWHERE else [word]
         elif re.fullmatch(r"(?:[\w.]+/)+[\w.]*", plain):
             places = [ROOT / plain, *(ROOT / package / plain for package in PACKAGES)]
-            found += (
-                []
-                if any(place.exists() for place in places) or plain.split("/")[-1] in EXAMPLES or plain in ELSEWHERE
-                else [word]
-            )
+            known = plain.split("/")[-1] in EXAMPLES or plain in ELSEWHERE
+            found += [] if known or any(place.exists() for place in places) else [word]
         elif re.fullmatch(r"(?:model|train|eval|study)\.\w+", plain):
             found += [] if plain in declared() else [word]
         elif re.fullmatch(r"\w+\.[a-z_]+", plain) and plain.split(".")[0] in MODULES:

@@ -13,6 +13,7 @@ def maker() -> ModuleType:
     return page_makers.load("tasks_page")
 
 
+@pytest.mark.slow  # computes the floors of all tasks at their default sizes
 def test_the_page_is_current(maker: ModuleType) -> None:
     assert maker.PAGE.read_text() == maker.page(), "run: make pages"
 

@@ -69,6 +69,7 @@ def test_a_broken_variant(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 law(s) each: 1 broken" in out
 
 
+@pytest.mark.slow
 def test_all_runs_every_sharp_case(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--all", "--law=wrong_arguments_are_named", "--jobs=1")
     assert code == 0 and all(f"\n{name} at length" in f"\n{out}" for name in VARIANTS)
