@@ -21,16 +21,15 @@ def refreshed(result: dict[str, Any]) -> dict[str, Any]:
     from experiments.analysis.bounds import bounds
     from experiments.config.run import Run
     from experiments.config.schema import Config
+    from experiments.studies import legacy
     from experiments.studies.runner import identify
     from experiments.training.loop import facts, with_ceilings
 
-    run = Run.read(Config.from_nested(_config(result["config"])))
+    run = Run.read(Config.from_nested(legacy.config_of_today(result["config"])))
     kept = {key: value for key, value in result.items() if key not in ("lengths", "shifted")}
     if result["status"] == "failed":
         return kept | identify(run)
-    scores = {(test["kind"], test["value"]): test for test in result.get("tests", [])}
-    scores |= {("length", value): test for value, test in result.get("lengths", {}).items()}
-    scores |= {("shifted", value): test for value, test in result.get("shifted", {}).items()}
+    scores = {(test["kind"], test["value"]): test for test in legacy.tests_of_today(result, run.config.task)}
     tests = []
     for test in run.tests:
         limits, score = bounds(run, test.task), scores[test.kind, test.value]
@@ -71,19 +70,6 @@ def redraw(folder: pathlib.Path) -> None:
             figure = picture.draw(study) if path.exists() else None
             if figure is not None:
                 path.write_bytes(style.save(figure, "png"))
-
-
-def _config(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns the config of a run made before optimizer and schedule were specs in the fields of today."""
-    from attention_variants.specs import format_spec
-    from experiments.components.optimizers import AdamW
-    from experiments.components.schedules import Cosine
-
-    train = dict(config["train"])
-    if "warmup_steps" in train:
-        train["schedule"] = format_spec("cosine", Cosine(warmup_steps=train.pop("warmup_steps")))
-        train["optimizer"] = format_spec("adamw", AdamW(weight_decay=train.pop("weight_decay")))
-    return config | {"train": train}
 
 
 def main() -> int:

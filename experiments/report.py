@@ -17,6 +17,8 @@ def run() -> None:
     """Writes the report and prints where it is."""
     if not _STUDY.value:
         raise cli.UsageError("name the folder of a study, such as results/quickstart.")
+    if _OUTPUT.value == "":
+        raise cli.UsageError("--output= names no folder; leave it out to write into that of the study.")
     print(write_report(_STUDY.value, _OUTPUT.value))
 
 

@@ -29,13 +29,13 @@ from experiments.studies.run_folder import check_writable, open_study
 FLAGS = cli.new_flags()
 _CONFIG = flags.DEFINE_string("config", None, "Python file with get_config(); it is executed.", flag_values=FLAGS)
 _OVERRIDE = flags.DEFINE_multi_string(
-    "override", [], "a.b=value: sets a field of the config, as --config.a.b=value does.", flag_values=FLAGS
+    "override", [], "a.b=value: sets a field of the config, as --config.a.b=value does", flag_values=FLAGS
 )
 _VARY = flags.DEFINE_multi_string(
-    "vary", [], "a.b=x|y|z: alternatives to compare; repeated, a grid. Replaces the config's grid.", flag_values=FLAGS
+    "vary", [], "a.b=x|y|z: alternatives to compare; repeated, a grid. Replaces the config's grid", flag_values=FLAGS
 )
-_SELECT = flags.DEFINE_list(
-    "select", [], "Varied fields to choose by validation accuracy. Replaces study.select.", flag_values=FLAGS
+_SELECT = flags.DEFINE_multi_string(
+    "select", [], "a.b,c.d: varied fields to choose by validation accuracy. Replaces study.select", flag_values=FLAGS
 )
 _SEEDS = flags.DEFINE_integer("seeds", None, "Runs per cell of the grid.", lower_bound=1, flag_values=FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
@@ -69,7 +69,9 @@ def run() -> int:
 def _read_runs() -> list[Run]:
     if _CONFIG.value is None:
         raise cli.UsageError("--config is required, such as --config=configs/quickstart.py.")
-    config = files.apply_overrides(files.load_config(_CONFIG.value), _OVERRIDE.value, _SELECT.value)
+    select = [key.strip() for text in _SELECT.value for key in text.split(",")] if _SELECT.value else None
+    config = files.apply_overrides(files.load_config(_CONFIG.value), _OVERRIDE.value, select)
+    grid.check_selected(select or (), _VARY.value or config.study.vary)
     for key in {item.partition("=")[0].strip() for item in _VARY.value}:
         if key in {item.partition("=")[0].strip() for item in _OVERRIDE.value}:
             raise cli.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")

@@ -72,7 +72,7 @@ class Mixer(abc.ABC):
     def surplus_flops(self, layer: Any, sizes: LayerSizes, call: Call, batch_size: int) -> int:
         """Returns the FLOPs of one training step beyond the ideal, for a `layer` whose parameters may be shapes.
 
-        None where the mixer computes nothing that its definition does not ask for.
+        0 where the mixer computes nothing that its definition does not ask for.
         """
         return 0
 

@@ -14,7 +14,6 @@ from optax import contrib
 from attention_variants import specs
 from attention_variants.checks import check_integer, check_number
 
-_EMBEDDINGS = ("embedding", "unembedding")  # top-level names of the model's parameters
 _LARGEST_DECAY = 1e30
 
 
@@ -99,7 +98,9 @@ class Lion(Optimizer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Muon(Optimizer):
-    """A momentum made orthogonal for hidden matrices, Adam for everything else, embeddings included.
+    """A momentum made orthogonal for the matrices of linear layers, Adam for everything else.
+
+    Embeddings, unembedding, tables of positions and the taps of convolutions are left to Adam.
 
     Steps of matrices are scaled to a root mean square of 0.2, that of Adam's, so that learning rates carry over.
 
@@ -108,7 +109,7 @@ class Muon(Optimizer):
       2025, "Muon is Scalable for LLM Training", arXiv:2502.16982, equation 4.
     """
 
-    summary = "orthogonalised momentum for hidden matrices, Adam elsewhere"
+    summary = "orthogonalised momentum for the matrices of linear layers, Adam elsewhere"
 
     beta: float = 0.95
     iterations: int = 5  # of Newton and Schulz
@@ -154,9 +155,12 @@ def _matrices(params: Any) -> Any:
 
 
 def _hidden_matrices(params: Any) -> Any:
+    """Returns a tree that names the matrices of linear layers; `mixer.kernel` is the taps of a gated convolution."""
+
     def dimensions(path: Any, leaf: Any) -> contrib.MuonDimensionNumbers | None:
-        hidden = leaf.ndim == 2 and path[0].key not in _EMBEDDINGS
-        return contrib.MuonDimensionNumbers() if hidden else None
+        names = [key.key for key in path]
+        linear = leaf.ndim == 2 and names[-1] == "kernel" and names[-2] != "mixer" and "embedding" not in names
+        return contrib.MuonDimensionNumbers() if linear else None
 
     return jax.tree_util.tree_map_with_path(dimensions, params)
 

@@ -44,13 +44,13 @@ def build(fields: Mapping[str, Any], label: str) -> Config:
         raise specs.SpecError(f"{label}: {error}") from error
 
 
-def apply_overrides(config: Config, overrides: Iterable[str], select: Sequence[str] = ()) -> Config:
+def apply_overrides(config: Config, overrides: Iterable[str], select: Sequence[str] | None = None) -> Config:
     """Returns `config` with every `a.b=value` of `overrides` applied; its own grid no longer varies them.
 
     Args:
       config: what to change.
       overrides: each sets one field.
-      select: replaces `study.select` unless empty.
+      select: replaces `study.select` if given.
 
     Raises:
       SpecError: an unknown key, or a value of the wrong type.
@@ -60,7 +60,7 @@ def apply_overrides(config: Config, overrides: Iterable[str], select: Sequence[s
         key, value = _split(override)
         fields |= {key: value}
         fields["study.vary"] = tuple(axis for axis in fields["study.vary"] if axis.partition("=")[0].strip() != key)
-    if select:
+    if select is not None:
         fields |= {"study.select": tuple(select)}
     return build(fields, "--config")
 
@@ -78,7 +78,7 @@ def _split(override: str) -> tuple[str, str]:
             raise specs.SpecError(f"--config: {schema.unknown_key(key, known)}")
         raise specs.SpecError(f"--config.{key} needs a value: --config.{key}=VALUE.")
     if key == "study.vary":
-        raise specs.SpecError("--config.study.vary: give the grid with --vary='a.b=x|y'.")
+        raise specs.SpecError("--config.study.vary: a grid may hold commas, so give it with --vary='a.b=x|y'.")
     return key, value.strip()
 
 

@@ -46,7 +46,7 @@ def canonical(run: "Run") -> dict[str, Any]:
     Younger fields are left out at their defaults, and fields that are now part of a spec are written as they once were:
     runs made before keep their names.
     """
-    fields = run.config.fields() | _canonical_specs(run)
+    fields = run.config.fields() | _canonical_specs(run) | _canonical_sizes(run)
     for part, (kind, once) in _ONCE_FIELDS.items():
         component = getattr(run, part)
         if type(component) is kind:
@@ -64,10 +64,20 @@ def canonical(run: "Run") -> dict[str, Any]:
     return nested
 
 
+def _canonical_sizes(run: "Run") -> dict[str, Any]:
+    """Returns the shortest way to say which mixer is in which layer, and how many key-value heads there are."""
+    layers, model = run.layers, run.model
+    period = next(n for n in range(1, len(layers) + 1) if all(m == layers[i % n] for i, m in enumerate(layers)))
+    return {
+        "model.attention": join_specs(layers[:period]),
+        "model.num_layers": 0 if period == len(layers) else len(layers),
+        "model.num_kv_heads": 0 if model.num_kv_heads == model.num_heads else model.num_kv_heads,
+    }
+
+
 def _canonical_specs(run: "Run") -> dict[str, str]:
     found = {
         "task": specs.spec_of(run.task, TASKS),
-        "model.attention": join_specs(run.mixers),
         "model.position": specs.spec_of(run.position, POSITIONS),
         "model.norm": specs.spec_of(run.norm, NORMS),
         **{f"train.{part}": specs.spec_of(getattr(run, part), known) for part, known in _COMPONENTS.items()},

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run. Equal runs compute the same numbers if their seeds and configs are equal, too."""
+    """One run. Runs with equal digests compute the same numbers."""
 
     config: Config
     task: Task
@@ -132,7 +132,7 @@ class Run:
         try:
             self.schedule.check(self.train.steps)
         except ValueError as error:
-            raise ValueError(f"`train.schedule`: {error}") from error
+            raise ValueError(f"train.schedule: {error}") from error
         self._check_layers()
         self._check_task()
         for test in self.tests:

@@ -4,6 +4,7 @@ A `Config` is what was asked for: plain values and spec strings, unchecked beyon
 every spec built and every value checked, is a `Run` (`run.py`).
 """
 
+import ast
 import dataclasses
 import difflib
 import math
@@ -15,7 +16,6 @@ from attention_variants.checks import check_integer, check_number
 
 _LARGEST_WIDTH = 2**16  # beyond it a layer is larger than the memory of any one device
 _MOST_LAYERS = 256
-_LARGEST_SEED = 2**31 - 1
 _SMALLEST, _LARGEST = 1e-30, 1e30  # well inside float32
 READOUTS = ("position", "mean")
 
@@ -50,7 +50,7 @@ class ModelConfig:
     qk_norm: bool = _field(False, "normalise queries and keys per head by their root mean square")
     tied_embeddings: bool = _field(False, "unembed with the embedding matrix")
     bidirectional: bool = _field(
-        False, "attention sees the whole row even if the task can be read causally", younger=True
+        False, "attention reads in both directions even where the task is causal", younger=True
     )
     readout: str = _field(
         "position",
@@ -80,7 +80,7 @@ class TrainConfig:
     """The section `train`."""
 
     batch_size: int = _field(64, "rows per step")
-    steps: int = _field(1000, "training steps at most; the schedule ends here")
+    steps: int = _field(1000, "training steps at most, and the length of the schedule")
     learning_rate: float = _field(3e-3, "peak of the schedule")
     optimizer: str = _field("adamw", "spec of the optimizer, see --list_optimizers", younger=True)
     schedule: str = _field("cosine", "spec of the learning rate's schedule, see --list_schedules", younger=True)
@@ -106,7 +106,9 @@ class EvalConfig:
     validation_rows: int = _field(512, "rows of the validation stream, the same at every evaluation")
     test_rows: int = _field(2048, "rows of the test stream, drawn once")
     test_lengths: str = _field(
-        "", "further lengths to test at: '128,256', of strings '41-80,81-160'; causal models only", younger=True
+        "",
+        "further lengths to test at, such as '128,256', or '41-80,81-160' for strings; causal models only",
+        younger=True,
     )
     shifted: str = _field("", "further tasks to test on, specs joined by '|'", younger=True)
 
@@ -166,8 +168,6 @@ class Config:
     def check(self) -> None:
         """Raises ValueError, in one line, for a value out of range."""
         check_integer("seed", self.seed, 0)
-        if self.seed > _LARGEST_SEED:
-            raise ValueError(f"`seed` must be at most {_LARGEST_SEED}; got {self.seed}.")
         for section in (self.model, self.train, self.eval):
             section.check()
 
@@ -226,17 +226,26 @@ def read_value(key: str, value: Any) -> Any:
         raise specs.SpecError(unknown_key(key, known))
     kind = type(known[key].default)
     if kind is tuple:
-        items = value.split(",") if isinstance(value, str) else value
+        items = _listed(value) if isinstance(value, str) else value
         if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
             raise specs.SpecError(f"{key} must be a tuple of strings; got {value!r}.")
         return tuple(item.strip() for item in items if item.strip())
     if isinstance(value, str):
-        return specs.coerce(value, kind, key)
-    exact = type(value) is kind or (kind is float and type(value) is int)
-    if not exact or not math.isfinite(value):
+        value = specs.coerce(value, kind, key)
+    elif not (type(value) is kind or (kind is float and type(value) is int)) or not math.isfinite(value):
         expected = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string"}[kind]
         raise specs.SpecError(f"{key} must be {expected}; got {value!r}.")
-    return kind(value)
+    return float(value) + 0.0 if kind is float else value  # + 0.0: there is one zero
+
+
+def _listed(text: str) -> Any:
+    """Returns the items of 'a,b', or of a Python tuple or list."""
+    if text.strip()[:1] not in ("(", "["):
+        return text.split(",")
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
 
 
 def unknown_key(key: str, known: Mapping[str, Any]) -> str:
@@ -261,8 +270,8 @@ def unknown_key(key: str, known: Mapping[str, Any]) -> str:
 
 # Keys that earlier versions had, and people remember.
 _FIELDS_OF_SPECS = {
-    "warmup_steps": "train.schedule=cosine:warmup_steps=...",
-    "weight_decay": "train.optimizer=adamw:weight_decay=...",
+    "warmup_steps": "train.schedule=cosine:warmup_steps=100",
+    "weight_decay": "train.optimizer=adamw:weight_decay=0.1",
 }
 
 

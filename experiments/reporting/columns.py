@@ -98,7 +98,7 @@ def _size_mark(study: Study, row: Row) -> str:
 
 def _difference(other: SizeDifference) -> str:
     own = plural(other.own, "layer") if other.field == "layers" else f"{other.field} {other.own}"
-    return f"{own} where the others have {other.usual}"
+    return f"{own} instead of {other.usual}"
 
 
 def _sign(signs: str, place: int) -> str:
@@ -246,7 +246,7 @@ def _size_and_flops() -> list[Column]:
             lambda row: row.mean("params"),
             more=lambda row: {"control_params": row.mean("control_params"), **row.size._asdict()},
             detail=lambda row: f"+{human(controls)}" if (controls := row.mean("control_params")) else "",
-            note="Params: those that do not belong to the variant; after the +, what its gates or other controls add.",
+            note="Params: shared by all variants; after the +, those of the variant's gates or other controls.",
         ),
         _number(
             "train_flops_executed",

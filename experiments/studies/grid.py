@@ -54,6 +54,16 @@ def parse_vary(vary: Sequence[str]) -> dict[str, list[Any]]:
     return grid
 
 
+def check_selected(select: Sequence[str], vary: Sequence[str]) -> None:
+    """Raises SpecError for a field to be selected that `vary` does not vary."""
+    varied, known = [item.partition("=")[0].strip() for item in vary], schema.declared()
+    for key in filter(None, select):
+        if key not in known:
+            raise specs.SpecError(f"--select: {schema.unknown_key(key, known)}")
+        if key not in varied:
+            raise specs.SpecError(f"--select: {key!r} is not varied; varied fields: {', '.join(varied) or '(none)'}.")
+
+
 def varied_keys(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns the keys in which `cells` differ, in the order of the first cell."""
     return [key for key in cells[0] if any(other[key] != cells[0][key] for other in cells)] if cells else []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.config.schema import default_fields, flatten
-from experiments.studies import run_folder
+from experiments.studies import legacy, run_folder
 from experiments.studies.rows import ModelSize, Row
 
 # Times are compared only between runs that agree in these.
@@ -23,7 +23,7 @@ _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide
 
 def _config_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the flat config with every field, also those that are younger than the run."""
-    return default_fields() | flatten(config)
+    return default_fields() | flatten(legacy.config_of_today(config))
 
 
 class SizeDifference(NamedTuple):
@@ -102,11 +102,11 @@ class Study:
         return tuple(SizeDifference(field, own, usual) for field, own, usual in sizes if own != usual)
 
     def _usual_size(self, row: Row) -> ModelSize:
-        """Returns the most common size among the rows for which the study sets the same sizes."""
+        """Returns the most common size, or the smallest such, among rows for which the study sets the same sizes."""
         keys = [f"model.{field}" for field in _SIZES]
         alike = [other for other in self.rows if all(other.varied.get(key) == row.varied.get(key) for key in keys)]
-        ((size, _),) = collections.Counter(other.size for other in alike).most_common(1)
-        return size
+        counts = collections.Counter(other.size for other in alike)
+        return min(counts, key=lambda size: (-counts[size], size))  # of equally common ones the smallest
 
 
 def read_study(path: str | Path) -> Study:
@@ -143,7 +143,7 @@ class _Record:
 
     @property
     def ended(self) -> bool:
-        return self.result is not None and self.result["status"] in ("done", "diverged")
+        return self.result is not None and self.result.get("status") in ("done", "diverged")
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _summarise(name: str, records: Sequence[_Record]) -> Study:
     for record in records:
         if record.ended and record.environment not in environments:
             environments.append(record.environment)
-    selects = sorted({key for record in records for key in record.config["study"]["select"]})
+    selects = sorted({key for record in records for key in record.config.get("study", {}).get("select", ())})
     chosen = _select(_cells([record for record in records if record.ended]), selects)
     flat = [cell[0].flat for cell in chosen]
     varied = [key for key in _differing(flat) if key not in ("model.attention", *selects)]
@@ -198,7 +198,7 @@ def _cells(records: Sequence[_Record]) -> list[list[_Record]]:
     results = [record.result or {} for record in records]
     digests = {text: result["cell"] for text, result in zip(written, results, strict=True) if "cell" in result}
     cells: dict[str, list[_Record]] = {}
-    for text, record in sorted(zip(written, records, strict=True), key=lambda pair: pair[1].config["seed"]):
+    for text, record in sorted(zip(written, records, strict=True), key=lambda pair: pair[1].config.get("seed", 0)):
         cells.setdefault(digests.get(text, text), []).append(record)
     return list(cells.values())
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from attention_variants import specs
-from experiments.studies import intervals
+from experiments.studies import intervals, legacy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class Row:
     @functools.cached_property
     def tests(self) -> tuple[TestScore, ...]:
         """The test on rows of the own task, then the tests on other rows in the order in which they were made."""
-        return (self._own_test(), *_other_tests(self.results))
+        return (self._own_test(), *_other_tests(self.results, self.config["task"]))
 
     @property
     def other_rows(self) -> tuple[TestScore, ...]:
@@ -182,11 +182,11 @@ def task_differences(tasks: Sequence[TaskFacts]) -> list[dict[str, Any]] | None:
     return [{name: task.fields[name] for name in varied} for task in tasks]
 
 
-def _other_tests(results: Sequence[Mapping[str, Any]]) -> list[TestScore]:
+def _other_tests(results: Sequence[Mapping[str, Any]], task: str) -> list[TestScore]:
     """Returns the tests on other rows, each summed up over the runs that have it."""
     groups: dict[ScoreKey, list[Mapping[str, Any]]] = {}
     for result in results:
-        for test in result.get("tests", ()):
+        for test in legacy.tests_of_today(result, task):
             groups.setdefault(ScoreKey(test["kind"], test["value"]), []).append(test)
     return [
         TestScore(

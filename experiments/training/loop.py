@@ -28,7 +28,7 @@ History = list[dict[str, Any]]  # one row of metrics per chunk
 
 
 class Folder(Protocol):
-    """What training asks of a `store.RunFolder`."""
+    """What training asks of a `TrainingFolder`."""
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Appends a row of metrics."""

@@ -237,6 +237,7 @@ def test_dots_are_read_off_the_text() -> None:
 VARIANTS = {name: case.variant for name, case in CASES.items()} | {"learned": LearnedDecayAttention(chunk_size=8)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_cost_is_what_xla_is_given_with_loops_unrolled(

@@ -75,6 +75,7 @@ def _rows_with_a_key(mask: Any) -> np.ndarray:
     return np.broadcast_to(np.asarray(mask, bool).any((1, 3)), (BATCH, LENGTH))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("api", "name"),
     [("nnx", name) for name in MASKS] + [("linen", name) for name in ("none", "causal", "padding", "causal_padding")],

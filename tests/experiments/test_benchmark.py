@@ -51,6 +51,7 @@ def test_what_is_timed_is_what_is_counted(monkeypatch, capsys, tmp_path):
     assert len(rows) == 2 and {line.count("|") for line in (rule, *rows)} == {heading.count("|")}
 
 
+@pytest.mark.slow
 def test_generation_is_told_as_a_share_of_the_step(monkeypatch, capsys):
     monkeypatch.setattr(data, "_CALLS", 2)
     monkeypatch.setattr(data, "_REPEATS", 1)

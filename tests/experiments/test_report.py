@@ -17,7 +17,11 @@ def test_it_prints_where_the_report_is(tmp_path, monkeypatch, capsys):
 
 
 def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys):
-    for arguments, message in (([], "name the folder of a study"), ([str(tmp_path / "nothing")], "there is no folder")):
+    for arguments, message in (
+        ([], "name the folder of a study"),
+        ([str(tmp_path / "nothing")], "there is no folder"),
+        ([str(tmp_path), "--output="], "names no folder"),
+    ):
         assert execute(monkeypatch, *arguments) == 2
         err = capsys.readouterr().err
         assert err.count("\n") == 1 and message in err

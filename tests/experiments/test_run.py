@@ -128,7 +128,10 @@ BAD_INPUT = [  # arguments, what the line must name
         ["twice"],
     ),
     (["--vary=model.attention=conv+full|conv:kernel_size=3+full"], ["same run twice"]),
-    (["--select=train.lr"], ["study.select", "'train.lr'", "train.learning_rate"]),
+    (["--select=train.lr"], ["--select", "'train.lr'", "train.learning_rate"]),
+    (["--select=train.steps", "--vary=seed=1|2"], ["--select", "'train.steps' is not varied"]),
+    (["--config.study.select=('train.lr',)"], ["study.select", "'train.lr'", "train.learning_rate"]),
+    (["--config.study.select=('train.lr'"], ["study.select must be a tuple of strings"]),
     (["--config.seed=-1"], ["seed", "-1"]),
     (["--config.name=../elsewhere"], ["name", "'../elsewhere'"]),
     (["--vary=model.atention=full|linear"], ["'model.atention'", "model.attention"]),
@@ -287,6 +290,22 @@ def test_dry_run_prints_every_cell_and_trains_nothing(command, trained, tmp_path
     code, out, _ = command("--dry_run", "--vary=train.steps=5|10", "--seeds=3")
     assert code == 0 and not trained and not (tmp_path / "results").exists()
     assert out.count("0,1,2") == 2 and "6 runs" in out and "conv+full" in out and "train.steps=10" in out
+
+
+def test_selections_add_up(command, trained, tmp_path):
+    vary = "--vary=train.learning_rate=0.1|0.2", "--vary=model.mlp_dim=5|7"
+    for number, select in enumerate(
+        [
+            ["--select=train.learning_rate", "--select=model.mlp_dim"],
+            ["--select=train.learning_rate, model.mlp_dim"],
+            ["--config.study.select=('train.learning_rate', 'model.mlp_dim')"],
+        ]
+    ):
+        assert command(*vary, *select, f"--config.name=s{number}")[0] == 0
+        assert {run.config.study.select for run in trained} == {("train.learning_rate", "model.mlp_dim")}
+        trained.clear()
+    assert command(*vary, "--config.study.select=model.mlp_dim", "--select=", "--config.name=none")[0] == 0
+    assert {run.config.study.select for run in trained} == {()}
 
 
 def test_a_run_is_read_once(command, monkeypatch, tmp_path):

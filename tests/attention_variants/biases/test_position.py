@@ -71,6 +71,7 @@ def test_t5_tells_before_from_after_and_far_from_farther(causal: bool) -> None:
         assert (block[:, 0, 1] != block[:, 1, 0]).all() and (block[:, 0, 300] == block[:, 0, 128]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["full:block_size=8", "sliding_window:window_size=5"])
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_layer_adds_its_bias_to_the_logits(spec: str, variant: str) -> None:

@@ -11,8 +11,7 @@ from tests.attention_variants.learned_decay import LearnedDecayAttention
 
 ALL_CASES = CASES | {"learned_decay": Case(LearnedDecayAttention(chunk_size=7))}
 
-# Laws that compile much run over every row only with the slow tests, and always over these; those with no row here run
-# over sound variants in test_planted_bugs.py.
+# Laws that compile much run over every row only with the slow tests, and always over these.
 ALWAYS: dict[str, set[str]] = {
     "matches_definition": {"sliding_window"},
     "matches_definition_in_bfloat16": {"full"},
@@ -24,6 +23,8 @@ ALWAYS: dict[str, set[str]] = {
     "grouped_heads_equal_repeated": {"learned_decay"},
     "transformations_change_nothing": {"learned_decay"},
     "growth_is_as_claimed": set(),
+    "sees_only_pattern": {"sliding_window", "linear", "topk"},
+    "weights_follow_pattern": {"sliding_window", "linear", "topk"},
 }
 
 

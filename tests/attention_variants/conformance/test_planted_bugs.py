@@ -318,6 +318,7 @@ def check_holds(law: str, variant: AttentionVariant, length: int) -> None:
     LAWS[law](OneLength(variant, length))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bug",
     [

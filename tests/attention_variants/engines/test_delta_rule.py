@@ -162,6 +162,7 @@ def test_a_decay_of_zero_forgets_everything() -> None:
     assert all(jnp.isfinite(leaf).all() for leaf in gradients.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("decays", DECAYS)
 def test_length_4096_neither_overflows_nor_drifts(decays: str, dtype: Any) -> None:

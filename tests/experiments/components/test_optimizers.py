@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.components.optimizers import OPTIMIZERS, make_optimizer
+from experiments.components.optimizers import OPTIMIZERS, _hidden_matrices, make_optimizer
+from experiments.model.transformer import abstract_model
 from experiments.training.loop import train
 from tests.experiments.tiny import tiny_run
 
@@ -70,6 +71,28 @@ def test_muon_makes_hidden_matrices_orthogonal_and_leaves_embeddings_to_adam():
     assert singular.max() / singular.min() < 1.6  # of the parameters 2.2; the iteration comes near 1, not to it
     tokens = found["embedding"]["tokens"]
     np.testing.assert_allclose(tokens / tokens[0, 0], np.sign(PARAMS["embedding"]["tokens"]), rtol=1e-4)
+
+
+MODELS = {
+    "convolutions": dict(model__attention="conv+full+gated_linear", model__short_conv=3, model__position="learned"),
+    "an encoder": dict(model__attention="lstm", task="translation:max_length=7,min_length=3"),
+    "answers by place": dict(model__attention="full", task="compression:length=7"),
+    "channels": dict(model__attention="full", task="adding:length=7"),
+}
+NOT_LINEAR = ("embedding", "places", "conv_kernel", "['mixer']['kernel']")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_muon_takes_the_matrices_of_linear_layers_and_nothing_else(model):
+    _, params = abstract_model(tiny_run(**MODELS[model]))
+    taken = _hidden_matrices(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name, chosen = jax.tree_util.keystr(path), taken
+        for key in path:
+            chosen = chosen[key.key]
+        linear = leaf.ndim == 2 and not any(word in name for word in NOT_LINEAR)
+        assert (chosen is not None) == (linear and name.endswith("['kernel']")), name
+    assert any(word in str(params) for word in ("places", "conv_kernel", "channels", "encoder"))
 
 
 @pytest.mark.slow

@@ -30,6 +30,13 @@ SAME = {
         dict(task="translation", model__cross_attention="topk"),
         dict(task="translation", model__cross_attention="topk:num_keys=32"),
     ),
+    "key-value heads": (dict(), dict(model__num_kv_heads=2)),
+    "the number of layers": (
+        dict(model__attention="conv+full"),
+        dict(model__attention="conv+full", model__num_layers=2),
+    ),
+    "layers that repeat": (dict(model__attention="full+full"), dict(model__attention="full", model__num_layers=2)),
+    "zeros": (dict(train__solved_at=0.0), dict(train__solved_at="-0.0")),
     "shifted tasks": (dict(eval__shifted="mqar:num_pairs=2"), dict(eval__shifted=" mqar:length=64,num_pairs=2")),
     "lengths": (dict(eval__test_lengths="32,64"), dict(eval__test_lengths="64, 32,32")),
     "name and study": (dict(name="one"), dict(name="two", study__seeds=7)),

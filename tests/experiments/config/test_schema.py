@@ -24,6 +24,7 @@ def test_the_base_config_is_the_schema():
 
 def test_fields_survive_a_round_trip():
     config = Config.from_fields({"model.attention": "linear", "study.vary": "a=1|2, b=3", "train.learning_rate": 1})
+    assert config == Config.from_fields(config.fields() | {"study.vary": "('a=1|2', 'b=3')"})
     assert config.study.vary == ("a=1|2", "b=3") and type(config.train.learning_rate) is float
     assert Config.from_fields(config.fields()) == config and hash(config)
 

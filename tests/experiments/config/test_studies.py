@@ -44,6 +44,7 @@ def params_of_full_attention():
     return tiny_cost(model__attention="conv+full")["params"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_controls_are_counted_apart(name):
     """The shared parameters are as many for all; a table prints the others beside them."""

@@ -19,6 +19,7 @@ from tests.experiments.tiny import tiny_cost, tiny_run
 TRANSLATION = "translation:max_length=7,min_length=3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_can_be_trained(name):
     trace(tiny_run(task=name, model__attention="full"))
@@ -80,6 +81,7 @@ def test_a_narrow_cross_attention_lowers_the_ceiling():
     assert found == pytest.approx(1 - blind + blind / (task.vocab_size - 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_mean_is_that_of_the_row_up_to_where_it_is_read(causal):
     run, model, _ = build(
@@ -110,6 +112,7 @@ def test_many_answers_are_told_from_one_vector():
     assert receptive_field.ceiling(blind, blind.task) == pytest.approx(1 / (blind.task.vocab_size - 1))
 
 
+@pytest.mark.slow
 def test_numbers_are_read_and_told_as_numbers():
     run, model, params = build(task="adding:length=11", model__attention="full")
     batch = run.task.sample(jax.random.key(0), 64)

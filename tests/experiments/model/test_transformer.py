@@ -176,6 +176,7 @@ def test_who_reads_in_both_directions(monkeypatch):
                 validate(tiny_run(model__attention=f"full+{mixer}", **ways))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_no_model_reads_ahead_to_an_answer_that_stands_there(name):
     """A task is read in both directions only where what is asked does not follow in the row."""

@@ -62,8 +62,8 @@ def test_each_other_size_has_its_own_mark(tmp_path):
     study = read_study(tmp_path / "study")
     marks = {row.size.layers: column_of(study, "model.attention").cell(row).mark for row in study.rows}
     assert marks[2] == "" and size_marks(study) == {
-        marks[1]: "1 layer where the others have 2",
-        marks[4]: "4 layers where the others have 2",
+        marks[1]: "1 layer instead of 2",
+        marks[4]: "4 layers instead of 2",
     }
     assert set(size_marks(study)) == {"†", "‡"}
 

@@ -69,7 +69,7 @@ def test_the_page_says_what_was_run_and_where(toy):
 
 def test_the_lede_names_models_of_another_size(toy, tmp_path):
     text = words((toy / "report.html").read_text())
-    size = "(† 3 layers where the others have 2)"
+    size = "(† 3 layers instead of 2)"
     assert f"6 models that differ in attention and, where marked, in size {size}, 2 runs each, on mqar" in text
     assert (
         "differ only" not in text

@@ -83,7 +83,7 @@ def test_every_format_has_every_column(toy):
 
 
 def test_a_model_of_another_size_is_marked_and_the_mark_explained(toy):
-    note = "† 3 layers where the others have 2: not the same model."
+    note = "† 3 layers instead of 2: not the same model."
     assert note in tables.notes(toy)
     for style in ("text", "markdown", "latex"):
         assert note in tables.render(toy, style)

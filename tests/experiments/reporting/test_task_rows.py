@@ -20,6 +20,7 @@ def draw(spec: str) -> tuple[Task, Batch]:
     return task, task_rows.draw_rows(task, 3, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TASKS.keys() - {"pathfinder", "image_shapes"}))  # these are images
 def test_every_token_of_every_task_is_shown(name: str):
     task, batch = draw(name)

@@ -142,6 +142,7 @@ def test_same_seed_same_bits(spec: str):
     assert digest.hexdigest()[:16] == CASES[spec]
 
 
+@pytest.mark.slow
 @every_case
 def test_splits_share_no_stream_and_equal_tasks_compile_once(spec: str):
     batches, traced_before = [], TRACES[make_task(spec)]
@@ -166,6 +167,7 @@ def best_guesses(task: Task, answers: np.ndarray) -> tuple[np.ndarray, float]:
     return guesses[counts == counts.max()], counts.max() / len(answers)
 
 
+@pytest.mark.slow
 @every_case
 def test_best_guess_without_the_evidence(spec: str):
     """Guessing the likeliest of what the rest of the row leaves open is right at the guess rate."""
@@ -186,6 +188,7 @@ def test_best_guess_without_the_evidence(spec: str):
     assert abs(accuracy(task, batch, guesses) - rate) < 4 * np.sqrt(rate / batch.weights.sum())
 
 
+@pytest.mark.slow
 @every_case
 def test_floors_are_what_their_shortcuts_score(spec: str):
     task, batch = draw(spec)
