@@ -14,7 +14,7 @@ SLICES = {"accuracy_by_depth", "accuracy_by_string_length"}
 
 
 @pytest.mark.parametrize("name", [*STUDIES, *TESTED])
-@pytest.mark.parametrize("file", [*registry.FIGURES, *SLICES])
+@pytest.mark.parametrize("file", [*registry.FIGURES, *sorted(SLICES)])
 def test_no_text_covers_another(gallery, name, file):
     figure = gallery.figure(name, file)
     if figure is not None:
