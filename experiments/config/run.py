@@ -17,7 +17,7 @@ from experiments.components.registry import make_attention, make_mixers
 from experiments.components.schedules import Schedule, make_schedule
 from experiments.config import identity
 from experiments.config.other_rows import OtherRows, other_rows
-from experiments.config.schema import Config, EvalConfig, ModelConfig, StudyConfig, TrainConfig
+from experiments.config.schema import MOST_LAYERS, Config, EvalConfig, ModelConfig, StudyConfig, TrainConfig
 from experiments.tasks.base import Task
 from experiments.tasks.registry import make_task
 
@@ -141,6 +141,8 @@ class Run:
     def _check_layers(self) -> None:
         """Raises ValueError for more specs than layers, and for what only attention could make use of."""
         model, fewest = self.model, len(self.mixers)
+        if fewest > MOST_LAYERS:
+            raise ValueError(f"model.attention must name at most {MOST_LAYERS} layers; got {fewest}.")
         if 0 < model.num_layers < fewest:
             raise ValueError(
                 f"model.num_layers must be 0 or at least {fewest}, one layer for each spec of model.attention "

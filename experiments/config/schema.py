@@ -15,7 +15,7 @@ from attention_variants import specs
 from attention_variants.checks import check_integer, check_number
 
 _LARGEST_WIDTH = 2**16  # beyond it a layer is larger than the memory of any one device
-_MOST_LAYERS = 256
+MOST_LAYERS = 256
 _SMALLEST, _LARGEST = 1e-30, 1e30  # well inside float32
 READOUTS = ("position", "mean")
 
@@ -68,7 +68,7 @@ class ModelConfig:
             check_integer(f"model.{name}", getattr(self, name), 1, _LARGEST_WIDTH)
         for name in ("num_kv_heads", "mlp_dim", "short_conv"):
             check_integer(f"model.{name}", getattr(self, name), 0, _LARGEST_WIDTH)
-        check_integer("model.num_layers", self.num_layers, 0, _MOST_LAYERS)
+        check_integer("model.num_layers", self.num_layers, 0, MOST_LAYERS)
         _check_divides("num_heads", self.num_heads, "model_dim", self.model_dim)
         _check_divides("num_kv_heads", self.num_kv_heads or self.num_heads, "num_heads", self.num_heads)
         if self.readout not in READOUTS:

@@ -1,5 +1,6 @@
 """The one model of every experiment: a small pre-norm Transformer whose layers may mix tokens in different ways."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -11,7 +12,10 @@ from jaxtyping import Array, Float, Int
 from attention_variants.positions import Position
 from experiments.components.mixers import Stream
 from experiments.components.norms import Norm, rms_normalised
+from experiments.components.optimizers import AdamW
+from experiments.components.schedules import Cosine
 from experiments.config.run import Run
+from experiments.config.schema import EvalConfig, TrainConfig
 from experiments.model.layers import MLP, Layer, flat
 from experiments.model.streams import INIT, split_key
 from experiments.tasks.base import Context
@@ -188,7 +192,13 @@ def make_model(run: Run) -> tuple[nnx.GraphDef, Any]:
 
 def abstract_model(run: Run) -> tuple[nnx.GraphDef, Any]:
     """Returns what `make_model` does with shapes in place of arrays, drawing nothing."""
-    return _abstract_model(run.cell)
+    return _abstract_model(_without_training(run))
+
+
+def _without_training(run: Run) -> Run:
+    """Returns the run with neutral values for all that its model does not depend on, so that equal models are one."""
+    config = dataclasses.replace(run.cell.config, train=TrainConfig(), eval=EvalConfig())
+    return dataclasses.replace(run, config=config, optimizer=AdamW(), schedule=Cosine())
 
 
 @functools.lru_cache(maxsize=64)

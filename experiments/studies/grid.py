@@ -1,6 +1,7 @@
 """From a config and its grid to the configs of a study's runs."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ from attention_variants import specs
 from experiments.config import schema
 from experiments.config.files import build
 from experiments.config.schema import Config
+
+MOST_RUNS = 100_000  # all of them are read before the first is trained
 
 
 def expand(config: Config, vary: Sequence[str] = (), seeds: int | None = None) -> list[Config]:
@@ -27,6 +30,9 @@ def expand(config: Config, vary: Sequence[str] = (), seeds: int | None = None) -
     if seeds < 1:
         raise specs.SpecError(f"config: study.seeds must be an integer >= 1; got {seeds}.")
     grid = parse_vary(vary)
+    runs = seeds * math.prod(map(len, grid.values()))
+    if runs > MOST_RUNS:
+        raise specs.SpecError(f"a study may have at most {MOST_RUNS} runs; this one has {runs}.")
     for key in config.study.select:
         known = schema.cell_fields(schema.declared())
         if key not in known:

@@ -55,7 +55,9 @@ class TestScore:
         if not self.accuracies:
             return None
         mean, low, high = intervals.mean_interval(self.accuracies)
-        return mean, max(0.0, low), min(1.0, high)
+        if len(self.accuracies) == 1:
+            return mean, 0.0, 1.0
+        return mean, max(low, 0.0), min(high, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

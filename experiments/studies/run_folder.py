@@ -135,11 +135,23 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
 
 
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Writes a derived file (table, plot, report) whole or not at all; raises StorageError."""
-    path = Path(path)
+    """Writes a derived file (table, plot, report) whole or not at all; raises StorageError.
+
+    Links are followed. What is no regular file, such as a device or a pipe, is written through. A file that is replaced
+    keeps its mode.
+    """
+    path, data = Path(path), content.encode() if isinstance(content, str) else content
     with storage(path):
+        path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content.encode() if isinstance(content, str) else content)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(data)
+            return
+        mode = path.stat().st_mode if path.exists() else None
+    write_whole(path, data)
+    if mode is not None:
+        with storage(path):
+            path.chmod(mode)
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ def test_linformer_names_what_does_not_fit() -> None:
     controls = variant.make_controls(11, 6, 3, 5, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="made for max_length 23; got 29 tokens"):
         controls(jnp.ones((2, 29, 11)))
-    with pytest.raises(ValueError, match=r"must hold projections \[1, length 13, .*\]; got \(1, 11, 1, 7\)"):
+    with pytest.raises(ValueError, match=r"must begin with \[batch 2 or 1, length 13 or 1\]; .* \(1, 11, 1, 7\)"):
         variant(*make_qkv(13), causal=False, controls=controls(jnp.ones((2, 11, 11))))
 
 

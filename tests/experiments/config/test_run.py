@@ -50,6 +50,7 @@ BAD = {
     "a shifted task that is none": (dict(eval__shifted="mqr"), "'mqr'", "mqar"),
     "a shifted task of other tokens": (dict(eval__shifted="mqar:vocab_size=99"), "mqar:vocab_size=99", "64; got 99"),
     "a shifted task twice": (dict(eval__shifted="mqar|mqar:length=64"), "`eval.shifted` gives the task mqar twice"),
+    "too many layers": (dict(model__attention="+".join(["full"] * 257)), "at most 256 layers", "257"),
     "more specs than layers": (dict(model__attention="conv+full", model__num_layers=1), "at least 2", "got 1"),
     "a negative seed": (dict(seed=-1), "`seed`", "-1"),
     "a huge seed": (dict(seed=2**31), "`seed`", "2147483648"),

@@ -65,6 +65,12 @@ def test_a_wrong_grid(vary, message):
         expand(config(), vary)
 
 
+def test_a_study_has_a_largest_number_of_runs():
+    for seeds in (10**9, 10**23):
+        with pytest.raises(SpecError, match="at most 100000 runs; this one has 2"):
+            expand(config(), ["model.attention=full|linear"], seeds=seeds)
+
+
 def test_a_wrong_selection_or_number_of_seeds():
     with pytest.raises(SpecError, match="study.select: unknown config key 'train.lr'.* train.learning_rate"):
         expand(config(study__select=("train.lr",)))

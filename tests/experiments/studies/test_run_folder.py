@@ -139,6 +139,24 @@ def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
     assert not list(folder.path.glob("**/.*.tmp")) and not list(folder.path.glob(".probe*"))
 
 
+def test_links_and_pipes_are_written_through_and_modes_are_kept(tmp_path):
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    run_folder.write_file(link, "new")
+    assert link.is_symlink() and target.read_text() == "new" and target.stat().st_mode & 0o777 == 0o640
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    run_folder.write_file(pipe, "through")
+    assert os.read(reader, 99) == b"through" and pipe.is_fifo()
+    os.close(reader)
+    run_folder.write_file(tmp_path / "fresh", "x")
+    with pytest.raises(run_folder.StorageError, match="cannot write"):
+        run_folder.write_file(tmp_path, "a folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "link", "pipe", "target"]
+
+
 def test_a_file_in_place_of_the_folder_is_one_line(tmp_path):
     (tmp_path / "results").write_text("I am a file")
     with pytest.raises(run_folder.StorageError, match="cannot write .*results"):
