@@ -16,7 +16,15 @@ import variants_page  # noqa: E402
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    return max([script.main() for script in (variants_page, tasks_page, embed_tables)])
+    codes = []
+    for script, pages in (
+        (variants_page, "docs/variants.md"),
+        (tasks_page, "docs/tasks.md"),
+        (embed_tables, "README.md"),
+    ):
+        codes.append(script.main())
+        print(f"{pages}: {'not current' if codes[-1] else 'current'}", flush=True)
+    return max(codes)
 
 
 if __name__ == "__main__":

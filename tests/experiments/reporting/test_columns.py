@@ -27,7 +27,9 @@ def row_of(study, attention):
 
 def test_names_of_values_are_unique_and_every_row_has_all_of_them(toy):
     names = [[name for column in columns(toy) for name in column.record(row)] for row in toy.rows]
-    assert all(len(set(each)) == len(each) and each == names[0] for each in names)
+    twice = {name for name in names[0] if names[0].count(name) > 1}
+    assert not twice, f"two columns give these values of CSV; see `key` and `more` in columns.py: {twice}"
+    assert all(each == names[0] for each in names)
 
 
 def test_every_shown_column_has_a_heading_of_its_own(toy):
