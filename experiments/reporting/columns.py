@@ -161,7 +161,8 @@ def _accuracy(study: Study) -> list[Column]:
             ("", "ceiling"),
             lambda row: row.mean("ceiling"),
             rate,
-            note="Ceiling: the most that the attention pattern and the state can reach, over many rows; no floor is above.",
+            note="Ceiling: the most that the attention pattern and the state can reach, on average over many rows; no "
+            "floor is above it.",
         ),
     ]
 
