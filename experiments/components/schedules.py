@@ -28,7 +28,10 @@ class Schedule(abc.ABC):
     def check(self, steps: int) -> None:
         """Raises ValueError where a run of `steps` steps is over before the warm-up is."""
         if self.warmup_steps > steps:
-            raise ValueError(f"warmup_steps must be at most `train.steps`; got {self.warmup_steps} and {steps}.")
+            raise ValueError(
+                f"warmup_steps must be at most `train.steps`; got {self.warmup_steps} and {steps}. Shorten it, such as "
+                f"cosine:warmup_steps={steps // 10}."
+            )
 
     def share(self, step: Int[Array, ""], steps: int) -> Float[Array, ""]:
         """Returns the learning rate of step 0, 1, ... of a run of `steps` steps, divided by its peak."""
