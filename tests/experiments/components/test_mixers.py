@@ -90,10 +90,11 @@ def test_every_mixer_keeps_one_protocol(spec):
     (mixer,) = make_mixers(spec)
     assert make_mixers(mixer.spec()) == (mixer,)
     layer, u = mixer.make_layer(sizes, nnx.Rngs(0, controls=1)), jax.random.normal(jax.random.key(1), (1, length, 6))
-    whole, (first, cache) = layer(u, causal=True), layer.extend(layer.init_cache(1, length, u.dtype), u[:, :2])
-    last, _ = layer.extend(cache, u[:, 2:])
+    run, extend = jax.jit(lambda u: layer(u, causal=True)), jax.jit(lambda cache, u: layer.extend(cache, u))
+    whole, (first, cache) = run(u), extend(layer.init_cache(1, length, u.dtype), u[:, :2])
+    last, _ = extend(cache, u[:, 2:])
     np.testing.assert_allclose(jnp.concatenate([first, last], axis=1), whole, rtol=2e-5, atol=2e-5)
-    moved = np.stack([np.asarray(layer(u.at[0, t].add(1.0)) != whole).any((0, 2)) for t in range(length)], axis=1)
+    moved = np.stack([np.asarray(run(u.at[0, t].add(1.0)) != whole).any((0, 2)) for t in range(length)], axis=1)
     assert not (moved & ~mixer.reach(sizes, length, True)).any()
     cost, projections = mixer.cost(sizes, Call(length, length, True)), 4 * 2 * length * 6 * 6 * mixer.attends
     assert count_flops(lambda u: layer(u, causal=True), u) == cost.executed_flops + projections
