@@ -24,20 +24,15 @@ def refreshed(result: dict[str, Any]) -> dict[str, Any]:
     from experiments.studies import legacy
     from experiments.studies.runner import identify
     from experiments.training.loop import facts, with_ceilings
+    from experiments.training.other_rows import scored
 
     run = Run.read(Config.from_nested(legacy.config_of_today(result["config"])))
     kept = {key: value for key, value in result.items() if key not in ("lengths", "shifted")}
     if result["status"] == "failed":
         return kept | identify(run)
     scores = {(test["kind"], test["value"]): test for test in legacy.tests_of_today(result, run.config.task)}
-    tests = []
-    for test in run.tests:
-        limits, score = bounds(run, test.task), scores[test.kind, test.value]
-        tests.append(
-            {name: getattr(test, name) for name in ("kind", "value", "label", "length")}
-            | {name: score[name] for name in ("accuracy", "loss")}
-            | {name: limits[name] for name in ("floor", "ceiling")}
-        )
+    found = [(test, scores[test.kind, test.value]) for test in run.tests]
+    tests = [scored(run, test, score["accuracy"], score["loss"]) for test, score in found]
     cost = result["compute"] | {"cache_bytes": compute.count(run, 1)["cache_bytes"]}
     derived = {"compute": cost, "slices": with_ceilings(run, result["slices"]), "tests": tests}
     return kept | identify(run) | derived | bounds(run, run.task) | facts(run)

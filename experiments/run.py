@@ -60,7 +60,7 @@ def run() -> int:
     folder = Path(_RESULTS.value) / runs[0].config.name
     check_writable(folder)
     failed = runner.run_study(runs, _RESULTS.value, command)
-    if any(runner.ended(other) for other in open_study(folder)):
+    if any(other.ended() for other in open_study(folder)):
         print(tables.render(read_study(folder), "text"))
         print(f"\nReport: {html.write_report(folder)}")
     return 1 if failed else 0

@@ -132,6 +132,11 @@ class RecurrentVariant(AttentionVariant):
             key = jnp.where(key_mask[:, :, None, None], key, 0.0)
         if not causal:
             return engine.linear_sum(query, key, value, normalise=self.normalised)
+        return self._recur(query, key, value, log_decay, bonus)[0]
+
+    def _recur(
+        self, query: Array, key: Array, value: Array, log_decay: Array | None, bonus: Array | None, **state: Any
+    ) -> tuple[Array, Any]:
         return engine.linear_recurrence(
             query,
             key,
@@ -140,24 +145,16 @@ class RecurrentVariant(AttentionVariant):
             bonus=bonus,
             normalise=self.normalised,
             chunk_size=self.chunk_size,
-        )[0]
+            **state,
+        )
 
     def _extend(
         self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
     ) -> tuple[Array, Any]:
         positions = cache.length + jnp.arange(key.shape[1])
         query, key, log_decay, bonus = self.recurrence(*_widened(query, key, controls), positions)
-        out, state = engine.linear_recurrence(
-            query,
-            key,
-            value,
-            log_decay=log_decay,
-            bonus=bonus,
-            normalise=self.normalised,
-            chunk_size=self.chunk_size,
-            state=engine.LinearState(cache.memory, cache.normaliser if self.normalised else None),
-            return_state=True,
-        )
+        state = engine.LinearState(cache.memory, cache.normaliser if self.normalised else None)
+        out, state = self._recur(query, key, value, log_decay, bonus, state=state, return_state=True)
         assert state is not None
         kept = {"normaliser": state.normaliser} if self.normalised else {}
         return out, cache._replace(memory=state.memory, length=cache.length + key.shape[1], **kept)

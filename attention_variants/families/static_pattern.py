@@ -73,10 +73,12 @@ class StaticPatternVariant(AttentionVariant):
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
+        return self.weigh(dense_logits(query, key, bias), self.permitted(query, key, causal, key_mask), controls)
+
+    def permitted(self, query: Array, key: Array, causal: bool, key_mask: Any) -> Array:
+        """Returns the pattern without masked keys, bool [1 or batch, 1, query_length, key_length]; for definitions."""
         mask = jnp.asarray(self.pattern(query.shape[1], key.shape[1], causal))[None, None]
-        if key_mask is not None:
-            mask = mask & key_mask[:, None, None, :]
-        return self.weigh(dense_logits(query, key, bias), mask, controls)
+        return mask if key_mask is None else mask & key_mask[:, None, None, :]
 
     def _extend(
         self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any

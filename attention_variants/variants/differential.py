@@ -96,9 +96,7 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
-        mask = jnp.asarray(self.pattern(query.shape[1], key.shape[1], causal))[None, None]
-        if key_mask is not None:
-            mask = mask & key_mask[:, None, None, :]
+        mask = self.permitted(query, key, causal, key_mask)
         first = masked_softmax(dense_logits(query[..., ::2], key[..., ::2], bias), mask)
         second = masked_softmax(dense_logits(query[..., 1::2], key[..., 1::2], bias), mask)
         return first - controls.share.astype(first.dtype).reshape(1, -1, 1, 1) * second

@@ -115,9 +115,7 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
             return faded, faded
 
         _, faded = lax.scan(row, jnp.zeros_like(logits[:, :, 0]), (jnp.moveaxis(log_gate, 1, 0), positions))
-        mask = jnp.asarray(self.pattern(query.shape[1], key.shape[1], causal))[None, None]
-        if key_mask is not None:
-            mask = mask & key_mask[:, None, None, :]
+        mask = self.permitted(query, key, causal, key_mask)
         return masked_softmax(logits + jnp.moveaxis(faded, 0, 2), mask)
 
     def _extend(

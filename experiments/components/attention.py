@@ -10,11 +10,11 @@ from flax import nnx
 
 from attention_variants import specs
 from attention_variants.cost import count_flops
-from attention_variants.interface import AttentionVariant, Cost
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
 from attention_variants.module import MultiHeadAttention
 from attention_variants.registry import VARIANTS
 from experiments.components.convolution import causal_taps
-from experiments.components.mixers import SCALAR_BYTES, Call, LayerSizes, Mixer, Reach
+from experiments.components.mixers import Call, LayerSizes, Mixer, Reach
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Attention(Mixer):
         """Returns the variant's cost, and the taps of the short convolution as state."""
         heads = sizes.num_heads, sizes.num_kv_heads, sizes.head_dim
         cost = self.variant.cost(call.query_length, call.key_length, *heads, call.causal)
-        taps = SCALAR_BYTES * sizes.short_conv * sizes.model_dim
+        taps = BYTES_PER_SCALAR * sizes.short_conv * sizes.model_dim
         return cost._replace(cache_bytes=cost.cache_bytes + taps)
 
     def surplus_flops(self, layer: Any, sizes: LayerSizes, call: Call, batch_size: int) -> int:

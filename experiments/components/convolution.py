@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float
 from attention_variants import specs
 from attention_variants.checks import check_integer
 from attention_variants.engines.causal_convolution import causal_convolution
-from attention_variants.interface import Cost
-from experiments.components.mixers import SCALAR_BYTES, Call, LayerSizes, Mixer, Reach, Stream
+from attention_variants.interface import BYTES_PER_SCALAR, Cost
+from experiments.components.mixers import Call, LayerSizes, Mixer, Reach, Stream
 
 MOST_TAPS = 64  # each is written out
 
@@ -51,7 +51,7 @@ class GatedConvolution(Mixer):
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
         """Returns the cost of the gate's product; that of the taps is elementwise and not counted."""
         flops = 2 * call.query_length * sizes.model_dim**2
-        return Cost(flops, flops, SCALAR_BYTES * self.kernel_size * sizes.model_dim)
+        return Cost(flops, flops, BYTES_PER_SCALAR * self.kernel_size * sizes.model_dim)
 
 
 class ConvolutionCache(NamedTuple):

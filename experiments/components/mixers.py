@@ -14,8 +14,6 @@ from attention_variants.positions import Position
 Stream = Float[Array, "batch length model_dim"]
 Reach = Bool[np.ndarray, "output_length input_length"]
 
-SCALAR_BYTES = 4  # states are float32
-
 
 class LayerSizes(NamedTuple):
     """What all layers of a model share, in addition to their mixers."""

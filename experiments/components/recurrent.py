@@ -10,8 +10,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from attention_variants.interface import Cost
-from experiments.components.mixers import SCALAR_BYTES, Call, LayerSizes, Mixer, Reach, Stream
+from attention_variants.interface import BYTES_PER_SCALAR, Cost
+from experiments.components.mixers import Call, LayerSizes, Mixer, Reach, Stream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class _Recurrent(Mixer):
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
         """Returns the cost of the gates' products."""
         flops = 2 * call.query_length * 2 * self.gates * sizes.model_dim**2
-        return Cost(flops, flops, SCALAR_BYTES * self.states * sizes.model_dim)
+        return Cost(flops, flops, BYTES_PER_SCALAR * self.states * sizes.model_dim)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,8 @@ class Schedule(abc.ABC):
         """Raises ValueError where a run of `steps` steps is over before the warm-up is."""
         if self.warmup_steps > steps:
             raise ValueError(
-                f"warmup_steps must be at most `train.steps`; got {self.warmup_steps} and {steps}. Shorten it, such as "
-                f"cosine:warmup_steps={steps // 10}."
+                f"warmup_steps must be at most `train.steps`; got {self.warmup_steps} and {steps}. Shorten it, "
+                f"for example to warmup_steps={steps // 10}."
             )
 
     def share(self, step: Int[Array, ""], steps: int) -> Float[Array, ""]:

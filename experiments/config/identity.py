@@ -12,6 +12,7 @@ from experiments.components.optimizers import OPTIMIZERS, AdamW
 from experiments.components.registry import join_specs
 from experiments.components.schedules import SCHEDULES, Cosine
 from experiments.config import schema
+from experiments.config.other_rows import LENGTH, SHIFTED
 from experiments.tasks.registry import TASKS
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def _canonical_specs(run: "Run") -> dict[str, str]:
         "model.position": specs.spec_of(run.position, POSITIONS),
         "model.norm": specs.spec_of(run.norm, NORMS),
         **{f"train.{part}": specs.spec_of(getattr(run, part), known) for part, known in _COMPONENTS.items()},
-        "eval.test_lengths": ",".join(test.value for test in run.tests if test.kind == "length"),
-        "eval.shifted": "|".join(test.value for test in run.tests if test.kind == "shifted"),
+        "eval.test_lengths": ",".join(test.value for test in run.tests if test.kind == LENGTH),
+        "eval.shifted": "|".join(test.value for test in run.tests if test.kind == SHIFTED),
     }
     if run.cross is not None:
         found |= {"model.encoder": join_specs(run.encoder), "model.cross_attention": run.cross.spec()}

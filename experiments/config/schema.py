@@ -7,8 +7,9 @@ every spec built and every value checked, is a `Run` (`run.py`).
 import ast
 import dataclasses
 import difflib
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from attention_variants import specs
@@ -200,12 +201,19 @@ def younger_defaults() -> Fields:
     return {key: field.default for key, field in declared().items() if field.metadata["younger"]}
 
 
-def declared() -> dict[str, Any]:
+@functools.cache
+def declared() -> Mapping[str, Any]:
     """Returns the `dataclasses.Field` of every field by its flat key."""
     found: dict[str, Any] = {field.name: field for field in dataclasses.fields(Config) if field.name not in SECTIONS}
     for name, kind in SECTIONS.items():
         found |= {f"{name}.{field.name}": field for field in dataclasses.fields(kind)}
     return found
+
+
+def varied_keys(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the keys in which some cells differ, in the order in which they are met; some may lack a key."""
+    keys = dict.fromkeys(key for cell in cells for key in cell)
+    return [key for key in keys if any(cell.get(key) != cells[0].get(key) for cell in cells)]
 
 
 def describe_fields() -> str:

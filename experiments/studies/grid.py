@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attention_variants import specs
@@ -68,11 +68,6 @@ def check_selected(select: Sequence[str], vary: Sequence[str]) -> None:
             raise specs.SpecError(f"--select: {schema.unknown_key(key, known)}")
         if key not in varied:
             raise specs.SpecError(f"--select: {key!r} is not varied; varied fields: {', '.join(varied) or '(none)'}.")
-
-
-def varied_keys(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns the keys in which `cells` differ, in the order of the first cell."""
-    return [key for key in cells[0] if any(other[key] != cells[0][key] for other in cells)] if cells else []
 
 
 def _alternatives(key: str, text: str) -> list[Any]:

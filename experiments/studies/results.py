@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.config.schema import default_fields, flatten
+from experiments.config.schema import cell_fields, default_fields, flatten, varied_keys
 from experiments.studies import legacy, run_folder
 from experiments.studies.rows import ModelSize, Row
 
 # Times are compared only between runs that agree in these.
 _TIMING = ("device", "devices", "cores", "backend", "jax", "jaxlib", "python", "platform", "flags")
 _CHOOSES_BACKEND = "JAX_PLATFORMS"  # a flag whose only effect is the backend, which is recorded by itself
-_NOT_OF_A_CELL = ("name", "seed", "study")  # sections of a config in which the seeds of one cell may differ
 _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide the size of a model
 
 
@@ -98,15 +97,26 @@ class Study:
 
         A size that the study varies on purpose does not count: its column shows it.
         """
-        sizes = zip(ModelSize._fields, row.size, self._usual_size(row), strict=True)
-        return tuple(SizeDifference(field, own, usual) for field, own, usual in sizes if own != usual)
+        usual = self._usual_sizes[_set_sizes(row)]
+        sizes = zip(ModelSize._fields, row.size, usual, strict=True)
+        return tuple(SizeDifference(field, own, other) for field, own, other in sizes if own != other)
 
-    def _usual_size(self, row: Row) -> ModelSize:
-        """Returns the most common size, or the smallest such, among rows for which the study sets the same sizes."""
-        keys = [f"model.{field}" for field in _SIZES]
-        alike = [other for other in self.rows if all(other.varied.get(key) == row.varied.get(key) for key in keys)]
-        counts = collections.Counter(other.size for other in alike)
-        return min(counts, key=lambda size: (-counts[size], size))  # of equally common ones the smallest
+    @functools.cached_property
+    def _usual_sizes(self) -> dict[tuple[Any, ...], ModelSize]:
+        """The most common size, or the smallest such, among the rows for which the study sets the same sizes."""
+        counts: dict[tuple[Any, ...], collections.Counter[ModelSize]] = {}
+        for row in self.rows:
+            counts.setdefault(_set_sizes(row), collections.Counter())[row.size] += 1
+        return {key: _most_common(sizes) for key, sizes in counts.items()}
+
+
+def _most_common(sizes: Mapping[ModelSize, int]) -> ModelSize:
+    return min(sizes, key=lambda size: (-sizes[size], size))
+
+
+def _set_sizes(row: Row) -> tuple[Any, ...]:
+    """Returns the sizes that the study varies on purpose, as `row` has them."""
+    return tuple(row.varied.get(f"model.{field}") for field in _SIZES)
 
 
 def read_study(path: str | Path) -> Study:
@@ -143,7 +153,7 @@ class _Record:
 
     @property
     def ended(self) -> bool:
-        return self.result is not None and self.result.get("status") in ("done", "diverged")
+        return run_folder.has_ended(self.result)
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -155,9 +165,7 @@ class _Record:
     @functools.cached_property
     def flat(self) -> dict[str, Any]:
         """What the seeds of a cell share as their configs spell it, with the version."""
-        fields = _config_fields(self.config).items()
-        kept = {key: value for key, value in fields if key.split(".")[0] not in _NOT_OF_A_CELL}
-        return kept | {"version": self.manifest.get("version")}
+        return cell_fields(_config_fields(self.config)) | {"version": self.manifest.get("version")}
 
 
 def _summarise(name: str, records: Sequence[_Record]) -> Study:
@@ -169,7 +177,7 @@ def _summarise(name: str, records: Sequence[_Record]) -> Study:
     selects = sorted({key for record in records for key in record.config.get("study", {}).get("select", ())})
     chosen = _select(_cells([record for record in records if record.ended]), selects)
     flat = [cell[0].flat for cell in chosen]
-    varied = [key for key in _differing(flat) if key not in ("model.attention", *selects)]
+    varied = [key for key in varied_keys(flat) if key not in ("model.attention", *selects)]
     rows = sorted((_row(cell, varied, environments) for cell in chosen), key=lambda row: _order(row, varied))
     dates = sorted(record.manifest["date"] for record in records if "date" in record.manifest)
     study = Study(
@@ -183,7 +191,7 @@ def _summarise(name: str, records: Sequence[_Record]) -> Study:
         failed=sum(record.result is not None and not record.ended for record in records),
         unfinished=sum(record.result is None for record in records),
     )
-    keys = [key for key in selects if key in _differing([record.flat for record in records])]
+    keys = [key for key in selects if key in varied_keys([record.flat for record in records])]
     selected = {study.label(row): {key: row.config.get(key) for key in keys} for row in rows if keys}
     return dataclasses.replace(study, selected=selected)
 
@@ -236,12 +244,6 @@ def _sortable(value: Any) -> tuple[int, Any]:
     if value is None:
         return 0, 0
     return (1, value) if isinstance(value, int | float) else (2, natural(str(value)))
-
-
-def _differing(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns the keys in which `cells` differ; a cell may lack a field that another version of the code has."""
-    keys = dict.fromkeys(key for cell in cells for key in cell)
-    return [key for key in keys if len({json.dumps(cell.get(key)) for cell in cells}) > 1]
 
 
 def _studies_near(path: Path) -> str:

@@ -74,6 +74,10 @@ class RunFolder:
         """Returns `result.json`, None where the run has not ended (or the file is damaged)."""
         return _read_json(self.path / "result.json")
 
+    def ended(self) -> bool:
+        """Returns whether the run is done or diverged; a failed one is tried again."""
+        return has_ended(self.result())
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`, the mark that the run has ended, and keeps only the newest checkpoint."""
         write_whole(self.path / "result.json", _json(result))
@@ -113,6 +117,11 @@ class RunFolder:
         for path in self.checkpoints()[:-kept]:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def has_ended(result: Mapping[str, Any] | None) -> bool:
+    """Returns whether a `result.json` is that of a run that is done or diverged."""
+    return result is not None and result.get("status") in ("done", "diverged")
 
 
 def open_study(study: str | os.PathLike[str]) -> list[RunFolder]:

@@ -12,12 +12,10 @@ from experiments import cli, runtime
 from experiments.config import identity, schema
 from experiments.config.run import Run
 from experiments.config.schema import Config
-from experiments.studies import grid, progress
-from experiments.studies.run_folder import BusyError, RunFolder, StorageError, write_file
+from experiments.studies import progress
+from experiments.studies.run_folder import BusyError, StorageError, write_file
 from experiments.studies.training_folder import TrainingFolder
 from experiments.training import loop
-
-ENDED = ("done", "diverged")  # a run of another status is tried again
 
 
 def read_runs(configs: Sequence[Config]) -> list[Run]:
@@ -49,7 +47,7 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
     """Trains what has not ended yet, one run after another; returns how many failed."""
     labels = labels_of([run.config for run in runs])
     named = [(run, label, run_folder(results, run)) for run, label in zip(runs, labels, strict=True)]
-    todo = [each for each in named if not ended(each[2])]
+    todo = [each for each in named if not each[2].ended()]
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.")
     outcomes = []
@@ -67,7 +65,7 @@ def run_one(run: Run, folder: TrainingFolder, command: str, display: progress.Di
     """Trains one run in its folder; returns "done", "diverged", "failed", or "busy" where another process has it."""
     try:
         with folder.locked():
-            if ended(folder):  # by another process, since this one looked
+            if folder.ended():  # by another process, since this one looked
                 display.end("ended in another process")
                 return "done"
             folder.create(run.config.nested(), _manifest(run, command))
@@ -82,12 +80,6 @@ def run_folder(results: str | os.PathLike[str], run: Run) -> TrainingFolder:
     return TrainingFolder(Path(results) / run.config.name / run.digests.run)
 
 
-def ended(folder: RunFolder) -> bool:
-    """Returns whether a run is done or diverged; a failed one is tried again."""
-    result = folder.result()
-    return result is not None and result.get("status") in ENDED
-
-
 def labels_of(configs: Sequence[Config]) -> list[str]:
     """Returns what each run is called: the label of its cell, and its seed."""
     labels = cell_labels(configs)
@@ -97,7 +89,7 @@ def labels_of(configs: Sequence[Config]) -> list[str]:
 def cell_labels(configs: Sequence[Config]) -> list[str]:
     """Returns the attention of each config, and in what its cell differs from the others."""
     cells = [schema.cell_fields(config.fields()) for config in configs]
-    keys = [key for key in grid.varied_keys(cells) if key != "model.attention"]
+    keys = [key for key in schema.varied_keys(cells) if key != "model.attention"]
     return ["  ".join([cell["model.attention"], *(f"{key}={cell[key]}" for key in keys)]) for cell in cells]
 
 

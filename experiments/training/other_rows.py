@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
 
 from experiments.analysis.bounds import bounds
+from experiments.config.other_rows import OtherRows
 from experiments.config.run import Run
 from experiments.model.objective import Readout, read_out
 from experiments.model.streams import model_key
@@ -38,13 +39,15 @@ def score_other_rows(run: Run, program: Program, params: Any, stream: PRNGKeyArr
     found = []
     for test, sample in zip(run.tests, samplers, strict=True):
         score = evaluate(functools.partial(_draw_and_read, sample, read, params), stream, run.eval.test_rows)
-        limits = bounds(run, test.task)
-        found.append(
-            {name: getattr(test, name) for name in ("kind", "value", "label", "length")}
-            | {"accuracy": score.accuracy, "loss": score.loss}
-            | {limit: limits[limit] for limit in ("floor", "ceiling")}
-        )
+        found.append(scored(run, test, score.accuracy, score.loss))
     return found
+
+
+def scored(run: Run, test: OtherRows, accuracy: float, loss: float) -> dict[str, Any]:
+    """Returns what a result holds of a test: its rows, its scores, and what they lie between."""
+    limits = bounds(run, test.task)
+    rows = {name: getattr(test, name) for name in ("kind", "value", "label", "length")}
+    return rows | {"accuracy": accuracy, "loss": loss, "floor": limits["floor"], "ceiling": limits["ceiling"]}
 
 
 @functools.lru_cache(maxsize=64)

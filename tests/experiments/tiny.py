@@ -1,4 +1,4 @@
-"""A run small enough to train in a test; its sizes are distinct."""
+"""A run small enough to train in a test, its sizes distinct; and a result, for tests that train nothing."""
 
 from typing import Any
 
@@ -18,6 +18,29 @@ FIELDS = {
     "eval.batch_size": 8,
     "eval.validation_rows": 13,
     "eval.test_rows": 19,
+}
+RESULT = {
+    "status": "done",
+    "test_accuracy": 0.75,
+    "validation_accuracy": 0.75,
+    "test_loss": 1.0,
+    "floor": 0.5,
+    "ceiling": 1.0,
+    "slices": {},
+    "tests": [],
+    "task": {
+        "name": "mqar",
+        "fields": {},
+        "train_length": 16.0,
+        "tolerance": None,
+        "loss_floor": None,
+        "slice_labels": {},
+    },
+    "model": {"layers": 2, "model_dim": 12, "mlp_dim": 0},
+    "steps": 6,
+    "steps_to_solve": None,
+    "compute": {"params": 7, "control_params": 0, "train_flops_executed": 11, "cache_bytes": 13},
+    "parameter_hash": "0",
 }
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from attention_variants.positions import NoPosition, RotaryPosition
 from attention_variants.variants.full import FullAttention
 from experiments.components.attention import Attention
 from experiments.components.schedules import Cosine
@@ -22,9 +23,16 @@ def test_the_defaults_are_read_whole():
 
 
 def test_a_context_is_read_with_the_task_that_has_one():
-    run = read(task="translation", model__cross_attention="full:block_size=7", model__encoder="full+lstm")
+    run = read(
+        task="translation",
+        model__cross_attention="full:block_size=7",
+        model__encoder="full+lstm",
+        model__position="rope",
+        model__short_conv=3,
+    )
     assert run.cross == Attention(variant=FullAttention(block_size=7)) and len(run.encoder) == 2
-    assert run.cross_sizes.position != run.sizes.position or run.model.position == "none"
+    assert (run.sizes.position, run.sizes.short_conv) == (RotaryPosition(), 3)
+    assert (run.cross_sizes.position, run.cross_sizes.short_conv) == (NoPosition(), 0)
 
 
 BAD = {

@@ -4,8 +4,8 @@ import pytest
 
 from attention_variants.specs import SpecError
 from experiments.config.files import apply_overrides
-from experiments.config.schema import Config, cell_fields
-from experiments.studies.grid import expand, varied_keys
+from experiments.config.schema import Config, cell_fields, varied_keys
+from experiments.studies.grid import expand
 
 
 def config(**values):

@@ -1,0 +1,64 @@
+"""Kept results brought up to date equal those that the code of today writes."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.config.run import Run
+from experiments.studies.runner import run_folder, run_study
+from tests.experiments.tiny import tiny_config
+from tests.page_makers import load
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Returns a study of one run with tests on other rows, and its result."""
+    tests = {"eval__test_lengths": "18,22", "eval__shifted": "copying:length=10,vocab_size=22"}
+    run = Run.read(tiny_config(name="kept", **tests))
+    results = tmp_path_factory.mktemp("results")
+    assert run_study([run], results, "a command") == 0
+    return results / "kept", json.loads((run_folder(results, run).path / "result.json").read_text())
+
+
+def as_once(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns a result in the form of earlier versions, with what they derived from its config gone or out of date."""
+    old = copy.deepcopy(result)
+    for name in ("cell", "task", "model"):
+        del old[name]
+    for item in old["slices"].values():
+        del item["ceiling"]
+    tests = old.pop("tests")
+    for kind, name in (("length", "lengths"), ("shifted", "shifted")):
+        found = [test for test in tests if test["kind"] == kind]
+        old[name] = {test["value"]: {"accuracy": test["accuracy"], "loss": test["loss"]} for test in found}
+    train = old["config"]["train"]
+    del train["schedule"], train["optimizer"], old["config"]["model"]["norm"]
+    train |= {"warmup_steps": 2, "weight_decay": 0.1}
+    old["compute"]["cache_bytes"] = 0
+    return old | {"run_id": "ofonce", "floor": 0.0, "ceiling": 0.0}
+
+
+def test_an_earlier_result_becomes_one_of_today(trained):
+    _, result = trained
+    old = as_once(result)
+    assert len(result["tests"]) == 3 and result["slices"] and old["config"] != result["config"]
+    assert json.loads(json.dumps(load("refresh_results").refreshed(old))) == result
+
+
+def test_a_study_is_renamed_and_written_again(trained, monkeypatch, capsys):
+    study, result = trained
+    (folder,) = [path.parent for path in Path(study).glob("*/result.json")]
+    old = as_once(result)
+    once = folder.rename(study / "ofonce")
+    for name, held in (("result", old), ("config", old["config"])):
+        (once / f"{name}.json").write_text(json.dumps(held))
+    page = load("refresh_results")
+    monkeypatch.setattr("sys.argv", ["refresh_results.py", str(study)])
+    assert page.main() == 0 and "1 runs" in capsys.readouterr().out
+    assert not once.exists() and json.loads((folder / "result.json").read_text()) == result
+    assert json.loads((folder / "config.json").read_text()) == result["config"]
+    assert "conv+full" in (study / "table.md").read_text() and (study / "table.csv").exists()
+    assert not list(study.glob("*.png"))  # only pictures that were there are drawn again
