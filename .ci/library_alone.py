@@ -3,6 +3,7 @@
 Run it from an empty folder, with the folder of the installation on PYTHONPATH.
 """
 
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -22,7 +23,8 @@ def call(name: str) -> None:
     query, key, value = jax.random.normal(jax.random.key(0), (3, 1, LENGTH, HEADS, HEAD_DIM))
     module = variant.make_controls(MODEL_DIM, HEADS, HEADS, HEAD_DIM, rngs=nnx.Rngs(0))
     controls = None if module is None else module(jax.random.normal(jax.random.key(1), (1, LENGTH, MODEL_DIM)))
-    out = variant(query, key, value, causal=variant.supports_causal, controls=controls)
+    attend = jax.jit(functools.partial(variant, causal=variant.supports_causal))
+    out = attend(query, key, value, controls=controls)
     assert out.shape == value.shape and bool(jax.numpy.isfinite(out).all()), name
 
 
@@ -31,6 +33,7 @@ def main() -> int:
     for package in ("experiments", "configs", "tests"):
         assert importlib.util.find_spec(package) is None, f"{package} is installed, too"
     jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_disable_most_optimizations", True)  # compiles much and computes little
     for name in VARIANTS:
         call(name)
     print(f"{len(VARIANTS)} variants built and called")

@@ -13,9 +13,12 @@ import embed_tables  # noqa: E402  (found beside this file)
 import tasks_page  # noqa: E402
 import variants_page  # noqa: E402
 
+from attention_variants.conformance import side_by_side  # noqa: E402
+
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
+    side_by_side.configure()  # the pictures compile much and compute little
     codes = []
     for script, pages in (
         (variants_page, "docs/variants.md"),

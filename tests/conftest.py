@@ -1,7 +1,6 @@
 """Strict settings for every test: shapes are checked as annotated, and broadcasting across ranks raises."""
 
 import itertools
-import pathlib
 from collections.abc import Iterator
 
 import jax
@@ -21,15 +20,20 @@ from attention_variants.conformance import side_by_side  # noqa: E402  (the hook
 side_by_side.configure()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-
-_MAPS = pathlib.Path("/proc/self/maps")
-_MOST_MAPS = 20_000  # of 65530; compiling once more than there is room for ends the process
 _TESTS = itertools.count(1)
+
+
+@pytest.fixture
+def optimized() -> Iterator[None]:
+    """For a test that computes longer than it compiles."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(autouse=True)
 def few_programs() -> Iterator[None]:
     """Frees compiled programs when there are many, which is looked up every few tests."""
     yield
-    if next(_TESTS) % 10 == 0 and _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
-        side_by_side.forget_programs()
+    if next(_TESTS) % 10 == 0:
+        side_by_side.limit_programs()

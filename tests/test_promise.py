@@ -91,9 +91,13 @@ def commands(*, chosen: bool) -> list[list[str]]:
 
 
 def united(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Returns arguments that run the tests of all `lines` at once."""
+    """Returns arguments that run the tests of all `lines` at once, each word in its own folder."""
     paths = sorted({word for line in lines for word in line if word.startswith("tests")})
-    words = [line[line.index("-k") + 1] for line in lines if "-k" in line]
+    words = []
+    for line in lines:
+        if "-k" in line:
+            (path,) = [pathlib.Path(word).name for word in line if word.startswith("tests")]
+            words.append(f"({path} and {line[line.index('-k') + 1]})")
     return [*paths, *(["-k", " or ".join(words)] if words else [])]
 
 

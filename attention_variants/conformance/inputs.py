@@ -13,7 +13,7 @@ from flax import nnx
 from attention_variants import arrays
 from attention_variants.interface import AttentionVariant
 
-BATCH, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM = 2, 6, 3, 5  # distinct, so that a swapped axis cannot pass
+BATCH, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM = 4, 6, 3, 5  # distinct, so that a swapped axis cannot pass
 MODEL_DIM = 11
 _SMALLEST_SCALE = 0.3  # arguments are standard normal: what is smaller is the rounding of terms that cancel
 TOLERANCE = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.bfloat16): 4e-2}  # of the largest entry of the reference

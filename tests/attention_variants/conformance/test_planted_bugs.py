@@ -302,7 +302,7 @@ BUGS = [
     Bug(
         "controls_are_as_declared", STATE_SPACE, DeclaresOtherControls, "must return .* DeltaControls; got StateSpaceC"
     ),
-    Bug("controls_are_as_declared", STATE_SPACE, ControlsOfOneToken, r"log_decay must begin with \[batch 2 or 1"),
+    Bug("controls_are_as_declared", STATE_SPACE, ControlsOfOneToken, r"log_decay must begin with \[batch 4 or 1"),
     Bug(
         "wrong_arguments_are_named",
         STATE_SPACE,

@@ -57,7 +57,7 @@ def fit(task: Task, batch: Batch, place: Place, *, copies: bool = True) -> Table
     for rows in _in_pieces(batch):
         part = jax.tree.map(lambda array, rows=rows: array[rows], batch)
         for column in range(scored.shape[1]):
-            _count_copies(task, part, place(part)[:, column], column, copied)
+            _count_copies(task, part, places[rows, column], column, copied)
     return Table(place, answers, np.where(copied.max(axis=1) > answered, copied.argmax(axis=1), -1))
 
 
@@ -118,8 +118,8 @@ def _in_pieces(batch: Batch) -> Iterator[slice]:
 
 def sample(task: Task, rows: int, seed: int) -> Batch:
     """Draws rows, 2000 at a time."""
-    quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than drawing
-    draw = jax.jit(task.sample, static_argnums=1, compiler_options=quick)
+    options = {"xla_backend_optimization_level": 1}  # with more it compiles longer, with less it draws longer
+    draw = jax.jit(task.sample, static_argnums=1, compiler_options=options)
     rngs = (jax.random.fold_in(jax.random.key(seed), step) for step in range(rows // 2000))
     batches = [jax.tree.map(np.asarray, draw(rng, 2000)) for rng in rngs]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)

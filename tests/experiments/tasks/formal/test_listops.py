@@ -79,6 +79,7 @@ def test_expressions_are_followed_by_cls_and_padding():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimized")
 def test_published_size():
     task = ListOps(min_length=500, max_length=2000)
     assert_drawn_as_defined(task, 1000, 150)
