@@ -70,6 +70,11 @@ class Case:
         """The fast path's `step` for each value of `causal`; shared, so that the laws compile each program once."""
         return {causal: step(call, self.variant, causal) for causal in modes(self.variant)}
 
+    @functools.cached_property
+    def dense_steps(self) -> dict[bool, Callable[..., Any]]:
+        """The same for the definition."""
+        return {causal: step(call_dense, self.variant, causal) for causal in modes(self.variant)}
+
     def __getstate__(self) -> dict[str, Any]:
         """Programs stay behind when a case goes to another process."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

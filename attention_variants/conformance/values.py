@@ -19,7 +19,6 @@ from attention_variants.conformance.inputs import (
     Case,
     SlopeBias,
     call,
-    call_dense,
     cast,
     cut,
     expect,
@@ -27,7 +26,6 @@ from attention_variants.conformance.inputs import (
     make_arguments,
     modes,
     random_mask,
-    step,
     with_gradients,
 )
 from attention_variants.interface import AttentionVariant
@@ -64,7 +62,7 @@ def _compare(
     actual = case.steps[causal](arguments, cotangent, key_mask, bias)
     with jax.enable_x64(True):
         wide, wide_cotangent, wide_bias = cast((arguments, cotangent, bias), jnp.float64)
-        expected = step(call_dense, case.variant, causal)(wide, wide_cotangent, key_mask, wide_bias)
+        expected = case.dense_steps[causal](wide, wide_cotangent, key_mask, wide_bias)
     what = f"{query_length} queries, {key_length} keys, causal={causal}, masked={masked}, (output, gradients)"
     expect_close(what, actual, expected, TOLERANCE[jnp.dtype(dtype)])
 
@@ -158,13 +156,14 @@ def decoding_equals_parallel(case: Case) -> None:
     if not variant.supports_causal:
         return
     arguments = make_arguments(variant, length)
-    expected = call(variant, arguments, causal=True)
+    expected, *_ = case.steps[True](arguments, jnp.ones_like(arguments.query))
     extend = jax.jit(lambda cache, new: variant.extend(cache, new.query, new.key, new.value, controls=new.controls))
-    ragged = [5, 1, 7, 2]
-    pieces = {
+    ragged = [5, 1, 7, 5]
+    rest = length - sum(ragged)
+    pieces = {  # of few different sizes, for each is compiled
         "one token at a time": [1] * length,
-        "ragged pieces": [*ragged, length - sum(ragged)],
-        "a prefill and single tokens": [length - 3, 1, 1, 1],
+        "ragged pieces": [*ragged, rest],
+        "a prefill and single tokens": [rest, *[1] * sum(ragged)],
     }
     for name, sizes in pieces.items():
         cache, outputs, start = variant.init_cache(BATCH, length, NUM_KV_HEADS, HEAD_DIM, jnp.float32), [], 0

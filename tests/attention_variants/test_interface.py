@@ -24,7 +24,7 @@ VALID = {
 
 def valid(variant: AttentionVariant) -> dict[str, Any]:
     """Returns arguments with the variant's controls, if it has any."""
-    controls = make_arguments(variant, LENGTH).controls
+    controls = make_arguments(variant, LENGTH, batch=BATCH).controls
     return VALID if controls is None else VALID | {"controls": controls}
 
 
@@ -97,7 +97,7 @@ def test_controls_are_checked_once_for_all(name: str) -> None:
             ValueError, match=f"needs `controls`, the {expected} that the module .* got {got}|ArrayImpl"
         ):
             variant(**VALID | {"controls": given}, causal=causal)
-    controls = make_arguments(variant, LENGTH).controls
+    controls = make_arguments(variant, LENGTH, batch=BATCH).controls
     for short in (lambda leaf: jnp.ones((5, *leaf.shape[1:])), lambda leaf: jnp.ones((BATCH, 4, *leaf.shape[2:]))):
         with pytest.raises(ValueError, match=r"must begin with \[batch 2 or 1, length 7 or 1\]; one has the shape \("):
             variant(**VALID | {"controls": jax.tree.map(short, controls)}, causal=causal)

@@ -106,7 +106,7 @@ def test_decays_begin_long(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_controls_that_do_not_fit_are_named(name: str) -> None:
     variant = make_variant(name)
-    query, key, value, controls = make_arguments(variant, 7)
+    query, key, value, controls = make_arguments(variant, 7, batch=2)
     with pytest.raises(ValueError, match="needs `controls`, the DeltaControls that .* got NoneType"):
         variant(query, key, value)
     cut = jax.tree.map(lambda leaf: leaf[:, :-1], controls)

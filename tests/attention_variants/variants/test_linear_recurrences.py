@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from attention_variants.conformance.inputs import (
+    BATCH,
     HEAD_DIM,
     NUM_HEADS,
     NUM_KV_HEADS,
@@ -241,7 +242,7 @@ def test_cosformer_ends_at_its_horizon() -> None:
     call(variant, arguments)
     with pytest.raises(ValueError, match="at most `horizon` 8 tokens; got 9"):
         call(variant, make_arguments(variant, 9))
-    cache = variant.init_cache(2, 100, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+    cache = variant.init_cache(BATCH, 100, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
     query, key, value, _ = arguments
     _, cache = variant.extend(cache, query, key, value)
     with pytest.raises(ValueError, match="the cache was made for 8 tokens"):

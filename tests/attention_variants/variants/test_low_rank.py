@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow  # every test compiles; the laws stand in for them
 
 def make_qkv(length: int) -> tuple[Any, Any, Any]:
     """Returns query, key and value: 2 sequences, 6 heads on 3, head_dim 5."""
-    query, key, value, _ = make_arguments(make_variant("full"), length)
+    query, key, value, _ = make_arguments(make_variant("full"), length, batch=2)
     return query, key, value
 
 

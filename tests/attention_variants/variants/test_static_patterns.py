@@ -19,7 +19,7 @@ STATIC = {name: case.variant for name, case in CASES.items() if case.variant.fam
 
 def make_qkv(length: int, key_length: int | None = None) -> tuple[Any, Any, Any]:
     """Returns query, key and value: 2 sequences, 6 heads on 3, head_dim 5."""
-    query, key, value, _ = make_arguments(make_variant("full"), length, key_length)
+    query, key, value, _ = make_arguments(make_variant("full"), length, key_length, batch=2)
     return query, key, value
 
 
