@@ -6,7 +6,6 @@ Scores, FLOPs, times and parameter hashes stay as they were. A folder whose run 
 table.md and table.csv are written, and those of the pictures that are there are drawn again.
 """
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -40,14 +39,16 @@ def refreshed(result: dict[str, Any]) -> dict[str, Any]:
 
 def refresh(study: pathlib.Path) -> int:
     """Refreshes every run of a study; returns how many have ended."""
-    paths = sorted(study.glob("*/result.json"))
-    for path in paths:
-        result = refreshed(json.loads(path.read_text()))
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        (path.parent / "config.json").write_text(json.dumps(result["config"], indent=1) + "\n")
-        if path.parent.name != result["run_id"]:
-            path.parent.rename(study / result["run_id"])
-    return len(paths)
+    from experiments.studies.run_folder import CONFIG, RESULT, RunFolder
+
+    folders = [RunFolder(path.parent) for path in sorted(study.glob(f"*/{RESULT}"))]
+    for folder in folders:
+        result = refreshed(folder.read(RESULT) or {})
+        folder.write(RESULT, result)
+        folder.write(CONFIG, result["config"])
+        if folder.path.name != result["run_id"]:
+            folder.path.rename(study / result["run_id"])
+    return len(folders)
 
 
 def redraw(folder: pathlib.Path) -> None:

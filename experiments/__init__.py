@@ -1,8 +1,15 @@
 """Experiments: the same small model with one attention after another, trained and compared."""
 
-import jax
+import sys
 
-from experiments.runtime import keep_freed_memory
+if sys.argv[:1] == ["-m"]:  # `python -m experiments.run` is about to start: a signal may come while it imports
+    from experiments import interrupts
+
+    interrupts.install()
+
+import jax  # noqa: E402  (signals first)
+
+from experiments.runtime import keep_freed_memory  # noqa: E402
 
 # Runs are reproduced from their seed alone, so their bits must not depend on flags of jax in the environment.
 jax.config.update("jax_threefry_partitionable", True)

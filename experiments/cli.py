@@ -11,11 +11,11 @@ A main keeps its flags in a `FlagValues` of its own, so that mains with flags of
     if __name__ == "__main__":
         cli.main(run, FLAGS)
 
-Exit codes: 0 done, 2 the user asked for what cannot be done (one line on standard error), 130 interrupted.
-`--traceback` shows where a one-line error came from.
+Exit codes: 0 done, 2 the user asked for what cannot be done (one line on standard error), 130, 143 and 129 ended by a
+signal (`interrupts.py`). `--traceback` shows where a one-line error came from. A reader that goes away, such as `head`,
+stops no work; where standard output fails otherwise, the work is done and the code is 2.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -23,6 +23,7 @@ from typing import NoReturn
 from absl import flags
 
 from attention_variants import specs
+from experiments import interrupts, streams
 
 # What a user's mistake looks like by the time it reaches the main: SpecError and UnicodeError are ValueErrors; a folder
 # that is missing, read-only or full is an OSError. Anything else is a bug of ours and keeps its traceback.
@@ -42,31 +43,33 @@ def new_flags() -> flags.FlagValues:
 
 def main(run: Callable[[], int | None], flag_values: flags.FlagValues) -> NoReturn:
     """Parses `sys.argv`, calls `run` and exits with its code; see the module's docstring."""
+    interrupts.install()
     sys.exit(execute(run, flag_values))
 
 
 def execute(run: Callable[[], int | None], flag_values: flags.FlagValues) -> int:
-    """Does what `main` does, but returns the exit code."""
+    """Does what `main` does, but leaves signals alone and returns the exit code."""
+    with streams.steady() as out:
+        code = _execute(run, flag_values)
+        out.flush()
+        if code == 0 and out.error is not None and not isinstance(out.error, BrokenPipeError):
+            print(f"error: cannot write to standard output: {out.error.strerror}.", file=sys.stderr)
+            return 2
+        return code
+
+
+def _execute(run: Callable[[], int | None], flag_values: flags.FlagValues) -> int:
     if {"-h", "--help", "-help"} & set(sys.argv[1:]):
         print(usage(run, flag_values))
         return 0
     try:
-        try:
-            parse(flag_values)
-            code = run() or 0
-            sys.stdout.flush()
-            return code
-        except USAGE_ERRORS as error:
-            if isinstance(error, BrokenPipeError) or (flag_values.is_parsed() and flag_values["traceback"].value):
-                raise
-            print(f"error: {one_line(error)}", file=sys.stderr)
-            return 2
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough; keep Python from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("interrupted.", file=sys.stderr)
-        return 130
+        parse(flag_values)
+        return run() or 0
+    except USAGE_ERRORS as error:
+        if flag_values.is_parsed() and flag_values["traceback"].value:
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
 
 
 def parse(flag_values: flags.FlagValues) -> None:

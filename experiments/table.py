@@ -4,6 +4,8 @@ python -m experiments.table results/quickstart
 python -m experiments.table results/quickstart --format=markdown --output=table.md
 """
 
+import sys
+
 from absl import flags
 
 from experiments import cli
@@ -23,7 +25,10 @@ def run() -> None:
         raise cli.UsageError("name the folder of a study, such as results/quickstart.")
     if _OUTPUT.value == "":
         raise cli.UsageError("--output= names no file; leave it out to print the table.")
-    text = tables.render(read_study(_STUDY.value), _FORMAT.value)
+    study = read_study(_STUDY.value)
+    text = tables.render(study, _FORMAT.value)
+    for note in tables.incomplete(study) if _FORMAT.value == "csv" else ():  # which has no notes
+        print(note, file=sys.stderr)
     if _OUTPUT.value is None:
         print(text)
     else:

@@ -42,9 +42,11 @@ EXPERIMENTS: dict[str, set[str]] = {
     "studies": _RUN | {"training", "cli", "runtime"},
     "reporting": _RUN | {"studies"},
     "benchmarks": _RUN | {"training", "studies", "reporting"},
-    "cli": set(),
+    "cli": {"interrupts", "streams"},
+    "interrupts": set(),
+    "streams": set(),
     "runtime": set(),
-    "": {"runtime"},  # the package itself sets the process up
+    "": {"runtime", "interrupts"},  # the package itself sets the process up
 }
 # Reading results, and drawing them, needs no task, no model and no compiler: exactly these may be imported.
 _STUDIES = "experiments.studies"
@@ -54,9 +56,14 @@ LIGHT: dict[str, set[str]] = {
     f"{_STUDIES}.legacy": set(),
     f"{_STUDIES}.intervals": set(),
     f"{_STUDIES}.rows": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy"},
+    f"{_STUDIES}.forms": {"experiments.config.schema", f"{_STUDIES}.legacy"},
+    f"{_STUDIES}.records": {
+        "experiments.config.schema",
+        *(f"{_STUDIES}.{n}" for n in ("forms", "legacy", "run_folder")),
+    },
     f"{_STUDIES}.results": {
         "experiments.config.schema",
-        *(f"{_STUDIES}.{n}" for n in ("run_folder", "legacy", "rows")),
+        *(f"{_STUDIES}.{n}" for n in ("records", "run_folder", "rows")),
     },
 }
 FOREIGN_TO_THE_LIBRARY = {"experiments", "configs", "tests", "absl", "optax", "ml_collections", "matplotlib", "rich"}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from experiments.config.run import Run
+from experiments.studies.run_folder import RunFolder
 from experiments.studies.runner import run_folder, run_study
 from tests.experiments.tiny import tiny_config
 from tests.page_makers import load
@@ -20,7 +21,7 @@ def trained(tmp_path_factory):
     run = Run.read(tiny_config(name="kept", **tests))
     results = tmp_path_factory.mktemp("results")
     assert run_study([run], results, "a command") == 0
-    return results / "kept", json.loads((run_folder(results, run).path / "result.json").read_text())
+    return results / "kept", run_folder(results, run).read("result.json")
 
 
 def as_once(result: dict[str, Any]) -> dict[str, Any]:
@@ -54,11 +55,11 @@ def test_a_study_is_renamed_and_written_again(trained, monkeypatch, capsys):
     old = as_once(result)
     once = folder.rename(study / "ofonce")
     for name, held in (("result", old), ("config", old["config"])):
-        (once / f"{name}.json").write_text(json.dumps(held))
+        (once / f"{name}.json").write_text(json.dumps(held))  # without digests
     page = load("refresh_results")
     monkeypatch.setattr("sys.argv", ["refresh_results.py", str(study)])
     assert page.main() == 0 and "1 runs" in capsys.readouterr().out
-    assert not once.exists() and json.loads((folder / "result.json").read_text()) == result
-    assert json.loads((folder / "config.json").read_text()) == result["config"]
+    assert not once.exists() and RunFolder(folder).read("result.json") == result
+    assert RunFolder(folder).read("config.json") == result["config"]
     assert "conv+full" in (study / "table.md").read_text() and (study / "table.csv").exists()
     assert not list(study.glob("*.png"))  # only pictures that were there are drawn again

@@ -11,6 +11,7 @@ from experiments.reporting.text import describe_environment, one_line, plural, s
 from experiments.studies.results import Study
 
 _LABEL_WIDTH = 26
+_PROBLEMS = 10  # named below a table
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -82,7 +83,7 @@ def notes(study: Study) -> list[str]:
     """Returns the notes below a table: what its numbers mean, what was chosen, what is missing or not comparable."""
     parts = [column for column in columns(study) if column.shown]
     explained = " ".join(dict.fromkeys(column.note for column in parts if column.note))
-    others = (size_notes, _best_note, _selected, _environments, _incomplete)
+    others = (size_notes, _best_note, _selected, _environments, incomplete)
     return [explained, *(line for of in others for line in of(study))]
 
 
@@ -121,13 +122,20 @@ def _environments(study: Study) -> list[str]:
     return [f"({letter}) {text}. Times with different letters cannot be compared." for letter, text in described]
 
 
-def _incomplete(study: Study) -> list[str]:
+def incomplete(study: Study) -> list[str]:
+    """Returns what is missing: runs that did not end well, and whatever is damaged or foreign in the folder."""
     counts = {
         "diverged (NaN or infinity) and count as unsolved": sum(row.diverged for row in study.rows),
         "failed with an error and will be repeated by the next run of the study": study.failed,
         "did not finish; the same command continues with what is left": study.unfinished,
     }
-    return [f"{plural(count, 'run')} {what}." for what, count in counts.items() if count]
+    return [f"{plural(count, 'run')} {what}." for what, count in counts.items() if count] + _problems(study)
+
+
+def _problems(study: Study) -> list[str]:
+    """Returns the first problems of the folder, and how many more there are."""
+    first, more = study.problems[:_PROBLEMS], len(study.problems) - _PROBLEMS
+    return [*first, *([f"And {plural(more, 'problem')} more in the folder of the study."] if more > 0 else [])]
 
 
 def _one_line_cells(

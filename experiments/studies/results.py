@@ -10,19 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.config.schema import cell_fields, default_fields, flatten, varied_keys
-from experiments.studies import legacy, run_folder
+from experiments.config.schema import varied_keys
+from experiments.studies import run_folder
+from experiments.studies.records import Record, read_records
 from experiments.studies.rows import ModelSize, Row
 
-# Times are compared only between runs that agree in these.
-_TIMING = ("device", "devices", "cores", "backend", "jax", "jaxlib", "python", "platform", "flags")
-_CHOOSES_BACKEND = "JAX_PLATFORMS"  # a flag whose only effect is the backend, which is recorded by itself
 _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide the size of a model
-
-
-def _config_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the flat config with every field, also those that are younger than the run."""
-    return default_fields() | flatten(legacy.config_of_today(config))
 
 
 class SizeDifference(NamedTuple):
@@ -46,6 +39,7 @@ class Study:
     selected: dict[str, dict[str, Any]]  # label of a row -> what was chosen by validation accuracy
     failed: int  # runs, in all cells, that ended in an exception
     unfinished: int  # runs, in all cells, that were started and have not ended
+    problems: tuple[str, ...] = ()  # a line for whatever is damaged, missing or foreign in the folder
 
     def label(self, row: Row, *, without: Sequence[str] = ()) -> str:
         """Returns what a plot or a note calls `row`, leaving out some varied keys; a flag is named where it is set."""
@@ -128,12 +122,11 @@ def read_study(path: str | Path) -> Study:
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"there is no folder {str(path)!r}{_studies_near(path)}.")
-    records = [
-        _Record(f.config() or {}, f.manifest() or {}, f.result(), f.metrics()) for f in run_folder.open_study(path)
-    ]
+    records, problems = read_records(path)
     if not any(record.ended for record in records):
-        raise ValueError(f"no run in {str(path)!r} has ended{_studies_near(path)}.")
-    return _summarise(path.name, records)
+        also = f"; {problems[0]}" if problems else "."
+        raise ValueError(f"no run in {str(path)!r} has ended{_studies_near(path)}{also}")
+    return dataclasses.replace(_summarise(path.name, records), problems=tuple(problems))
 
 
 def natural(text: str) -> tuple[Any, ...]:
@@ -142,33 +135,7 @@ def natural(text: str) -> tuple[Any, ...]:
     return tuple(float(part) if index % 2 else part for index, part in enumerate(parts)), text
 
 
-@dataclasses.dataclass(frozen=True)
-class _Record:
-    """What one run folder holds."""
-
-    config: dict[str, Any]
-    manifest: dict[str, Any]
-    result: dict[str, Any] | None
-    metrics: list[dict[str, Any]]
-
-    @property
-    def ended(self) -> bool:
-        return run_folder.has_ended(self.result)
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        """What times depend on."""
-        whole = (self.result or {}).get("environment") or self.manifest.get("environment") or {}
-        flags = {name: value for name, value in whole.get("flags", {}).items() if name != _CHOOSES_BACKEND}
-        return {key: (whole | {"flags": flags})[key] for key in _TIMING if key in whole}
-
-    @functools.cached_property
-    def flat(self) -> dict[str, Any]:
-        """What the seeds of a cell share as their configs spell it, with the version."""
-        return cell_fields(_config_fields(self.config)) | {"version": self.manifest.get("version")}
-
-
-def _summarise(name: str, records: Sequence[_Record]) -> Study:
+def _summarise(name: str, records: Sequence[Record]) -> Study:
     """Groups runs into cells, chooses by validation where the study says so, and sorts."""
     environments: list[dict[str, Any]] = []
     for record in records:
@@ -176,7 +143,7 @@ def _summarise(name: str, records: Sequence[_Record]) -> Study:
             environments.append(record.environment)
     selects = sorted({key for record in records for key in record.config.get("study", {}).get("select", ())})
     chosen = _select(_cells([record for record in records if record.ended]), selects)
-    flat = [cell[0].flat for cell in chosen]
+    flat = [_flat(cell) for cell in chosen]
     varied = [key for key in varied_keys(flat) if key not in ("model.attention", *selects)]
     rows = sorted((_row(cell, varied, environments) for cell in chosen), key=lambda row: _order(row, varied))
     dates = sorted(record.manifest["date"] for record in records if "date" in record.manifest)
@@ -196,7 +163,7 @@ def _summarise(name: str, records: Sequence[_Record]) -> Study:
     return dataclasses.replace(study, selected=selected)
 
 
-def _cells(records: Sequence[_Record]) -> list[list[_Record]]:
+def _cells(records: Sequence[Record]) -> list[list[Record]]:
     """Returns the ended runs of each cell by seed.
 
     Runs of one cell share the digest "cell" of their results, however their specs are spelled. Runs without a digest
@@ -205,15 +172,15 @@ def _cells(records: Sequence[_Record]) -> list[list[_Record]]:
     written = [json.dumps(record.flat, sort_keys=True) for record in records]
     results = [record.result or {} for record in records]
     digests = {text: result["cell"] for text, result in zip(written, results, strict=True) if "cell" in result}
-    cells: dict[str, list[_Record]] = {}
+    cells: dict[str, list[Record]] = {}
     for text, record in sorted(zip(written, records, strict=True), key=lambda pair: pair[1].config.get("seed", 0)):
         cells.setdefault(digests.get(text, text), []).append(record)
     return list(cells.values())
 
 
-def _select(cells: list[list[_Record]], selects: Sequence[str]) -> list[list[_Record]]:
+def _select(cells: list[list[Record]], selects: Sequence[str]) -> list[list[Record]]:
     """Returns, of cells that differ only in `selects`, the one with the best mean validation accuracy."""
-    best: dict[str, tuple[float, list[_Record]]] = {}
+    best: dict[str, tuple[float, list[Record]]] = {}
     for cell in cells:
         group = json.dumps({key: value for key, value in cell[0].flat.items() if key not in selects}, sort_keys=True)
         score = statistics.fmean(record.result["validation_accuracy"] or 0.0 for record in cell if record.result)
@@ -222,8 +189,14 @@ def _select(cells: list[list[_Record]], selects: Sequence[str]) -> list[list[_Re
     return [cell for _, cell in best.values()]
 
 
-def _row(cell: list[_Record], varied: Sequence[str], environments: list[dict[str, Any]]) -> Row:
-    flat = cell[0].flat
+def _flat(cell: Sequence[Record]) -> dict[str, Any]:
+    """Returns what the runs of a cell share; where a manifest is lost, another run knows the version."""
+    versions = [record.flat["version"] for record in cell if record.flat["version"] is not None]
+    return cell[0].flat | ({"version": versions[0]} if versions else {})
+
+
+def _row(cell: list[Record], varied: Sequence[str], environments: list[dict[str, Any]]) -> Row:
+    flat = _flat(cell)
     return Row(
         config=flat,
         varied={key: flat.get(key) for key in varied},

@@ -3,14 +3,21 @@
 `results/<study>/<run_id>/` holds `config.json`, `manifest.json` (environment, command, date), `metrics.jsonl`,
 `checkpoints/`, `error.txt` where the last attempt failed, and, last and by fsync and rename, `result.json`. The folder
 is the truth: everything else is derived.
+
+A file ends in the SHA-256 of what it says, as its field "sha256"; `result.json` has that of `metrics.jsonl`, too. What
+does not agree is damaged. Earlier versions wrote none, and their files are taken as they are.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +30,15 @@ class StorageError(OSError):
 
 class BusyError(RuntimeError):
     """Another process is working in this run folder."""
+
+
+class DamagedError(ValueError):
+    """A file of a run folder is not what was written; the message says in one line which, and how that shows."""
+
+
+CONFIG, MANIFEST, RESULT, METRICS = "config.json", "manifest.json", "result.json", "metrics.jsonl"
+_CHECKPOINTS = "checkpoints"
+_SEAL, _METRICS_SEAL = "sha256", "metrics_sha256"
 
 
 class RunFolder:
@@ -38,12 +54,12 @@ class RunFolder:
         What an earlier attempt left goes: half-written files, and the traceback of a failure.
         """
         with storage(self.path):
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (self.path / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         for leftover in (*self.path.glob("**/.*.tmp"), self.path / "error.txt"):
             with contextlib.suppress(OSError):
                 leftover.unlink()
-        write_whole(self.path / "config.json", _json(config))
-        write_whole(self.path / "manifest.json", _json(manifest))
+        self.write(CONFIG, config)
+        self.write(MANIFEST, manifest)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -62,17 +78,42 @@ class RunFolder:
                 raise BusyError(f"{self.path} is in use by another process.") from error
             yield
 
-    def config(self) -> dict[str, Any] | None:
-        """Returns `config.json`, None where it is missing or damaged."""
-        return _read_json(self.path / "config.json")
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Returns what a JSON file of the folder says, without its digest; None where there is no such file.
 
-    def manifest(self) -> dict[str, Any] | None:
-        """Returns `manifest.json`, None where it is missing or damaged."""
-        return _read_json(self.path / "manifest.json")
+        Raises:
+          DamagedError: it cannot be read, is no JSON object, or does not agree with its digest.
+        """
+        try:
+            value = json.loads((self.path / name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DamagedError(f"{name} cannot be read: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"{name} is damaged: it is no JSON") from error
+        if not isinstance(value, dict):
+            raise DamagedError(f"{name} is damaged: it must be a JSON object")
+        seal = value.pop(_SEAL, None)
+        if seal is not None and seal != _digest(value):
+            raise DamagedError(f"{name} is damaged: its SHA-256 does not match")
+        return value
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes a JSON file of the folder, with its digest."""
+        plain = _plain(value)
+        write_whole(self.path / name, (json.dumps(plain | {_SEAL: _digest(plain)}, indent=1) + "\n").encode())
 
     def result(self) -> dict[str, Any] | None:
-        """Returns `result.json`, None where the run has not ended (or the file is damaged)."""
-        return _read_json(self.path / "result.json")
+        """Returns `result.json`, None where the run has not ended or the file is damaged."""
+        try:
+            return self.read(RESULT)
+        except DamagedError:
+            return None
+
+    def warn(self, problem: str) -> None:
+        """Says on standard error what is wrong with this run."""
+        print(f"run {self.path.name}: {problem}", file=sys.stderr)
 
     def ended(self) -> bool:
         """Returns whether the run is done or diverged; a failed one is tried again."""
@@ -80,37 +121,40 @@ class RunFolder:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`, the mark that the run has ended, and keeps only the newest checkpoint."""
-        write_whole(self.path / "result.json", _json(result))
+        self.write(RESULT, {**result, _METRICS_SEAL: _file_digest(self.path / METRICS)})
         self.prune(1)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Appends one line to `metrics.jsonl`; `metrics` has a "step"."""
-        with storage(self.path), open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+        with storage(self.path), open(self.path / METRICS, "a", encoding="utf-8") as file:
             file.write(json.dumps(_plain(metrics), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())  # a checkpoint is only as good as the lines up to it
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of `metrics.jsonl`; a line torn by a kill is left out."""
         try:
-            text = (self.path / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
+            text = (self.path / METRICS).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return []
         lines = []
         for line in text.splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
+            with contextlib.suppress(ValueError, RecursionError):
                 value = json.loads(line)
                 lines += [value] if isinstance(value, dict) else []
         return lines
 
-    def truncate_metrics(self, step: int) -> None:
-        """Drops the lines after `step` and any torn one: what a resumed run is about to write again."""
-        kept = [line for line in self.metrics() if line.get("step", 0) <= step]
-        write_whole(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+    def check_metrics(self, result: Mapping[str, Any]) -> None:
+        """Raises DamagedError where `metrics.jsonl` is not what it was when its run ended in `result`."""
+        if _METRICS_SEAL in result and _file_digest(self.path / METRICS) != result[_METRICS_SEAL]:
+            raise DamagedError(f"{METRICS} is damaged: its SHA-256 does not match")
+
+    def replace_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes `metrics.jsonl` anew."""
+        content = "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows).encode()
+        write_whole(self.path / METRICS, content)
 
     def checkpoints(self) -> list[Path]:
         """Returns the files of the checkpoints, oldest first."""
-        return sorted((self.path / "checkpoints").glob("*.msgpack"))
+        return sorted((self.path / _CHECKPOINTS).glob("*.msgpack"))
 
     def prune(self, kept: int) -> None:
         """Keeps the newest checkpoints only."""
@@ -125,17 +169,39 @@ def has_ended(result: Mapping[str, Any] | None) -> bool:
 
 
 def open_study(study: str | os.PathLike[str]) -> list[RunFolder]:
-    """Returns the run folders of a study: every folder in it that has a readable `config.json`."""
-    folders = [RunFolder(path) for path in sorted(Path(study).iterdir()) if path.is_dir()]
-    return [folder for folder in folders if folder.config() is not None]
+    """Returns the run folders of a study: every folder in it that has, or seems to have, files of a run."""
+    return [RunFolder(path) for path in _folders(study) if _is_run(path)]
+
+
+def other_folders(study: str | os.PathLike[str]) -> list[str]:
+    """Returns the names of the folders of a study in which there is no run."""
+    return [path.name for path in _folders(study) if not _is_run(path)]
+
+
+def _folders(study: str | os.PathLike[str]) -> list[Path]:
+    return [path for path in sorted(Path(study).iterdir()) if path.is_dir() and not path.name.startswith(".")]
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return bool({CONFIG, MANIFEST, RESULT, METRICS, _CHECKPOINTS} & set(os.listdir(path)))
+    except OSError:  # what cannot be read may be one
+        return True
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
-    """Makes `folder` and writes, syncs and removes a small file there; raises StorageError where that fails."""
+    """Makes `folder` and writes, syncs and removes a small file there; raises StorageError where that fails.
+
+    What a process that was killed left half written in the folder is removed.
+    """
     folder = Path(folder)
     with storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".probe-{os.getpid()}"
+    for leftover in (*folder.glob(".*.tmp"), *folder.glob(".probe-*")):
+        if not _may_be_in_use(leftover):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+    probe = folder / f".probe-{_HOST}.{os.getpid()}"
     try:
         write_whole(probe, b"probe")
     finally:
@@ -176,7 +242,7 @@ def storage(path: Path) -> Iterator[None]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes by fsync and rename: after a crash `path` is old or new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.tmp")
     with storage(path):
         try:
             with open(temporary, "wb") as file:
@@ -207,13 +273,33 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(_plain(value), indent=1, allow_nan=False) + "\n").encode()
+def _digest(value: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of what a JSON object says, however it is laid out."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _file_digest(path: Path) -> str | None:
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
         return None
-    return value if isinstance(value, dict) else None
+
+
+_HOST = socket.gethostname()
+_LONGEST_WRITE = 24 * 3600  # seconds, for a process on another host that may still be writing
+
+
+def _may_be_in_use(path: Path) -> bool:
+    """Whether the process that writes a temporary file may be alive; its name ends in host and process."""
+    host, _, process = path.name.removesuffix(".tmp").removeprefix(".probe-").rpartition(".")
+    if host.endswith(_HOST) and process.isdecimal():
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return False
+        except OSError:  # of another user
+            return True
+        return True
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime < _LONGEST_WRITE
+    return False

@@ -12,7 +12,7 @@ from experiments import cli, runtime
 from experiments.config import identity, schema
 from experiments.config.run import Run
 from experiments.config.schema import Config
-from experiments.studies import progress
+from experiments.studies import mending, progress
 from experiments.studies.run_folder import BusyError, StorageError, write_file
 from experiments.studies.training_folder import TrainingFolder
 from experiments.training import loop
@@ -47,7 +47,7 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
     """Trains what has not ended yet, one run after another; returns how many failed."""
     labels = labels_of([run.config for run in runs])
     named = [(run, label, run_folder(results, run)) for run, label in zip(runs, labels, strict=True)]
-    todo = [each for each in named if not each[2].ended()]
+    todo = [each for each in named if not mending.mend(each[0], each[2], _manifest(each[0], command))]
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.")
     outcomes = []
@@ -95,7 +95,13 @@ def cell_labels(configs: Sequence[Config]) -> list[str]:
 
 def identify(run: Run) -> dict[str, Any]:
     """Returns the fields of `result.json` that say which run it is."""
-    return {"run_id": run.digests.run, "cell": run.digests.cell, "config": run.config.nested()}
+    digests = run.digests
+    return {
+        "run_id": digests.run,
+        "cell": digests.cell,
+        "version": identity.version(run),
+        "config": run.config.nested(),
+    }
 
 
 def _manifest(run: Run, command: str) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """A run folder that training can stop and continue in: checkpoints, each one file with a digest."""
 
+import contextlib
 import hashlib
-import logging
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,43 +16,73 @@ from experiments.studies.run_folder import RunFolder, storage, write_whole
 KEPT_CHECKPOINTS = 2
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
+Rows = list[dict[str, Any]]  # of metrics
+
 
 class TrainingFolder(RunFolder):
     """One run on disk that is being trained. Writing methods raise StorageError."""
 
-    def save_checkpoint(self, step: int, state: Any) -> None:
-        """Saves a pytree of arrays as one file with its SHA-256, and keeps the newest two."""
+    def save_checkpoint(self, step: int, state: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Saves a pytree of arrays and the rows of metrics up to it, one file with its SHA-256; keeps the newest two.
+
+        The rows are in it because selection needs them all, and `metrics.jsonl` may be damaged meanwhile.
+        """
         leaves = jax.tree.leaves(jax.device_get(state))
         arrays = {f"{index:05d}": np.asarray(leaf) for index, leaf in enumerate(leaves)}
-        payload = serialization.msgpack_serialize({"step": step, "arrays": arrays})
+        payload = serialization.msgpack_serialize({"step": step, "arrays": arrays, "rows": json.dumps(rows)})
         with storage(self.path):
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         path = self.path / "checkpoints" / f"{step:09d}.msgpack"
         write_whole(path, hashlib.sha256(payload).digest() + payload)
         self.prune(KEPT_CHECKPOINTS)
 
-    def load_checkpoint(self, like: Any) -> tuple[int, Any] | None:
-        """Returns (step, state) of the newest whole checkpoint, None where there is none.
+    def load_checkpoint(self, like: Any) -> tuple[Any, Rows] | None:
+        """Returns (state, rows of metrics) of the newest whole checkpoint, None where there is none.
+
+        What is damaged is named and removed, or it would count among the newest two for ever.
 
         Args:
           like: a pytree of arrays, or of their shapes and dtypes, with the structure of what was saved.
         """
-        for path in reversed(self.checkpoints()):
+        for path, saved in self._whole_checkpoints():
             try:
-                return _decode(path.read_bytes(), like)
-            except (OSError, ValueError) as error:
-                logging.getLogger(__name__).warning("%s is set aside: %s", path, error)
+                return _decode(saved, like)
+            except ValueError as error:
+                self._remove(path, error)
+        if self.metrics():
+            self.warn("no checkpoint is left; the run begins again.")
         return None
 
+    def saved_rows(self) -> Rows | None:
+        """Returns the rows of metrics of the newest whole checkpoint, None where there is none."""
+        return next((json.loads(saved["rows"]) for _, saved in self._whole_checkpoints()), None)
 
-def _decode(content: bytes, like: Any) -> tuple[int, Any]:
-    """Returns (step, state) from a checkpoint's bytes; raises ValueError where they are not whole or do not fit."""
-    digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != digest:
-        raise ValueError("its SHA-256 does not match, the file is damaged.")
-    saved = serialization.msgpack_restore(payload)
+    def _whole_checkpoints(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yields the files of the checkpoints and what they hold, newest first."""
+        for path in reversed(self.checkpoints()):
+            try:
+                content = path.read_bytes()
+                digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+                if hashlib.sha256(payload).digest() != digest:
+                    raise ValueError("its SHA-256 does not match")
+                saved = serialization.msgpack_restore(payload)
+                if "rows" not in saved:
+                    raise ValueError("an earlier version wrote it")
+            except (OSError, ValueError) as error:
+                self._remove(path, error)
+            else:
+                yield path, saved
+
+    def _remove(self, path: Path, error: Exception) -> None:
+        self.warn(f"checkpoints/{path.name} cannot be used and is removed: {error}.")
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _decode(saved: Mapping[str, Any], like: Any) -> tuple[Any, Rows]:
+    """Returns (state, rows) from a checkpoint; raises ValueError where its arrays do not fit `like`."""
     arrays = [saved["arrays"][name] for name in sorted(saved["arrays"])]
     leaves, structure = jax.tree.flatten(like)
     if [(a.shape, a.dtype) for a in arrays] != [(np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves]:
-        raise ValueError("its arrays are not those of this model.")
-    return int(saved["step"]), jax.tree.unflatten(structure, [jax.numpy.asarray(array) for array in arrays])
+        raise ValueError("its arrays are not those of this model")
+    return jax.tree.unflatten(structure, [jax.numpy.asarray(array) for array in arrays]), json.loads(saved["rows"])

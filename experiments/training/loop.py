@@ -5,7 +5,7 @@ import hashlib
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -33,17 +33,14 @@ class Folder(Protocol):
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Appends a row of metrics."""
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """Returns the rows."""
+    def replace_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps these rows of metrics and no others."""
 
-    def truncate_metrics(self, step: int) -> None:
-        """Drops the rows after `step`."""
+    def save_checkpoint(self, step: int, state: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps a pytree of arrays, and the rows of metrics that led to it."""
 
-    def save_checkpoint(self, step: int, state: Any) -> None:
-        """Keeps a pytree of arrays."""
-
-    def load_checkpoint(self, like: Any) -> tuple[int, Any] | None:
-        """Returns the newest (step, state), shaped like `like`."""
+    def load_checkpoint(self, like: Any) -> tuple[Any, list[dict[str, Any]]] | None:
+        """Returns the newest (state, rows), the state shaped like `like`."""
 
 
 def train(
@@ -84,10 +81,12 @@ def train(
             best = jax.tree.map(jnp.copy, state.params)
         history.append(row)
         if folder is not None:
-            folder.log(row)  # before the checkpoint, which is of no use without the rows up to it
-            folder.save_checkpoint(stop, (state, best))
+            folder.log(row)
+            folder.save_checkpoint(stop, (state, best), history)
         if report is not None:
             report(_event(run, row))
+    if folder is not None:
+        folder.replace_metrics(history)  # whatever became of the file meanwhile
     return _result(run, program, state, best, history, diverged_at) | limits
 
 
@@ -128,13 +127,9 @@ def _start(run: Run, folder: Folder | None) -> tuple[TrainState, Any, History]:
     best = jax.tree.map(jnp.copy, state.params)  # the state's own arrays are donated to the first chunk
     if folder is None:
         return state, best, []
-    step, saved = folder.load_checkpoint((state, best)) or (0, None)
-    folder.truncate_metrics(step)
-    history = folder.metrics()
-    if saved is not None and history and history[-1]["step"] == step:
-        return *saved, history
-    folder.truncate_metrics(0)  # rows were lost: selection needs them all, so begin again
-    return state, best, []
+    (state, best), history = folder.load_checkpoint((state, best)) or ((state, best), [])
+    folder.replace_metrics(history)  # without rows that are about to be written again
+    return state, best, history
 
 
 def _ended(run: Run, state: TrainState, history: History) -> bool:

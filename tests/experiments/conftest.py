@@ -53,7 +53,7 @@ def trained(monkeypatch):
         calls.append(run)
         result = calls.act(run) if calls.act else RESULT
         event = {"step": 3, "steps": 6, "train_loss": 1.0, "validation_accuracy": 0.5, "validation_loss": 1.0}
-        folder.log(event)
+        folder.replace_metrics([event])
         report(event | {"tokens_per_second": 5000.0, "seconds_left": 1.0})
         return result
 

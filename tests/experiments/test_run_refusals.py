@@ -102,7 +102,7 @@ def test_a_results_folder_that_cannot_be_written_is_one_line(command, trained, t
     assert not trained
 
 
-@pytest.mark.parametrize("full_at", [0, 1], ids=["while training", "at the result"])
+@pytest.mark.parametrize("full_at", [0, 2], ids=["while training", "at the result"])
 def test_a_disk_that_fills_up_is_one_line_and_harms_nothing(command, trained, tmp_path, monkeypatch, full_at):
     assert command()[0] == 0
     (before,) = run_folder.open_study(tmp_path / "results" / "tiny")

@@ -43,9 +43,9 @@ def folder(tmp_path):
 def test_checkpoint_round_trip_keeps_the_newest_two(folder):
     assert folder.load_checkpoint(make_state(0)) is None
     for step in (7, 11, 1000):
-        folder.save_checkpoint(step, make_state(step))
-    step, state = folder.load_checkpoint(make_state(0))
-    assert step == 1000
+        folder.save_checkpoint(step, make_state(step), [{"step": step}])
+    state, rows = folder.load_checkpoint(make_state(0))
+    assert rows == [{"step": 1000}] == folder.saved_rows()
     assert_equal_trees(state, make_state(1000))
     assert sorted(path.name for path in (folder.path / "checkpoints").iterdir()) == [
         "000000011.msgpack",
@@ -54,21 +54,24 @@ def test_checkpoint_round_trip_keeps_the_newest_two(folder):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "other_model"])
-def test_a_damaged_checkpoint_falls_back_to_the_older(folder, damage, caplog):
-    folder.save_checkpoint(1, make_state(1))
-    folder.save_checkpoint(2, {"other": jnp.zeros(3)} if damage == "other_model" else make_state(2))
+def test_a_damaged_checkpoint_is_named_and_removed_and_the_older_one_used(folder, damage, capsys):
+    folder.save_checkpoint(1, make_state(1), [])
+    folder.save_checkpoint(2, {"other": jnp.zeros(3)} if damage == "other_model" else make_state(2), [])
     path = folder.path / "checkpoints" / "000000002.msgpack"
     content = bytearray(path.read_bytes())
     if damage == "flip":
         content[len(content) // 2] ^= 1
     path.write_bytes({"truncate": content[:-3], "empty": b""}.get(damage, content))
-    step, state = folder.load_checkpoint(make_state(0))
-    assert step == 1
+    state, _ = folder.load_checkpoint(make_state(0))
     assert_equal_trees(state, make_state(1))
-    assert str(path) in caplog.text
+    assert "run run: checkpoints/000000002.msgpack cannot be used and is removed" in capsys.readouterr().err
+    assert [path.name for path in folder.checkpoints()] == ["000000001.msgpack"]
+    for step in (1, 2):  # what was removed is in nobody's way
+        folder.save_checkpoint(step, make_state(step), [])
+    assert len(folder.checkpoints()) == 2
 
 
-def test_metrics_leave_out_a_torn_line_and_can_be_truncated(folder):
+def test_metrics_leave_out_a_torn_line_and_can_be_replaced(folder):
     folder.path.mkdir()
     for step in (10, 20, 30):
         folder.log({"step": step, "loss": np.float32(0.5), "bad": math.nan})
@@ -76,7 +79,7 @@ def test_metrics_leave_out_a_torn_line_and_can_be_truncated(folder):
         file.write('{"step": 40, "lo')
     assert [line["step"] for line in folder.metrics()] == [10, 20, 30]
     assert folder.metrics()[0] == {"step": 10, "loss": 0.5, "bad": None}
-    folder.truncate_metrics(20)
+    folder.replace_metrics(folder.metrics()[:2])
     folder.log({"step": 30})
     assert [line["step"] for line in folder.metrics()] == [10, 20, 30]
 
@@ -84,11 +87,12 @@ def test_metrics_leave_out_a_torn_line_and_can_be_truncated(folder):
 def test_result_is_plain_json_and_damage_reads_as_unfinished(folder):
     folder.path.mkdir()
     assert folder.result() is None
-    folder.save_checkpoint(1, make_state(1))
-    folder.save_checkpoint(2, make_state(2))
+    folder.save_checkpoint(1, make_state(1), [])
+    folder.save_checkpoint(2, make_state(2), [])
     folder.finish({"accuracy": jnp.float32(0.25), "nan": math.nan, "inf": [math.inf], "tuple": (1, np.int64(2))})
-    assert folder.result() == {"accuracy": 0.25, "nan": None, "inf": [None], "tuple": [1, 2]}
-    assert folder.load_checkpoint(make_state(0))[0] == 2
+    plain = {"accuracy": 0.25, "nan": None, "inf": [None], "tuple": [1, 2], "metrics_sha256": None}
+    assert folder.result() == plain
+    assert int(folder.load_checkpoint(make_state(0))[0].step) == 2
     (folder.path / "result.json").write_text('{"accuracy": 0.2')
     assert folder.result() is None
 
@@ -119,7 +123,7 @@ def test_a_result_is_whole_or_absent_whenever_the_process_is_killed(tmp_path):
 def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
     folder.path.mkdir()
     folder.finish({"n": 1})
-    folder.save_checkpoint(1, make_state(1))
+    folder.save_checkpoint(1, make_state(1), [])
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -127,15 +131,15 @@ def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     for write in (
         lambda: folder.finish({"n": 2}),
-        lambda: folder.save_checkpoint(2, make_state(2)),
-        lambda: folder.log({"step": 1}),
+        lambda: folder.save_checkpoint(2, make_state(2), []),
+        lambda: folder.replace_metrics([{"step": 1}]),
         lambda: run_folder.check_writable(folder.path),
     ):
         with pytest.raises(run_folder.StorageError, match="cannot write .*: No space left on device.$"):
             write()
     monkeypatch.undo()
-    assert folder.result() == {"n": 1}
-    assert folder.load_checkpoint(make_state(0))[0] == 1
+    assert folder.result()["n"] == 1
+    assert int(folder.load_checkpoint(make_state(0))[0].step) == 1
     assert not list(folder.path.glob("**/.*.tmp")) and not list(folder.path.glob(".probe*"))
 
 
@@ -177,6 +181,6 @@ def test_create_writes_config_and_manifest_and_sweeps_up(folder):
     for leftover in (".result.json.123.tmp", "error.txt"):
         (folder.path / leftover).write_text("of an earlier attempt")
     folder.create({"task": "mqar"}, {"version": "1.1"})
-    assert folder.config() == {"task": "mqar"} and folder.manifest() == {"version": "1.1"}
+    assert folder.read("config.json") == {"task": "mqar"} and folder.read("manifest.json") == {"version": "1.1"}
     assert {path.name for path in folder.path.iterdir()} == {"checkpoints", "config.json", "manifest.json"}
     assert run_folder.open_study(folder.path.parent)[0].path == folder.path

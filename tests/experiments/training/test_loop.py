@@ -82,12 +82,24 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(folder, uninterrupted, step
     assert [row["step"] for row in folder.metrics()] == [3, 6, 7]
 
 
-def test_a_run_whose_metrics_were_lost_begins_again(folder, uninterrupted):
+@pytest.mark.parametrize("lost", ["", '{"step": 6, "validation_accuracy": 8.06}\n'])
+def test_what_becomes_of_metrics_meanwhile_moves_nothing(folder, uninterrupted, lost):
     with pytest.raises(Killed):
         train(tiny_run(), folder, kill_at(6))
-    folder.truncate_metrics(3)
+    (folder.path / "metrics.jsonl").write_text(lost)
     assert timeless(train(tiny_run(), folder)) == timeless(uninterrupted[0])
     assert [row["step"] for row in folder.metrics()] == [3, 6, 7]
+
+
+def test_a_run_without_a_checkpoint_begins_again_and_says_so(folder, uninterrupted, capsys):
+    with pytest.raises(Killed):
+        train(tiny_run(), folder, kill_at(6))
+    for path in folder.checkpoints():
+        path.write_bytes(b"damaged")
+    assert timeless(train(tiny_run(), folder)) == timeless(uninterrupted[0])
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and said[-1].endswith("no checkpoint is left; the run begins again.")
+    assert all("its SHA-256 does not match" in line for line in said[:2])
 
 
 def test_where_chunks_end_moves_no_bit(uninterrupted):

@@ -1,0 +1,59 @@
+"""Ctrl-C, SIGTERM and SIGHUP end the process within a moment, with one line, whatever it is doing.
+
+Python calls a handler between two of its own instructions, and a compilation may keep it waiting for minutes. JAX drops
+what a handler raises inside some of its callbacks, and to leave Python while XLA compiles is a segmentation fault.
+Hence Python's C code, which runs at once, writes the number of the signal to a pipe, and a thread that waits there ends
+the process without any clean-up. Run folders are whole at every moment, so nothing is lost.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from typing import Any
+
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+_LEAVE_BARS = b"\x1b[?25h\r\x1b[K"  # show the cursor, and begin the line anew
+
+_waiting: threading.Thread | None = None
+
+
+def install() -> None:
+    """Takes over the signals that end a process, but for those that its parent had ignored; once is enough.
+
+    The exit code is 128 and the number of the signal. Call it in the main thread, as early as possible.
+    """
+    global _waiting
+    if _waiting is not None:
+        return
+    receiver, sender = os.pipe()
+    os.set_blocking(sender, False)
+    signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
+    for number in _WORDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave_to_the_thread)
+    _waiting = threading.Thread(target=_wait, args=(receiver,), name="interrupts", daemon=True)
+    _waiting.start()
+
+
+def _leave_to_the_thread(number: int, frame: Any) -> None:
+    """Without a handler in Python, nothing is written to the pipe."""
+
+
+def _wait(receiver: int) -> None:
+    while True:
+        for number in os.read(receiver, 64):
+            if number in _WORDS:
+                _end(signal.Signals(number))
+
+
+def _end(number: signal.Signals) -> None:
+    """Prints the line and ends the process; what blocks or fails on the way is left out."""
+    for stream, content in (
+        (1, _LEAVE_BARS if os.isatty(1) else b""),
+        (2, f"{_WORDS[number]}; the same command goes on.\n".encode()),
+    ):
+        with contextlib.suppress(OSError):
+            os.set_blocking(stream, False)
+            os.write(stream, content)
+    os._exit(128 + number)

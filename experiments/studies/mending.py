@@ -1,0 +1,58 @@
+"""Ended runs whose small files were damaged since: what can be written again is, and all of it is said."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.config.run import Run
+from experiments.studies import run_folder
+from experiments.studies.records import read_checked
+from experiments.studies.run_folder import CONFIG, MANIFEST, METRICS, RESULT, DamagedError
+from experiments.studies.training_folder import TrainingFolder
+
+
+def mend(run: Run, folder: TrainingFolder, manifest: Mapping[str, Any]) -> bool:
+    """Returns whether the run has ended, and restores the other files of one that has.
+
+    The sections of the config that are no part of a run, its name and `study`, become those of `run`: the table follows
+    the last command.
+
+    Args:
+      run: what the folder is to hold.
+      folder: where.
+      manifest: what to write where the manifest is lost, with the environment of the result.
+    """
+    problems: list[str] = []
+    result = read_checked(folder, RESULT, problems)
+    if result is None or not run_folder.has_ended(result):
+        if problems:
+            folder.warn(f"{problems[0]}; it goes on from its last checkpoint.")
+        return False
+    config = json.loads(json.dumps(run.config.nested()))  # with lists in place of tuples
+    if _read(folder, CONFIG) != config:
+        folder.write(CONFIG, config)
+    if _read(folder, MANIFEST) is None:
+        folder.write(MANIFEST, {**manifest, "environment": result.get("environment", {})})
+    _mend_metrics(folder, result)
+    return True
+
+
+def _read(folder: TrainingFolder, name: str) -> dict[str, Any] | None:
+    """Returns what a file says; None, and a word about it, where it is lost."""
+    problems: list[str] = []
+    value = read_checked(folder, name, problems)
+    if value is None:
+        folder.warn(f"{problems[0] if problems else f'{name} is missing'}; it is written again.")
+    return value
+
+
+def _mend_metrics(folder: TrainingFolder, result: Mapping[str, Any]) -> None:
+    try:
+        folder.check_metrics(result)
+    except DamagedError as error:
+        rows = folder.saved_rows()
+        if rows is None:
+            folder.warn(f"{error}, and no checkpoint holds them; its learning curve is lost.")
+            return
+        folder.replace_metrics(rows)
+        folder.warn(f"{METRICS} was damaged; it is written again from the last checkpoint.")

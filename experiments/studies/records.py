@@ -1,0 +1,118 @@
+"""What the run folders of a study hold, read and checked. Whatever is damaged, missing or of another form is named."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.config.schema import cell_fields, default_fields, flatten
+from experiments.studies import forms, legacy, run_folder
+from experiments.studies.run_folder import CONFIG, MANIFEST, METRICS, RESULT, DamagedError, RunFolder
+
+# Times are compared only between runs that agree in these.
+_TIMING = ("device", "devices", "cores", "backend", "jax", "jaxlib", "python", "platform", "flags")
+_CHOOSES_BACKEND = "JAX_PLATFORMS"  # a flag whose only effect is the backend, which is recorded by itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What one run folder holds."""
+
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    result: dict[str, Any] | None  # None where the run has not ended
+    metrics: list[dict[str, Any]]  # empty where it has not ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is done or diverged."""
+        return run_folder.has_ended(self.result)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What times depend on."""
+        whole = (self.result or {}).get("environment") or self.manifest.get("environment") or {}
+        flags = {name: value for name, value in whole.get("flags", {}).items() if name != _CHOOSES_BACKEND}
+        return {key: (whole | {"flags": flags})[key] for key in _TIMING if key in whole}
+
+    @functools.cached_property
+    def flat(self) -> dict[str, Any]:
+        """What the seeds of a cell share as their configs spell it, and the version; None where that is unknown.
+
+        Every field is in it, also those that are younger than the run.
+        """
+        version = (self.result or {}).get("version", self.manifest.get("version"))
+        return cell_fields(default_fields() | flatten(legacy.config_of_today(self.config))) | {"version": version}
+
+
+def read_records(study: str | Path) -> tuple[list[Record], list[str]]:
+    """Returns the runs of a study, and a line for everything that is not as it should be."""
+    records, problems = [], []
+    for folder in run_folder.open_study(study):
+        found: list[str] = []
+        record = _read(folder, found)
+        records += [record] if record is not None else []
+        problems += [f"Run {folder.path.name}: {problem}." for problem in found]
+    return records, problems + [f"Folder {name}: there is no run in it." for name in run_folder.other_folders(study)]
+
+
+def _read(folder: RunFolder, problems: list[str]) -> Record | None:
+    """Returns what can be read, None where that is no run; adds to `problems`."""
+    result, config, manifest = (read_checked(folder, name, problems) for name in (RESULT, CONFIG, MANIFEST))
+    if config is None and result is not None and "config" in result:
+        problems.append(f"its config is that in {RESULT}")
+        config = result["config"]
+    if config is None:
+        problems.append("it is left out, for its config is not known")
+        return None
+    if not run_folder.has_ended(result):
+        return Record(config, manifest or {}, result, [])
+    if manifest is None:
+        problems.append(f"without {MANIFEST} its command and date are not known")
+    return Record(config, manifest or {}, result, _metrics(folder, result or {}, problems))
+
+
+def read_checked(folder: RunFolder, name: str, problems: list[str]) -> dict[str, Any] | None:
+    """Returns what a JSON file says, None where it is missing or not as it should be, which adds to `problems`."""
+    try:
+        value = folder.read(name)
+    except DamagedError as error:
+        problems.append(str(error))
+        return None
+    try:
+        if value is not None:
+            _CHECKS[name](value)
+    except ValueError as error:
+        problems.append(f"{name} is not what this program writes: {error}".rstrip("."))
+        return None
+    return value
+
+
+def _check_result(result: Mapping[str, Any]) -> None:
+    if run_folder.has_ended(result):
+        forms.check_result(result)
+    elif result.get("status") != "failed":
+        raise ValueError(f"status must be done, diverged or failed; got {result.get('status')!r}")
+
+
+_CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    RESULT: _check_result,
+    CONFIG: forms.check_config,
+    MANIFEST: forms.check_manifest,
+}
+
+
+def _metrics(folder: RunFolder, result: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any]]:
+    """Returns the rows of metrics of an ended run, none where they are damaged."""
+    rows = folder.metrics()
+    try:
+        folder.check_metrics(result)
+        for row in rows:
+            forms.check_row(row)
+    except ValueError as error:
+        problems.append(f"{error}; its learning curve is left out".replace(".;", ";"))
+        return []
+    if not rows:
+        problems.append(f"{METRICS} is missing or empty; its learning curve is left out")
+    return rows

@@ -1,0 +1,90 @@
+"""A signal ends a command within a moment, in one line, whatever it is doing; the same command goes on."""
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.studies import run_folder
+from tests.experiments.conftest import CONFIG
+
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+MOMENTS = [*np.geomspace(0.15, 3, 18), None, None]  # seconds: start-up, imports, compilation; None: while it trains
+
+
+def start(folder: Path, output: int) -> subprocess.Popen[bytes]:
+    (folder / "tiny.py").write_text(CONFIG)
+    arguments = [f"--config={folder / 'tiny.py'}", f"--results={folder / 'results'}", "--config.train.steps=20000"]
+    command = [sys.executable, "-m", "experiments.run", *arguments, "--config.train.stop_when_solved=false"]
+    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return subprocess.Popen(command, env=environment, stdin=output, stdout=output, stderr=output)
+
+
+def wait(process: subprocess.Popen[bytes], folder: Path, seconds: float | None) -> None:
+    """Waits so long, or until there is a new checkpoint."""
+    pattern = "results/tiny/*/checkpoints/*.msgpack"
+    before = set(folder.glob(pattern))
+    time.sleep(seconds or 0)
+    while seconds is None and process.poll() is None and not set(folder.glob(pattern)) - before:
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def terminal_or_pipe(terminal: bool) -> Iterator[tuple[int, int]]:
+    """Yields descriptors to read and to write."""
+    ends = pty.openpty() if terminal else os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def said(descriptor: int) -> str:
+    os.set_blocking(descriptor, False)
+    parts = []
+    with contextlib.suppress(BlockingIOError, OSError):
+        while part := os.read(descriptor, 1 << 16):
+            parts.append(part)
+    return b"".join(parts).decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", WORDS, ids=lambda number: number.name)
+def test_a_signal_at_any_moment_is_one_line_and_loses_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    for trial, moment in enumerate(MOMENTS):
+        with terminal_or_pipe(terminal=trial % 2 == 1) as (reader, writer):
+            process = start(tmp_path, writer)
+            wait(process, tmp_path, moment)
+            sent = time.monotonic()
+            process.send_signal(number)
+            code = process.wait(timeout=30)
+            assert time.monotonic() - sent < 2, moment
+            text = said(reader)
+        assert code == 128 + number, (moment, text)
+        *before, last = re.split(r"[\r\n]+", text.strip())
+        assert last.removeprefix("\x1b[K") == f"{WORDS[number]}; the same command goes on."
+        assert not any(word in line for line in before for word in ("Traceback", "Exception", "Error"))
+        assert text.rfind("\x1b[?25h") >= text.rfind("\x1b[?25l"), "the cursor is hidden"
+    (run,) = run_folder.open_study(tmp_path / "results" / "tiny")
+    assert run.metrics() and run.result() is None
+
+
+@pytest.mark.slow
+def test_what_its_parent_ignores_stays_ignored(tmp_path: Path) -> None:
+    """As `nohup` does."""
+    program = (
+        "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'experiments.show_task', '--task=mqar:length=16,num_pairs=2'])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+    time.sleep(1)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 0
