@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, runtime
 from experiments.analysis import compute
 from experiments.config import files
 from experiments.config.run import Run
@@ -57,6 +57,7 @@ def run() -> int:
     if _DRY_RUN.value:
         print(plan_text(_plan(runs)))
         return 0
+    runtime.check_device()
     folder = Path(_RESULTS.value) / runs[0].config.name
     check_writable(folder)
     failed = runner.run_study(runs, _RESULTS.value, command)

@@ -11,6 +11,11 @@ from typing import Any
 
 import jax
 
+
+class NoDeviceError(ValueError):
+    """JAX finds nothing to compute on; the message is one line."""
+
+
 # glibc's names for the parameters of mallopt.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
@@ -28,6 +33,17 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return all([mallopt(_ARENA_MAX, 1), mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, 2**31 - 1)])
+
+
+def check_device() -> None:
+    """Raises NoDeviceError where JAX finds nothing to compute on, as with JAX_PLATFORMS=cuda and no GPU."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # which of them depends on what is installed
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise NoDeviceError(
+            f"JAX finds no device for JAX_PLATFORMS={asked!r}; unset it, or set JAX_PLATFORMS=cpu."
+        ) from error
 
 
 def environment() -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pathlib
 from absl import flags
 from rich.console import Console
 
-from experiments import cli
+from experiments import cli, runtime
 from experiments.reporting import task_rows
 from experiments.tasks.registry import TASKS, make_task
 
@@ -27,6 +27,7 @@ def run() -> None:
     if not _TASK.value:
         raise cli.UsageError(f"--task is needed, such as --task=mqar:length=32; tasks: {', '.join(TASKS)}.")
     task = make_task(_TASK.value)
+    runtime.check_device()
     batch = task_rows.draw_rows(task, _ROWS.value, _SEED.value)
     if _OUTPUT.value:
         task_rows.write_images(task, batch, pathlib.Path(_OUTPUT.value))

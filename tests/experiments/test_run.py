@@ -111,6 +111,17 @@ def test_selections_add_up(command, trained, tmp_path):
     assert {run.config.study.select for run in trained} == {()}
 
 
+def test_a_later_command_may_select_among_runs_that_have_ended(command, trained, tmp_path):
+    vary = "--vary=train.learning_rate=0.1|0.2"
+    _, before, _ = command(vary)
+    code, after, err = command(vary, "--select=train.learning_rate")
+    assert code == 0 and err == "" and len(trained) == 2
+    assert "Chosen by best mean validation accuracy" in after and "Chosen" not in before
+    assert all(
+        run.read("config.json")["study"]["select"] for run in run_folder.open_study(tmp_path / "results" / "tiny")
+    )
+
+
 def test_a_run_is_read_once(command, monkeypatch, tmp_path):
     """From the flags to the report: one task, one of each variant, one digest; costs and tests once per cell."""
     calls: Counter[str] = Counter()

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from experiments import cli, show_task
+
 PROGRAM = """
 from experiments.config.run import Run
 from experiments.config.schema import Config
@@ -23,6 +25,18 @@ def bits(**flags: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", PROGRAM], env=environment | flags, capture_output=True, text=True, check=True
     ).stdout
+
+
+def test_where_there_is_no_device_one_line_says_so(monkeypatch, capsys):
+    def backends() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("jax.devices", backends)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(sys, "argv", ["show_task", "--task=mqar"])
+    assert cli.execute(show_task.run, show_task.FLAGS) == 2
+    line = "error: JAX finds no device for JAX_PLATFORMS='cuda'; unset it, or set JAX_PLATFORMS=cpu.\n"
+    assert capsys.readouterr() == ("", line)
 
 
 @pytest.mark.slow

@@ -31,6 +31,19 @@ def test_formats_and_files(toy, run, tmp_path):
     assert (tmp_path / "table.tex").read_text().startswith("%")
 
 
+def test_what_is_missing_is_said_beside_a_format_without_notes(run, tmp_path):
+    study = write_study(tmp_path / "toy", seeds=2)
+    (study / "mine").mkdir()
+    (lost, *_) = study.glob("*/result.json")
+    lost.unlink()
+    expected = (
+        "1 run did not finish; the same command continues with what is left.\nFolder mine: there is no run in it.\n"
+    )
+    assert run(str(study), "--format=csv")[2] == expected
+    _, out, err = run(str(study), "--format=markdown")
+    assert err == "" and all(line in out for line in expected.splitlines())
+
+
 def test_a_mistake_is_one_line(toy, run):
     for arguments, message in (
         ([], "name the folder of a study"),

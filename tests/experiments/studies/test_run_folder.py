@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -166,6 +167,20 @@ def test_a_file_in_place_of_the_folder_is_one_line(tmp_path):
     with pytest.raises(run_folder.StorageError, match="cannot write .*results"):
         run_folder.check_writable(tmp_path / "results" / "study")
     assert (tmp_path / "results").read_text() == "I am a file"
+
+
+def test_what_a_killed_process_left_is_swept_up_and_what_a_living_one_writes_is_not(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    host = socket.gethostname()
+    dead, alive = ([f".report.html.{host}.{number}.tmp", f".probe-{host}.{number}"] for number in (process.pid, 1))
+    for name in (*dead, *alive, ".report.html.another.host.7.tmp", "table.md"):
+        (tmp_path / name).write_text("half")
+    run_folder.check_writable(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*alive, ".report.html.another.host.7.tmp", "table.md"}
+    os.utime(tmp_path / ".report.html.another.host.7.tmp", (0, 0))
+    run_folder.check_writable(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*alive, "table.md"}
 
 
 def test_only_one_process_at_a_time_and_no_lock_outlives_its_process(folder):
