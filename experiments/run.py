@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli, runtime
-from experiments.analysis import compute
+from experiments.analysis import compute, memory
 from experiments.config import files
 from experiments.config.run import Run
 from experiments.reporting import html, listings, tables
@@ -58,6 +58,7 @@ def run() -> int:
         print(plan_text(_plan(runs)))
         return 0
     runtime.check_device()
+    memory.check(runs, runtime.memory_bytes())
     folder = Path(_RESULTS.value) / runs[0].config.name
     check_writable(folder)
     failed = runner.run_study(runs, _RESULTS.value, command)
@@ -87,7 +88,12 @@ def _plan(runs: Sequence[Run]) -> list[Planned]:
     first = [each[0].config for each in cells.values()]
     labels = runner.cell_labels(first)
     return [
-        Planned(label, [run.seed for run in each], compute.count(each[0], each[0].train.steps))
+        Planned(
+            label,
+            [run.seed for run in each],
+            compute.count(each[0], each[0].train.steps),
+            memory.least_bytes(each[0]),
+        )
         for label, each in zip(labels, cells.values(), strict=True)
     ]
 

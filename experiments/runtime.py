@@ -46,6 +46,17 @@ def check_device() -> None:
         ) from error
 
 
+def memory_bytes() -> int:
+    """Returns the memory that there is to compute in: that of the device, or on a CPU what this process may use."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with contextlib.suppress(OSError, ValueError):  # of a container; "max" where there is none
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limits)
+
+
 def environment() -> dict[str, Any]:
     """Returns what a run's numbers and times depend on in addition to its config: versions, device, cores, platform."""
     versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}

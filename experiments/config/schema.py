@@ -17,6 +17,8 @@ from attention_variants.checks import check_integer, check_number
 
 _LARGEST_WIDTH = 2**16  # beyond it a layer is larger than the memory of any one device
 MOST_LAYERS = 256
+_LARGEST_BATCH = 2**20
+_MOST_ROWS = 2**24  # of one evaluation; their standard error is below 0.0002
 _SMALLEST, _LARGEST = 1e-30, 1e30  # well inside float32
 READOUTS = ("position", "mean")
 
@@ -92,7 +94,8 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raises ValueError, in one line, for a value out of range."""
-        for name in ("batch_size", "steps", "eval_every"):
+        check_integer("train.batch_size", self.batch_size, 1, _LARGEST_BATCH)
+        for name in ("steps", "eval_every"):
             check_integer(f"train.{name}", getattr(self, name), 1)
         for name in ("learning_rate", "clip_norm"):
             check_number(f"train.{name}", getattr(self, name), _SMALLEST, _LARGEST)
@@ -115,8 +118,9 @@ class EvalConfig:
 
     def check(self) -> None:
         """Raises ValueError, in one line, for a value out of range."""
-        for name in ("batch_size", "validation_rows", "test_rows"):
-            check_integer(f"eval.{name}", getattr(self, name), 1)
+        check_integer("eval.batch_size", self.batch_size, 1, _LARGEST_BATCH)
+        for name in ("validation_rows", "test_rows"):
+            check_integer(f"eval.{name}", getattr(self, name), 1, _MOST_ROWS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

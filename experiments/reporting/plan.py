@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from experiments.reporting.text import human, plural
 
-_HEADING = ("run", "seeds", "params", "controls", "train FLOPs", "ideal", "forward/token", "state")
+_HEADING = ("run", "seeds", "params", "controls", "train FLOPs", "ideal", "forward/token", "state", "memory >=")
 _COUNTS = ("params", "control_params", "train_flops_executed", "train_flops_ideal", "forward_flops_per_token")
 
 
@@ -15,6 +15,7 @@ class Planned(NamedTuple):
     name: str  # distinguishes it from the other cells
     seeds: Sequence[int]
     cost: Mapping[str, float]  # of one run, with the names of a result's "compute"
+    least_bytes: int  # that one run needs at once
 
 
 def plan_text(cells: Sequence[Planned]) -> str:
@@ -29,4 +30,5 @@ def plan_text(cells: Sequence[Planned]) -> str:
 
 def _line(cell: Planned) -> tuple[str, ...]:
     counts = [human(cell.cost[key]) for key in _COUNTS]
-    return (cell.name, ",".join(map(str, cell.seeds)), *counts, human(cell.cost["cache_bytes"], "B"))
+    memory = human(cell.cost["cache_bytes"], "B"), human(cell.least_bytes, "B")
+    return (cell.name, ",".join(map(str, cell.seeds)), *counts, *memory)

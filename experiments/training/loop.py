@@ -5,6 +5,7 @@ import hashlib
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -97,7 +98,9 @@ def validate(run: Run) -> None:
       ValueError: parts of the model do not fit each other; one line.
       NotImplementedError: the model cannot do what the task asks.
     """
-    trace(run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of indices beyond int32, in what no memory can hold
+        trace(run)
 
 
 def throughput(run: Run, steps: int = 100) -> float:
