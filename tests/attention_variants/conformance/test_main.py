@@ -86,6 +86,16 @@ def test_side_by_side_prints_the_same_in_the_same_order() -> None:
     assert [line.startswith(side_by_side.BROKEN) for line in alone].index(True) == 5, "a window of 64 is not sharp"
 
 
+def test_where_no_processes_can_be_started_one_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_semaphores(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", no_semaphores)
+    cases = {str(size): Case(make_variant(f"sliding_window:window_size={size}")) for size in (5, 2)}
+    lines = list(side_by_side.check_cases(cases, ["pattern_is_as_drawn"], jobs=2))
+    assert [line.split()[0] for line in lines] == ["5", "holds", "2", "holds"]
+
+
 def test_all_names_a_variant_without_a_case(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
