@@ -1,6 +1,7 @@
 """Whatever becomes of a file in a run folder is said, or changes nothing that is shown."""
 
 import dataclasses
+import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -141,6 +142,22 @@ def test_a_damage_to_an_unfinished_run_changes_no_result(runs, results, capsys):
         assert run_study([run], results, "a command") == 0, what
         assert numbers(folder) == expected, what
         assert len(capsys.readouterr().err.splitlines()) <= 3
+
+
+@pytest.mark.slow
+def test_files_of_earlier_versions_have_no_digest_and_never_end_in_a_traceback(runs, results):
+    folder = run_folder(results, runs[0])
+    for name in ("config.json", "manifest.json", "result.json"):
+        value = folder.read(name)
+        value.pop("metrics_sha256", None)
+        (folder.path / name).write_text(json.dumps(value))
+    whole, problems = shown(results)
+    assert not problems
+    for number, what in enumerate(damages(folder.path, seed=3)):
+        if number % 3:
+            continue
+        text, problems = shown(results)
+        assert problems or text.table.count("\n") >= whole.table.count("\n"), what
 
 
 def numbers(folder: RunFolder) -> dict[str, object]:
