@@ -70,6 +70,11 @@ class Case:
         """The fast path's `step` for each value of `causal`; shared, so that the laws compile each program once."""
         return {causal: step(call, self.variant, causal) for causal in modes(self.variant)}
 
+    @functools.cached_property
+    def definitions(self) -> dict[bool, Callable[..., Any]]:
+        """The definition's `step` for each value of `causal`, shared as `steps` are; takes and gives float64."""
+        return {causal: _in_float64(step(call_dense, self.variant, causal)) for causal in modes(self.variant)}
+
     def __getstate__(self) -> dict[str, Any]:
         """Programs stay behind when a case goes to another process."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -178,6 +183,15 @@ def step(form: Callable[..., Any], variant: AttentionVariant, causal: bool) -> C
         return output, *gradients
 
     return run
+
+
+def _in_float64(run: Callable[..., Any]) -> Callable[..., Any]:
+    def wide(arguments: Arguments, cotangent: Any, key_mask: Any = None, bias: Any = None) -> Any:
+        with jax.enable_x64(True):
+            arguments, cotangent, bias = cast((arguments, cotangent, bias), jnp.float64)
+            return run(arguments, cotangent, key_mask, bias)
+
+    return wide
 
 
 def cast(tree: Any, dtype: Any) -> Any:

@@ -19,15 +19,12 @@ from attention_variants.conformance.inputs import (
     Case,
     SlopeBias,
     call,
-    call_dense,
-    cast,
     cut,
     expect,
     expect_close,
     make_arguments,
     modes,
     random_mask,
-    step,
     with_gradients,
 )
 from attention_variants.interface import AttentionVariant
@@ -62,9 +59,7 @@ def _compare(
     key_mask = random_mask(key_length) if masked else None
     cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(arguments.query.shape), dtype)
     actual = case.steps[causal](arguments, cotangent, key_mask, bias)
-    with jax.enable_x64(True):
-        wide, wide_cotangent, wide_bias = cast((arguments, cotangent, bias), jnp.float64)
-        expected = step(call_dense, case.variant, causal)(wide, wide_cotangent, key_mask, wide_bias)
+    expected = case.definitions[causal](arguments, cotangent, key_mask, bias)
     what = f"{query_length} queries, {key_length} keys, causal={causal}, masked={masked}, (output, gradients)"
     expect_close(what, actual, expected, TOLERANCE[jnp.dtype(dtype)])
 
@@ -251,6 +246,23 @@ def extremes_stay_finite(case: Case) -> None:
             leaves = jax.tree.leaves(case.steps[causal](dirty, jnp.ones_like(clean.query)))
             finite = all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
             expect(finite, f"queries and keys at {name}, causal={causal}: output or gradients are not finite.")
+
+
+def extremes_match_definition(case: Case) -> None:
+    """Output and gradients of queries and keys 1e6 times as large, where the largest logit takes all, are exact too."""
+    for causal in modes(case.variant):
+        clean = make_arguments(case.variant, case.length)
+        large = clean._replace(query=1e6 * clean.query, key=1e6 * clean.key)
+        cotangent = jnp.ones_like(clean.query)
+        actual, expected = (_rescaled(form[causal](large, cotangent)) for form in (case.steps, case.definitions))
+        expect_close(f"1e6 times as large, causal={causal}, (output, gradients)", actual, expected, 1e-4)
+
+
+def _rescaled(result: Any) -> Any:
+    """Gradients of queries are as large as keys, and the other way round; this makes them comparable to the output."""
+    output, gradients, _ = result
+    query, key = (np.asarray(leaf) / 1e6 for leaf in gradients[:2])
+    return output, (query, key, gradients.value)
 
 
 def grouped_heads_equal_repeated(case: Case) -> None:

@@ -20,6 +20,7 @@ ALWAYS: dict[str, set[str]] = {
     "padding_equals_truncation": set(),
     "masked_nan_stays_out": {"linear"},
     "extremes_stay_finite": {"linear"},
+    "extremes_match_definition": {"full"},
     "grouped_heads_equal_repeated": {"learned_decay"},
     "transformations_change_nothing": {"learned_decay"},
     "growth_is_as_claimed": set(),

@@ -175,6 +175,16 @@ class NoMaximum(Window):
         return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
 
 
+class CapsLogits(Window):
+    """Finite at any input, and right at ordinary ones."""
+
+    def _attend(self, query, key, value, *, causal, key_mask, bias, controls):
+        logits = jnp.clip(arrays.dense_logits(query, key), -50.0, 50.0)
+        seen = self.pattern(query.shape[1], key.shape[1], causal)[None, None]
+        weights = arrays.masked_softmax(logits, jnp.asarray(seen))
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
+
+
 class RoundedPositions(Window):
     """In bfloat16, 257 is 256: right in float32, and right at short lengths."""
 
@@ -288,6 +298,7 @@ BUGS = [
     Bug("padding_equals_truncation", LinearBothSides(), FeaturesOfMaskedKeys, r"padding, causal=False.*differs"),
     Bug("masked_nan_stays_out", WINDOW, KeepsMaskedValues, "NaN behind the mask, causal=True.*not finite"),
     Bug("extremes_stay_finite", WINDOW, NoMaximum, r"queries and keys at -30, .* not finite"),
+    Bug("extremes_match_definition", WINDOW, CapsLogits, r"1e6 times as large, causal=True.*\[0\]: differs"),
     Bug("grouped_heads_equal_repeated", WINDOW, TilesHeads, r"grouped heads, causal=True\[0\]: differs"),
     Bug("transformations_change_nothing", LINEAR, MixesTheBatch, r"vmap, .*\[0\]: differs"),
     Bug("growth_is_as_claimed", LINEAR, ClaimsSubquadratic, r"to 4096 FLOPs grow 3\.\d\d times .* less than 2.3"),

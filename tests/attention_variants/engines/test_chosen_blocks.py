@@ -32,6 +32,18 @@ def test_chosen_blocks_softmax_equals_dense(causal: bool, first: int) -> None:
     assert_same(run, seen, make_arrays(length, key_length))
 
 
+def test_equal_logits_share_however_large_they_are() -> None:
+    """Logits are multiples of 4e7, the largest of a row often in several blocks; the log of how many drowns in them."""
+    query, key, value = make_arrays(37, 37)
+    lists = make_lists(37, 6, 4)
+    seen = (lists[..., None] == np.arange(37) // 7).any(3)
+
+    def run(*arrays: Any) -> Any:
+        return chosen_blocks.chosen_blocks_softmax(*arrays, jnp.asarray(lists), 7, causal=False)
+
+    assert_same(run, seen, (1e4 * jnp.sign(query), 1e4 * jnp.sign(key), value))
+
+
 EVERYONE_CHOOSES_THE_SAME = np.tile([[3, 0]], (41, 1))
 NOBODY_CHOOSES = np.full((41, 2), -1)
 ONE_MORE_THAN_A_TILE = np.array([[i % 5, -1] for i in range(40)])  # 8 queries for each of 5 blocks, tiles of 7
