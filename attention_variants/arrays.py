@@ -18,9 +18,9 @@ KeyMask = Bool[Array, "batch key_length"]
 PatternMatrix = Bool[np.ndarray, "query_length key_length"]
 
 
-def accumulation_dtype(dtype: Any) -> Any:
-    """Returns the dtype of softmax, normalisers and running states: float32, or float64 for float64 inputs."""
-    return jnp.promote_types(dtype, jnp.float32)
+def accumulation_dtype(*dtypes: Any) -> Any:
+    """Returns the dtype of softmax, normalisers and running states: float32, or float64 where an input is float64."""
+    return jnp.dtype(jnp.float64 if any(jnp.dtype(dtype) == jnp.float64 for dtype in dtypes) else jnp.float32)
 
 
 def zero_masked(array: Float[Array, "batch key_length heads dim"], key_mask: KeyMask) -> Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from attention_variants.arrays import KeyMask, Keys, Outputs, PatternMatrix, Queries, Values, Weights, zero_masked
-from attention_variants.checks import check_shapes
+from attention_variants.checks import check_integer, check_shapes
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -72,7 +72,7 @@ class Cache(Protocol):
 class AttentionVariant(abc.ABC):
     """One kind of attention: a frozen, hashable set of hyperparameters that holds no arrays.
 
-    A variant implements `_attend`, `_dense_weights`, `init_cache`, `_extend`, `pattern` and `cost`, and declares in
+    A variant implements `_attend`, `_dense_weights`, `_init_cache`, `_extend`, `pattern` and `cost`, and declares in
     the class attributes what it can do. A request for anything else raises NotImplementedError and is never ignored.
     The public methods check their arguments and set masked keys and values to zero, so that a NaN there cannot leak.
     """
@@ -158,7 +158,8 @@ class AttentionVariant(abc.ABC):
           controls: those of the new tokens.
 
         Returns:
-          (output, cache). Where `cache.length` is traced (inside jit), tokens past the capacity give NaN.
+          (output, cache). The cache keeps its dtypes and may be donated. Where `cache.length` is traced (inside jit),
+          tokens past the capacity give NaN.
 
         Raises:
           ValueError: the cache is too small for the new tokens, or was made for another batch, number of key-value
@@ -167,12 +168,22 @@ class AttentionVariant(abc.ABC):
         self._check(query, key, value, causal=True, key_mask=None, bias=bias, controls=controls)
         self._check_cache(cache, key, value)
         fits = _fits(cache, query.shape[1])
-        out, cache = self._extend(cache, query, key, value, bias=bias, controls=controls)
+        out, after = self._extend(cache, query, key, value, bias=bias, controls=controls)
+        # What decoding carries through a loop must not change, whatever the arguments and JAX's flags.
+        cache = jax.tree.map(lambda new, old: new.astype(old.dtype), after, cache)
         return jnp.where(fits, out, jnp.nan).astype(value.dtype), cache
 
-    @abc.abstractmethod
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
-        """Returns an empty cache, a NamedTuple of arrays, for `max_length` tokens."""
+        """Returns an empty cache, a NamedTuple of arrays, for `max_length` tokens.
+
+        Raises:
+          ValueError: a size is not a positive integer.
+          NotImplementedError: the variant cannot be causal.
+        """
+        sizes = {"batch": batch, "max_length": max_length, "num_kv_heads": num_kv_heads, "head_dim": head_dim}
+        for name, size in sizes.items():
+            check_integer(name, size, 1)
+        return self._init_cache(batch, max_length, num_kv_heads, head_dim, dtype)
 
     @abc.abstractmethod
     def pattern(self, query_length: int, key_length: int, causal: bool) -> PatternMatrix:
@@ -211,6 +222,9 @@ class AttentionVariant(abc.ABC):
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array: ...
+
+    @abc.abstractmethod
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any: ...
 
     @abc.abstractmethod
     def _extend(

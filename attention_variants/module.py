@@ -158,7 +158,7 @@ class MultiHeadAttention(nnx.Module):
         controls = None if self.controls is None else self.controls(x)
         bias = None if self.bias is None else self.bias(True)
         out, attention = self.variant.extend(cache.attention, query, key, value, bias=bias, controls=controls)
-        return self._merge(out), AttentionCache(attention, history)
+        return self._merge(out), AttentionCache(attention, history.astype(cache.history.dtype))
 
     def _project(self, x: Array, source: Array, positions: Array | None) -> tuple[Array, Array, Array]:
         """Returns query, key, value [batch, length, heads, head_dim]; `positions` None: not rotated."""

@@ -26,6 +26,7 @@ LAWS: dict[str, Callable[[Case], None]] = {
         values.pattern_is_as_drawn,
         values.sees_only_pattern,
         values.decoding_equals_parallel,
+        values.caches_keep_their_form,
         values.limits_are_full_attention,
         values.padding_equals_truncation,
         values.masked_nan_stays_out,

@@ -194,6 +194,7 @@ def _wrong_calls(variant: AttentionVariant, length: int) -> dict[str, Callable[[
             cache = variant.init_cache(sizes[0], length, sizes[1], HEAD_DIM, jnp.float32)
             extend = functools.partial(variant.extend, cache, one.query, one.key, one.value, controls=one.controls)
             wrong[f"a cache for {name}"] = extend
+        wrong["a cache for no token"] = lambda: variant.init_cache(BATCH, 0, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
     return wrong
 
 

@@ -19,6 +19,7 @@ from attention_variants.conformance.inputs import (
     Case,
     SlopeBias,
     call,
+    cast,
     cut,
     expect,
     expect_close,
@@ -154,7 +155,9 @@ def decoding_equals_parallel(case: Case) -> None:
         return
     arguments = make_arguments(variant, length)
     expected = call(variant, arguments, causal=True)
-    extend = jax.jit(lambda cache, new: variant.extend(cache, new.query, new.key, new.value, controls=new.controls))
+    extend = jax.jit(
+        lambda cache, new: variant.extend(cache, new.query, new.key, new.value, controls=new.controls), donate_argnums=0
+    )
     ragged = [5, 1, 7, 2]
     pieces = {
         "one token at a time": [1] * length,
@@ -178,6 +181,30 @@ def decoding_equals_parallel(case: Case) -> None:
         expect(False, "extending a full cache must raise ValueError.")
     poisoned, _ = extend(cache, last)
     expect(jnp.isnan(poisoned).all(), "extending a full cache inside jit must give NaN.")
+
+
+def caches_keep_their_form(case: Case) -> None:
+    """A fresh cache can be donated, and `extend` returns one of the same dtypes, whatever those of its arguments."""
+    variant = case.variant
+    if not variant.supports_causal:
+        return
+    fresh = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+    owners: dict[int, str] = {}
+    for name, leaf in zip(fresh._fields, fresh, strict=True):
+        owner = owners.setdefault(leaf.unsafe_buffer_pointer(), name) if leaf.size else name
+        expect(owner == name, f"`{owner}` and `{name}` of a fresh cache are one buffer; it cannot be donated.")
+    arguments = make_arguments(variant, 9)  # of more than one chunk
+    with jax.enable_x64(True):
+        for dtype, given in ((jnp.float32, jnp.float32), (jnp.bfloat16, jnp.float64)):
+            cache = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, dtype)
+            new = cast(arguments, given)
+            extend = functools.partial(variant.extend, controls=new.controls)
+            _, after = jax.eval_shape(extend, cache, new.query, new.key, new.value)
+            for name, old, kept in zip(cache._fields, cache, after, strict=True):
+                given_name = jnp.dtype(given).name
+                changed = f"extended by {given_name} tokens, `{name}` is {kept.dtype} {kept.shape}"
+                same = (old.dtype, old.shape) == (kept.dtype, kept.shape)
+                expect(same, f"{changed}; before it was {old.dtype} {old.shape}.")
 
 
 def limits_are_full_attention(case: Case) -> None:

@@ -59,7 +59,7 @@ class BlockTopKAttention(BlockChoiceVariant):
         return Cost(executed, ideal, cache_bytes=BYTES_PER_SCALAR * slots * num_kv_heads * head_dim)
 
     @override
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> BlockSumCache:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> BlockSumCache:
         empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
         blocks = -(-max_length // self.block_size)
         sums = jnp.zeros((batch, blocks, num_kv_heads, head_dim), accumulation_dtype(dtype))

@@ -18,7 +18,7 @@ from attention_variants.engines.block_softmax import BlockPlan, block_softmax, m
 from attention_variants.engines.blocks import block_of_size
 from attention_variants.engines.cached_softmax import attend_cached, attend_window
 from attention_variants.families.block_choice import BlockChoiceVariant
-from attention_variants.families.key_value_caches import empty_cache, put
+from attention_variants.families.key_value_caches import empty_cache, empty_pair, put
 from attention_variants.interface import BYTES_PER_SCALAR, Cost
 
 
@@ -117,12 +117,12 @@ class NativeSparseAttention(BlockChoiceVariant):
         near = patterns.window(self.window_size, causal=True)
         return compressed, make_plan(near, length, length, block_of_size(self.window_size))
 
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> CompressedCache:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> CompressedCache:
         """Returns an empty cache, whose compressed blocks are float32 whatever `dtype`."""
         empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
         blocks = -(-max_length // self.block_size)
-        sums = jnp.zeros((batch, blocks, num_kv_heads, head_dim), accumulation_dtype(dtype))
-        return CompressedCache(empty.key, empty.value, sums, sums, empty.length, empty.max_length)
+        sums = empty_pair(batch, blocks, num_kv_heads, head_dim, accumulation_dtype(dtype))
+        return CompressedCache(empty.key, empty.value, *sums, empty.length, empty.max_length)
 
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

@@ -70,7 +70,7 @@ class TopKAttention(AttentionVariant):
         )
 
     @override
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> PositionedCache:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> PositionedCache:
         return empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
 
     def _attend(

@@ -103,6 +103,23 @@ class KeepsMaskedValues(Window):
         return self._attend(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
 
 
+class OneBufferTwice(Window):
+    def _init_cache(self, *sizes_and_dtype):
+        cache = super()._init_cache(*sizes_and_dtype)
+        return cache._replace(value=cache.key)
+
+
+class WidensItsCache(Linear):
+    def extend(self, cache, query, key, value, **options):
+        out, cache = super().extend(cache, query, key, value, **options)
+        return out, cache._replace(memory=cache.memory.astype(jnp.promote_types(cache.memory.dtype, value.dtype)))
+
+
+class AcceptsAnyMaxLength(Linear):
+    def init_cache(self, *sizes_and_dtype):
+        return self._init_cache(*sizes_and_dtype)
+
+
 class ShortCache(Window):
     def cache_size(self, max_length):
         return min(self.window_size - 2, max_length)
@@ -294,6 +311,9 @@ BUGS = [
     Bug("decoding_equals_parallel", WINDOW, ShortCache, "decoding in one token at a time: differs"),
     Bug("decoding_equals_parallel", LINEAR, ForgetsThePast, "decoding in one token at a time: differs"),
     Bug("decoding_equals_parallel", LINEAR, StuckCounter, "extending a full cache must raise ValueError"),
+    Bug("caches_keep_their_form", WINDOW, OneBufferTwice, "`key` and `value` of a fresh cache are one buffer"),
+    Bug("caches_keep_their_form", LINEAR, WidensItsCache, "extended by float64 tokens, `memory` is float64"),
+    Bug("wrong_arguments_are_named", LINEAR, AcceptsAnyMaxLength, "a cache for no token must raise ValueError"),
     Bug("padding_equals_truncation", BothSides(block_size=8), IgnoresMask, r"padding, causal=False.*differs"),
     Bug("padding_equals_truncation", LinearBothSides(), FeaturesOfMaskedKeys, r"padding, causal=False.*differs"),
     Bug("masked_nan_stays_out", WINDOW, KeepsMaskedValues, "NaN behind the mask, causal=True.*not finite"),
