@@ -41,8 +41,8 @@ def rounded(logits: Float[Array, "..."]) -> Array:
     itself was rounded: of logits near 1e10 it then leaves hundreds where exp expects 0. A comparison in between keeps
     the two apart.
     """
-    lowest = jnp.finfo(logits.dtype).min
-    return jnp.where(logits <= lowest, lowest, logits)
+    largest = jnp.finfo(logits.dtype).max
+    return jnp.where(logits >= largest, largest, logits)
 
 
 @rounded.defjvp

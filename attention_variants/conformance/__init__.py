@@ -32,6 +32,7 @@ LAWS: dict[str, Callable[[Case], None]] = {
         values.masked_nan_stays_out,
         values.extremes_stay_finite,
         values.extremes_match_definition,
+        values.closed_gates_match_definition,
         values.grouped_heads_equal_repeated,
         costs.transformations_change_nothing,
         costs.growth_is_as_claimed,

@@ -292,6 +292,31 @@ def _rescaled(result: Any) -> Any:
     return output, (query, key, gradients.value)
 
 
+def closed_gates_match_definition(case: Case) -> None:
+    """Decays and gates of 0, logs of -inf, are exact: for one head, for a whole token, and next to masked keys."""
+    variant, length = case.variant, case.length
+    for causal in modes(variant):
+        clean = make_arguments(variant, length)
+        logs = [name for name in getattr(clean.controls, "_fields", ()) if name.startswith("log_")]
+        logs = [name for name in logs if getattr(clean.controls, name) is not None]
+        if not logs:
+            return
+        closed = np.random.RandomState(3).random_sample((1, length, NUM_KV_HEADS)) < 0.1
+        closed[:, [0, length // 3, length // 2]] = True
+
+        def close(leaf: Any, closed: Any = closed) -> Any:
+            return jnp.where(closed.reshape(closed.shape + (1,) * (leaf.ndim - 3))[:, : leaf.shape[1]], -jnp.inf, leaf)
+
+        controls = clean.controls._replace(**{name: close(getattr(clean.controls, name)) for name in logs})
+        dirty = clean._replace(controls=controls)
+        for key_mask in (None, random_mask(length)):
+            actual, expected = (
+                form[causal](dirty, jnp.ones_like(clean.query), key_mask) for form in (case.steps, case.definitions)
+            )
+            what = f"{', '.join(logs)} of -inf, causal={causal}, masked={key_mask is not None}, (output, gradients)"
+            expect_close(what, actual, expected, 1e-5)
+
+
 def grouped_heads_equal_repeated(case: Case) -> None:
     """Grouped key-value heads equal the same heads repeated; gradients of the copies add up."""
     variant, length = case.variant, case.length

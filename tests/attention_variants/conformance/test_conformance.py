@@ -21,6 +21,7 @@ ALWAYS: dict[str, set[str]] = {
     "masked_nan_stays_out": {"linear"},
     "extremes_stay_finite": {"linear"},
     "extremes_match_definition": {"full"},
+    "closed_gates_match_definition": {"forgetting"},
     "grouped_heads_equal_repeated": {"learned_decay"},
     "transformations_change_nothing": {"learned_decay"},
     "growth_is_as_claimed": set(),

@@ -249,6 +249,11 @@ class AcceptsAnyControls(StateSpaceAttention):
             raise ValueError("controls are needed; got None.")
 
 
+class NeverForgetsAll(StateSpaceAttention):
+    def recurrence(self, query, key, controls, positions):
+        return super().recurrence(query, key, controls._replace(log_decay=controls.log_decay.clip(-5.0)), positions)
+
+
 class IgnoresControls(Linear):
     def _check(self, query, key, value, *, controls, **options):
         super()._check(query, key, value, controls=None, **options)
@@ -319,6 +324,7 @@ BUGS = [
     Bug("masked_nan_stays_out", WINDOW, KeepsMaskedValues, "NaN behind the mask, causal=True.*not finite"),
     Bug("extremes_stay_finite", WINDOW, NoMaximum, r"queries and keys at -30, .* not finite"),
     Bug("extremes_match_definition", WINDOW, CapsLogits, r"1e6 times as large, causal=True.*\[0\]: differs"),
+    Bug("closed_gates_match_definition", STATE_SPACE, NeverForgetsAll, r"log_decay of -inf, causal=True.*differs"),
     Bug("grouped_heads_equal_repeated", WINDOW, TilesHeads, r"grouped heads, causal=True\[0\]: differs"),
     Bug("transformations_change_nothing", LINEAR, MixesTheBatch, r"vmap, .*\[0\]: differs"),
     Bug("growth_is_as_claimed", LINEAR, ClaimsSubquadratic, r"to 4096 FLOPs grow 3\.\d\d times .* less than 2.3"),
