@@ -33,6 +33,7 @@ LAWS: dict[str, Callable[[Case], None]] = {
         values.extremes_stay_finite,
         values.extremes_match_definition,
         values.closed_gates_match_definition,
+        values.ties_are_decided_alike,
         values.grouped_heads_equal_repeated,
         costs.transformations_change_nothing,
         costs.growth_is_as_claimed,

@@ -75,6 +75,15 @@ class Case:
         """The definition's `step` for each value of `causal`, shared as `steps` are; takes and gives float64."""
         return {causal: _in_float64(step(call_dense, self.variant, causal)) for causal in modes(self.variant)}
 
+    @functools.cached_property
+    def extend(self) -> Callable[[Any, Any], Any]:
+        """The jitted `(cache, new arguments) -> (output, cache)`, shared as `steps` are; donates the cache."""
+
+        def run(cache: Any, new: Arguments) -> Any:
+            return self.variant.extend(cache, new.query, new.key, new.value, controls=new.controls)
+
+        return jax.jit(run, donate_argnums=0)
+
     def __getstate__(self) -> dict[str, Any]:
         """Programs stay behind when a case goes to another process."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -155,9 +155,6 @@ def decoding_equals_parallel(case: Case) -> None:
         return
     arguments = make_arguments(variant, length)
     expected = call(variant, arguments, causal=True)
-    extend = jax.jit(
-        lambda cache, new: variant.extend(cache, new.query, new.key, new.value, controls=new.controls), donate_argnums=0
-    )
     ragged = [5, 1, 7, 2]
     pieces = {
         "one token at a time": [1] * length,
@@ -165,13 +162,8 @@ def decoding_equals_parallel(case: Case) -> None:
         "a prefill and single tokens": [length - 3, 1, 1, 1],
     }
     for name, sizes in pieces.items():
-        cache, outputs, start = variant.init_cache(BATCH, length, NUM_KV_HEADS, HEAD_DIM, jnp.float32), [], 0
-        for size in sizes:
-            new = cut(arguments, start, start + size)
-            output, cache = extend(cache, new)
-            outputs.append(output)
-            start += size
-        expect_close(f"decoding in {name}", jnp.concatenate(outputs, axis=1), expected, 1e-5)
+        output, cache = _decode(case, arguments, sizes)
+        expect_close(f"decoding in {name}", output, expected, 1e-5)
     last = cut(arguments, 0, 1)
     try:
         variant.extend(cache, last.query, last.key, last.value, controls=last.controls)
@@ -179,8 +171,19 @@ def decoding_equals_parallel(case: Case) -> None:
         pass
     else:
         expect(False, "extending a full cache must raise ValueError.")
-    poisoned, _ = extend(cache, last)
+    poisoned, _ = case.extend(cache, last)
     expect(jnp.isnan(poisoned).all(), "extending a full cache inside jit must give NaN.")
+
+
+def _decode(case: Case, arguments: Arguments, sizes: list[int]) -> tuple[Any, Any]:
+    """Returns the outputs of pieces of these sizes, one after the other, and the cache."""
+    cache = case.variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+    outputs, start = [], 0
+    for size in sizes:
+        output, cache = case.extend(cache, cut(arguments, start, start + size))
+        outputs.append(output)
+        start += size
+    return jnp.concatenate(outputs, axis=1), cache
 
 
 def caches_keep_their_form(case: Case) -> None:
@@ -290,6 +293,22 @@ def _rescaled(result: Any) -> Any:
     output, gradients, _ = result
     query, key = (np.asarray(leaf) / 1e6 for leaf in gradients[:2])
     return output, (query, key, gradients.value)
+
+
+def ties_are_decided_alike(case: Case) -> None:
+    """Fast path, definition and decoding agree where keys repeat, and where products of queries and keys underflow."""
+    length = case.length
+    for causal in modes(case.variant):
+        clean = make_arguments(case.variant, length)
+        repeated = clean._replace(key=clean.key[:, np.arange(length) % 5])
+        tiny = clean._replace(query=1e-20 * clean.query, key=1e-20 * clean.key)
+        for name, arguments in (("keys of period 5", repeated), ("1e-20 times as large", tiny)):
+            cotangent = jnp.ones_like(clean.query)
+            expected = case.definitions[causal](arguments, cotangent)[0]
+            expect_close(f"{name}, causal={causal}", case.steps[causal](arguments, cotangent)[0], expected, 1e-5)
+            if causal:
+                decoded, _ = _decode(case, arguments, [length - 3, 1, 1, 1])
+                expect_close(f"{name}, decoding", decoded, expected, 1e-5)
 
 
 def closed_gates_match_definition(case: Case) -> None:

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from attention_variants.arrays import accumulation_dtype, dense_logits
 from attention_variants.engines.blocks import cut_keys
+from attention_variants.engines.top_k import of_size_one
 from attention_variants.families.block_choice import BlockChoiceVariant
 from attention_variants.families.key_value_caches import empty_cache, put
 from attention_variants.interface import BYTES_PER_SCALAR, Cost
@@ -79,7 +80,8 @@ class BlockTopKAttention(BlockChoiceVariant):
     ) -> Array:
         logits, members = dense_logits(query, key), self.members(key.shape[1], key_mask)
         # The mean of query . key over a block is query . mean.
-        sums = jnp.where(members[:, None, None], logits[..., None, :], 0.0).sum(-1)
+        scores = dense_logits(of_size_one(query), key)[..., None, :]
+        sums = jnp.where(members[:, None, None], scores, 0.0).sum(-1)
         return self.chosen_weights(logits, sums / jnp.maximum(members.sum(-1), 1)[:, None, None], members, causal)
 
     def _extend(

@@ -17,6 +17,7 @@ from attention_variants.engines import compression
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
 from attention_variants.engines.blocks import block_of_size
 from attention_variants.engines.cached_softmax import attend_cached, attend_window
+from attention_variants.engines.top_k import of_size_one
 from attention_variants.families.block_choice import BlockChoiceVariant
 from attention_variants.families.key_value_caches import empty_cache, empty_pair, put
 from attention_variants.interface import BYTES_PER_SCALAR, Cost
@@ -141,7 +142,8 @@ class NativeSparseAttention(BlockChoiceVariant):
     ) -> Array:
         gates, key_weights, value_weights = _parts(controls)
         logits, members = dense_logits(query, key), self.members(key.shape[1], key_mask)
-        scores, compressed = compression.dense_weights(logits, members, key_weights, value_weights)
+        compressed = compression.dense_weights(logits, members, key_weights, value_weights)
+        scores = compression.dense_scores(dense_logits(of_size_one(query), key), members, key_weights)
         near = np.triu(np.tril(np.ones(logits.shape[2:], bool)), 1 - self.window_size)
         window = masked_softmax(logits, jnp.asarray(near)[None, None] & members.any(1)[:, None, None, :])
         chosen = self.chosen_weights(logits, scores, members, causal)

@@ -22,6 +22,7 @@ ALWAYS: dict[str, set[str]] = {
     "extremes_stay_finite": {"linear"},
     "extremes_match_definition": {"full"},
     "closed_gates_match_definition": {"forgetting"},
+    "ties_are_decided_alike": {"topk"},
     "grouped_heads_equal_repeated": {"learned_decay"},
     "transformations_change_nothing": {"learned_decay"},
     "growth_is_as_claimed": set(),

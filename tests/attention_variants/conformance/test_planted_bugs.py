@@ -13,6 +13,7 @@ from attention_variants import arrays, patterns
 from attention_variants.conformance import LAWS, Case, LawBroken
 from attention_variants.conformance.inputs import Picture
 from attention_variants.engines import block_softmax, linear_recurrence
+from attention_variants.engines.top_k import best_of_rows
 from attention_variants.families.delta_rule import DeltaControls
 from attention_variants.interface import AttentionVariant
 from attention_variants.variants import strided_sparse
@@ -22,6 +23,7 @@ from attention_variants.variants.lsh import LshAttention
 from attention_variants.variants.sliding_window import SlidingWindowAttention
 from attention_variants.variants.state_space import StateSpaceAttention
 from attention_variants.variants.strided_sparse import StridedSparseAttention
+from attention_variants.variants.topk import TopKAttention
 
 
 class OneLength(Case):
@@ -56,6 +58,13 @@ class LinearBothSides(LinearAttention):
 
 WINDOW, LINEAR, STRIDED = Window(window_size=5), Linear(chunk_size=7), Strided(stride=4)
 STATE_SPACE, LSH = StateSpaceAttention(chunk_size=7), Lsh(bucket_size=3, num_buckets=4, num_hashes=2)
+
+
+class TopK(TopKAttention):
+    supports_bidirectional = False
+
+
+TOP_K = TopK(num_keys=3)
 
 
 class WiderWindow(Window):
@@ -202,6 +211,16 @@ class CapsLogits(Window):
         return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
 
 
+class LastOfEqualKeys(TopK):
+    """The first of equal keys is chosen, in all but the definition."""
+
+    def _dense_weights(self, query, key, *, causal, key_mask, bias, controls):
+        logits = arrays.dense_logits(query, key)
+        permitted = jnp.tril(jnp.ones(logits.shape[2:], bool))[None, None]
+        chosen = best_of_rows(logits[..., ::-1], permitted[..., ::-1], self.num_keys)[..., ::-1]
+        return arrays.masked_softmax(logits, chosen)
+
+
 class RoundedPositions(Window):
     """In bfloat16, 257 is 256: right in float32, and right at short lengths."""
 
@@ -325,6 +344,7 @@ BUGS = [
     Bug("extremes_stay_finite", WINDOW, NoMaximum, r"queries and keys at -30, .* not finite"),
     Bug("extremes_match_definition", WINDOW, CapsLogits, r"1e6 times as large, causal=True.*\[0\]: differs"),
     Bug("closed_gates_match_definition", STATE_SPACE, NeverForgetsAll, r"log_decay of -inf, causal=True.*differs"),
+    Bug("ties_are_decided_alike", TOP_K, LastOfEqualKeys, "keys of period 5, causal=True.*differs"),
     Bug("grouped_heads_equal_repeated", WINDOW, TilesHeads, r"grouped heads, causal=True\[0\]: differs"),
     Bug("transformations_change_nothing", LINEAR, MixesTheBatch, r"vmap, .*\[0\]: differs"),
     Bug("growth_is_as_claimed", LINEAR, ClaimsSubquadratic, r"to 4096 FLOPs grow 3\.\d\d times .* less than 2.3"),
