@@ -34,7 +34,9 @@ class ForgetBias:
         block = block + self._difference(self.rest, query_positions, key_positions)
         block = block + lax.stop_gradient(jnp.where(block <= _CLOSED / 2, -jnp.inf, 0.0))
         block = jnp.repeat(block, self.group, axis=1)
-        return block if self.bias is None else block + self.bias.block(query_positions, key_positions)[None]
+        if self.bias is None:
+            return block
+        return block + self.bias.block(query_positions, key_positions)[None].astype(block.dtype)
 
     def _difference(self, sums: Array, query_positions: Array, key_positions: Array) -> Array:
         queries, keys = (

@@ -38,6 +38,7 @@ LAWS: dict[str, Callable[[Case], None]] = {
         costs.transformations_change_nothing,
         costs.growth_is_as_claimed,
         costs.cost_is_exact,
+        costs.dtypes_are_explicit,
         costs.equal_variants_do_not_retrace,
         costs.wrong_arguments_are_named,
     )

@@ -19,11 +19,13 @@ from attention_variants.conformance.inputs import (
     NUM_KV_HEADS,
     Arguments,
     Case,
+    SlopeBias,
     call,
     expect,
     expect_close,
     make_arguments,
     modes,
+    random_mask,
     with_gradients,
 )
 from attention_variants.interface import AttentionVariant
@@ -138,6 +140,29 @@ def cost_is_exact(case: Case) -> None:
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         said_bytes = variant.cost(length, length, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, True).cache_bytes
         expect(said_bytes == held, f"cost() says {said_bytes} cache bytes; init_cache holds {held}.")
+
+
+def dtypes_are_explicit(case: Case) -> None:
+    """Nothing leans on JAX's promotion of dtypes: calls, gradients and `extend` run where it is strict, in bfloat16."""
+    variant, causal = case.variant, modes(case.variant)[0]
+    arguments = make_arguments(variant, case.length, dtype=jnp.bfloat16)
+    bias = SlopeBias(jnp.linspace(0.1, 0.5, NUM_HEADS, dtype=jnp.bfloat16)) if variant.supports_bias else None
+    key_mask = random_mask(case.length)
+
+    def attend(both: tuple[Arguments, Any]) -> Any:
+        return call(variant, both[0], causal=causal, key_mask=key_mask, bias=both[1])
+
+    def extend(cache: Any, new: Arguments) -> Any:
+        return variant.extend(cache, new.query, new.key, new.value, controls=new.controls)
+
+    with jax.numpy_dtype_promotion("strict"):
+        try:
+            jax.eval_shape(with_gradients(attend), (arguments, bias), arguments.query)
+            if variant.supports_causal:
+                cache = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.bfloat16)
+                jax.eval_shape(extend, cache, arguments)
+        except ValueError as error:  # TypePromotionError is one
+            expect(False, f"causal={causal}: {' '.join(str(error).split())}")
 
 
 def equal_variants_do_not_retrace(case: Case) -> None:

@@ -216,7 +216,8 @@ def pull_back(
             block, pull = jax.vjp(lambda bias: bias.block(*_positions(plan, i, j)), bias)
             d_block = d_logits.reshape(-1, *block.shape[-3:])
             d_block = d_block if block.ndim == 4 else d_block.sum(0)
-            d_bias = jax.tree.map(jnp.add, d_bias, pull(d_block.astype(block.dtype))[0])
+            added = pull(d_block.astype(block.dtype))[0]
+            d_bias = jax.tree.map(lambda total, new: total + new.astype(total.dtype), d_bias, added)
         return d_query, d_key, d_value, d_bias
 
     carry = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), (query, key, value, bias))

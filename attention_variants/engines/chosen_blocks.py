@@ -117,7 +117,8 @@ def _lay_tiles(chosen: Array, blocks: int, tile: int, num_tiles: int) -> _Tiles:
     last_tile = jnp.cumsum(-(-count // tile))
     tiles = jnp.arange(num_tiles)
     tile_block = jnp.searchsorted(last_tile[:-1], tiles, side="right")  # `blocks` for a tile that is left over
-    rank = (tiles - last_tile[tile_block - 1] * (tile_block > 0))[:, None] * tile + jnp.arange(tile)[None, :]
+    first_tile = jnp.where(tile_block > 0, last_tile[tile_block - 1], 0)
+    rank = (tiles - first_tile)[:, None] * tile + jnp.arange(tile)[None, :]
     query = order.at[first[tile_block][:, None] + rank].get(mode="clip") // chosen.shape[1]
     rows = jnp.where(rank < count[tile_block][:, None], query, length)
     return _Tiles(rows, jnp.minimum(tile_block, blocks - 1))

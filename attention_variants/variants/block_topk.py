@@ -73,7 +73,8 @@ class BlockTopKAttention(BlockChoiceVariant):
         count = cut_keys(permitted[..., None, None], self.block_size).sum(2)
         sums = cut_keys(key.astype(accumulation_dtype(key.dtype)), self.block_size).sum(2)
         masks: Any = {"block_mask": count[..., 0, 0] > 0, "key_mask": key_mask}
-        return self.attend_chosen(query, key, value, sums / jnp.maximum(count, 1), causal=causal, **masks)
+        means = sums / jnp.maximum(count, 1).astype(sums.dtype)
+        return self.attend_chosen(query, key, value, means, causal=causal, **masks)
 
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
@@ -82,7 +83,8 @@ class BlockTopKAttention(BlockChoiceVariant):
         # The mean of query . key over a block is query . mean.
         scores = dense_logits(of_size_one(query), key)[..., None, :]
         sums = jnp.where(members[:, None, None], scores, 0.0).sum(-1)
-        return self.chosen_weights(logits, sums / jnp.maximum(members.sum(-1), 1)[:, None, None], members, causal)
+        count = jnp.maximum(members.sum(-1), 1)[:, None, None].astype(sums.dtype)
+        return self.chosen_weights(logits, sums / count, members, causal)
 
     def _extend(
         self, cache: BlockSumCache, query: Array, key: Array, value: Array, *, bias: Any, controls: Any

@@ -13,6 +13,7 @@ from attention_variants import arrays
 from attention_variants.interface import AttentionVariant, Cost
 from attention_variants.module import MultiHeadAttention
 from attention_variants.positions import RotaryPosition, make_position
+from attention_variants.registry import make_variant
 
 BATCH, LENGTH, HEADS, MODEL_DIM = 2, 11, 6, 36
 
@@ -213,6 +214,13 @@ def test_computes_in_the_dtype_of_x() -> None:
     out, cache = layer.extend(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), x)
     assert layer(x).dtype == out.dtype == cache.history.dtype == jnp.bfloat16
     np.testing.assert_allclose(layer(x).astype(jnp.float32), layer(_x()), atol=0.1)
+
+
+def test_nothing_is_promoted() -> None:
+    layer = _layer(make_variant("forgetting"), qk_norm=True, short_conv=3, position=RotaryPosition())
+    with jax.numpy_dtype_promotion("strict"):
+        out, _ = layer.extend(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), _x().astype(jnp.bfloat16))
+    assert out.dtype == jnp.bfloat16
 
 
 def test_a_cache_keeps_its_dtypes() -> None:

@@ -238,6 +238,11 @@ class MixesTheBatch(Linear):
         return out + 0.01 * out.mean(axis=0, keepdims=True)
 
 
+class PromotesItsOutput(Window):
+    def _attend(self, query, key, value, **options):
+        return super()._attend(query, key, value, **options) * query[..., :1]
+
+
 class WithoutEquality(Window):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -353,6 +358,7 @@ BUGS = [
     Bug("cost_is_exact", WINDOW, CostOfHalfACache, r"cost\(\) says \d+ cache bytes; init_cache holds \d+"),
     Bug("cost_is_exact", LSH, CostOfFloatsOnly, r"cost\(\) says 2280 cache bytes; init_cache holds 2736"),
     Bug("cost_is_exact", WINDOW, BoastsOfIdealCost, r"cost\(\) says 0 ideal FLOPs"),
+    Bug("dtypes_are_explicit", WINDOW, PromotesItsOutput, "causal=True: Input dtypes"),
     Bug("equal_variants_do_not_retrace", WINDOW, WithoutEquality, "equal fields must make equal variants"),
     Bug("wrong_arguments_are_named", LINEAR, IgnoresBias, "bias must raise NotImplementedError"),
     Bug("controls_are_as_declared", STATE_SPACE, DeclaresNoControls, "has_controls is False; got Discretisation"),
