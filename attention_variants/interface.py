@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_c
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from attention_variants.arrays import KeyMask, Keys, Outputs, PatternMatrix, Queries, Values, Weights, zero_masked
@@ -74,7 +75,8 @@ class AttentionVariant(abc.ABC):
 
     A variant implements `_attend`, `_dense_weights`, `_init_cache`, `_extend`, `pattern` and `cost`, and declares in
     the class attributes what it can do. A request for anything else raises NotImplementedError and is never ignored.
-    The public methods check their arguments and set masked keys and values to zero, so that a NaN there cannot leak.
+    The public methods check their arguments and set masked keys and values, and what masked tokens control in
+    self-attention, to zero, so that a NaN there cannot leak.
     """
 
     supports_causal: ClassVar[bool] = True
@@ -123,8 +125,10 @@ class AttentionVariant(abc.ABC):
           NotImplementedError: the variant does not support what was asked.
         """
         self._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+        query, key, value, key_mask, controls = _as_jax((query, key, value, key_mask, controls))
         if key_mask is not None:
             key, value = zero_masked(key, key_mask), zero_masked(value, key_mask)
+            controls = self._zero_masked_controls(controls, key_mask)
         out = self._attend(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
         return out.astype(value.dtype)
 
@@ -140,8 +144,10 @@ class AttentionVariant(abc.ABC):
     ) -> Weights:
         """The definition, O(length^2): `dense_weights @ value` is the output. Arguments as in `__call__`."""
         self._check(query, key, None, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+        query, key, key_mask, controls = _as_jax((query, key, key_mask, controls))
         if key_mask is not None:
             key = zero_masked(key, key_mask)
+            controls = self._zero_masked_controls(controls, key_mask)
         return self._dense_weights(query, key, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
 
     def extend(
@@ -167,6 +173,7 @@ class AttentionVariant(abc.ABC):
         """
         self._check(query, key, value, causal=True, key_mask=None, bias=bias, controls=controls)
         self._check_cache(cache, key, value)
+        cache, query, key, value, controls = _as_jax((cache, query, key, value, controls))
         fits = _fits(cache, query.shape[1])
         out, after = self._extend(cache, query, key, value, bias=bias, controls=controls)
         # What decoding carries through a loop must not change, whatever the arguments and JAX's flags.
@@ -252,6 +259,21 @@ class AttentionVariant(abc.ABC):
                 raise NotImplementedError(f"{name} does not support cross-attention (key_length != query_length).")
         self._check_controls(controls, query)
 
+    def _zero_masked_controls(self, controls: Any, key_mask: Array) -> Any:
+        """Sets what masked tokens control to 0; of variants for self-attention, where a token's controls are its key's.
+
+        A log gate or decay of 0 keeps everything and a write strength of 0 writes nothing: the token is not there.
+        """
+        if self.supports_cross:
+            return controls
+
+        def keep(leaf: Array) -> Array:
+            if leaf.shape[:2] != key_mask.shape:  # shared by all sequences or all tokens
+                return leaf
+            return jnp.where(key_mask.reshape(key_mask.shape + (1,) * (leaf.ndim - 2)), leaf, jnp.zeros((), leaf.dtype))
+
+        return jax.tree.map(keep, controls)
+
     def _check_controls(self, controls: Any, query: Any) -> None:
         got = type(controls).__name__
         if self.controls_type is None or not self.has_controls:
@@ -286,6 +308,11 @@ class AttentionVariant(abc.ABC):
                     f"the cache must come from `init_cache` for batch {batch}, num_kv_heads {num_kv_heads} and "
                     f"head_dim {head_dim}, like `key` {key.shape}; its `{name}` is {got.shape}."
                 )
+
+
+def _as_jax(tree: Any) -> Any:
+    """Returns a pytree with JAX arrays in place of NumPy's, which lack some methods."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, tree)
 
 
 @functools.lru_cache(maxsize=256)

@@ -39,6 +39,7 @@ LAWS: dict[str, Callable[[Case], None]] = {
         costs.growth_is_as_claimed,
         costs.cost_is_exact,
         costs.dtypes_are_explicit,
+        costs.numpy_arrays_are_taken,
         costs.equal_variants_do_not_retrace,
         costs.wrong_arguments_are_named,
     )

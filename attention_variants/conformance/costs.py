@@ -165,6 +165,21 @@ def dtypes_are_explicit(case: Case) -> None:
             expect(False, f"causal={causal}: {' '.join(str(error).split())}")
 
 
+def numpy_arrays_are_taken(case: Case) -> None:
+    """NumPy arrays serve as arguments, with a mask and in decoding."""
+    variant = case.variant
+    query, key, value, controls = jax.tree.map(np.asarray, make_arguments(variant, case.length))
+    key_mask: Any = np.asarray(random_mask(case.length))
+    causal = modes(variant)[0]
+    try:
+        jax.eval_shape(lambda: variant(query, key, value, causal=causal, key_mask=key_mask, controls=controls))
+        if variant.supports_causal:
+            cache = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, np.float32)
+            jax.eval_shape(lambda: variant.extend(cache, query, key, value, controls=controls))
+    except Exception as error:  # whatever a variant under test raises
+        expect(False, f"called with NumPy arrays it raises {type(error).__name__}: {error}")
+
+
 def equal_variants_do_not_retrace(case: Case) -> None:
     """Equal variants are equal, hash alike and share one trace."""
     traces = []

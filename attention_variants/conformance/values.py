@@ -256,15 +256,24 @@ def padding_equals_truncation(case: Case) -> None:
 
 
 def masked_nan_stays_out(case: Case) -> None:
-    """A NaN in a masked key or value reaches neither the output nor any gradient."""
+    """A NaN in a masked key or value, or in its controls, reaches neither the output nor any gradient."""
     variant, length = case.variant, case.length
     key_mask = random_mask(length)
     for causal in modes(variant):
         clean = make_arguments(variant, length)
         key, value = (jnp.where(key_mask[:, :, None, None], leaf, jnp.nan) for leaf in (clean.key, clean.value))
         dirty = clean._replace(key=key, value=value)
+        if not variant.supports_cross:  # else controls are the queries'
+            dirty = dirty._replace(controls=jax.tree.map(functools.partial(_spoil, key_mask), clean.controls))
         actual, expected = (case.steps[causal](a, jnp.ones_like(a.query), key_mask) for a in (dirty, clean))
         expect_close(f"NaN behind the mask, causal={causal}", actual, expected, 0.0)
+
+
+def _spoil(key_mask: Any, control: Any) -> Any:
+    """Returns a control with NaN at masked tokens, if each token of each sequence has its own."""
+    if control.shape[:2] != key_mask.shape:
+        return control
+    return jnp.where(key_mask.reshape(key_mask.shape + (1,) * (control.ndim - 2)), control, jnp.nan)
 
 
 def extremes_stay_finite(case: Case) -> None:

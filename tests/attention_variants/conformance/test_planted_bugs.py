@@ -129,6 +129,16 @@ class AcceptsAnyMaxLength(Linear):
         return self._init_cache(*sizes_and_dtype)
 
 
+class KeepsMaskedControls(StateSpaceAttention):
+    def _zero_masked_controls(self, controls, key_mask):
+        return controls
+
+
+class NeedsJaxArrays(Window):
+    def __call__(self, query, key, value, **options):
+        return super().__call__(query, key.at[:, :0].set(0), value, **options)
+
+
 class ShortCache(Window):
     def cache_size(self, max_length):
         return min(self.window_size - 2, max_length)
@@ -346,6 +356,7 @@ BUGS = [
     Bug("padding_equals_truncation", BothSides(block_size=8), IgnoresMask, r"padding, causal=False.*differs"),
     Bug("padding_equals_truncation", LinearBothSides(), FeaturesOfMaskedKeys, r"padding, causal=False.*differs"),
     Bug("masked_nan_stays_out", WINDOW, KeepsMaskedValues, "NaN behind the mask, causal=True.*not finite"),
+    Bug("masked_nan_stays_out", STATE_SPACE, KeepsMaskedControls, "NaN behind the mask, causal=True.*not finite"),
     Bug("extremes_stay_finite", WINDOW, NoMaximum, r"queries and keys at -30, .* not finite"),
     Bug("extremes_match_definition", WINDOW, CapsLogits, r"1e6 times as large, causal=True.*\[0\]: differs"),
     Bug("closed_gates_match_definition", STATE_SPACE, NeverForgetsAll, r"log_decay of -inf, causal=True.*differs"),
@@ -359,6 +370,7 @@ BUGS = [
     Bug("cost_is_exact", LSH, CostOfFloatsOnly, r"cost\(\) says 2280 cache bytes; init_cache holds 2736"),
     Bug("cost_is_exact", WINDOW, BoastsOfIdealCost, r"cost\(\) says 0 ideal FLOPs"),
     Bug("dtypes_are_explicit", WINDOW, PromotesItsOutput, "causal=True: Input dtypes"),
+    Bug("numpy_arrays_are_taken", WINDOW, NeedsJaxArrays, "raises AttributeError: 'numpy.ndarray' object has no"),
     Bug("equal_variants_do_not_retrace", WINDOW, WithoutEquality, "equal fields must make equal variants"),
     Bug("wrong_arguments_are_named", LINEAR, IgnoresBias, "bias must raise NotImplementedError"),
     Bug("controls_are_as_declared", STATE_SPACE, DeclaresNoControls, "has_controls is False; got Discretisation"),
