@@ -108,6 +108,10 @@ class AttentionVariant(abc.ABC):
     ) -> Outputs:
         """The fast path.
 
+        Inputs are finite but behind `key_mask`: a NaN or an infinity in a later token may reach an earlier query, for
+        which it is multiplied by a weight of 0. Derivatives are of reverse mode and of any order; where an engine has a
+        gradient of its own, forward mode (`jax.jvp`, `jacfwd`, `hessian`) raises TypeError. Take them of the definition.
+
         Args:
           query: [batch, query_length, num_heads, head_dim].
           key: [batch, key_length, num_kv_heads, head_dim], where num_kv_heads divides num_heads.

@@ -12,6 +12,7 @@ from attention_variants import patterns
 from attention_variants.arrays import dense_logits, masked_softmax, repeat_heads
 from attention_variants.conformance.inputs import SlopeBias
 from attention_variants.engines import block_softmax as engine
+from attention_variants.registry import make_variant
 
 BATCH, HEADS, KV_HEADS, DIM, VALUE_DIM = 2, 6, 3, 5, 4
 CAUSAL = patterns.Band(before=None, after=0)
@@ -152,6 +153,14 @@ def test_equal_logits_share_however_large_they_are() -> None:
         return out, pull(jnp.ones_like(out))
 
     assert_close(*(jax.jit(run, static_argnums=0)(f) for f in (lambda *a: engine.block_softmax(plan, *a)[0], attend)))
+
+
+def test_forward_mode_is_refused_and_the_definition_has_it() -> None:
+    variant, (query, key, value) = make_variant("full"), make_arrays(7, 7)
+    with pytest.raises(TypeError, match="can't apply forward-mode autodiff"):
+        jax.jvp(lambda query: variant(query, key, value), (query,), (query,))
+    _, tangent = jax.jvp(lambda query: variant.dense_weights(query, key), (query,), (query,))
+    assert jnp.isfinite(tangent).all() and tangent.any()
 
 
 def test_hidden_blocks_are_not_visited() -> None:
