@@ -18,9 +18,9 @@ KeyMask = Bool[Array, "batch key_length"]
 PatternMatrix = Bool[np.ndarray, "query_length key_length"]
 
 
-def accumulation_dtype(dtype: Any) -> Any:
-    """Returns the dtype of softmax, normalisers and running states: float32, or float64 for float64 inputs."""
-    return jnp.promote_types(dtype, jnp.float32)
+def accumulation_dtype(*dtypes: Any) -> Any:
+    """Returns the dtype of softmax, normalisers and running states: float32, or float64 where an input is float64."""
+    return jnp.dtype(jnp.float64 if any(jnp.dtype(dtype) == jnp.float64 for dtype in dtypes) else jnp.float32)
 
 
 def zero_masked(array: Float[Array, "batch key_length heads dim"], key_mask: KeyMask) -> Array:
@@ -33,9 +33,26 @@ def repeat_heads(array: Float[Array, "batch length num_kv_heads dim"], num_heads
     return jnp.repeat(array, num_heads // array.shape[2], axis=2)
 
 
+@jax.custom_jvp
+def rounded(logits: Float[Array, "..."]) -> Array:
+    """Returns logits that every reader finds rounded alike, so that none exceeds their maximum.
+
+    A compiler may fuse the multiplication that scales logits with the subtraction of their maximum, and the maximum
+    itself was rounded: of logits near 1e10 it then leaves hundreds where exp expects 0. A comparison in between keeps
+    the two apart.
+    """
+    largest = jnp.finfo(logits.dtype).max
+    return jnp.where(logits >= largest, largest, logits)
+
+
+@rounded.defjvp
+def _rounded_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return rounded(*primals), tangents[0]
+
+
 def masked_softmax(logits: Float[Array, "*batch query key"], mask: Bool[Array, "*#batch #query key"]) -> Array:
     """Softmax over permitted keys only; a row with none is 0, with gradient 0."""
-    logits = jnp.where(mask, logits, -jnp.inf)
+    logits = jnp.where(mask, rounded(logits), -jnp.inf)
     highest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
     shifted = jnp.where(mask, logits - jnp.where(highest == -jnp.inf, 0.0, highest), 0.0)
     exponentials = jnp.where(mask, jnp.exp(shifted), 0.0)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_c
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from attention_variants.arrays import KeyMask, Keys, Outputs, PatternMatrix, Queries, Values, Weights, zero_masked
-from attention_variants.checks import check_shapes
+from attention_variants.checks import check_integer, check_shapes
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -72,9 +73,10 @@ class Cache(Protocol):
 class AttentionVariant(abc.ABC):
     """One kind of attention: a frozen, hashable set of hyperparameters that holds no arrays.
 
-    A variant implements `_attend`, `_dense_weights`, `init_cache`, `_extend`, `pattern` and `cost`, and declares in
+    A variant implements `_attend`, `_dense_weights`, `_init_cache`, `_extend`, `pattern` and `cost`, and declares in
     the class attributes what it can do. A request for anything else raises NotImplementedError and is never ignored.
-    The public methods check their arguments and set masked keys and values to zero, so that a NaN there cannot leak.
+    The public methods check their arguments and set masked keys and values, and what masked tokens control in
+    self-attention, to zero, so that a NaN there cannot leak.
     """
 
     supports_causal: ClassVar[bool] = True
@@ -106,6 +108,10 @@ class AttentionVariant(abc.ABC):
     ) -> Outputs:
         """The fast path.
 
+        Inputs are finite but behind `key_mask`: a NaN or an infinity in a later token may reach an earlier query, for
+        which it is multiplied by a weight of 0. Derivatives are of reverse mode and of any order; where an engine has a
+        gradient of its own, forward mode (`jax.jvp`, `jacfwd`, `hessian`) raises TypeError. The definition has them.
+
         Args:
           query: [batch, query_length, num_heads, head_dim].
           key: [batch, key_length, num_kv_heads, head_dim], where num_kv_heads divides num_heads.
@@ -123,8 +129,10 @@ class AttentionVariant(abc.ABC):
           NotImplementedError: the variant does not support what was asked.
         """
         self._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+        query, key, value, key_mask, controls = _as_jax((query, key, value, key_mask, controls))
         if key_mask is not None:
             key, value = zero_masked(key, key_mask), zero_masked(value, key_mask)
+            controls = self._zero_masked_controls(controls, key_mask)
         out = self._attend(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
         return out.astype(value.dtype)
 
@@ -140,8 +148,10 @@ class AttentionVariant(abc.ABC):
     ) -> Weights:
         """The definition, O(length^2): `dense_weights @ value` is the output. Arguments as in `__call__`."""
         self._check(query, key, None, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+        query, key, key_mask, controls = _as_jax((query, key, key_mask, controls))
         if key_mask is not None:
             key = zero_masked(key, key_mask)
+            controls = self._zero_masked_controls(controls, key_mask)
         return self._dense_weights(query, key, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
 
     def extend(
@@ -158,7 +168,8 @@ class AttentionVariant(abc.ABC):
           controls: those of the new tokens.
 
         Returns:
-          (output, cache). Where `cache.length` is traced (inside jit), tokens past the capacity give NaN.
+          (output, cache). The cache keeps its dtypes and may be donated. Where `cache.length` is traced (inside jit),
+          tokens past the capacity give NaN.
 
         Raises:
           ValueError: the cache is too small for the new tokens, or was made for another batch, number of key-value
@@ -166,13 +177,24 @@ class AttentionVariant(abc.ABC):
         """
         self._check(query, key, value, causal=True, key_mask=None, bias=bias, controls=controls)
         self._check_cache(cache, key, value)
+        cache, query, key, value, controls = _as_jax((cache, query, key, value, controls))
         fits = _fits(cache, query.shape[1])
-        out, cache = self._extend(cache, query, key, value, bias=bias, controls=controls)
+        out, after = self._extend(cache, query, key, value, bias=bias, controls=controls)
+        # What decoding carries through a loop must not change, whatever the arguments and JAX's flags.
+        cache = jax.tree.map(lambda new, old: new.astype(old.dtype), after, cache)
         return jnp.where(fits, out, jnp.nan).astype(value.dtype), cache
 
-    @abc.abstractmethod
     def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
-        """Returns an empty cache, a NamedTuple of arrays, for `max_length` tokens."""
+        """Returns an empty cache, a NamedTuple of arrays, for `max_length` tokens.
+
+        Raises:
+          ValueError: a size is not a positive integer.
+          NotImplementedError: the variant cannot be causal.
+        """
+        sizes = {"batch": batch, "max_length": max_length, "num_kv_heads": num_kv_heads, "head_dim": head_dim}
+        for name, size in sizes.items():
+            check_integer(name, size, 1)
+        return self._init_cache(batch, max_length, num_kv_heads, head_dim, dtype)
 
     @abc.abstractmethod
     def pattern(self, query_length: int, key_length: int, causal: bool) -> PatternMatrix:
@@ -213,6 +235,9 @@ class AttentionVariant(abc.ABC):
     ) -> Array: ...
 
     @abc.abstractmethod
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any: ...
+
+    @abc.abstractmethod
     def _extend(
         self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
     ) -> tuple[Array, Any]: ...
@@ -237,6 +262,21 @@ class AttentionVariant(abc.ABC):
             if not self.supports_cross:
                 raise NotImplementedError(f"{name} does not support cross-attention (key_length != query_length).")
         self._check_controls(controls, query)
+
+    def _zero_masked_controls(self, controls: Any, key_mask: Array) -> Any:
+        """Sets what masked tokens control to 0; of variants for self-attention, where a token's controls are its key's.
+
+        A log gate or decay of 0 keeps everything and a write strength of 0 writes nothing: the token is not there.
+        """
+        if self.supports_cross:
+            return controls
+
+        def keep(leaf: Array) -> Array:
+            if leaf.shape[:2] != key_mask.shape:  # shared by all sequences or all tokens
+                return leaf
+            return jnp.where(key_mask.reshape(key_mask.shape + (1,) * (leaf.ndim - 2)), leaf, jnp.zeros((), leaf.dtype))
+
+        return jax.tree.map(keep, controls)
 
     def _check_controls(self, controls: Any, query: Any) -> None:
         got = type(controls).__name__
@@ -272,6 +312,11 @@ class AttentionVariant(abc.ABC):
                     f"the cache must come from `init_cache` for batch {batch}, num_kv_heads {num_kv_heads} and "
                     f"head_dim {head_dim}, like `key` {key.shape}; its `{name}` is {got.shape}."
                 )
+
+
+def _as_jax(tree: Any) -> Any:
+    """Returns a pytree with JAX arrays in place of NumPy's, which lack some methods."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, tree)
 
 
 @functools.lru_cache(maxsize=256)

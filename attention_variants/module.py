@@ -131,7 +131,7 @@ class MultiHeadAttention(nnx.Module):
             query, key, value = self._project(x, x, jnp.arange(x.shape[1]) if positions is None else positions)
         else:
             query, key, value = self._project(x, source, None)
-        controls = None if self.controls is None else self.controls(x)
+        controls = None if self.controls is None else self.controls(self._wide(x))
         bias = None if self.bias is None or context is not None else self.bias(causal, positions)
         attend = functools.partial(self.variant, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
         return self._merge(attend(query, key, value))
@@ -155,10 +155,10 @@ class MultiHeadAttention(nnx.Module):
             raise ValueError(f"the cache was made for batch {cache.history.shape[0]}; got x of shape {x.shape}.")
         x, history = self._convolve(x, cache.history)
         query, key, value = self._project(x, x, cache.length + jnp.arange(x.shape[1]))
-        controls = None if self.controls is None else self.controls(x)
+        controls = None if self.controls is None else self.controls(self._wide(x))
         bias = None if self.bias is None else self.bias(True)
         out, attention = self.variant.extend(cache.attention, query, key, value, bias=bias, controls=controls)
-        return self._merge(out), AttentionCache(attention, history)
+        return self._merge(out), AttentionCache(attention, history.astype(cache.history.dtype))
 
     def _project(self, x: Array, source: Array, positions: Array | None) -> tuple[Array, Array, Array]:
         """Returns query, key, value [batch, length, heads, head_dim]; `positions` None: not rotated."""
@@ -167,10 +167,15 @@ class MultiHeadAttention(nnx.Module):
             for linear, array in ((self.query, x), (self.key, source), (self.value, source))
         )
         if self.query_norm is not None and self.key_norm is not None:
-            query, key = self.query_norm(query).astype(x.dtype), self.key_norm(key).astype(x.dtype)
+            query = self.query_norm(self._wide(query)).astype(x.dtype)
+            key = self.key_norm(self._wide(key)).astype(x.dtype)
         if positions is not None:
             query, key = self.position.rotate(query, positions), self.position.rotate(key, positions)
         return query, key, value
+
+    def _wide(self, x: Array) -> Array:
+        """Returns x as Flax's layers would promote it that meet it with parameters."""
+        return x.astype(max(x.dtype, self.query.kernel.dtype, key=lambda dtype: jnp.finfo(dtype).bits))
 
     def _merge(self, out: Array) -> Array:
         return _dense(self.output, out.reshape(*out.shape[:2], -1))

@@ -8,6 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+# Stands for the log of a closed gate. Next to it all other gates round away, but not from `rest`. Its multiples are
+# exact.
+_CLOSED = -(2.0**100)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +19,7 @@ class ForgetBias:
     """The sum of log gates over j < t <= i, for query i and key j <= i; see `interface.Bias`.
 
     It is the difference of two running sums. Both are kept in two parts, so that a weak gate after many strong ones
-    keeps its digits: next to -28000 float32 knows nothing below 0.002.
+    keeps its digits: next to -28000 float32 knows nothing below 0.002. A closed gate, of log -inf, gives -inf.
     """
 
     sums: Any  # [batch, length, num_kv_heads], running sums, as far as they fit
@@ -28,8 +32,11 @@ class ForgetBias:
         """Returns the bias [batch, num_heads, query, key]; for keys after the query it means nothing."""
         block = self._difference(self.sums, query_positions, key_positions)
         block = block + self._difference(self.rest, query_positions, key_positions)
+        block = block + lax.stop_gradient(jnp.where(block <= _CLOSED / 2, -jnp.inf, 0.0))
         block = jnp.repeat(block, self.group, axis=1)
-        return block if self.bias is None else block + self.bias.block(query_positions, key_positions)[None]
+        if self.bias is None:
+            return block
+        return block + self.bias.block(query_positions, key_positions)[None].astype(block.dtype)
 
     def _difference(self, sums: Array, query_positions: Array, key_positions: Array) -> Array:
         queries, keys = (
@@ -45,14 +52,15 @@ def forget_bias(
     bias: Any = None,
     first: Int[Array, ""] | None = None,
 ) -> ForgetBias:
-    """Returns the bias of log gates, finite and <= 0, plus another one.
+    """Returns the bias of log gates, <= 0, plus another one.
 
     Args:
-      log_gate: [batch, length, num_kv_heads], the log of what is left of the past when this token comes.
+      log_gate: [batch, length, num_kv_heads], the log of what is left of the past when this token comes; -inf: nothing.
       group: query heads per key-value head.
       bias: what else is added to the logits.
       first: the position of the first of these tokens; None is 0.
     """
+    log_gate = jnp.where(log_gate < _CLOSED, _CLOSED, log_gate)
     sums = jnp.cumsum(log_gate, axis=1)
     added = jnp.diff(sums, axis=1, prepend=0)
     rest = lax.stop_gradient(jnp.cumsum(log_gate - added, axis=1))

@@ -19,11 +19,13 @@ from attention_variants.conformance.inputs import (
     NUM_KV_HEADS,
     Arguments,
     Case,
+    SlopeBias,
     call,
     expect,
     expect_close,
     make_arguments,
     modes,
+    random_mask,
     with_gradients,
 )
 from attention_variants.interface import AttentionVariant
@@ -140,6 +142,44 @@ def cost_is_exact(case: Case) -> None:
         expect(said_bytes == held, f"cost() says {said_bytes} cache bytes; init_cache holds {held}.")
 
 
+def dtypes_are_explicit(case: Case) -> None:
+    """Nothing leans on JAX's promotion of dtypes: calls, gradients and `extend` run where it is strict, in bfloat16."""
+    variant, causal = case.variant, modes(case.variant)[0]
+    arguments = make_arguments(variant, case.length, dtype=jnp.bfloat16)
+    bias = SlopeBias(jnp.linspace(0.1, 0.5, NUM_HEADS, dtype=jnp.bfloat16)) if variant.supports_bias else None
+    key_mask = random_mask(case.length)
+
+    def attend(both: tuple[Arguments, Any]) -> Any:
+        return call(variant, both[0], causal=causal, key_mask=key_mask, bias=both[1])
+
+    def extend(cache: Any, new: Arguments) -> Any:
+        return variant.extend(cache, new.query, new.key, new.value, controls=new.controls)
+
+    with jax.numpy_dtype_promotion("strict"):
+        try:
+            jax.eval_shape(with_gradients(attend), (arguments, bias), arguments.query)
+            if variant.supports_causal:
+                cache = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.bfloat16)
+                jax.eval_shape(extend, cache, arguments)
+        except ValueError as error:  # TypePromotionError is one
+            expect(False, f"causal={causal}: {' '.join(str(error).split())}")
+
+
+def numpy_arrays_are_taken(case: Case) -> None:
+    """NumPy arrays serve as arguments, with a mask and in decoding."""
+    variant = case.variant
+    query, key, value, controls = jax.tree.map(np.asarray, make_arguments(variant, case.length))
+    key_mask: Any = np.asarray(random_mask(case.length))
+    causal = modes(variant)[0]
+    try:
+        jax.eval_shape(lambda: variant(query, key, value, causal=causal, key_mask=key_mask, controls=controls))
+        if variant.supports_causal:
+            cache = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, np.float32)
+            jax.eval_shape(lambda: variant.extend(cache, query, key, value, controls=controls))
+    except Exception as error:  # whatever a variant under test raises
+        expect(False, f"called with NumPy arrays it raises {type(error).__name__}: {error}")
+
+
 def equal_variants_do_not_retrace(case: Case) -> None:
     """Equal variants are equal, hash alike and share one trace."""
     traces = []
@@ -194,6 +234,7 @@ def _wrong_calls(variant: AttentionVariant, length: int) -> dict[str, Callable[[
             cache = variant.init_cache(sizes[0], length, sizes[1], HEAD_DIM, jnp.float32)
             extend = functools.partial(variant.extend, cache, one.query, one.key, one.value, controls=one.controls)
             wrong[f"a cache for {name}"] = extend
+        wrong["a cache for no token"] = lambda: variant.init_cache(BATCH, 0, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
     return wrong
 
 

@@ -71,9 +71,18 @@ class Case:
         return {causal: step(call, self.variant, causal) for causal in modes(self.variant)}
 
     @functools.cached_property
-    def dense_steps(self) -> dict[bool, Callable[..., Any]]:
-        """The same for the definition."""
-        return {causal: step(call_dense, self.variant, causal) for causal in modes(self.variant)}
+    def definitions(self) -> dict[bool, Callable[..., Any]]:
+        """The definition's `step` for each value of `causal`, shared as `steps` are; takes and gives float64."""
+        return {causal: _in_float64(step(call_dense, self.variant, causal)) for causal in modes(self.variant)}
+
+    @functools.cached_property
+    def extend(self) -> Callable[[Any, Any], Any]:
+        """The jitted `(cache, new arguments) -> (output, cache)`, shared as `steps` are; donates the cache."""
+
+        def run(cache: Any, new: Arguments) -> Any:
+            return self.variant.extend(cache, new.query, new.key, new.value, controls=new.controls)
+
+        return jax.jit(run, donate_argnums=0)
 
     def __getstate__(self) -> dict[str, Any]:
         """Programs stay behind when a case goes to another process."""
@@ -183,6 +192,15 @@ def step(form: Callable[..., Any], variant: AttentionVariant, causal: bool) -> C
         return output, *gradients
 
     return run
+
+
+def _in_float64(run: Callable[..., Any]) -> Callable[..., Any]:
+    def wide(arguments: Arguments, cotangent: Any, key_mask: Any = None, bias: Any = None) -> Any:
+        with jax.enable_x64(True):
+            arguments, cotangent, bias = cast((arguments, cotangent, bias), jnp.float64)
+            return run(arguments, cotangent, key_mask, bias)
+
+    return wide
 
 
 def cast(tree: Any, dtype: Any) -> Any:

@@ -60,9 +60,7 @@ def _compare(
     key_mask = random_mask(key_length) if masked else None
     cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(arguments.query.shape), dtype)
     actual = case.steps[causal](arguments, cotangent, key_mask, bias)
-    with jax.enable_x64(True):
-        wide, wide_cotangent, wide_bias = cast((arguments, cotangent, bias), jnp.float64)
-        expected = case.dense_steps[causal](wide, wide_cotangent, key_mask, wide_bias)
+    expected = case.definitions[causal](arguments, cotangent, key_mask, bias)
     what = f"{query_length} queries, {key_length} keys, causal={causal}, masked={masked}, (output, gradients)"
     expect_close(what, actual, expected, TOLERANCE[jnp.dtype(dtype)])
 
@@ -157,7 +155,6 @@ def decoding_equals_parallel(case: Case) -> None:
         return
     arguments = make_arguments(variant, length)
     expected, *_ = case.steps[True](arguments, jnp.ones_like(arguments.query))
-    extend = jax.jit(lambda cache, new: variant.extend(cache, new.query, new.key, new.value, controls=new.controls))
     ragged = [5, 1, 7, 5]
     rest = length - sum(ragged)
     pieces = {  # of few different sizes, for each is compiled
@@ -166,13 +163,8 @@ def decoding_equals_parallel(case: Case) -> None:
         "a prefill and single tokens": [rest, *[1] * sum(ragged)],
     }
     for name, sizes in pieces.items():
-        cache, outputs, start = variant.init_cache(BATCH, length, NUM_KV_HEADS, HEAD_DIM, jnp.float32), [], 0
-        for size in sizes:
-            new = cut(arguments, start, start + size)
-            output, cache = extend(cache, new)
-            outputs.append(output)
-            start += size
-        expect_close(f"decoding in {name}", jnp.concatenate(outputs, axis=1), expected, 1e-5)
+        output, cache = _decode(case, arguments, sizes)
+        expect_close(f"decoding in {name}", output, expected, 1e-5)
     last = cut(arguments, 0, 1)
     try:
         variant.extend(cache, last.query, last.key, last.value, controls=last.controls)
@@ -180,8 +172,43 @@ def decoding_equals_parallel(case: Case) -> None:
         pass
     else:
         expect(False, "extending a full cache must raise ValueError.")
-    poisoned, _ = extend(cache, last)
+    poisoned, _ = case.extend(cache, last)
     expect(jnp.isnan(poisoned).all(), "extending a full cache inside jit must give NaN.")
+
+
+def _decode(case: Case, arguments: Arguments, sizes: list[int]) -> tuple[Any, Any]:
+    """Returns the outputs of pieces of these sizes, one after the other, and the cache."""
+    cache = case.variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+    outputs, start = [], 0
+    for size in sizes:
+        output, cache = case.extend(cache, cut(arguments, start, start + size))
+        outputs.append(output)
+        start += size
+    return jnp.concatenate(outputs, axis=1), cache
+
+
+def caches_keep_their_form(case: Case) -> None:
+    """A fresh cache can be donated, and `extend` returns one of the same dtypes, whatever those of its arguments."""
+    variant = case.variant
+    if not variant.supports_causal:
+        return
+    fresh = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+    owners: dict[int, str] = {}
+    for name, leaf in zip(fresh._fields, fresh, strict=True):
+        owner = owners.setdefault(leaf.unsafe_buffer_pointer(), name) if leaf.size else name
+        expect(owner == name, f"`{owner}` and `{name}` of a fresh cache are one buffer; it cannot be donated.")
+    arguments = make_arguments(variant, 9)  # of more than one chunk
+    with jax.enable_x64(True):
+        for dtype, given in ((jnp.float32, jnp.float32), (jnp.bfloat16, jnp.float64)):
+            cache = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, dtype)
+            new = cast(arguments, given)
+            extend = functools.partial(variant.extend, controls=new.controls)
+            _, after = jax.eval_shape(extend, cache, new.query, new.key, new.value)
+            for name, old, kept in zip(cache._fields, cache, after, strict=True):
+                given_name = jnp.dtype(given).name
+                changed = f"extended by {given_name} tokens, `{name}` is {kept.dtype} {kept.shape}"
+                same = (old.dtype, old.shape) == (kept.dtype, kept.shape)
+                expect(same, f"{changed}; before it was {old.dtype} {old.shape}.")
 
 
 def limits_are_full_attention(case: Case) -> None:
@@ -230,15 +257,24 @@ def padding_equals_truncation(case: Case) -> None:
 
 
 def masked_nan_stays_out(case: Case) -> None:
-    """A NaN in a masked key or value reaches neither the output nor any gradient."""
+    """A NaN in a masked key or value, or in its controls, reaches neither the output nor any gradient."""
     variant, length = case.variant, case.length
     key_mask = random_mask(length)
     for causal in modes(variant):
         clean = make_arguments(variant, length)
         key, value = (jnp.where(key_mask[:, :, None, None], leaf, jnp.nan) for leaf in (clean.key, clean.value))
         dirty = clean._replace(key=key, value=value)
+        if not variant.supports_cross:  # else controls are the queries'
+            dirty = dirty._replace(controls=jax.tree.map(functools.partial(_spoil, key_mask), clean.controls))
         actual, expected = (case.steps[causal](a, jnp.ones_like(a.query), key_mask) for a in (dirty, clean))
         expect_close(f"NaN behind the mask, causal={causal}", actual, expected, 0.0)
+
+
+def _spoil(key_mask: Any, control: Any) -> Any:
+    """Returns a control with NaN at masked tokens, if each token of each sequence has its own."""
+    if control.shape[:2] != key_mask.shape:
+        return control
+    return jnp.where(key_mask.reshape(key_mask.shape + (1,) * (control.ndim - 2)), control, jnp.nan)
 
 
 def extremes_stay_finite(case: Case) -> None:
@@ -250,6 +286,64 @@ def extremes_stay_finite(case: Case) -> None:
             leaves = jax.tree.leaves(case.steps[causal](dirty, jnp.ones_like(clean.query)))
             finite = all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
             expect(finite, f"queries and keys at {name}, causal={causal}: output or gradients are not finite.")
+
+
+def extremes_match_definition(case: Case) -> None:
+    """Output and gradients of queries and keys 1e6 times as large, where the largest logit takes all, are exact too."""
+    for causal in modes(case.variant):
+        clean = make_arguments(case.variant, case.length)
+        large = clean._replace(query=1e6 * clean.query, key=1e6 * clean.key)
+        cotangent = jnp.ones_like(clean.query)
+        actual, expected = (_rescaled(form[causal](large, cotangent)) for form in (case.steps, case.definitions))
+        expect_close(f"1e6 times as large, causal={causal}, (output, gradients)", actual, expected, 1e-4)
+
+
+def _rescaled(result: Any) -> Any:
+    """Gradients of queries are as large as keys, and the other way round; this makes them comparable to the output."""
+    output, gradients, _ = result
+    query, key = (np.asarray(leaf) / 1e6 for leaf in gradients[:2])
+    return output, (query, key, gradients.value)
+
+
+def ties_are_decided_alike(case: Case) -> None:
+    """Fast path, definition and decoding agree where keys repeat, and where products of queries and keys underflow."""
+    length = case.length
+    for causal in modes(case.variant):
+        clean = make_arguments(case.variant, length)
+        repeated = clean._replace(key=clean.key[:, np.arange(length) % 5])
+        tiny = clean._replace(query=1e-20 * clean.query, key=1e-20 * clean.key)
+        for name, arguments in (("keys of period 5", repeated), ("1e-20 times as large", tiny)):
+            cotangent = jnp.ones_like(clean.query)
+            expected = case.definitions[causal](arguments, cotangent)[0]
+            expect_close(f"{name}, causal={causal}", case.steps[causal](arguments, cotangent)[0], expected, 1e-5)
+            if causal:
+                decoded, _ = _decode(case, arguments, [length - 3, 1, 1, 1])
+                expect_close(f"{name}, decoding", decoded, expected, 1e-5)
+
+
+def closed_gates_match_definition(case: Case) -> None:
+    """Decays and gates of 0, logs of -inf, are exact: for one head, for a whole token, and next to masked keys."""
+    variant, length = case.variant, case.length
+    for causal in modes(variant):
+        clean = make_arguments(variant, length)
+        logs = [name for name in getattr(clean.controls, "_fields", ()) if name.startswith("log_")]
+        logs = [name for name in logs if getattr(clean.controls, name) is not None]
+        if not logs:
+            return
+        closed = np.random.RandomState(3).random_sample((1, length, NUM_KV_HEADS)) < 0.1
+        closed[:, [0, length // 3, length // 2]] = True
+
+        def close(leaf: Any, closed: Any = closed) -> Any:
+            return jnp.where(closed.reshape(closed.shape + (1,) * (leaf.ndim - 3))[:, : leaf.shape[1]], -jnp.inf, leaf)
+
+        controls = clean.controls._replace(**{name: close(getattr(clean.controls, name)) for name in logs})
+        dirty = clean._replace(controls=controls)
+        for key_mask in (None, random_mask(length)):
+            actual, expected = (
+                form[causal](dirty, jnp.ones_like(clean.query), key_mask) for form in (case.steps, case.definitions)
+            )
+            what = f"{', '.join(logs)} of -inf, causal={causal}, masked={key_mask is not None}, (output, gradients)"
+            expect_close(what, actual, expected, 1e-5)
 
 
 def grouped_heads_equal_repeated(case: Case) -> None:

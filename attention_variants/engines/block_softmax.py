@@ -22,11 +22,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from attention_variants.arrays import KeyMask, Keys, Outputs, Queries, Values, accumulation_dtype
+from attention_variants.arrays import KeyMask, Keys, Outputs, Queries, Values, accumulation_dtype, rounded
 from attention_variants.engines.blocks import cut_blocks, even_block, join_blocks, matmul
 from attention_variants.patterns import Pattern
 
 _UNROLLED_PAIRS = 2  # so few pairs are written out: a loop costs more than it saves
+_LARGE_LOGIT = 256.0  # float32 keeps 1e-5 of what is added to it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,10 @@ def block_softmax(
 
 
 def merge(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Joins (output, log normaliser) of two disjoint sets of keys into those of their union."""
+    """Joins (output, log normaliser) of two disjoint sets of keys into those of their union.
+
+    Logits of 1e6 and more leave a log normaliser no digits to tell one largest key from several equal ones.
+    """
     (out_1, log_1), (out_2, log_2) = first, second
     highest = lax.stop_gradient(jnp.maximum(log_1, log_2))
     highest = jnp.where(highest == -jnp.inf, 0.0, highest)
@@ -156,13 +160,14 @@ def masked_logits(
     """Logits of one pair, -inf where a key may not be seen; [batch, kv_heads, group * block, key_block]."""
     logits = matmul("bhqd,bhkd->bhqk", query, key) / math.sqrt(query.shape[-1])
     if bias is None and not masked:
-        return logits
+        return rounded(logits)
     shape = logits.shape
     logits = logits.reshape(*shape[:2], -1, plan.query_block, plan.key_block)
     queries, keys = _positions(plan, i, j)
     if bias is not None:
         block = bias.block(queries, keys).astype(logits.dtype)
         logits = logits + block.reshape(-1, *logits.shape[1:])  # [1 or batch, kv_heads, group, block, key_block]
+    logits = rounded(logits)
     if masked:
         visible = plan.pattern.visible(queries[:, None], keys[None, :]) & (keys < plan.key_length)[None, :]
         visible = visible[None, None, None]
@@ -211,7 +216,8 @@ def pull_back(
             block, pull = jax.vjp(lambda bias: bias.block(*_positions(plan, i, j)), bias)
             d_block = d_logits.reshape(-1, *block.shape[-3:])
             d_block = d_block if block.ndim == 4 else d_block.sum(0)
-            d_bias = jax.tree.map(jnp.add, d_bias, pull(d_block.astype(block.dtype))[0])
+            added = pull(d_block.astype(block.dtype))[0]
+            d_bias = jax.tree.map(lambda total, new: total + new.astype(total.dtype), d_bias, added)
         return d_query, d_key, d_value, d_bias
 
     carry = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), (query, key, value, bias))
@@ -227,6 +233,14 @@ def _attention(
     plan: BlockPlan, query: Array, key: Array, value: Array, key_mask: Array | None, bias: Any
 ) -> tuple[Array, Array]:
     """Online softmax over all pairs; (output [..., group * block, value_dim], log normaliser [..., group * block])."""
+    out, highest, total = _online_softmax(plan, query, key, value, key_mask, bias)
+    return out, log_of_sum(highest, total)
+
+
+def _online_softmax(
+    plan: BlockPlan, query: Array, key: Array, value: Array, key_mask: Array | None, bias: Any
+) -> tuple[Array, Array, Array]:
+    """The output, the largest logit, and the sum of exp(logits - largest)."""
     dtype = accumulation_dtype(query.dtype)
     rows = query.shape[:-1]
     carry = (
@@ -247,22 +261,38 @@ def _attention(
         return out.at[i].set(new_out), highest.at[i].set(new_highest), total.at[i].set(new_total)
 
     out, highest, total = for_pairs(plan, key_mask is not None, body, carry)
+    return out / jnp.where(total == 0, 1.0, total)[..., None], highest, total
+
+
+def log_of_sum(highest: Float[Array, "*rows"], total: Float[Array, "*rows"]) -> Float[Array, "*rows"]:
+    """Returns the log normaliser of rows whose sum of exp(logits - highest) is `total`; -inf where that is 0."""
+    return jnp.where(total == 0, -jnp.inf, highest + jnp.log(jnp.where(total == 0, 1.0, total)))
+
+
+def shift_and_share(
+    highest: Float[Array, "*rows"], total: Float[Array, "*rows"]
+) -> tuple[Float[Array, "*rows"], Float[Array, "*rows"]]:
+    """Returns the numbers by which a row's weights are exp(logits - shift) * share.
+
+    The shift is the log normaliser and the share 1, unless the largest logit is so large that log(total) drowns in it.
+    """
     empty = total == 0
-    total = jnp.where(empty, 1.0, total)
-    return out / total[..., None], jnp.where(empty, -jnp.inf, highest + jnp.log(total))
+    large = (jnp.abs(highest) > _LARGE_LOGIT) & ~empty
+    shift = jnp.where(large, highest, jnp.where(empty, 0.0, log_of_sum(highest, total)))
+    return shift, jnp.where(large, 1 / jnp.where(empty, 1.0, total), 1.0)
 
 
 def _attention_forward(plan: BlockPlan, query: Array, key: Array, value: Array, key_mask: Any, bias: Any) -> Any:
-    out, log_normaliser = _attention(plan, query, key, value, key_mask, bias)
-    return (out, log_normaliser), (query, key, value, key_mask, bias, out, log_normaliser)
+    out, highest, total = _online_softmax(plan, query, key, value, key_mask, bias)
+    rows = shift_and_share(highest, total)
+    return (out, log_of_sum(highest, total)), (query, key, value, key_mask, bias, out, rows)
 
 
 def _attention_backward(plan: BlockPlan, saved: Any, cotangents: Any) -> Any:
-    """With p = exp(logits - log_normaliser): d logits = p * (d out . value - d out . out + d log_normaliser)."""
-    *arguments, out, log_normaliser = saved
-    d_out, d_log = cotangents
+    """With weights p: d logits = p * (d out . value - d out . out + d log_normaliser)."""
+    *arguments, out, (shift, share) = saved
+    d_out, d_log = (share[..., None] * cotangents[0], share * cotangents[1])  # for p is a factor of all that follows
     shared = (d_out * out).sum(-1) - d_log
-    shift = jnp.where(log_normaliser == -jnp.inf, 0.0, log_normaliser)
 
     def weigh(i: Any, logits: Array, d_weights: Array) -> tuple[Array, Array]:
         weights = jnp.exp(logits - shift[i][..., None])

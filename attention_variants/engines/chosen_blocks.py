@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
-from attention_variants.arrays import Keys, Outputs, Queries, Values, accumulation_dtype
+from attention_variants.arrays import Keys, Outputs, Queries, Values, accumulation_dtype, rounded
+from attention_variants.engines.block_softmax import shift_and_share
 from attention_variants.engines.blocks import cut_keys
 
 _LARGEST_TILE = 64  # queries
@@ -103,7 +104,7 @@ def _one_head(
 ) -> Array:
     """Query [length, dim], key and value [blocks, block, dim], permitted [blocks, block], chosen [length, chosen]."""
     tiles = _lay_tiles(chosen, len(key), *tiling)
-    return _attention(causal, query, key, value, permitted, positions, tiles)[0]
+    return _attention(causal, query, key, value, permitted, positions, tiles)
 
 
 def _lay_tiles(chosen: Array, blocks: int, tile: int, num_tiles: int) -> _Tiles:
@@ -116,7 +117,8 @@ def _lay_tiles(chosen: Array, blocks: int, tile: int, num_tiles: int) -> _Tiles:
     last_tile = jnp.cumsum(-(-count // tile))
     tiles = jnp.arange(num_tiles)
     tile_block = jnp.searchsorted(last_tile[:-1], tiles, side="right")  # `blocks` for a tile that is left over
-    rank = (tiles - last_tile[tile_block - 1] * (tile_block > 0))[:, None] * tile + jnp.arange(tile)[None, :]
+    first_tile = jnp.where(tile_block > 0, last_tile[tile_block - 1], 0)
+    rank = (tiles - first_tile)[:, None] * tile + jnp.arange(tile)[None, :]
     query = order.at[first[tile_block][:, None] + rank].get(mode="clip") // chosen.shape[1]
     rows = jnp.where(rank < count[tile_block][:, None], query, length)
     return _Tiles(rows, jnp.minimum(tile_block, blocks - 1))
@@ -139,7 +141,7 @@ def _logits(
     if causal:
         keys = block * key.shape[1] + jnp.arange(key.shape[1])
         seen = seen & (keys[None, :] <= positions.at[rows].get(mode="clip")[:, None])
-    return jnp.where(seen, logits, -jnp.inf)
+    return jnp.where(seen, rounded(logits), -jnp.inf)
 
 
 def _contract(equation: str, left: Array, right: Array) -> Array:
@@ -149,8 +151,15 @@ def _contract(equation: str, left: Array, right: Array) -> Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attention(
     causal: bool, query: Array, key: Array, value: Array, permitted: Array, positions: Array, tiles: _Tiles
-) -> tuple[Array, Array]:
-    """Online softmax over all tiles; (output [length, value_dim], log normaliser [length])."""
+) -> Array:
+    """Online softmax over all tiles, [length, value_dim]."""
+    return _online_softmax(causal, query, key, value, permitted, positions, tiles)[0]
+
+
+def _online_softmax(
+    causal: bool, query: Array, key: Array, value: Array, permitted: Array, positions: Array, tiles: _Tiles
+) -> tuple[Array, Array, Array]:
+    """The output, the largest logit, and the sum of exp(logits - largest)."""
     dtype, length = accumulation_dtype(query.dtype), len(query)
     carry = (
         jnp.zeros((length, value.shape[-1]), dtype),  # output, not yet normalised
@@ -173,25 +182,22 @@ def _attention(
         )
 
     out, highest, total = _for_tiles(tiles, body, carry)
-    empty = total == 0
-    total = jnp.where(empty, 1.0, total)
-    return out / total[:, None], jnp.where(empty, -jnp.inf, highest + jnp.log(total))
+    return out / jnp.where(total == 0, 1.0, total)[:, None], highest, total
 
 
 def _attention_forward(
     causal: bool, query: Array, key: Array, value: Array, permitted: Array, positions: Array, tiles: _Tiles
 ) -> Any:
-    out, log_normaliser = _attention(causal, query, key, value, permitted, positions, tiles)
-    return (out, log_normaliser), (query, key, value, permitted, positions, tiles, out, log_normaliser)
+    out, highest, total = _online_softmax(causal, query, key, value, permitted, positions, tiles)
+    return out, (query, key, value, permitted, positions, tiles, out, shift_and_share(highest, total))
 
 
-def _attention_backward(causal: bool, saved: Any, cotangents: Any) -> Any:
-    """With p = exp(logits - log_normaliser): d logits = p * (d out . value - d out . out)."""
-    query, key, value, permitted, positions, tiles, out, log_normaliser = saved
-    d_out, _ = cotangents  # the log-normaliser is not given out
+def _attention_backward(causal: bool, saved: Any, d_out: Array) -> Any:
+    """With weights p: d logits = p * (d out . value - d out . out)."""
+    query, key, value, permitted, positions, tiles, out, (shift, share) = saved
+    d_out = share[:, None] * d_out  # for p is a factor of all that follows
     dtype, scale = out.dtype, 1 / math.sqrt(query.shape[-1])
     shared = (d_out * out).sum(-1)
-    shift = jnp.where(log_normaliser == -jnp.inf, 0.0, log_normaliser)
 
     def body(carry: Any, rows: Array, block: Array) -> Any:
         d_query, d_key, d_value = carry

@@ -70,37 +70,46 @@ def compress_flops(key_length: int, block_size: int, num_kv_heads: int, head_dim
     return 2 * -(-key_length // block_size) * block_size * num_kv_heads * head_dim
 
 
+def dense_scores(
+    logits: Float[Array, "batch num_heads query_length key_length"],
+    members: Bool[Array, "#batch blocks key_length"],
+    key_weights: PositionWeights,
+) -> Float[Array, "batch num_heads query_length blocks"]:
+    """Returns every block's logit, from those of the keys, which compression adds up; for definitions."""
+    return _contract("bhqk,bhck->bhqc", logits, _spread(key_weights, members, logits))
+
+
 def dense_weights(
     logits: Float[Array, "batch num_heads query_length key_length"],
     members: Bool[Array, "#batch blocks key_length"],
     key_weights: PositionWeights,
     value_weights: PositionWeights,
-) -> tuple[
-    Float[Array, "batch num_heads query_length blocks"], Float[Array, "batch num_heads query_length key_length"]
-]:
+) -> Float[Array, "batch num_heads query_length key_length"]:
     """The definition of softmax attention to finished compressed blocks.
 
     Args:
-      logits: those of the keys, which compression adds up.
+      logits: those of the keys.
       members: the unmasked keys of every block.
       key_weights: [num_kv_heads, block_size].
       value_weights: [num_kv_heads, block_size].
 
     Returns:
-      Every block's logit, and the weight of every value.
+      The weight of every value.
     """
-    (_, num_heads, query_length, key_length), block_size = logits.shape, key_weights.shape[1]
-
-    def spread(weights: Array) -> Array:
-        """What every key weighs in every block, [batch, num_heads, blocks, key_length]."""
-        weights = jnp.repeat(weights, num_heads // len(weights), axis=0)[:, np.arange(key_length) % block_size]
-        return jnp.where(members[:, None], weights[None, :, None, :], 0.0).astype(logits.dtype)
-
-    def contract(equation: str, left: Array, right: Array) -> Array:
-        return jnp.einsum(equation, left, jnp.broadcast_to(right, (len(left), *right.shape[1:])), precision="highest")
-
-    scores = contract("bhqk,bhck->bhqc", logits, spread(key_weights))
+    query_length, block_size = logits.shape[2], key_weights.shape[1]
     last = (np.arange(members.shape[1]) + 1) * block_size - 1
     finished = jnp.asarray(last[None, :] <= np.arange(query_length)[:, None])[None, None]
-    weights = masked_softmax(scores, finished & members.any(2)[:, None, None, :])
-    return scores, contract("bhqc,bhck->bhqk", weights, spread(value_weights))
+    seen = finished & members.any(2)[:, None, None, :]
+    weights = masked_softmax(dense_scores(logits, members, key_weights), seen)
+    return _contract("bhqc,bhck->bhqk", weights, _spread(value_weights, members, logits))
+
+
+def _spread(weights: Array, members: Array, logits: Array) -> Array:
+    """What every key weighs in every block, [batch, num_heads, blocks, key_length]."""
+    place = np.arange(logits.shape[3]) % weights.shape[1]
+    weights = jnp.repeat(weights, logits.shape[1] // len(weights), axis=0)[:, place]
+    return jnp.where(members[:, None], weights[None, :, None, :], 0.0).astype(logits.dtype)
+
+
+def _contract(equation: str, left: Array, right: Array) -> Array:
+    return jnp.einsum(equation, left, jnp.broadcast_to(right, (len(left), *right.shape[1:])), precision="highest")

@@ -71,6 +71,9 @@ def delta_rule(
     batch, length, num_heads, head_dim = query.shape
     num_kv_heads, value_dim = value.shape[2:]
     group, dtype = num_heads // num_kv_heads, accumulation_dtype(query.dtype)
+    if state is not None:
+        dtype = accumulation_dtype(query.dtype, state.dtype)
+        state = state.astype(dtype)
     chunk = even_block(length, chunk_size)
     num_chunks = -(-length // chunk)
     if log_decay is not None and log_decay.ndim == 3:

@@ -77,6 +77,9 @@ def linear_recurrence(
     batch, length, num_heads, key_dim = query.shape
     num_kv_heads, value_dim = value.shape[2:]
     group, dtype = num_heads // num_kv_heads, accumulation_dtype(query.dtype)
+    if state is not None:
+        dtype = accumulation_dtype(query.dtype, state.memory.dtype)
+        state = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
     if bonus is not None and (log_decay is None or log_decay.ndim != 4):
         got = "none" if log_decay is None else log_decay.shape
         raise ValueError(f"`bonus` needs a `log_decay` [batch, length, num_kv_heads, head_dim]; got {got}.")

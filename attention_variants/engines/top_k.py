@@ -1,7 +1,7 @@
 """For each query and head the candidates (keys, or blocks of keys) that score highest: a choice without gradient.
 
 All candidates are scored, strip by strip of queries, so memory is linear in the number of either. Equal scores are
-decided by position, the first one first.
+decided by position, the first one first. Queries are scaled for the choice, lest scores become equal by underflow.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def top_candidates(
     batch, length, num_heads, head_dim = query.shape
     candidates, num_kv_heads = candidate.shape[1:3]
     dtype = accumulation_dtype(query.dtype)
-    query, candidate = lax.stop_gradient((query.astype(dtype), candidate.astype(dtype)))
+    query, candidate = lax.stop_gradient((of_size_one(query.astype(dtype)), candidate.astype(dtype)))
     strip = even_block(length, _SCORED_AT_ONCE)
     strips = -(-length // strip)
     query = jnp.pad(query, ((0, 0), (0, strips * strip - length), (0, 0), (0, 0)))
@@ -62,6 +62,12 @@ def top_candidates(
     chosen = lax.map(choose, (jnp.moveaxis(query, 1, 0), positions))  # [strips, batch, kv_heads, group, strip, chosen]
     chosen = jnp.moveaxis(chosen, 0, 3).reshape(batch, num_heads, strips * strip, -1)
     return chosen[:, :, :length]
+
+
+def of_size_one(query: Queries) -> Queries:
+    """Returns queries scaled by powers of two, their largest entries in [0.5, 1): scores keep their order."""
+    _, exponent = jnp.frexp(jnp.abs(query).max(-1, keepdims=True))
+    return jnp.ldexp(query, -exponent)
 
 
 def scoring_flops(query_length: int, candidates: int, num_heads: int, head_dim: int) -> int:

@@ -20,7 +20,7 @@ class BidirectionalVariant(AttentionVariant):
         """Returns all True."""
         return every_key(query_length, key_length, causal=False)
 
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> NoReturn:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> NoReturn:
         """Raises NotImplementedError: a summary of the whole sequence cannot be decoded token by token."""
         raise NotImplementedError(f"{type(self).__name__} is bidirectional only: it has no cache to decode with.")
 

@@ -78,7 +78,7 @@ class DeltaRuleVariant(AttentionVariant):
         )
 
     @override
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> DeltaCache:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> DeltaCache:
         """The memory is float32 whatever `dtype`."""
         memory = engine.empty_state(batch, num_kv_heads, head_dim, head_dim, dtype)
         return DeltaCache(memory, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from attention_variants.engines.cached_softmax import attend_cached
+from attention_variants.families.key_value_caches import empty_pair
 from attention_variants.families.static_pattern import StaticPatternVariant
 
 
@@ -40,14 +41,13 @@ class FirstAndLastVariant(StaticPatternVariant):
         """Returns how many tokens the cache holds."""
         return min(self.num_first + self.num_last, max_length)
 
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
         """Returns an empty `FirstAndLastCache`; see `AttentionVariant`."""
         num_first = min(self.num_first, max_length)
-        first = jnp.zeros((batch, num_first, num_kv_heads, head_dim), dtype)
-        last = jnp.zeros((batch, self.cache_size(max_length) - num_first, num_kv_heads, head_dim), dtype)
-        return FirstAndLastCache(
-            first, first, last, last, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32)
-        )
+        num_last = self.cache_size(max_length) - num_first
+        first = empty_pair(batch, num_first, num_kv_heads, head_dim, dtype)
+        last = empty_pair(batch, num_last, num_kv_heads, head_dim, dtype)
+        return FirstAndLastCache(*first, *last, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 
     def _extend(
         self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any

@@ -26,10 +26,16 @@ class PositionedCache(NamedTuple):
     max_length: Int[Array, ""]  # tokens it was made for
 
 
+def empty_pair(batch: int, slots: int, num_kv_heads: int, head_dim: int, dtype: Any) -> tuple[Array, Array]:
+    """Returns zeros for keys and for values: two buffers, because one cannot be donated as two."""
+    shape = batch, slots, num_kv_heads, head_dim
+    return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
+
+
 def empty_cache(batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> PositionedCache:
     """Returns the cache before the first token."""
-    empty = jnp.zeros((batch, max_length, num_kv_heads, head_dim), dtype)
-    return PositionedCache(empty, empty, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
+    key, value = empty_pair(batch, max_length, num_kv_heads, head_dim, dtype)
+    return PositionedCache(key, value, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 
 
 def append(cache: PositionedCache, key: Keys, value: Values) -> PositionedCache:

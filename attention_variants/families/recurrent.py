@@ -115,7 +115,7 @@ class RecurrentVariant(AttentionVariant):
         return Cost(features + executed, features + ideal, cache_bytes)
 
     @override
-    def init_cache(
+    def _init_cache(
         self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any
     ) -> MemoryCache | NormalisedCache:
         """The state is float32 whatever `dtype`."""

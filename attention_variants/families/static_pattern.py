@@ -16,7 +16,7 @@ from typing_extensions import override
 from attention_variants.arrays import dense_logits, masked_softmax
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
 from attention_variants.engines.cached_softmax import attend_cached
-from attention_variants.families.key_value_caches import RollingCache
+from attention_variants.families.key_value_caches import RollingCache, empty_pair
 from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
 from attention_variants.patterns import Pattern
 
@@ -60,9 +60,9 @@ class StaticPatternVariant(AttentionVariant):
         )
 
     @override
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
-        empty = jnp.zeros((batch, self.cache_size(max_length), num_kv_heads, head_dim), dtype)
-        return RollingCache(empty, empty, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
+        key, value = empty_pair(batch, self.cache_size(max_length), num_kv_heads, head_dim, dtype)
+        return RollingCache(key, value, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from attention_variants.arrays import accumulation_dtype, dense_logits
 from attention_variants.engines.blocks import cut_keys
+from attention_variants.engines.top_k import of_size_one
 from attention_variants.families.block_choice import BlockChoiceVariant
 from attention_variants.families.key_value_caches import empty_cache, put
 from attention_variants.interface import BYTES_PER_SCALAR, Cost
@@ -59,7 +60,7 @@ class BlockTopKAttention(BlockChoiceVariant):
         return Cost(executed, ideal, cache_bytes=BYTES_PER_SCALAR * slots * num_kv_heads * head_dim)
 
     @override
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> BlockSumCache:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> BlockSumCache:
         empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
         blocks = -(-max_length // self.block_size)
         sums = jnp.zeros((batch, blocks, num_kv_heads, head_dim), accumulation_dtype(dtype))
@@ -72,15 +73,18 @@ class BlockTopKAttention(BlockChoiceVariant):
         count = cut_keys(permitted[..., None, None], self.block_size).sum(2)
         sums = cut_keys(key.astype(accumulation_dtype(key.dtype)), self.block_size).sum(2)
         masks: Any = {"block_mask": count[..., 0, 0] > 0, "key_mask": key_mask}
-        return self.attend_chosen(query, key, value, sums / jnp.maximum(count, 1), causal=causal, **masks)
+        means = sums / jnp.maximum(count, 1).astype(sums.dtype)
+        return self.attend_chosen(query, key, value, means, causal=causal, **masks)
 
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
         logits, members = dense_logits(query, key), self.members(key.shape[1], key_mask)
         # The mean of query . key over a block is query . mean.
-        sums = jnp.where(members[:, None, None], logits[..., None, :], 0.0).sum(-1)
-        return self.chosen_weights(logits, sums / jnp.maximum(members.sum(-1), 1)[:, None, None], members, causal)
+        scores = dense_logits(of_size_one(query), key)[..., None, :]
+        sums = jnp.where(members[:, None, None], scores, 0.0).sum(-1)
+        count = jnp.maximum(members.sum(-1), 1)[:, None, None].astype(sums.dtype)
+        return self.chosen_weights(logits, sums / count, members, causal)
 
     def _extend(
         self, cache: BlockSumCache, query: Array, key: Array, value: Array, *, bias: Any, controls: Any

@@ -51,9 +51,9 @@ class CosformerAttention(RecurrentVariant):
         return 2 * head_dim
 
     @override
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
         """The cache holds at most `horizon` tokens."""
-        return super().init_cache(batch, min(max_length, self.horizon), num_kv_heads, head_dim, dtype)
+        return super()._init_cache(batch, min(max_length, self.horizon), num_kv_heads, head_dim, dtype)
 
     @override
     def recurrence(self, query: Array, key: Array, controls: Any, positions: Array) -> Recurrence:

@@ -87,9 +87,9 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
         return plain._replace(cache_bytes=plain.cache_bytes + BYTES_PER_SCALAR * key_length * num_kv_heads)
 
     @override
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> ForgettingCache:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> ForgettingCache:
         """The gates are float32 whatever `dtype`."""
-        plain = super().init_cache(batch, max_length, num_kv_heads, head_dim, dtype)
+        plain = super()._init_cache(batch, max_length, num_kv_heads, head_dim, dtype)
         gates = jnp.zeros((batch, max_length, num_kv_heads), accumulation_dtype(dtype))
         return ForgettingCache(plain.key, plain.value, gates, plain.length, plain.max_length)
 

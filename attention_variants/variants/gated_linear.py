@@ -1,11 +1,11 @@
 """Gated linear attention: every channel of the key forgets at a rate that the token sets."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 from typing_extensions import override
@@ -76,10 +76,10 @@ class GatedLinearAttention(DecayingRecurrentVariant):
 
     @override
     def recurrence(self, query: Array, key: Array, controls: GatedLinearControls, positions: Array) -> Recurrence:
-        return Recurrence(query / np.sqrt(query.shape[3]), key, controls.log_decay)
+        return Recurrence(query / math.sqrt(query.shape[3]), key, controls.log_decay)
 
     @override
     def kernel(self, query: Array, key: Array, controls: GatedLinearControls) -> Array:
         key, alpha = (repeat_heads(array, query.shape[2]) for array in (key, jnp.exp(controls.log_decay)))
         products = jnp.einsum("bihd,bjhd,bhijd->bhij", query, key, dense_decays(alpha), precision="highest")
-        return products / np.sqrt(query.shape[3])
+        return products / math.sqrt(query.shape[3])

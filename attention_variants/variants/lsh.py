@@ -94,7 +94,7 @@ class LshAttention(AttentionVariant):
         )
 
     @override
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> BucketCache:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> BucketCache:
         empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
         buckets = jnp.zeros((batch, max_length, num_kv_heads, self.num_hashes), jnp.int32)
         return BucketCache(empty.key, empty.value, buckets, empty.length, empty.max_length)

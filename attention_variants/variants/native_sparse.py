@@ -17,8 +17,9 @@ from attention_variants.engines import compression
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
 from attention_variants.engines.blocks import block_of_size
 from attention_variants.engines.cached_softmax import attend_cached, attend_window
+from attention_variants.engines.top_k import of_size_one
 from attention_variants.families.block_choice import BlockChoiceVariant
-from attention_variants.families.key_value_caches import empty_cache, put
+from attention_variants.families.key_value_caches import empty_cache, empty_pair, put
 from attention_variants.interface import BYTES_PER_SCALAR, Cost
 
 
@@ -117,12 +118,12 @@ class NativeSparseAttention(BlockChoiceVariant):
         near = patterns.window(self.window_size, causal=True)
         return compressed, make_plan(near, length, length, block_of_size(self.window_size))
 
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> CompressedCache:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> CompressedCache:
         """Returns an empty cache, whose compressed blocks are float32 whatever `dtype`."""
         empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
         blocks = -(-max_length // self.block_size)
-        sums = jnp.zeros((batch, blocks, num_kv_heads, head_dim), accumulation_dtype(dtype))
-        return CompressedCache(empty.key, empty.value, sums, sums, empty.length, empty.max_length)
+        sums = empty_pair(batch, blocks, num_kv_heads, head_dim, accumulation_dtype(dtype))
+        return CompressedCache(empty.key, empty.value, *sums, empty.length, empty.max_length)
 
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
@@ -141,7 +142,8 @@ class NativeSparseAttention(BlockChoiceVariant):
     ) -> Array:
         gates, key_weights, value_weights = _parts(controls)
         logits, members = dense_logits(query, key), self.members(key.shape[1], key_mask)
-        scores, compressed = compression.dense_weights(logits, members, key_weights, value_weights)
+        compressed = compression.dense_weights(logits, members, key_weights, value_weights)
+        scores = compression.dense_scores(dense_logits(of_size_one(query), key), members, key_weights)
         near = np.triu(np.tril(np.ones(logits.shape[2:], bool)), 1 - self.window_size)
         window = masked_softmax(logits, jnp.asarray(near)[None, None] & members.any(1)[:, None, None, :])
         chosen = self.chosen_weights(logits, scores, members, causal)

@@ -75,7 +75,7 @@ class NystromAttention(BidirectionalVariant):
             key_mask = jnp.ones((batch, length), bool)
         segments = _segments(key_mask, min(self.num_landmarks, length))
         exists = segments.any(-1)  # [batch, landmarks]
-        means = segments / jnp.maximum(segments.sum(-1, keepdims=True), 1).astype(dtype)
+        means = segments.astype(dtype) / jnp.maximum(segments.sum(-1, keepdims=True), 1).astype(dtype)
         query, key, value = (array.astype(dtype) for array in (query, key, value))
         query = query.reshape(batch, length, key.shape[2], -1, head_dim) / math.sqrt(head_dim)
         marks_query = jnp.einsum("bmn,bnhgd->bhgmd", means, jnp.where(key_mask[:, :, None, None, None], query, 0.0))

@@ -1,6 +1,7 @@
 """Retention: linear attention that forgets at a fixed rate per head."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -60,12 +61,13 @@ class RetentionAttention(DecayingRecurrentVariant):
 
     @override
     def recurrence(self, query: Array, key: Array, controls: RetentionControls, positions: Array) -> Recurrence:
-        return Recurrence(query / np.sqrt(query.shape[3]), key, controls.log_decay)
+        return Recurrence(query / math.sqrt(query.shape[3]), key, controls.log_decay)
 
     @override
     def kernel(self, query: Array, key: Array, controls: RetentionControls) -> Array:
         gamma = jnp.repeat(jnp.exp(controls.log_decay[0, 0]), query.shape[2] // key.shape[2])
         positions = jnp.arange(key.shape[1], dtype=query.dtype)
-        distance = jnp.maximum(positions[:, None] - positions[None, :], 0)
-        products = dense_products(query, key) / np.sqrt(query.shape[3])
-        return products * gamma[None, :, None, None] ** distance[None, None]
+        distance = (positions[:, None] - positions[None, :])[None, None]
+        # The own key is told apart: the derivative of 0^0 would be NaN.
+        left = jnp.where(distance > 0, gamma[None, :, None, None] ** jnp.maximum(distance, 1), 1.0)
+        return dense_products(query, key) / math.sqrt(query.shape[3]) * left

@@ -1,6 +1,7 @@
 """Taylor linear attention (Based): the exponential cut off after its square."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -100,7 +101,7 @@ class TaylorAttention(RecurrentVariant):
     @override
     def kernel(self, query: Array, key: Array, controls: TaylorControls | None) -> Array:
         query, key = _projected(query, key, controls)
-        x = dense_products(query, key) / np.sqrt(query.shape[3])
+        x = dense_products(query, key) / math.sqrt(query.shape[3])
         return 1 + x + x**2 / 2
 
 

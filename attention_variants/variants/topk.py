@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Int
 from typing_extensions import override
 
@@ -12,7 +13,7 @@ from attention_variants import patterns
 from attention_variants.arrays import dense_logits, masked_softmax
 from attention_variants.checks import check_integer
 from attention_variants.engines.gathered_softmax import gathered_flops, gathered_softmax
-from attention_variants.engines.top_k import best_of_rows, scoring_flops, top_candidates
+from attention_variants.engines.top_k import best_of_rows, of_size_one, scoring_flops, top_candidates
 from attention_variants.families.key_value_caches import PositionedCache, append, empty_cache
 from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
 from attention_variants.patterns.matrices import every_key
@@ -70,7 +71,7 @@ class TopKAttention(AttentionVariant):
         )
 
     @override
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> PositionedCache:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> PositionedCache:
         return empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
 
     def _attend(
@@ -92,7 +93,8 @@ class TopKAttention(AttentionVariant):
         permitted = jnp.asarray(self.pattern(query.shape[1], key.shape[1], causal))[None, None]
         if key_mask is not None:
             permitted = permitted & key_mask[:, None, None, :]
-        return masked_softmax(logits, best_of_rows(logits, permitted, self.num_keys))
+        scores = lax.stop_gradient(dense_logits(of_size_one(query), key))
+        return masked_softmax(logits, best_of_rows(scores, permitted, self.num_keys))
 
     def _extend(
         self, cache: PositionedCache, query: Array, key: Array, value: Array, *, bias: Any, controls: Any

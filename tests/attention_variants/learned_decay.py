@@ -73,7 +73,7 @@ class LearnedDecayAttention(AttentionVariant):
         pairs = 4 * num_heads * head_dim * (query_length * (query_length + 1) // 2)
         return Cost(executed, min(recurrent, pairs), cache_bytes=BYTES_PER_SCALAR * num_kv_heads * head_dim**2)
 
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> DecayCache:
+    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> DecayCache:
         memory = engine.empty_state(batch, num_kv_heads, head_dim, head_dim, dtype).memory
         return DecayCache(memory, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 

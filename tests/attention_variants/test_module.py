@@ -13,6 +13,7 @@ from attention_variants import arrays
 from attention_variants.interface import AttentionVariant, Cost
 from attention_variants.module import MultiHeadAttention
 from attention_variants.positions import RotaryPosition, make_position
+from attention_variants.registry import make_variant
 
 BATCH, LENGTH, HEADS, MODEL_DIM = 2, 11, 6, 36
 
@@ -44,7 +45,7 @@ class Plain(AttentionVariant):
         weights = arrays.masked_softmax(arrays.dense_logits(query, key), mask)
         return weights if controls is None else weights * controls.swapaxes(1, 2)[:, :, None, :]
 
-    def init_cache(self, batch, max_length, num_kv_heads, head_dim, dtype):
+    def _init_cache(self, batch, max_length, num_kv_heads, head_dim, dtype):
         empty = jnp.zeros((batch, max_length, num_kv_heads, head_dim), dtype)
         return PlainCache(empty, empty, jnp.zeros((batch, max_length, HEADS)), jnp.int32(0), jnp.int32(max_length))
 
@@ -213,6 +214,20 @@ def test_computes_in_the_dtype_of_x() -> None:
     out, cache = layer.extend(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), x)
     assert layer(x).dtype == out.dtype == cache.history.dtype == jnp.bfloat16
     np.testing.assert_allclose(layer(x).astype(jnp.float32), layer(_x()), atol=0.1)
+
+
+def test_nothing_is_promoted() -> None:
+    layer = _layer(make_variant("forgetting"), qk_norm=True, short_conv=3, position=RotaryPosition())
+    with jax.numpy_dtype_promotion("strict"):
+        out, _ = layer.extend(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), _x().astype(jnp.bfloat16))
+    assert out.dtype == jnp.bfloat16
+
+
+def test_a_cache_keeps_its_dtypes() -> None:
+    layer = _layer(short_conv=3)
+    before = layer.init_cache(BATCH, LENGTH, jnp.bfloat16)
+    _, after = layer.extend(before, _x(2))
+    assert [leaf.dtype for leaf in jax.tree.leaves(after)] == [leaf.dtype for leaf in jax.tree.leaves(before)]
 
 
 def test_functional_split_under_jit_and_grad() -> None:

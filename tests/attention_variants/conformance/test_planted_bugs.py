@@ -13,6 +13,7 @@ from attention_variants import arrays, patterns
 from attention_variants.conformance import LAWS, Case, LawBroken
 from attention_variants.conformance.inputs import Picture
 from attention_variants.engines import block_softmax, linear_recurrence
+from attention_variants.engines.top_k import best_of_rows
 from attention_variants.families.delta_rule import DeltaControls
 from attention_variants.interface import AttentionVariant
 from attention_variants.variants import strided_sparse
@@ -22,6 +23,7 @@ from attention_variants.variants.lsh import LshAttention
 from attention_variants.variants.sliding_window import SlidingWindowAttention
 from attention_variants.variants.state_space import StateSpaceAttention
 from attention_variants.variants.strided_sparse import StridedSparseAttention
+from attention_variants.variants.topk import TopKAttention
 
 
 class OneLength(Case):
@@ -56,6 +58,13 @@ class LinearBothSides(LinearAttention):
 
 WINDOW, LINEAR, STRIDED = Window(window_size=5), Linear(chunk_size=7), Strided(stride=4)
 STATE_SPACE, LSH = StateSpaceAttention(chunk_size=7), Lsh(bucket_size=3, num_buckets=4, num_hashes=2)
+
+
+class TopK(TopKAttention):
+    supports_bidirectional = False
+
+
+TOP_K = TopK(num_keys=3)
 
 
 class WiderWindow(Window):
@@ -101,6 +110,33 @@ class FeaturesOfMaskedKeys(LinearBothSides):
 class KeepsMaskedValues(Window):
     def __call__(self, query, key, value, *, key_mask=None, causal=True, bias=None, controls=None):
         return self._attend(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+
+
+class OneBufferTwice(Window):
+    def _init_cache(self, *sizes_and_dtype):
+        cache = super()._init_cache(*sizes_and_dtype)
+        return cache._replace(value=cache.key)
+
+
+class WidensItsCache(Linear):
+    def extend(self, cache, query, key, value, **options):
+        out, cache = super().extend(cache, query, key, value, **options)
+        return out, cache._replace(memory=cache.memory.astype(jnp.promote_types(cache.memory.dtype, value.dtype)))
+
+
+class AcceptsAnyMaxLength(Linear):
+    def init_cache(self, *sizes_and_dtype):
+        return self._init_cache(*sizes_and_dtype)
+
+
+class KeepsMaskedControls(StateSpaceAttention):
+    def _zero_masked_controls(self, controls, key_mask):
+        return controls
+
+
+class NeedsJaxArrays(Window):
+    def __call__(self, query, key, value, **options):
+        return super().__call__(query, key.at[:, :0].set(0), value, **options)
 
 
 class ShortCache(Window):
@@ -175,6 +211,26 @@ class NoMaximum(Window):
         return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
 
 
+class CapsLogits(Window):
+    """Finite at any input, and right at ordinary ones."""
+
+    def _attend(self, query, key, value, *, causal, key_mask, bias, controls):
+        logits = jnp.clip(arrays.dense_logits(query, key), -50.0, 50.0)
+        seen = self.pattern(query.shape[1], key.shape[1], causal)[None, None]
+        weights = arrays.masked_softmax(logits, jnp.asarray(seen))
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
+
+
+class LastOfEqualKeys(TopK):
+    """The first of equal keys is chosen, in all but the definition."""
+
+    def _dense_weights(self, query, key, *, causal, key_mask, bias, controls):
+        logits = arrays.dense_logits(query, key)
+        permitted = jnp.tril(jnp.ones(logits.shape[2:], bool))[None, None]
+        chosen = best_of_rows(logits[..., ::-1], permitted[..., ::-1], self.num_keys)[..., ::-1]
+        return arrays.masked_softmax(logits, chosen)
+
+
 class RoundedPositions(Window):
     """In bfloat16, 257 is 256: right in float32, and right at short lengths."""
 
@@ -190,6 +246,11 @@ class MixesTheBatch(Linear):
     def _attend(self, query, key, value, **options):
         out = super()._attend(query, key, value, **options)
         return out + 0.01 * out.mean(axis=0, keepdims=True)
+
+
+class PromotesItsOutput(Window):
+    def _attend(self, query, key, value, **options):
+        return super()._attend(query, key, value, **options) * query[..., :1]
 
 
 class WithoutEquality(Window):
@@ -220,6 +281,11 @@ class AcceptsAnyControls(StateSpaceAttention):
     def _check_controls(self, controls, query):
         if controls is None:
             raise ValueError("controls are needed; got None.")
+
+
+class NeverForgetsAll(StateSpaceAttention):
+    def recurrence(self, query, key, controls, positions):
+        return super().recurrence(query, key, controls._replace(log_decay=controls.log_decay.clip(-5.0)), positions)
 
 
 class IgnoresControls(Linear):
@@ -284,10 +350,17 @@ BUGS = [
     Bug("decoding_equals_parallel", WINDOW, ShortCache, "decoding in one token at a time: differs"),
     Bug("decoding_equals_parallel", LINEAR, ForgetsThePast, "decoding in one token at a time: differs"),
     Bug("decoding_equals_parallel", LINEAR, StuckCounter, "extending a full cache must raise ValueError"),
+    Bug("caches_keep_their_form", WINDOW, OneBufferTwice, "`key` and `value` of a fresh cache are one buffer"),
+    Bug("caches_keep_their_form", LINEAR, WidensItsCache, "extended by float64 tokens, `memory` is float64"),
+    Bug("wrong_arguments_are_named", LINEAR, AcceptsAnyMaxLength, "a cache for no token must raise ValueError"),
     Bug("padding_equals_truncation", BothSides(block_size=8), IgnoresMask, r"padding, causal=False.*differs"),
     Bug("padding_equals_truncation", LinearBothSides(), FeaturesOfMaskedKeys, r"padding, causal=False.*differs"),
     Bug("masked_nan_stays_out", WINDOW, KeepsMaskedValues, "NaN behind the mask, causal=True.*not finite"),
+    Bug("masked_nan_stays_out", STATE_SPACE, KeepsMaskedControls, "NaN behind the mask, causal=True.*not finite"),
     Bug("extremes_stay_finite", WINDOW, NoMaximum, r"queries and keys at -30, .* not finite"),
+    Bug("extremes_match_definition", WINDOW, CapsLogits, r"1e6 times as large, causal=True.*\[0\]: differs"),
+    Bug("closed_gates_match_definition", STATE_SPACE, NeverForgetsAll, r"log_decay of -inf, causal=True.*differs"),
+    Bug("ties_are_decided_alike", TOP_K, LastOfEqualKeys, "keys of period 5, causal=True.*differs"),
     Bug("grouped_heads_equal_repeated", WINDOW, TilesHeads, r"grouped heads, causal=True\[0\]: differs"),
     Bug("transformations_change_nothing", LINEAR, MixesTheBatch, r"vmap, .*\[0\]: differs"),
     Bug("growth_is_as_claimed", LINEAR, ClaimsSubquadratic, r"to 4096 FLOPs grow 3\.\d\d times .* less than 2.3"),
@@ -296,6 +369,8 @@ BUGS = [
     Bug("cost_is_exact", WINDOW, CostOfHalfACache, r"cost\(\) says \d+ cache bytes; init_cache holds \d+"),
     Bug("cost_is_exact", LSH, CostOfFloatsOnly, r"cost\(\) says 2280 cache bytes; init_cache holds 2736"),
     Bug("cost_is_exact", WINDOW, BoastsOfIdealCost, r"cost\(\) says 0 ideal FLOPs"),
+    Bug("dtypes_are_explicit", WINDOW, PromotesItsOutput, "causal=True: Input dtypes"),
+    Bug("numpy_arrays_are_taken", WINDOW, NeedsJaxArrays, "raises AttributeError: 'numpy.ndarray' object has no"),
     Bug("equal_variants_do_not_retrace", WINDOW, WithoutEquality, "equal fields must make equal variants"),
     Bug("wrong_arguments_are_named", LINEAR, IgnoresBias, "bias must raise NotImplementedError"),
     Bug("controls_are_as_declared", STATE_SPACE, DeclaresNoControls, "has_controls is False; got Discretisation"),

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from attention_variants import patterns
-from attention_variants.arrays import dense_logits, repeat_heads
+from attention_variants.arrays import dense_logits, masked_softmax, repeat_heads
 from attention_variants.conformance.inputs import SlopeBias
 from attention_variants.engines import block_softmax as engine
+from attention_variants.registry import make_variant
 
 BATCH, HEADS, KV_HEADS, DIM, VALUE_DIM = 2, 6, 3, 5, 4
 CAUSAL = patterns.Band(before=None, after=0)
@@ -135,6 +136,31 @@ def test_merging_two_empty_sets_is_empty() -> None:
     (out, log_normaliser), gradients = jax.jit(both)(nothing, nothing)
     assert not out.any() and (log_normaliser == -jnp.inf).all()
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+def test_equal_logits_share_however_large_they_are() -> None:
+    """Logits are multiples of 4e7, the largest of a row often in several blocks; the log of how many drowns in them."""
+    query, key, value = make_arrays(37, 37)
+    arguments = 1e4 * jnp.sign(query), 1e4 * jnp.sign(key), value
+    plan = engine.make_plan(CAUSAL, 37, 37, 8)
+
+    def attend(query: Any, key: Any, value: Any) -> Any:
+        weights = masked_softmax(dense_logits(query, key), jnp.asarray(CAUSAL.matrix(37, 37))[None, None])
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, repeat_heads(value, HEADS))
+
+    def run(function: Any) -> Any:
+        out, pull = jax.vjp(function, *arguments)
+        return out, pull(jnp.ones_like(out))
+
+    assert_close(*(jax.jit(run, static_argnums=0)(f) for f in (lambda *a: engine.block_softmax(plan, *a)[0], attend)))
+
+
+def test_forward_mode_is_refused_and_the_definition_has_it() -> None:
+    variant, (query, key, value) = make_variant("full"), make_arrays(7, 7)
+    with pytest.raises(TypeError, match="can't apply forward-mode autodiff"):
+        jax.jvp(lambda query: variant(query, key, value), (query,), (query,))
+    _, tangent = jax.jvp(lambda query: variant.dense_weights(query, key), (query,), (query,))
+    assert jnp.isfinite(tangent).all() and tangent.any()
 
 
 def test_hidden_blocks_are_not_visited() -> None:

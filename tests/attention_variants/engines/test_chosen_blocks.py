@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention_variants.arrays import dense_logits, masked_softmax, repeat_heads
 from attention_variants.engines import chosen_blocks
 from tests.attention_variants.engines.listed import (
     BATCH,
@@ -30,6 +32,37 @@ def test_chosen_blocks_softmax_equals_dense(causal: bool, first: int) -> None:
         return chosen_blocks.chosen_blocks_softmax(*arrays, chosen, block_size, **options)
 
     assert_same(run, seen, make_arrays(length, key_length))
+
+
+def test_equal_logits_share_however_large_they_are() -> None:
+    """Logits are multiples of 4e7, the largest of a row often in several blocks; the log of how many drowns in them."""
+    query, key, value = make_arrays(37, 37)
+    lists = make_lists(37, 6, 4)
+    seen = (lists[..., None] == np.arange(37) // 7).any(3)
+
+    def run(*arrays: Any) -> Any:
+        return chosen_blocks.chosen_blocks_softmax(*arrays, jnp.asarray(lists), 7, causal=False)
+
+    assert_same(run, seen, (1e4 * jnp.sign(query), 1e4 * jnp.sign(key), value))
+
+
+def test_second_derivatives_equal_those_of_dense_softmax() -> None:
+    query, key, value = make_arrays(19, 19)
+    lists = make_lists(19, 4, 2)
+    seen = jnp.asarray((lists[..., None] == np.arange(19) // 5).any(3))
+
+    def run(query: Any) -> Any:
+        return chosen_blocks.chosen_blocks_softmax(query, key, value, jnp.asarray(lists), 5, causal=False)
+
+    def dense(query: Any) -> Any:
+        weights = masked_softmax(dense_logits(query, key), seen)
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, repeat_heads(value, query.shape[2]))
+
+    def second(attend: Any) -> Any:
+        first = jax.grad(lambda query: jnp.sin(attend(query)).sum())
+        return jax.jit(jax.grad(lambda query: jnp.square(first(query)).sum()))(query)
+
+    np.testing.assert_allclose(second(run), second(dense), atol=1e-5)
 
 
 EVERYONE_CHOOSES_THE_SAME = np.tile([[3, 0]], (41, 1))
