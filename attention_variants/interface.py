@@ -110,7 +110,8 @@ class AttentionVariant(abc.ABC):
 
         Inputs are finite but behind `key_mask`: a NaN or an infinity in a later token may reach an earlier query, for
         which it is multiplied by a weight of 0. Derivatives are of reverse mode and of any order; where an engine has a
-        gradient of its own, forward mode (`jax.jvp`, `jacfwd`, `hessian`) raises TypeError. Take them of the definition.
+        gradient of its own, forward mode (`jax.jvp`, `jacfwd`, `hessian`) raises TypeError, and is left to the
+        definition.
 
         Args:
           query: [batch, query_length, num_heads, head_dim].
