@@ -110,7 +110,8 @@ class AttentionVariant(abc.ABC):
 
         Inputs are finite but behind `key_mask`: a NaN or an infinity in a later token may reach an earlier query, for
         which it is multiplied by a weight of 0. Derivatives are of reverse mode and of any order; where an engine has a
-        gradient of its own, forward mode (`jax.jvp`, `jacfwd`, `hessian`) raises TypeError. The definition has them.
+        gradient of its own, forward mode (`jax.jvp`, `jacfwd`, `hessian`) raises TypeError, and is left to the
+        definition.
 
         Args:
           query: [batch, query_length, num_heads, head_dim].
@@ -128,8 +129,8 @@ class AttentionVariant(abc.ABC):
           ValueError: shapes or dtypes do not fit.
           NotImplementedError: the variant does not support what was asked.
         """
-        self._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
         query, key, value, key_mask, controls = _as_jax((query, key, value, key_mask, controls))
+        self._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
         if key_mask is not None:
             key, value = zero_masked(key, key_mask), zero_masked(value, key_mask)
             controls = self._zero_masked_controls(controls, key_mask)
@@ -147,8 +148,8 @@ class AttentionVariant(abc.ABC):
         controls: Any = None,
     ) -> Weights:
         """The definition, O(length^2): `dense_weights @ value` is the output. Arguments as in `__call__`."""
-        self._check(query, key, None, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
         query, key, key_mask, controls = _as_jax((query, key, key_mask, controls))
+        self._check(query, key, None, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
         if key_mask is not None:
             key = zero_masked(key, key_mask)
             controls = self._zero_masked_controls(controls, key_mask)
@@ -175,9 +176,9 @@ class AttentionVariant(abc.ABC):
           ValueError: the cache is too small for the new tokens, or was made for another batch, number of key-value
             heads or head_dim; or value_dim is not head_dim.
         """
+        cache, query, key, value, controls = _as_jax((cache, query, key, value, controls))
         self._check(query, key, value, causal=True, key_mask=None, bias=bias, controls=controls)
         self._check_cache(cache, key, value)
-        cache, query, key, value, controls = _as_jax((cache, query, key, value, controls))
         fits = _fits(cache, query.shape[1])
         out, after = self._extend(cache, query, key, value, bias=bias, controls=controls)
         # What decoding carries through a loop must not change, whatever the arguments and JAX's flags.

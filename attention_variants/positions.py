@@ -114,6 +114,10 @@ class RotaryPosition(Position):
 
         (x_i, x_(i + n/2)) -> rotated by p * base^(-2i / n),  i < n / 2,  n = fraction * head_dim made even
 
+    Attention that reads more than that product knows where tokens stand: feature maps per coordinate (`linear`,
+    `performer`, `cosformer`, `taylor`, `hedgehog`, the delta rules), decays per channel (`gated_linear`, `rwkv6`,
+    `kimi_delta`) and hashes (`lsh`). `differential` stays relative where 4 divides head_dim; all others do.
+
     References:
       Su et al. 2021, "RoFormer", arXiv:2104.09864, equation 34; rotating a fraction of the coordinates as in Black et
       al. 2022, "GPT-NeoX-20B", arXiv:2204.06745, section 2.1. We pair coordinate i with i + n / 2 ("rotate

@@ -48,6 +48,7 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
 
     query1 and key1 are the channels 0, 2, 4 ... of query and key, query2 and key2 the others: the paper's halves but
     for an order of channels that is learned anyway, in which both keep whole rotary pairs where 4 divides head_dim.
+    Elsewhere RoPE is not relative.
     Rows sum to 1 - lambda. It needs head_dim >= 2.
 
     Attributes:

@@ -26,6 +26,9 @@ ALWAYS: dict[str, set[str]] = {
     "grouped_heads_equal_repeated": {"learned_decay"},
     "transformations_change_nothing": {"learned_decay"},
     "growth_is_as_claimed": set(),
+    "dtypes_are_explicit": {"sliding_window", "linear", "topk"},
+    "numpy_arrays_are_taken": {"sliding_window", "linear", "lsh"},
+    "caches_keep_their_form": {"sliding_window", "linear", "gated_delta"},
     "sees_only_pattern": {"sliding_window", "linear", "topk"},
     "weights_follow_pattern": {"sliding_window", "linear", "topk"},
 }

@@ -127,6 +127,13 @@ def test_nystrom_is_its_equation() -> None:
         np.testing.assert_allclose(out[1, :, head], left @ np.linalg.pinv(middle) @ right @ v, atol=1e-3)
 
 
+def test_nystrom_of_equal_tokens_has_finite_gradients() -> None:
+    arguments = tuple(jnp.broadcast_to(array[:, :1], array.shape) for array in make_qkv(33))
+    variant = make_variant("nystrom:num_landmarks=8")
+    gradients = jax.jit(jax.grad(lambda arguments: variant(*arguments, causal=False).sum()))(arguments)
+    assert all(jnp.isfinite(leaf).all() for leaf in gradients)
+
+
 def test_nystrom_tends_to_full_attention_where_every_token_is_a_landmark() -> None:
     arguments = make_qkv(7)
     arguments = (3 * arguments[0], *arguments[1:])  # sharp weights make a matrix far from singular
