@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 # use the colours again with other markers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4D4D4D")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MOST_LOOKS = len(COLOURS) * len(MARKERS)  # of more models a picture shows the best
 INK, FAINT = "#22272e", "#8a929c"
 HIDDEN = "#dfe3e8"  # what an attention pattern cannot reach
 DASHES = (0, (4, 3))  # of floors
@@ -60,6 +61,6 @@ def save(figure: Figure, kind: str) -> bytes:
 
 
 def looks_of(models: Iterable[str]) -> dict[str, Look]:
-    """Returns a look for each name, which does not depend on the order of the names; 49 differ."""
+    """Returns a look for each name, which does not depend on the order of the names; `MOST_LOOKS` differ."""
     places = {model: place for place, model in enumerate(sorted(models))}
     return {model: Look(COLOURS[n % 7], MARKERS[(n + n // 7) % 7]) for model, n in places.items()}
