@@ -3,17 +3,20 @@
 import math
 import pathlib
 import textwrap
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.text import Text
 
 from experiments.reporting.figures import style
 from experiments.reporting.listings import floors_text, sizes_text
 from experiments.tasks.base import Batch, Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = ("png", "svg")  # of files
 STYLES = {
@@ -99,7 +102,7 @@ def write_images(task: Task, batch: Batch, path: pathlib.Path) -> None:
     path.write_bytes(style.save(draw_images(task, batch), kind))
 
 
-def draw_images(task: Task, batch: Batch) -> Figure:
+def draw_images(task: Task, batch: Batch) -> "Figure":
     """Returns a figure with the image of every row below its answer."""
     rows = len(batch.inputs)
     across = min(rows, _PER_LINE)
@@ -107,7 +110,7 @@ def draw_images(task: Task, batch: Batch) -> Figure:
     titles = ["\n".join(textwrap.wrap(_answer_text(task, batch, row), 26)) for row in range(rows)]
     room = 0.35 + 0.16 * max(title.count("\n") for title in titles)  # inches, above an image
     with style.style():
-        figure = Figure(figsize=(2 * max(across, 3), (1.9 + room) * height + 0.4), layout="constrained")
+        figure = style.blank(2 * max(across, 3), (1.9 + room) * height + 0.4)
         figure.suptitle(task.summary, color=style.INK, fontsize=10)
         grid = figure.subplots(height, across, squeeze=False).ravel()
         for axes in grid:

@@ -37,6 +37,8 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "attention-variants",  # the same file for the same numbers
 }
 
+_NOT_STYLE = ("backend", "backend_fallback")  # settings that choose a window
+
 
 class Look(NamedTuple):
     """What distinguishes a model from the others."""
@@ -48,8 +50,14 @@ class Look(NamedTuple):
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """Draws the figures made within it in the style of the reports."""
-    with matplotlib.rc_context(_STYLE):
+    settings = {key: value for key, value in matplotlib.rcParamsDefault.items() if key not in _NOT_STYLE}
+    with matplotlib.rc_context(settings | _STYLE):
         yield
+
+
+def blank(width: float, height: float) -> Figure:
+    """Returns an empty figure of so many inches."""
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save(figure: Figure, kind: str) -> bytes:
