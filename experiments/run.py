@@ -57,7 +57,10 @@ def run() -> int:
     if _DRY_RUN.value:
         print(plan_text(_plan(runs)))
         return 0
-    folder = Path(_RESULTS.value) / runs[0].config.name
+    results = Path(_RESULTS.value)
+    if results.is_symlink() and not results.exists():
+        raise cli.UsageError(f"--results={results} is a link to {results.readlink()}, which does not exist.")
+    folder = results / runs[0].config.name
     check_writable(folder)
     failed = runner.run_study(runs, _RESULTS.value, command)
     if any(other.ended() for other in open_study(folder)):

@@ -88,15 +88,22 @@ def image_lines(image: UInt8[np.ndarray, "height width 3"], width: int) -> list[
     return lines
 
 
+def check_output(path: pathlib.Path) -> None:
+    """Raises ValueError for a file that `write_images` could not write, before any row is drawn."""
+    if path.suffix.removeprefix(".").lower() not in KINDS:
+        raise ValueError(f"--output={path} must end with {' or '.join(f'.{kind}' for kind in KINDS)}.")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"--output={path}: there is no folder {str(path.parent)!r}.")
+
+
 def write_images(task: Task, batch: Batch, path: pathlib.Path) -> None:
     """Writes the images of all rows as the kind of file that the name ends with.
 
     Raises:
       ValueError: the name has another ending, or the rows of the task are not images.
     """
+    check_output(path)
     kind = path.suffix.removeprefix(".").lower()
-    if kind not in KINDS:
-        raise ValueError(f"--output={path} must end with {' or '.join(f'.{kind}' for kind in KINDS)}.")
     if task.image(batch, 0) is None:
         raise ValueError(f"--output={path}: rows of {type(task).__name__} are not images.")
     path.write_bytes(style.save(draw_images(task, batch), kind))

@@ -34,6 +34,7 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#e8ebef",
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
+    "text.parse_math": False,  # a "$" in a label is a dollar
     "svg.hashsalt": "attention-variants",  # the same file for the same numbers
 }
 

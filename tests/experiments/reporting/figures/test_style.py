@@ -39,3 +39,10 @@ def test_pictures_need_no_settings_and_no_folder_of_the_user(tmp_path):
     assert drawn.returncode == 0 and not drawn.stderr, drawn.stderr.decode()
     with style():
         assert drawn.stdout == save(labelled_axes(3)[0], "png")
+
+
+def test_a_dollar_in_a_label_is_a_dollar():
+    with style():
+        figure, axes = labelled_axes(1)
+        axes.set_xlabel("$x^{2 ^$")
+        assert save(figure, "png")
