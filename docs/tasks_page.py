@@ -33,6 +33,8 @@ Short strings repeat. At the default lengths, up to 40, this share of 2,000 test
 %, `cycle_navigation` 16 %, `modular_arithmetic` 15 %, `stack_manipulation` 14 %, `bucket_sort` 11 %; of `captioning`
 3.5 %. A score there is partly one of memory: read it by the slice `length`, or at longer rows (`eval.test_lengths`).
 With `min_length=19` no row of such a sample repeats, but 6.5 % of `missing_duplicate`.
+
+## All tasks
 """
 
 
