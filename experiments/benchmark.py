@@ -12,10 +12,11 @@ out above --baseline_max_length. `time x` and `memory x` compare each length wit
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import jax
 from absl import flags
 
 from experiments import cli, runtime
@@ -24,7 +25,17 @@ from experiments.config.files import load_config
 from experiments.reporting.text import describe_environment
 from experiments.studies.run_folder import check_writable, write_file
 
+T = TypeVar("T")
 _LONGEST = 2**20
+_MOST_NUMBERS = 2**40  # 4 TiB
+_USED = {  # flags of one measurement alone
+    "attention": (
+        *("variants", "lengths", "batch", "num_heads", "head_dim", "causal"),
+        *("repeats", "baseline_max_length", "format"),
+    ),
+    "--training": ("config",),
+    "--generation": ("tasks",),
+}
 
 FLAGS = cli.new_flags()
 _VARIANTS = flags.DEFINE_string(
@@ -58,8 +69,17 @@ def run() -> None:
         if Path(_OUTPUT.value).is_dir():
             raise cli.UsageError(f"--output={_OUTPUT.value} is a folder; expected a file.")
         check_writable(Path(_OUTPUT.value).absolute().parent)  # before the measurement, which must not be lost
-    timings, text = _measure()
-    print(f"{text}\n\n{describe_environment(runtime.environment())}")
+    timings, text, failure = _measure()
+    if timings or failure is None:
+        print(f"{text}\n\n{describe_environment(runtime.environment())}")
+        _write(timings)
+    if failure is not None:
+        kept = " What was measured before is kept." if timings else ""
+        raise cli.UsageError(f"{cli.one_line(failure)}{kept}") from failure
+
+
+def _write(timings: Sequence[dict[str, Any]]) -> None:
+    """Writes --output, if asked for."""
     if _OUTPUT.value:
         asked = {
             name: FLAGS[name].value for name in ("variants", "lengths", "batch", "num_heads", "head_dim", "causal")
@@ -68,19 +88,48 @@ def run() -> None:
         write_file(Path(_OUTPUT.value), json.dumps(content, indent=1) + "\n")
 
 
-def _measure() -> tuple[Sequence[dict[str, Any]], str]:
-    """Returns the timings and how they are printed."""
+def _measure() -> tuple[Sequence[dict[str, Any]], str, Exception | None]:
+    """Returns the timings, how they are printed, and what ended the measurement early, such as a lack of memory."""
+    _check_flags()
+    runtime.check_device()
+    if _TRAINING.value:
+        steps, failure = _collected(training.measure(load_config(_CONFIG.value)))
+        return steps, training.render(steps), failure
+    if _GENERATION.value:
+        drawn, failure = _collected(data.measure(_TASKS.value.split("|") if _TASKS.value else None))
+        return [dataclasses.asdict(each) for each in drawn], data.render(drawn), failure
+    sizes = attention.Sizes(_BATCH.value, _HEADS.value, _DIM.value, _CAUSAL.value, _REPEATS.value, _BASELINE_MAX.value)
+    lengths = _lengths(_LENGTHS.value)
+    timings, failure = _collected(attention.measure(attention.contenders(_VARIANTS.value), lengths, sizes))
+    return [dataclasses.asdict(each) for each in timings], attention.render(timings, _FORMAT.value, sizes), failure
+
+
+def _collected(measuring: Iterator[T]) -> tuple[list[T], Exception | None]:
+    """Returns what could be measured, and what ended it."""
+    found: list[T] = []
+    try:
+        for each in measuring:
+            found.append(each)  # one by one: what is measured is kept where a later one fails
+    except (jax.errors.JaxRuntimeError, MemoryError) as failure:
+        return found, failure
+    return found, None
+
+
+def _check_flags() -> None:
+    """Raises UsageError for flags that the measurement does not use, and for sizes beyond any memory."""
     if _TRAINING.value and _GENERATION.value:
         raise cli.UsageError("--training and --generation are two measurements; ask for one of them.")
-    if _TRAINING.value:
-        steps = training.measure(load_config(_CONFIG.value))
-        return steps, training.render(steps)
-    if _GENERATION.value:
-        drawn = data.measure(_TASKS.value.split("|") if _TASKS.value else None)
-        return [dataclasses.asdict(each) for each in drawn], data.render(drawn)
-    sizes = attention.Sizes(_BATCH.value, _HEADS.value, _DIM.value, _CAUSAL.value, _REPEATS.value, _BASELINE_MAX.value)
-    timings = attention.measure(attention.contenders(_VARIANTS.value), _lengths(_LENGTHS.value), sizes)
-    return [dataclasses.asdict(each) for each in timings], attention.render(timings, _FORMAT.value, sizes)
+    mode = "--training" if _TRAINING.value else "--generation" if _GENERATION.value else "attention"
+    for other, names in _USED.items():
+        for name in names:
+            if FLAGS[name].present and other != mode:
+                raise cli.UsageError(f"--{name} is for the measurement of {other} alone; this is that of {mode}.")
+    for name in ("variants", "tasks"):
+        if FLAGS[name].value == "":
+            raise cli.UsageError(f"--{name}= names none; leave it out to measure all.")
+    numbers = _BATCH.value * _HEADS.value * _DIM.value * (max(_lengths(_LENGTHS.value)) if mode == "attention" else 1)
+    if numbers > _MOST_NUMBERS:
+        raise cli.UsageError(f"queries of these sizes would have {numbers} numbers; they may have {_MOST_NUMBERS}.")
 
 
 def _lengths(texts: Sequence[str]) -> list[int]:

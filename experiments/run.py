@@ -59,7 +59,10 @@ def run() -> int:
         return 0
     runtime.check_device()
     memory.check(runs, runtime.memory_bytes())
-    folder = Path(_RESULTS.value) / runs[0].config.name
+    results = Path(_RESULTS.value)
+    if results.is_symlink() and not results.exists():
+        raise cli.UsageError(f"--results={results} is a link to {results.readlink()}, which does not exist.")
+    folder = results / runs[0].config.name
     check_writable(folder)
     failed = runner.run_study(runs, _RESULTS.value, command)
     if any(other.ended() for other in open_study(folder)):

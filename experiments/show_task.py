@@ -27,6 +27,8 @@ def run() -> None:
     if not _TASK.value:
         raise cli.UsageError(f"--task is needed, such as --task=mqar:length=32; tasks: {', '.join(TASKS)}.")
     task = make_task(_TASK.value)
+    if _OUTPUT.value:
+        task_rows.check_output(pathlib.Path(_OUTPUT.value))
     runtime.check_device()
     batch = task_rows.draw_rows(task, _ROWS.value, _SEED.value)
     if _OUTPUT.value:

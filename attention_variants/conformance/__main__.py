@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = _Parser(prog="python -m attention_variants.conformance", description=__doc__, allow_abbrev=False)
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--variant", help="a spec such as sliding_window:window_size=5, or my_module:MyVariant")
+    spec = "a spec such as sliding_window:window_size=5, or my_module:MyVariant; may be repeated"
+    chosen.add_argument("--variant", action="append", help=spec)
     chosen.add_argument("--all", action="store_true", help="every registered variant at its sharp cases")
     parser.add_argument("--length", type=int, help="sequence length, best a prime (default: 37)")
     parser.add_argument("--law", action="append", help=f"only this law; may be repeated. One of: {', '.join(LAWS)}")
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"--length must be an integer >= 17, room for ragged pieces; got {options.length}.")
         if options.jobs is not None and options.jobs < 1:
             raise ValueError(f"--jobs must be an integer >= 1; got {options.jobs}.")
-        cases = _all_cases() if options.all else {options.variant: _one_case(options.variant)}
+        cases = _all_cases() if options.all else {name: _one_case(name) for name in options.variant}
     except ValueError as error:
         print(f"conformance: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -6,6 +6,7 @@ computes beyond the least that its permitted query-key pairs, or its recurrence,
 Projections, convolutions, controls, MLP and unembedding count the same in both.
 """
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -15,7 +16,10 @@ from flax import nnx
 from attention_variants.cost import count_flops
 from experiments.analysis.state_capacity import state_bytes
 from experiments.components.mixers import Call, LayerSizes, Mixer
+from experiments.components.optimizers import make_optimizer
+from experiments.components.schedules import make_schedule
 from experiments.config.run import Run
+from experiments.config.schema import TrainConfig
 from experiments.model.objective import gradient_step
 from experiments.model.transformer import Model, abstract_model
 
@@ -34,7 +38,7 @@ def count(run: Run, steps: int) -> dict[str, int]:
       cache_bytes: decoding state at the task's length, see `state_capacity.state_bytes`, and what is kept of a context;
         0 where nothing is decoded.
     """
-    step = _step(run.cell)
+    step = _step(_counted(run.cell))
     return {
         "params": step.params,
         "control_params": step.control_params,
@@ -54,6 +58,17 @@ class _Step(NamedTuple):
     ideal: int
     forward_per_token: int
     cache_bytes: int
+
+
+def _counted(run: Run) -> Run:
+    """Returns the run that stands for all whose steps cost the same: how it is optimised does not matter."""
+    train, usual = TrainConfig(batch_size=run.train.batch_size), TrainConfig()
+    return dataclasses.replace(
+        run,
+        config=dataclasses.replace(run.config, train=train),
+        optimizer=make_optimizer(usual.optimizer),
+        schedule=make_schedule(usual.schedule),
+    )
 
 
 @functools.lru_cache(maxsize=256)

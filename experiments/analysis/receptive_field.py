@@ -18,13 +18,17 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from experiments.components.attention import compose
-from experiments.components.mixers import LayerSizes, Mixer, Reach
+from experiments.components.mixers import LayerSizes, Mixer
+from experiments.components.reach import Moved, Reach, Runs, pattern_runs, spread
 from experiments.config.run import Run
 from experiments.tasks.base import Batch, Task
 
 ROWS = 8192  # drawn to count targets within reach: always the same, so that equal models have equal ceilings
 _ROWS_PER_BATCH = 256
+# Of long rows fewer are drawn, and fewer at once. Up to 16,384 tokens, and 2,048 targets, of a row nothing changes.
+_MOST_TOKENS, _MOST_TARGETS, _TOKENS_PER_BATCH = 2**27, 2**24, 2**22
+_WORD = np.dtype(np.uint64)
+_MOVED_BYTES = 2**26  # of the inputs that are followed through the layers at once
 
 
 def ceiling(run: Run, task: Task, rows: int = ROWS) -> float:
@@ -51,20 +55,12 @@ def slice_ceilings(run: Run, slices: Mapping[str, Mapping[str, Any]]) -> dict[st
 
 def task_reach(run: Run, task: Task) -> Reach:
     """Returns which outputs [row] depend on which inputs [column]: those of the row, then those of the context."""
-    causal = task.causal and not run.model.bidirectional
-    if task.context is None:
-        reach = model_reach(run.layers, run.sizes, task.input_length, causal)
-    else:
-        reach = _reach_with_context(run, task.input_length, task.context.length, causal)
-    if run.model.readout == "mean":  # every input before moves the mean
-        reach = np.logical_or.accumulate(reach, axis=0)
-    return reach
+    return _through(_steps(run, task), np.eye(_inputs(task), dtype=bool))
 
 
 def model_reach(layers: Sequence[Mixer], sizes: LayerSizes, length: int, causal: bool = True) -> Reach:
     """Returns which outputs [row] of the last layer can depend on which inputs [column] of the first."""
-    reaches = [mixer.reach(sizes, length, causal) for mixer in layers]
-    return functools.reduce(lambda inner, outer: compose(outer, inner), reaches)
+    return _follow(_layer_steps(layers, sizes, length, causal), np.eye(length, dtype=bool))
 
 
 def share_within(reach: Reach, task: Task, rows: int = ROWS) -> float:
@@ -78,29 +74,94 @@ def accuracy_within(reach: Reach, task: Task, rows: int = ROWS) -> float:
     if _claims_no_bound(task):
         return 1.0
     targets = _draw_targets(task, rows)
-    return float(np.average(_guessed(reach, task, targets), weights=targets.weights))
+    best = np.where(_within(reach, task, targets), 1.0, targets.guess_rate)
+    return float(np.average(best, weights=targets.weights))
 
 
 @functools.lru_cache(maxsize=64)
 def _ceiling(run: Run, task: Task, rows: int) -> float:
-    return accuracy_within(task_reach(run, task), task, rows)
+    if _claims_no_bound(task):
+        return 1.0
+    targets = _draw_targets(task, rows)
+    return float(np.average(_best_of(run, task, targets), weights=targets.weights))
 
 
 @functools.lru_cache(maxsize=8)
 def _best(run: Run) -> np.ndarray:
     """Returns the highest accuracy at each of the drawn targets."""
-    return _guessed(task_reach(run, run.task), run.task, _draw_targets(run.task, ROWS))
+    return _best_of(run, run.task, _draw_targets(run.task, ROWS))
 
 
-def _reach_with_context(run: Run, length: int, context_length: int, causal: bool) -> Reach:
-    assert run.cross is not None  # Run.read builds it for every task with a context
-    encoded = model_reach(run.encoder, run.sizes, context_length, causal=False)
-    across = run.cross.variant.pattern(length, context_length, False)
-    from_context = np.hstack([np.zeros((length, length), bool), compose(across, encoded)])
-    reach = np.hstack([np.eye(length, dtype=bool), np.zeros((length, context_length), bool)])
-    for mixer in run.layers:
-        reach = compose(mixer.reach(run.sizes, length, causal), reach) | from_context
-    return reach
+def _best_of(run: Run, task: Task, targets: "_Targets") -> np.ndarray:
+    """Returns 1 for targets within reach and the guess rate for others.
+
+    Only inputs that are evidence are followed through the layers, as many at once as memory allows.
+    """
+    steps, sources = _steps(run, task), np.unique(targets.evidence[targets.evidence >= 0])
+    many = max(1, _MOVED_BYTES // _inputs(task) // _WORD.itemsize) * 8 * _WORD.itemsize
+    seen = np.zeros(targets.evidence.shape, bool)
+    for start in range(0, len(sources), many):
+        some = sources[start : start + many]
+        bits = _through(steps, _marked(_inputs(task), some)).view(np.uint8)
+        here = (targets.evidence >= some[0]) & (targets.evidence <= some[-1])
+        place = np.searchsorted(some, targets.evidence[here])
+        outputs = np.broadcast_to(targets.positions[:, None], here.shape)[here]
+        seen[here] = bits[outputs, place // 8] >> (place % 8) & 1
+    return np.where(_enough(seen, task, targets), 1.0, targets.guess_rate)
+
+
+def _marked(inputs: int, columns: np.ndarray) -> Moved:
+    """Returns, bit by bit in words, that each of `columns` moves the input of that number and no other."""
+    words = -(-len(columns) // (8 * _WORD.itemsize))
+    bits, place = np.zeros((inputs, words * _WORD.itemsize), np.uint8), np.arange(len(columns))
+    bits[columns, place // 8] = 1 << (place % 8)
+    return bits.view(_WORD)
+
+
+class _Steps(NamedTuple):
+    """How a model moves what it reads: runs, one after another, for each of its layers."""
+
+    length: int  # of the row; inputs that follow are those of the context
+    layers: Sequence[Sequence[Runs]]
+    encoder: Sequence[Sequence[Runs]]
+    cross: Runs | None  # from the context into every layer
+    mean: bool  # whether every output before moves the answer
+
+
+def _steps(run: Run, task: Task) -> _Steps:
+    encoder: Sequence[Sequence[Runs]] = ()
+    length, cross, causal = task.input_length, None, task.causal and not run.model.bidirectional
+    if task.context is not None:
+        assert run.cross is not None  # Run.read builds it for every task with a context
+        encoder = _layer_steps(run.encoder, run.sizes, task.context.length, causal=False)
+        cross = pattern_runs(run.cross.variant, length, task.context.length, False)
+    layers = _layer_steps(run.layers, run.sizes, length, causal)
+    return _Steps(length, layers, encoder, cross, run.model.readout == "mean")
+
+
+def _layer_steps(layers: Sequence[Mixer], sizes: LayerSizes, length: int, causal: bool) -> list[tuple[Runs, ...]]:
+    known = {mixer: mixer.runs(sizes, length, causal) for mixer in dict.fromkeys(layers)}
+    return [known[mixer] for mixer in layers]
+
+
+def _through(steps: _Steps, moved: Moved) -> Moved:
+    """Returns which columns move each output of the row, where `moved` says which move each input."""
+    row, context = moved[: steps.length], moved[steps.length :]
+    from_context = None if steps.cross is None else spread(steps.cross, _follow(steps.encoder, context))
+    row = _follow(steps.layers, row, from_context)
+    return np.bitwise_or.accumulate(row, axis=0) if steps.mean else row
+
+
+def _follow(layers: Sequence[Sequence[Runs]], moved: Moved, more: Moved | None = None) -> Moved:
+    """Passes `moved` through layers, each of which adds `more`."""
+    for layer in layers:
+        moved = functools.reduce(lambda before, runs: spread(runs, before), layer, moved)
+        moved = moved if more is None else moved | more
+    return moved
+
+
+def _inputs(task: Task) -> int:
+    return task.input_length + (task.context.length if task.context else 0)
 
 
 class _Targets(NamedTuple):
@@ -113,13 +174,13 @@ class _Targets(NamedTuple):
     slices: dict[str, Any]
 
 
-def _guessed(reach: Reach, task: Task, targets: _Targets) -> np.ndarray:
-    """Returns 1 for targets within reach and the guess rate for others."""
-    return np.where(_within(reach, task, targets), 1.0, targets.guess_rate)
-
-
 def _within(reach: Reach, task: Task, targets: _Targets) -> np.ndarray:
-    seen, counts = reach[targets.positions[:, None], targets.evidence], targets.evidence >= 0
+    return _enough(reach[targets.positions[:, None], targets.evidence], task, targets)
+
+
+def _enough(seen: np.ndarray, task: Task, targets: _Targets) -> np.ndarray:
+    """Returns which targets can be answered by what is seen of their evidence."""
+    counts = targets.evidence >= 0
     return (seen & counts).any(axis=1) if task.any_evidence_suffices else (seen | ~counts).all(axis=1)
 
 
@@ -139,19 +200,28 @@ def _mean_inside(best: np.ndarray, targets: _Targets, name: str, start: int, end
 @functools.lru_cache(maxsize=64)
 def _claims_no_bound(task: Task) -> bool:
     """Whether a guess without any evidence may always be right: then no targets, often of the whole row, are kept."""
-    batch = _sample(task, _ROWS_PER_BATCH, 0)
+    batch = _sample(task, _rows_per_batch(task), 0)
     return bool((task.guess_rate(batch)[np.asarray(batch.weights) > 0] == 1).all())
 
 
 @functools.lru_cache(maxsize=8)
 def _draw_targets(task: Task, rows: int) -> _Targets:
-    drawn = []
-    for step in range(-(-rows // _ROWS_PER_BATCH)):
-        batch = _sample(task, min(rows, _ROWS_PER_BATCH), step)
+    drawn, at_once = [], _rows_per_batch(task)
+    rows = _rows(task, rows)
+    for step in range(-(-rows // at_once)):
+        batch = _sample(task, min(rows, at_once), step)
         counts = np.asarray(batch.weights) > 0
         targets = _Targets(batch.positions, batch.evidence, batch.weights, task.guess_rate(batch), batch.slices)
         drawn.append(jax.tree.map(lambda array, counts=counts: np.asarray(array)[counts], targets))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *drawn)
+
+
+def _rows(task: Task, rows: int) -> int:
+    return max(1, min(rows, _MOST_TOKENS // _inputs(task), _MOST_TARGETS // task.num_scored()))
+
+
+def _rows_per_batch(task: Task) -> int:
+    return max(1, min(_ROWS_PER_BATCH, _TOKENS_PER_BATCH // _inputs(task)))
 
 
 def _sample(task: Task, rows: int, seed: int) -> Batch:

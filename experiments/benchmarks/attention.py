@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -62,22 +62,26 @@ def contenders(specs: str | None) -> dict[str, AttentionVariant | None]:
     return {BASELINE: None} | {name: make_variant(name) for name in names if name != BASELINE}
 
 
-def measure(variants: Mapping[str, AttentionVariant | None], lengths: Sequence[int], sizes: Sizes) -> list[Timing]:
-    """Measures every contender at every length, lengths ascending."""
-    timings = []
+def measure(variants: Mapping[str, AttentionVariant | None], lengths: Sequence[int], sizes: Sizes) -> Iterator[Timing]:
+    """Measures every contender at every length, lengths ascending, and yields those of a length together."""
+    by_key: dict[tuple[str, int], Timing] = {}
     for length in lengths:
         present = {name: v for name, v in variants.items() if v is not None or length <= sizes.baseline_max_length}
-        timings += measure_at(present, length, sizes)
-    by_key = {(timing.variant, timing.length): timing for timing in timings}
-    for timing in timings:
-        baseline, first = by_key.get((BASELINE, timing.length)), by_key.get((timing.variant, lengths[0]))
-        if baseline is not None:
-            timing.forward_speedup = baseline.forward_ms / timing.forward_ms
-            timing.speedup = baseline.gradient_ms / timing.gradient_ms
-        if first is not None and timing.length != lengths[0]:
-            timing.time_growth = timing.gradient_ms / first.gradient_ms
-            timing.memory_growth = timing.peak_bytes / first.peak_bytes
-    return timings
+        timings = measure_at(present, length, sizes)
+        by_key |= {(timing.variant, length): timing for timing in timings}
+        for timing in timings:
+            _compare(timing, by_key.get((BASELINE, length)), by_key.get((timing.variant, lengths[0])))
+        yield from timings
+
+
+def _compare(timing: Timing, baseline: Timing | None, first: Timing | None) -> None:
+    """Sets what is told over the baseline at the same length, and over the shortest length."""
+    if baseline is not None:
+        timing.forward_speedup = baseline.forward_ms / timing.forward_ms
+        timing.speedup = baseline.gradient_ms / timing.gradient_ms
+    if first is not None and first is not timing:
+        timing.time_growth = timing.gradient_ms / first.gradient_ms
+        timing.memory_growth = timing.peak_bytes / first.peak_bytes
 
 
 def measure_at(variants: Mapping[str, AttentionVariant | None], length: int, sizes: Sizes) -> list[Timing]:

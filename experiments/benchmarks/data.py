@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 
@@ -30,17 +30,15 @@ class Generation:
     share: float | None  # of the step
 
 
-def measure(specs: Sequence[str] | None = None) -> list[Generation]:
+def measure(specs: Sequence[str] | None = None) -> Iterator[Generation]:
     """Measures tasks, by default all registered ones at their default sizes."""
-    timings = []
-    for spec in specs or TASKS:
-        run = Run.read(Config(task=spec, model=ModelConfig(attention="conv+full")))
+    read = {spec: Run.read(Config(task=spec, model=ModelConfig(attention="conv+full"))) for spec in specs or TASKS}
+    for spec, run in read.items():
         rows, length = run.train.batch_size, run.task.input_length
         batch_ms = _sample_ms(run.task, rows)
         step_ms = 1e3 * rows * length / loop.throughput(run) if length <= _LONGEST_STEP else None
         share = None if step_ms is None else batch_ms / step_ms
-        timings.append(Generation(spec, length, 1e3 * rows / batch_ms, batch_ms, step_ms, share))
-    return timings
+        yield Generation(spec, length, 1e3 * rows / batch_ms, batch_ms, step_ms, share)
 
 
 def render(timings: Sequence[Generation]) -> str:

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from attention_variants import specs
@@ -13,8 +12,8 @@ from attention_variants.cost import count_flops
 from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
 from attention_variants.module import MultiHeadAttention
 from attention_variants.registry import VARIANTS
-from experiments.components.convolution import causal_taps
-from experiments.components.mixers import Call, LayerSizes, Mixer, Reach
+from experiments.components.mixers import Call, LayerSizes, Mixer
+from experiments.components.reach import Runs, causal_taps, check_pattern, pattern_runs, with_own
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,11 +41,14 @@ class Attention(Mixer):
             rngs=rngs,
         )
 
-    def reach(self, sizes: LayerSizes, length: int, causal: bool) -> Reach:
-        """Returns the pattern, carried back by the short convolution, and the residual stream."""
-        pattern = self.variant.pattern(length, length, causal)
-        taps = causal_taps(length, max(1, sizes.short_conv))
-        return taps | (compose(pattern, taps) if sizes.short_conv > 1 else pattern)
+    def runs(self, sizes: LayerSizes, length: int, causal: bool) -> tuple[Runs, ...]:
+        """Returns the short convolution, then the pattern with the residual stream."""
+        pattern = with_own(pattern_runs(self.variant, length, length, causal))
+        return (causal_taps(length, sizes.short_conv), pattern) if sizes.short_conv > 1 else (pattern,)
+
+    def check_length(self, length: int, causal: bool) -> None:
+        """Raises ValueError where the pattern is too scattered for a row of this length."""
+        check_pattern(self.variant, length, causal)
 
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
         """Returns the variant's cost, and the taps of the short convolution as state."""
@@ -82,8 +84,3 @@ class Attention(Mixer):
         if not self.variant.has_controls:
             return 0
         return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(layer.controls)))
-
-
-def compose(outer: Reach, inner: Reach) -> Reach:
-    """Returns the boolean matrix product: what `outer` sees of what `inner` sees. Counts stay exact in float32."""
-    return outer.astype(np.float32) @ inner.astype(np.float32) > 0

@@ -4,15 +4,15 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from attention_variants import specs
 from attention_variants.checks import check_integer
 from attention_variants.engines.causal_convolution import causal_convolution
 from attention_variants.interface import BYTES_PER_SCALAR, Cost
-from experiments.components.mixers import Call, LayerSizes, Mixer, Reach, Stream
+from experiments.components.mixers import Call, LayerSizes, Mixer, Stream
+from experiments.components.reach import Runs, causal_taps
 
 MOST_TAPS = 64  # each is written out
 
@@ -44,9 +44,9 @@ class GatedConvolution(Mixer):
         """Returns the layer."""
         return GatedConvolutionLayer(self.kernel_size, sizes.model_dim, rngs)
 
-    def reach(self, sizes: LayerSizes, length: int, causal: bool) -> Reach:
+    def runs(self, sizes: LayerSizes, length: int, causal: bool) -> tuple[Runs, ...]:
         """Returns the band of the taps."""
-        return causal_taps(length, self.kernel_size)
+        return (causal_taps(length, self.kernel_size),)
 
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
         """Returns the cost of the gate's product; that of the taps is elementwise and not counted."""
@@ -83,9 +83,3 @@ class GatedConvolutionLayer(nnx.Module):
         # On one axis of tokens, which XLA on CPU multiplies several times faster than two.
         gate = self.gate(u.reshape(-1, u.shape[2])).reshape(u.shape)
         return mixed * gate + u, ConvolutionCache(history)
-
-
-def causal_taps(length: int, taps: int) -> Bool[np.ndarray, "length length"]:
-    """Returns the band of a causal convolution: the position itself and the taps - 1 before it."""
-    back = np.arange(length)[:, None] - np.arange(length)
-    return (back >= 0) & (back < taps)

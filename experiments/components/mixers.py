@@ -2,17 +2,18 @@
 
 import abc
 import dataclasses
+import functools
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from attention_variants.interface import Cost
 from attention_variants.positions import Position
+from experiments.components.reach import Reach, Runs, spread
 
 Stream = Float[Array, "batch length model_dim"]
-Reach = Bool[np.ndarray, "output_length input_length"]
 
 
 class LayerSizes(NamedTuple):
@@ -56,8 +57,18 @@ class Mixer(abc.ABC):
         """Returns the layer, with `__call__`, `init_cache` and `extend` like those of `MultiHeadAttention`."""
 
     @abc.abstractmethod
+    def runs(self, sizes: LayerSizes, length: int, causal: bool) -> tuple[Runs, ...]:
+        """Returns which outputs depend on which inputs, the residual stream included: steps, one after another."""
+
+    def check_length(self, length: int, causal: bool) -> None:
+        """Raises ValueError where `runs` would take too long for a row of this length."""
+        return
+
     def reach(self, sizes: LayerSizes, length: int, causal: bool) -> Reach:
-        """Returns which outputs [row] depend on which inputs [column], the residual stream included."""
+        """Returns `runs` as a matrix: which outputs [row] depend on which inputs [column]."""
+        return functools.reduce(
+            lambda moved, step: spread(step, moved), self.runs(sizes, length, causal), np.eye(length, dtype=bool)
+        )
 
     @abc.abstractmethod
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:

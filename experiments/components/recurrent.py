@@ -5,13 +5,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
 from attention_variants.interface import BYTES_PER_SCALAR, Cost
-from experiments.components.mixers import Call, LayerSizes, Mixer, Reach, Stream
+from experiments.components.mixers import Call, LayerSizes, Mixer, Stream
+from experiments.components.reach import Runs, prefixes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,9 @@ class _Recurrent(Mixer):
         cell = self.cell(sizes.model_dim, sizes.model_dim, rngs=rngs)
         return RecurrentLayer(self.name, cell, self.states, sizes.model_dim)
 
-    def reach(self, sizes: LayerSizes, length: int, causal: bool) -> Reach:
+    def runs(self, sizes: LayerSizes, length: int, causal: bool) -> tuple[Runs, ...]:
         """Returns everything up to the present token."""
-        return np.tril(np.ones((length, length), bool))
+        return (prefixes(length),)
 
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
         """Returns the cost of the gates' products."""

@@ -25,12 +25,12 @@ def load_config(path: str) -> Config:
         raise ValueError(f"--config: there is no file {path!r}{_nearest_files(path)}.")
     try:
         config = _execute(path).get_config()
+        if isinstance(config, ml_collections.ConfigDict):
+            config = config.to_dict()  # fails for a required placeholder that is not set
     except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split()) or "no message"
         reason = f"{type(error).__name__}: {reason.rstrip('.')}{_failing_line(error, path)}"
         raise ValueError(f"--config: {path} failed: {reason}.") from error
-    if isinstance(config, ml_collections.ConfigDict):
-        config = config.to_dict()
     if not isinstance(config, Mapping):
         raise ValueError(f"--config: get_config() of {path} must return a ConfigDict; got {type(config).__name__}.")
     return build(schema.flatten(config), f"--config: {path}")

@@ -137,6 +137,8 @@ class Run:
         self._check_task()
         for test in self.tests:
             test.check(self.task, causal=self.causal, model=self.model)
+        for task in (self.task, *(test.task for test in self.tests)):
+            self._check_reach(task)
 
     def _check_layers(self) -> None:
         """Raises ValueError for more specs than layers, and for what only attention could make use of."""
@@ -158,6 +160,13 @@ class Run:
         for setting, given in useless.items():
             if given:
                 raise ValueError(f"{setting} acts in attention layers; model.attention {model.attention!r} has none.")
+
+    def _check_reach(self, task: Task) -> None:
+        """Raises ValueError for rows in which the ceiling could not be counted."""
+        for mixer in self.mixers:
+            mixer.check_length(task.input_length, self.causal)
+        for mixer in self.encoder if task.context else ():
+            mixer.check_length(task.context.length, causal=False)  # type: ignore[union-attr]
 
     def _check_task(self) -> None:
         """Raises for a model that cannot be given the task."""

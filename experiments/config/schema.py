@@ -69,8 +69,9 @@ class ModelConfig:
         """Raises ValueError, in one line, for a value out of range."""
         for name in ("model_dim", "num_heads"):
             check_integer(f"model.{name}", getattr(self, name), 1, _LARGEST_WIDTH)
-        for name in ("num_kv_heads", "mlp_dim", "short_conv"):
+        for name in ("num_kv_heads", "mlp_dim"):
             check_integer(f"model.{name}", getattr(self, name), 0, _LARGEST_WIDTH)
+        check_integer("model.short_conv", self.short_conv, 0)  # the most is that of the convolution
         check_integer("model.num_layers", self.num_layers, 0, MOST_LAYERS)
         _check_divides("num_heads", self.num_heads, "model_dim", self.model_dim)
         _check_divides("num_kv_heads", self.num_kv_heads or self.num_heads, "num_heads", self.num_heads)
@@ -244,10 +245,18 @@ def read_value(key: str, value: Any) -> Any:
         return tuple(item.strip() for item in items if item.strip())
     if isinstance(value, str):
         value = specs.coerce(value, kind, key)
-    elif not (type(value) is kind or (kind is float and type(value) is int)) or not math.isfinite(value):
+    elif not (type(value) is kind or (kind is float and type(value) is int)) or not _is_finite(value):
         expected = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string"}[kind]
         raise specs.SpecError(f"{key} must be {expected}; got {value!r}.")
     return float(value) + 0.0 if kind is float else value  # + 0.0: there is one zero
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a number fits into a float; what is no number does."""
+    try:
+        return not isinstance(value, int | float) or math.isfinite(value)
+    except OverflowError:  # an integer
+        return False
 
 
 def _listed(text: str) -> Any:

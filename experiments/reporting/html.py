@@ -11,7 +11,7 @@ from typing import Any
 from experiments.reporting import tables
 from experiments.reporting.columns import Cell, columns, size_marks
 from experiments.reporting.figures import layout, registry
-from experiments.reporting.figures.style import save, style
+from experiments.reporting.figures.style import FAINT, save, style
 from experiments.reporting.text import describe_environment, listed, plural
 from experiments.studies import run_folder
 from experiments.studies.results import Study, read_study
@@ -84,9 +84,10 @@ def _figure(name: str, picture: registry.Picture, svg: bytes) -> str:
 def _table(study: Study) -> str:
     first, *others = [column for column in columns(study) if column.shown]
     heads = "".join(f"<th>{_text(title)}</th>" for title in (first.title, "0 to 1", *(c.title for c in others)))
-    appearance, lines = layout.looks(study), []
+    appearance, lines = layout.looks(layout.shown(study)), []
     for row in study.rows:
-        colour = appearance[study.model(row)].colour
+        look = appearance.get(study.model(row))
+        colour = look.colour if look else FAINT  # of what no picture shows
         head = f'<th style="--c:{colour}">{_marked(first.cell(row))}</th><td>{_bar(row.tests[0], colour)}</td>'
         lines.append(f"<tr>{head}{''.join(_cell(column.cell(row)) for column in others)}</tr>")
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

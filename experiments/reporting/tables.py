@@ -5,6 +5,7 @@ import io
 import re
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 from experiments.reporting.columns import Cell, Interval, columns, environment_letters, size_marks
 from experiments.reporting.text import describe_environment, one_line, plural, setting, wrap_spec
@@ -63,7 +64,10 @@ def as_latex(study: Study) -> str:
 def as_csv(study: Study) -> str:
     """Returns a line per row with all numbers at full precision."""
     parts = columns(study)
-    records = [{name: value for column in parts for name, value in column.record(row).items()} for row in study.rows]
+    records = [
+        {_plain(name): _plain(value) for column in parts for name, value in column.record(row).items()}
+        for row in study.rows
+    ]
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -124,8 +128,9 @@ def _environments(study: Study) -> list[str]:
 
 def incomplete(study: Study) -> list[str]:
     """Returns what is missing: runs that did not end well, and whatever is damaged or foreign in the folder."""
+    diverged = sum(row.diverged for row in study.rows)
     counts = {
-        "diverged (NaN or infinity) and count as unsolved": sum(row.diverged for row in study.rows),
+        f"diverged (NaN or infinity) and {'counts' if diverged == 1 else 'count'} as unsolved": diverged,
         "failed with an error and will be repeated by the next run of the study": study.failed,
         "did not finish; the same command continues with what is left": study.unfinished,
     }
@@ -156,6 +161,11 @@ def _one_line_cells(
 
 def _marked(cell: Cell) -> str:
     return f"{cell.text} {cell.mark}".rstrip()
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value for CSV; a text that a spreadsheet would take as a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _markdown(text: str) -> str:

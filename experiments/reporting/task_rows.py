@@ -3,17 +3,20 @@
 import math
 import pathlib
 import textwrap
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.text import Text
 
 from experiments.reporting.figures import style
 from experiments.reporting.listings import floors_text, sizes_text
 from experiments.tasks.base import Batch, Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = ("png", "svg")  # of files
 STYLES = {
@@ -85,21 +88,28 @@ def image_lines(image: UInt8[np.ndarray, "height width 3"], width: int) -> list[
     return lines
 
 
+def check_output(path: pathlib.Path) -> None:
+    """Raises ValueError for a file that `write_images` could not write, before any row is drawn."""
+    if path.suffix.removeprefix(".").lower() not in KINDS:
+        raise ValueError(f"--output={path} must end with {' or '.join(f'.{kind}' for kind in KINDS)}.")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"--output={path}: there is no folder {str(path.parent)!r}.")
+
+
 def write_images(task: Task, batch: Batch, path: pathlib.Path) -> None:
     """Writes the images of all rows as the kind of file that the name ends with.
 
     Raises:
       ValueError: the name has another ending, or the rows of the task are not images.
     """
+    check_output(path)
     kind = path.suffix.removeprefix(".").lower()
-    if kind not in KINDS:
-        raise ValueError(f"--output={path} must end with {' or '.join(f'.{kind}' for kind in KINDS)}.")
     if task.image(batch, 0) is None:
         raise ValueError(f"--output={path}: rows of {type(task).__name__} are not images.")
     path.write_bytes(style.save(draw_images(task, batch), kind))
 
 
-def draw_images(task: Task, batch: Batch) -> Figure:
+def draw_images(task: Task, batch: Batch) -> "Figure":
     """Returns a figure with the image of every row below its answer."""
     rows = len(batch.inputs)
     across = min(rows, _PER_LINE)
@@ -107,7 +117,7 @@ def draw_images(task: Task, batch: Batch) -> Figure:
     titles = ["\n".join(textwrap.wrap(_answer_text(task, batch, row), 26)) for row in range(rows)]
     room = 0.35 + 0.16 * max(title.count("\n") for title in titles)  # inches, above an image
     with style.style():
-        figure = Figure(figsize=(2 * max(across, 3), (1.9 + room) * height + 0.4), layout="constrained")
+        figure = style.blank(2 * max(across, 3), (1.9 + room) * height + 0.4)
         figure.suptitle(task.summary, color=style.INK, fontsize=10)
         grid = figure.subplots(height, across, squeeze=False).ravel()
         for axes in grid:

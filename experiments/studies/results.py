@@ -75,11 +75,16 @@ class Study:
 
     def best(self, row: Row) -> bool:
         """Returns whether the interval of `row` lies above that of every other row of its task."""
-        rivals = [other for other in self.by_task[row.config["task"]] if other is not row]
-        others = [rival.accuracy for rival in rivals if rival.accuracy]
-        if row.accuracy is None or len(row.accuracies) < 2 or not others:
+        rivals = [end for end, rival in self._highest_ends[row.config["task"]] if rival is not row]
+        if row.accuracy is None or len(row.accuracies) < 2 or not rivals:
             return False
-        return all(row.accuracy[1] > other[2] for other in others)
+        return row.accuracy[1] > rivals[0]
+
+    @functools.cached_property
+    def _highest_ends(self) -> dict[str, list[tuple[float, Row]]]:
+        """Task -> the two intervals that end highest, with their rows: one of them is the best rival of any row."""
+        ends = {task: [(r.accuracy[2], r) for r in rows if r.accuracy] for task, rows in self.by_task.items()}
+        return {task: sorted(found, key=lambda end: -end[0])[:2] for task, found in ends.items()}
 
     @functools.cached_property
     def other_sizes(self) -> list[tuple[SizeDifference, ...]]:

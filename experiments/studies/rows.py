@@ -49,7 +49,7 @@ class TestScore:
     ceiling: float | None = None
     loss: float | None = None
 
-    @property
+    @functools.cached_property
     def accuracy(self) -> tuple[float, float, float] | None:
         """Mean accuracy and its 95 % interval, within [0, 1], all of it for a single run; None without a run."""
         if not self.accuracies:

@@ -64,6 +64,11 @@ def initial_state(run: Run) -> TrainState:
 
 def trace(run: Run) -> None:
     """Traces training with shapes in place of arrays: raises whatever building or training it would raise."""
+    _trace(compiled_part(run))
+
+
+@functools.lru_cache(maxsize=256)
+def _trace(run: Run) -> None:
     graph, params = abstract_model(run)
     jax.eval_shape(functools.partial(_chunk, run, graph), *_abstract_arguments(run, params))
 

@@ -71,7 +71,36 @@ MISTAKES = {
     "--variants=ful": "unknown attention variant 'ful'",
     "--output=.": "--output=. is a folder; expected a file.",
     "--format=html": "flag --format=html",
+    "--variants=": "--variants= names none; leave it out to measure all.",
+    "--head_dim=1000000000000000000000": "they may have 1099511627776.",
+    "--tasks=mqar": "--tasks is for the measurement of --generation alone; this is that of attention.",
+    "--training --lengths=5": "--lengths is for the measurement of attention alone; this is that of --training.",
+    "--generation --config=nope.py": "--config is for the measurement of --training alone",
+    "--generation --tasks=": "--tasks= names none; leave it out to measure all.",
+    "--generation --tasks=mqar|mqra": "unknown task 'mqra'",
 }
+
+
+def test_what_was_measured_before_memory_ran_out_is_kept(monkeypatch, capsys, tmp_path):
+    def measure_at(variants, length, sizes):
+        if length == 32:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 629145600000 bytes.")
+        return [attention.Timing(name, length, 1.0, 2.0, 3, 4) for name in variants]
+
+    monkeypatch.setattr(attention, "measure_at", measure_at)
+    output = tmp_path / "figures.json"
+    assert execute(monkeypatch, "--variants=full", "--lengths=16,32,64", f"--output={output}") == 2
+    out, err = capsys.readouterr()
+    assert out.count("full  ") == 1 and [each["length"] for each in json.loads(output.read_text())["figures"]] == [
+        16,
+        16,
+    ]
+    assert (
+        err
+        == "error: RESOURCE_EXHAUSTED: Out of memory allocating 629145600000 bytes. What was measured before is kept.\n"
+    )
+    assert execute(monkeypatch, "--variants=full", "--lengths=32") == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_one_measurement_at_a_time(monkeypatch, capsys):
@@ -81,8 +110,9 @@ def test_one_measurement_at_a_time(monkeypatch, capsys):
 
 @pytest.mark.parametrize("argument", MISTAKES)
 def test_a_mistake_is_one_line_before_anything_is_measured(argument, monkeypatch, capsys):
-    monkeypatch.setattr(attention, "measure_at", lambda *_: pytest.fail("measured"))
-    assert execute(monkeypatch, argument) == 2
+    for module, name in ((attention, "measure_at"), (data, "_sample_ms")):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("measured"))
+    assert execute(monkeypatch, *argument.split()) == 2
     out, err = capsys.readouterr()
     assert out == "" and MISTAKES[argument] in err and err.count("\n") == 1
 

@@ -54,6 +54,7 @@ BAD_INPUT = [  # arguments, what the line must name
     (["--vary=model.attention=full|sliding_window:window_size=3000000000"], ["window_size", "at most"]),
     (["--vary=model.attention=full|conv:kernel_size=99999"], ["kernel_size", "at most"]),
     (["--config.train.steps=99999999999999"], ["train.steps", "at most"]),
+    (["--config.model.short_conv=99999"], ["model.short_conv", "at most 64"]),
     (["--config.model.model_dim=1000000000"], ["model.model_dim", "at most"]),
     (["--config.model.num_heads=1", "--vary=model.num_heads=1|2"], ["model.num_heads", "give one of them"]),
     (["--seeds=0"], ["seeds", "0"]),
@@ -90,6 +91,10 @@ def test_a_results_folder_that_cannot_be_written_is_one_line(command, trained, t
     (tmp_path / "results").write_text("a file")
     code, _, err = command()
     assert code == 2 and err.count("\n") == 1 and str(tmp_path / "results") in err
+    (tmp_path / "results").unlink()
+    (tmp_path / "results").symlink_to(tmp_path / "nowhere")
+    code, _, err = command()
+    assert code == 2 and err.count("\n") == 1 and f"is a link to {tmp_path / 'nowhere'}, which does not exist" in err
     (tmp_path / "results").unlink()
 
     def read_only(*arguments: Any) -> int:

@@ -8,6 +8,7 @@ import jax
 import pytest
 
 from experiments import cli, show_task
+from experiments.reporting import task_rows
 from experiments.tasks.registry import make_task
 
 
@@ -65,11 +66,15 @@ MISTAKES = {
     ("--task=mqar", "--seed=-1"): "--seed=-1",
     ("mqar",): "unexpected argument 'mqar'",
     ("--task=induction", "--output=rows.png"): "rows of Induction are not images",
+    ("--task=induction", "--output=rows.jpg"): "--output=rows.jpg must end with .png or .svg.",
+    ("--task=induction", "--output=nowhere/rows.png"): "there is no folder 'nowhere'",
 }
 
 
 @pytest.mark.parametrize("arguments", MISTAKES)
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, monkeypatch, capsys):
+    if "not images" not in MISTAKES[arguments]:  # which only a row can tell
+        monkeypatch.setattr(task_rows, "draw_rows", lambda *_: pytest.fail("drawn"))
     assert execute(monkeypatch, *arguments) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and MISTAKES[arguments] in err

@@ -3,6 +3,7 @@
 One threshold decides for all pictures: `MOST_LINES` models in a panel, as many as there are colours.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from experiments.reporting.figures.style import COLOURS, DASHES, FAINT, INK, Look, looks_of
+from experiments.reporting.figures.style import COLOURS, DASHES, FAINT, INK, MOST_LOOKS, Look, looks_of
 from experiments.reporting.text import wrap_spec
 from experiments.studies.results import Study
 from experiments.studies.rows import Row, TestScore, task_differences
@@ -22,6 +23,14 @@ Columns = Sequence[tuple[str, Mapping[str, T]]]  # (heading, {model: what is dra
 _WIDTH = 9.2  # inches, of figures with several panels
 _STRIP, _NAMES, _SCORES = 0.27, 3.3, 0.5  # inches: height of a strip, widths of the names and scores at its sides
 _LEAST_STRIP, _BELOW = 1.1, 0.55  # inches: of width, and below the lowest strip, for the axis
+
+
+def shown(study: Study) -> Study:
+    """Returns the study with the best models alone where there are more than a picture can tell apart."""
+    if len(study.models) <= MOST_LOOKS:
+        return study
+    best = set(study.models[:MOST_LOOKS])
+    return dataclasses.replace(study, rows=tuple(row for row in study.rows if study.model(row) in best))
 
 
 def crowded(study: Study) -> bool:
@@ -67,8 +76,8 @@ def tasks(study: Study, keep: Callable[[Row], bool] = lambda row: True) -> Tasks
     if differences and differences[0]:
         fields = [",".join(f"{name}={value}" for name, value in values.items()) for values in differences]
         titles = [f"{task.name} {text}" for task, text in zip(facts, fields, strict=True)]
-    rank = study.models.index
-    kept = [sorted(filter(keep, rows), key=lambda row: rank(study.model(row))) for rows in study.by_task.values()]
+    rank = {model: place for place, model in enumerate(study.models)}
+    kept = [sorted(filter(keep, rows), key=lambda row: rank[study.model(row)]) for rows in study.by_task.values()]
     return [(title, rows) for title, rows in zip(titles, kept, strict=True) if rows]
 
 

@@ -14,6 +14,7 @@ from experiments.studies.results import Study
 from experiments.studies.rows import Row
 
 _LABEL = "training step"
+_MOST_POINTS = 2000  # of a curve, about the pixels of its panel
 _Curve = Sequence[tuple[float, float]]  # (step, accuracy)
 
 
@@ -32,8 +33,8 @@ def _together(study: Study) -> Figure:
             if not curves:
                 continue
             for curve in curves:
-                axes.plot(*zip(*curve, strict=True), color=look.colour, linewidth=0.9, alpha=0.4)
-            steps, median = _median(curves)
+                axes.plot(*zip(*_thinned(curve), strict=True), color=look.colour, linewidth=0.9, alpha=0.4)
+            steps, median = zip(*_thinned(_median(curves)), strict=True)
             axes.plot(steps, median, color=look.colour, linewidth=2.2)
             axes.plot(steps[-1:], median[-1:], zorder=4, **layout.mark_style(study, look, 6))
             marks.append(Mark((steps[-1], median[-1]), study.model(row), look))
@@ -56,8 +57,8 @@ def _draw_alone(axes: Axes, row: Row, look: Look) -> None:
     if not curves:
         return
     for curve in curves:
-        axes.plot(*zip(*curve, strict=True), color=look.colour, linewidth=0.7, alpha=0.5)
-    steps, median = _median(curves)
+        axes.plot(*zip(*_thinned(curve), strict=True), color=look.colour, linewidth=0.7, alpha=0.5)
+    steps, median = zip(*_thinned(_median(curves)), strict=True)
     axes.fill_between(steps, median, color=look.colour, alpha=0.25, linewidth=0)
     axes.plot(steps, median, color=look.colour, linewidth=1.5)
     axes.plot(steps[-1:], median[-1:], color=look.colour, marker=look.marker, markersize=4, markeredgecolor="white")
@@ -73,8 +74,20 @@ def _curves(row: Row) -> list[_Curve]:
     return [[(m["step"], m["validation_accuracy"]) for m in lines] for lines in row.metrics if lines]
 
 
-def _median(curves: Sequence[_Curve]) -> tuple[list[float], list[float]]:
+def _median(curves: Sequence[_Curve]) -> _Curve:
     """Returns the median over runs at every step; a run that stopped early keeps its last value."""
     steps = sorted({step for curve in curves for step, _ in curve})
     table = [np.interp(steps, [step for step, _ in curve], [score for _, score in curve]) for curve in curves]
-    return steps, np.median(table, axis=0).tolist()
+    return list(zip(steps, np.median(table, axis=0).tolist(), strict=True))
+
+
+def _thinned(curve: _Curve) -> _Curve:
+    """Returns a curve with no more points than can be seen: the lowest and the highest of each short stretch."""
+    stretch = -(-2 * len(curve) // _MOST_POINTS)
+    if len(curve) <= _MOST_POINTS:
+        return curve
+    kept = {0, len(curve) - 1}
+    for start in range(0, len(curve), stretch):
+        places = range(start, min(start + stretch, len(curve)))
+        kept |= {min(places, key=lambda place: curve[place][1]), max(places, key=lambda place: curve[place][1])}
+    return [curve[place] for place in sorted(kept)]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments.reporting.figures import cost, other_rows, slices, tasks
+from experiments.reporting.figures import cost, layout, other_rows, slices, tasks
 from experiments.reporting.figures.learning_curves import learning_curves
 from experiments.studies.results import Study
 
@@ -71,7 +71,7 @@ _SLICE_FILES = {"length": "accuracy_by_string_length"}  # of slices whose usual 
 
 def pictures(study: Study) -> dict[str, Picture]:
     """Returns the pictures of a study by file name: `FIGURES`, and one for every other slice of its results."""
-    return FIGURES | {
+    found = FIGURES | {
         _SLICE_FILES.get(name, f"accuracy_by_{name}"): Picture(
             functools.partial(slices.accuracy_by, name=name),
             f"Accuracy by {slices.describe(study, name)}",
@@ -80,3 +80,15 @@ def pictures(study: Study) -> dict[str, Picture]:
         )
         for name in slices.slice_names(study)
     }
+    shown = layout.shown(study)
+    if shown is study:
+        return found
+    note = f" Shown are the {len(shown.models)} best of {len(study.models)} models."
+    return {
+        name: Picture(functools.partial(_draw_shown, picture.draw), picture.heading, picture.caption + note)
+        for name, picture in found.items()
+    }
+
+
+def _draw_shown(draw: Callable[[Study], Figure | None], study: Study) -> Figure | None:
+    return draw(layout.shown(study))

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 # use the colours again with other markers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4D4D4D")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MOST_LOOKS = len(COLOURS) * len(MARKERS)  # of more models a picture shows the best
 INK, FAINT = "#22272e", "#8a929c"
 HIDDEN = "#dfe3e8"  # what an attention pattern cannot reach
 DASHES = (0, (4, 3))  # of floors
@@ -33,8 +34,11 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#e8ebef",
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
+    "text.parse_math": False,  # a "$" in a label is a dollar
     "svg.hashsalt": "attention-variants",  # the same file for the same numbers
 }
+
+_NOT_STYLE = ("backend", "backend_fallback")  # settings that choose a window
 
 
 class Look(NamedTuple):
@@ -47,8 +51,14 @@ class Look(NamedTuple):
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """Draws the figures made within it in the style of the reports."""
-    with matplotlib.rc_context(_STYLE):
+    settings = {key: value for key, value in matplotlib.rcParamsDefault.items() if key not in _NOT_STYLE}
+    with matplotlib.rc_context(settings | _STYLE):
         yield
+
+
+def blank(width: float, height: float) -> Figure:
+    """Returns an empty figure of so many inches."""
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save(figure: Figure, kind: str) -> bytes:
@@ -60,6 +70,6 @@ def save(figure: Figure, kind: str) -> bytes:
 
 
 def looks_of(models: Iterable[str]) -> dict[str, Look]:
-    """Returns a look for each name, which does not depend on the order of the names; 49 differ."""
+    """Returns a look for each name, which does not depend on the order of the names; `MOST_LOOKS` differ."""
     places = {model: place for place, model in enumerate(sorted(models))}
     return {model: Look(COLOURS[n % 7], MARKERS[(n + n // 7) % 7]) for model, n in places.items()}

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from experiments.reporting.figures import labels, layout, series
 from experiments.reporting.figures.style import CEILING_TITLE, FAINT
 from experiments.studies.results import Study
-from experiments.studies.rows import TaskFacts, task_differences
+from experiments.studies.rows import TaskFacts, TestScore, task_differences
 
 _ABREAST = 3  # tasks side by side
 
@@ -44,10 +44,9 @@ def _side_by_side(study: Study) -> Figure:
 
 def _over_field(study: Study, field: str, values: Sequence[float]) -> Figure:
     groups = sorted(zip(values, study.by_task.values(), strict=True), key=lambda group: group[0])
-    lines = {
-        model: [(x, row.tests[0]) for x, rows in groups for row in rows if study.model(row) == model]
-        for model in study.models
-    }
+    lines: dict[str, list[tuple[float, TestScore]]] = {model: [] for model in study.models}
+    for x, row in ((x, row) for x, rows in groups for row in rows):
+        lines[study.model(row)].append((x, row.tests[0]))
     label = f"{field} of the task"
     if layout.crowded(study):
         figure = layout.strips(study, [[("test accuracy", lines)]], series.draw_line_alone, label)

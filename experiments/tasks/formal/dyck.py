@@ -66,7 +66,7 @@ class Dyck(FixedLength):
         kind_rng, open_rng = jax.random.split(rng)
         shape = (self.length, batch_size)
         kinds = jax.random.randint(kind_rng, shape, 0, self.num_types, jnp.int32)
-        coins = jax.random.bernoulli(open_rng, 0.5, shape)
+        coins = jax.random.bernoulli(open_rng, jnp.float32(0.5), shape)
         rows = jnp.arange(batch_size)
 
         def walk(carry: tuple[Array, Array], step: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:

@@ -107,7 +107,7 @@ class ListOps(Task):
 
         column, rows = jnp.arange(self.max_length, dtype=jnp.int32)[None], jnp.arange(batch_size)[:, None]
         end = length[:, None]
-        inputs = jnp.where(column < end, CLOSE, jnp.where(column == end, CLS, PAD))
+        inputs = jnp.where(column < end, CLOSE, jnp.where(column == end, CLS, PAD)).astype(jnp.int32)
         there = jnp.where(column < bounds[-1][:, None], place, self.max_length)
         inputs = inputs.at[rows, there].set(FIRST_DIGIT + node, mode="drop")
         depth = jnp.sum(jnp.diff(bounds, axis=0) > 0, axis=0, dtype=jnp.int32)
@@ -299,4 +299,4 @@ def _operate(kind: Int[Array, " batch"], operands: Int[Array, "batch children"],
     low = jnp.where(kind == MIN, 0, jnp.where(kind == MAX, count - 1, (count - 1) // 2))
     high = jnp.where(kind == MIN, 0, jnp.where(kind == MAX, count - 1, count // 2))
     ranked = sum(jnp.sum(not_above <= rank[:, None], axis=1, dtype=jnp.int32) for rank in (low, high))
-    return jnp.where(kind == SM, jnp.sum(operands, axis=1, where=inside) % 10, ranked // 2)
+    return jnp.where(kind == SM, jnp.sum(operands, axis=1, dtype=jnp.int32, where=inside) % 10, ranked // 2)

@@ -101,7 +101,7 @@ class ImageShapes(Task):
             positions=end,
             weights=jnp.ones((batch_size, 1), jnp.float32),
             evidence=jnp.broadcast_to(seen, (batch_size, *seen.shape[1:])),
-            slices={"distance": jnp.ones_like(end), "shapes": jnp.sum(counts, axis=1, keepdims=True)},
+            slices={"distance": jnp.ones_like(end), "shapes": jnp.sum(counts, axis=1, keepdims=True, dtype=jnp.int32)},
         )
 
     @override

@@ -151,7 +151,8 @@ class Pathfinder(Task):
             evidence=jnp.broadcast_to(pixels, (batch_size, 1, self.side**2)),
             slices={
                 "distance": jnp.ones_like(end),
-                "steps": 1 + jnp.take_along_axis(curves.steps, dotted, axis=1).sum(axis=1, keepdims=True),
+                "steps": 1
+                + jnp.take_along_axis(curves.steps, dotted, axis=1).sum(axis=1, keepdims=True, dtype=jnp.int32),
             },
         )
 

@@ -126,7 +126,7 @@ class FuzzyRecall(FixedLength):
         """Writes the pairs where `stands` is true one after another, up to the end of the row, and asks for repeats."""
         batch_size, num_pairs = pairs.key_size.shape
         size = jnp.where(stands, pairs.key_size + pairs.value_size, 0)
-        end = self.length - size.sum(axis=1, keepdims=True) + jnp.cumsum(size, axis=1, dtype=jnp.int32)
+        end = self.length - size.sum(axis=1, keepdims=True, dtype=jnp.int32) + jnp.cumsum(size, axis=1, dtype=jnp.int32)
         start = end - size
         value_start = start + pairs.key_size
 

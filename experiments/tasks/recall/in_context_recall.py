@@ -104,7 +104,7 @@ class InContextRecall(FixedLength):
         """Draws which slots hold a pair: the last one always does, and so does one other."""
         share, _ = self._noise()
         coin_rng, sure_rng = jax.random.split(rng)
-        coins = jax.random.bernoulli(coin_rng, 1 - share, (batch_size, slots))
+        coins = jax.random.bernoulli(coin_rng, jnp.float32(1 - share), (batch_size, slots))
         sure = jax.random.randint(sure_rng, (batch_size, 1), 0, slots - 1, jnp.int32)
         slot = jnp.arange(slots, dtype=jnp.int32)[None]
         return coins | (slot == sure) | (slot == slots - 1)

@@ -64,7 +64,8 @@ def law(num_slots: int, num_pairs: int, power: float) -> Float[np.ndarray, "pair
         for (begin, stop), added in (((first, middle), range(middle, end)), ((middle, end), range(first, middle))):
             counted = others
             for slot in added:
-                counted = counted * (1 - ringing[slot]) + np.pad(counted[:-1] * ringing[slot], ((1, 0), (0, 0)))
+                counted, rings = counted * (1 - ringing[slot]), counted[:-1] * ringing[slot]
+                counted[1:] += rings
             leave_one_out(begin, stop, counted)
 
     leave_one_out(0, num_slots, np.eye(num_pairs, 1) * np.ones_like(log_times))

@@ -152,3 +152,8 @@ def test_a_wrong_flag_gets_one_line(arguments: list[str], message: str, capsys: 
 def test_every_law_says_what_it_is() -> None:
     assert all(law.__doc__ and law.__doc__.splitlines()[0].endswith(".") for law in LAWS.values())
     assert "cost_is_exact" in specs.unknown("law", "cost", LAWS)
+
+
+def test_every_variant_that_is_named_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--variant=full", "--variant=linear", "--variant=full", f"--law={FAST}", "--jobs=1")
+    assert code == 0 and "2 case(s), 1 law(s) each: all hold" in out

@@ -2,6 +2,7 @@ import pytest
 
 from attention_variants.registry import make_variant
 from experiments.analysis import compute
+from experiments.training import step
 from experiments.training.step import compile_program
 from tests.experiments.tiny import tiny_cost, tiny_run
 
@@ -40,3 +41,15 @@ def test_a_short_convolution_keeps_its_taps():
 def test_the_peak_holds_parameters_and_both_moments_at_least():
     run = tiny_run()
     assert compile_program(run).peak_bytes > 3 * 4 * compute.count(run, 1)["params"]
+
+
+def test_cells_whose_steps_cost_the_same_are_traced_once():
+    """A grid of learning rates takes no longer than one of them."""
+    caches = compute._step, step._trace
+    for cache in caches:
+        cache.cache_clear()
+    for rate, steps in ((0.001, 3), (0.002, 3), (0.002, 5)):
+        run = tiny_run(train__learning_rate=rate, train__steps=steps, train__schedule="constant:warmup_steps=0")
+        assert compute.count(run, steps)["params"] == compute.count(run, 1)["params"] > 0
+        step.trace(run)
+    assert [cache.cache_info().misses for cache in caches] == [1, 2]  # the number of steps is part of a schedule

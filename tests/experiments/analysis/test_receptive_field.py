@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from attention_variants.positions import NoPosition
+from attention_variants.registry import VARIANTS, example_spec, make_variant
 from experiments.analysis import receptive_field
 from experiments.analysis.receptive_field import accuracy_within, share_within
+from experiments.components import reach
 from experiments.components.attention import Attention
 from experiments.components.convolution import GatedConvolution
 from experiments.components.mixers import LayerSizes
@@ -158,3 +161,53 @@ def test_ceilings_by_slice_average_to_the_ceiling(attention: str):
     assert found["num_pairs"] == [None, pytest.approx(receptive_field.ceiling(run, run.task))]
     assert (found["distance"][1] == 1.0) == ("window_size=1" not in attention)
     assert (found["distance"][-2] == 1.0) == (attention == "full")
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("spec", VARIANTS)
+def test_long_rows_reach_what_the_definitions_say(spec: str, causal: bool, monkeypatch: pytest.MonkeyPatch):
+    """Patterns of long rows are read in pieces that blocks skip by, and not from the definition."""
+    variant = make_variant(example_spec(spec, 16))
+    if not (variant.supports_causal if causal else variant.supports_bidirectional):
+        return
+    expected = variant.pattern(301, 301, causal) | np.eye(301, dtype=bool)
+    for name, value in (("_DENSE", 300), ("_ROWS", 7), ("_TILE", 11), ("_GATHERED", 50)):
+        monkeypatch.setattr(reach, name, value)
+    found = reach.with_own(reach.pattern_runs(variant, 301, 301, causal))
+    np.testing.assert_array_equal(reach.spread(found, np.eye(301, dtype=bool)), expected)
+
+
+def test_ceilings_of_long_rows_follow_only_the_evidence(monkeypatch: pytest.MonkeyPatch):
+    """Rows in which a matrix of all pairs would take 4 GB."""
+    run = tiny_run(task="mqar:length=65536,num_pairs=4,vocab_size=65536", model__attention="conv+sliding_window+linear")
+    positions, evidence = np.array([9, 300, 65535]), np.array([[8], [9], [0]])
+    targets = receptive_field._Targets(positions, evidence, np.ones(3), np.zeros(3), {})
+    monkeypatch.setattr(receptive_field, "_MOVED_BYTES", 1)  # one word of columns at a time
+    tracemalloc.start()
+    assert receptive_field._best_of(run, run.task, targets).tolist() == [1, 1, 1]
+    window = tiny_run(task=run.config.task, model__attention="conv+sliding_window:window_size=64")
+    assert receptive_field._best_of(window, window.task, targets).tolist() == [1, 0, 0]
+    assert tracemalloc.get_traced_memory()[1] < 2**27
+    tracemalloc.stop()
+
+
+def test_bits_of_evidence_are_the_matrix_of_all_inputs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(receptive_field, "_MOVED_BYTES", 1)
+    for attention in ("conv+sliding_window:window_size=9", "dilated_window:window_size=3,dilation=5+conv", "linear"):
+        run = tiny_run(task="mqar:length=150,num_pairs=30,vocab_size=151", model__attention=attention)
+        expected = accuracy_within(receptive_field.task_reach(run, run.task), run.task, 128)
+        assert receptive_field.ceiling(run, run.task, 128) == expected
+
+
+def test_fewer_of_very_long_rows_are_drawn():
+    task = MQAR(length=2**15, num_pairs=4, vocab_size=2**15)
+    assert receptive_field._rows_per_batch(task) == 128
+    assert receptive_field._rows(MQAR(length=2**14, num_pairs=4, vocab_size=2**15), 8192) == 8192
+    assert receptive_field._rows(task, 8192) == 4096
+
+
+def test_a_pattern_too_scattered_for_its_length_is_refused_at_once():
+    task, scattered = "mqar:length=1048576,num_pairs=4,vocab_size=1048576", "strided_sparse:stride=8"
+    with pytest.raises(ValueError, match="too many scattered keys in rows of 1048576 tokens"):
+        tiny_run(task=task, model__attention=f"conv+{scattered}")
+    tiny_run(task=task, model__attention="conv+sliding_window+linear")

@@ -35,6 +35,12 @@ def test_a_config_file_is_completed_by_the_defaults(tmp_path):
         ("return {'train': {'steps': True}}", "train.steps must be an integer; got True"),
         ("return {'train': {'clip_norm': float('nan')}}", "train.clip_norm must be a finite number; got nan"),
         ("return {'train': 3}", "'train' is a section"),
+        ("return {'train': {'learning_rate': 10**400}}", "train.learning_rate must be a finite number"),
+        (
+            "c = base.get_config(); import ml_collections; "
+            "c.more = ml_collections.config_dict.required_placeholder(int); return c",
+            "failed: RequiredValueError",
+        ),
     ],
 )
 def test_a_wrong_config_file_is_one_line(tmp_path, body, message):

@@ -129,6 +129,21 @@ def test_csv_reads_back_whatever_specs_hold(hard):
     assert {record["task"] for record in records} >= {"mqar:note=x|y"} and "shifted: mqar:note=1|2" in records[0]
 
 
+def test_no_text_of_csv_is_a_formula(tmp_path):
+    for task in ("=HYPERLINK(1)", "+1", "-1", "@a", "mqar"):
+        write_run(tmp_path / "study", config_of("conv+full", task=task), accuracy=-0.5)
+    records = csv.DictReader(io.StringIO(tables.as_csv(read_study(tmp_path / "study"))))
+    assert {record["task"] for record in records} == {"'=HYPERLINK(1)", "'+1", "'-1", "'@a", "mqar"}
+
+
+def test_one_diverged_run_counts_and_two_count(tmp_path):
+    for seed, words in enumerate(
+        ("1 run diverged (NaN or infinity) and counts", "2 runs diverged (NaN or infinity) and count ")
+    ):
+        write_run(tmp_path / "study", config_of("conv+full", seed), status="diverged")
+        assert words in tables.as_markdown(read_study(tmp_path / "study"))
+
+
 def test_notes_explain_only_what_is_there(toy, tmp_path):
     text = tables.as_markdown(toy)
     assert not any(word in text for word in ("at a length", "shifted", "ask bits", "error", "cannot be compared"))

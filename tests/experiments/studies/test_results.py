@@ -2,6 +2,7 @@
 
 import pytest
 
+from experiments.studies import intervals
 from experiments.studies.results import SizeDifference, natural, read_study
 from tests.experiments.fake_study import ENVIRONMENT, HYBRID, KINDS, TASK, config_of, write_run, write_study
 
@@ -179,3 +180,12 @@ def test_studies_near_are_named(tmp_path):
     for path in (tmp_path / "toyy", tmp_path):
         with pytest.raises(ValueError, match=f"studies near: {toy}"):
             read_study(path)
+
+
+def test_every_interval_is_computed_once_however_often_rows_are_compared(tmp_path, monkeypatch):
+    study = read_study(write_study(tmp_path / "study", [f"conv+linear:chunk_size={n}" for n in range(1, 9)], seeds=2))
+    counted, once = [], intervals.mean_interval
+    monkeypatch.setattr(intervals, "mean_interval", lambda values: counted.append(values) or once(values))
+    for _ in range(3):
+        assert sum(study.best(row) for row in study.rows) <= 1 and len(study.models) == 8
+    assert len(counted) <= 8

@@ -4,6 +4,7 @@ import collections
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 
 import jax
@@ -140,6 +141,17 @@ def test_same_seed_same_bits(spec: str):
     _, batch = draw(spec)
     digest = hashlib.sha256(b"".join(leaf.tobytes() for leaf in jax.tree.leaves(batch)))
     assert digest.hexdigest()[:16] == CASES[spec]
+
+
+@every_case
+def test_rows_do_not_depend_on_whether_jax_has_64_bits(spec: str):
+    """Traced, as compiling takes longer: every random bit is drawn in 32, and every array that leaves is of 32."""
+    task = make_task(spec)
+    with jax.enable_x64(True):
+        traced, batch = jax.make_jaxpr(lambda rng: task.sample(rng, 3), return_shape=True)(jax.random.key(7))
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(batch)} <= {"int32", "float32"}
+    draws = re.findall(r"random_bits\[bit_width=(\d+)", str(traced))
+    assert draws and set(draws) <= {"8", "32"}
 
 
 @pytest.mark.slow

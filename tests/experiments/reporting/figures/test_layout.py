@@ -1,9 +1,14 @@
 """Panels or strips: one threshold; and the titles of tasks."""
 
+import dataclasses
+
 import pytest
 
-from experiments.reporting.figures import layout
-from tests.experiments.fake_study import CATALOGUE, TASK
+from experiments.reporting.figures import layout, registry
+from experiments.reporting.figures.style import FAINT
+from experiments.reporting.html import page
+from experiments.studies.results import read_study
+from tests.experiments.fake_study import CATALOGUE, TASK, write_study
 from tests.experiments.reporting.figures.gallery import CROWDED, MIXED, PAIRS, of_tasks
 
 STRIPPED = ["learning_curves", "accuracy_by_distance", "accuracy_across_tasks"]
@@ -54,3 +59,14 @@ def test_panels_are_titled_by_what_differs_in_order_of_size(gallery):
 def test_rows_that_are_not_kept_leave_no_task_behind(gallery):
     kept = layout.tasks(gallery.study("mixed"), lambda row: row.task.name == "induction")
     assert [title for title, _ in kept] == ["induction"] and len(kept[0][1]) == 6
+
+
+def test_of_more_models_than_looks_pictures_show_the_best(tmp_path):
+    study = read_study(write_study(tmp_path / "study", [f"conv+linear:chunk_size={n}" for n in range(1, 61)], seeds=1))
+    shown = layout.shown(study)
+    assert shown.models == study.models[: layout.MOST_LOOKS] and len(layout.looks(shown)) == 49
+    picture = registry.pictures(study)["learning_curves"]
+    assert picture.caption.endswith(" Shown are the 49 best of 60 models.")
+    assert page(study, {}).count(f"--c:{FAINT}") == 11
+    few = dataclasses.replace(study, rows=study.rows[:49])
+    assert layout.shown(few) is few and registry.pictures(few)["learning_curves"] == registry.FIGURES["learning_curves"]
