@@ -16,8 +16,8 @@ from flax import nnx
 from attention_variants.cost import count_flops
 from experiments.analysis.state_capacity import state_bytes
 from experiments.components.mixers import Call, LayerSizes, Mixer
-from experiments.components.optimizers import make_optimizer
-from experiments.components.schedules import make_schedule
+from experiments.components.optimizers import AdamW
+from experiments.components.schedules import Cosine
 from experiments.config.run import Run
 from experiments.config.schema import TrainConfig
 from experiments.model.objective import gradient_step
@@ -62,13 +62,9 @@ class _Step(NamedTuple):
 
 def _counted(run: Run) -> Run:
     """Returns the run that stands for all whose steps cost the same: how it is optimised does not matter."""
-    train, usual = TrainConfig(batch_size=run.train.batch_size), TrainConfig()
-    return dataclasses.replace(
-        run,
-        config=dataclasses.replace(run.config, train=train),
-        optimizer=make_optimizer(usual.optimizer),
-        schedule=make_schedule(usual.schedule),
-    )
+    train = TrainConfig(batch_size=run.train.batch_size)
+    config = dataclasses.replace(run.config, train=train)
+    return dataclasses.replace(run, config=config, optimizer=AdamW(), schedule=Cosine())
 
 
 @functools.lru_cache(maxsize=256)
