@@ -16,15 +16,16 @@ import pytest
 
 from experiments.studies import run_folder
 from tests.experiments.conftest import CONFIG
+from tests.experiments.processes import python
 
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
-MOMENTS = [*np.geomspace(0.15, 3, 18), None, None]  # seconds: start-up, imports, compilation; None: while it trains
+MOMENTS = [*np.geomspace(0.3, 3, 18), None, None]  # seconds: start-up, imports, compilation; None: while it trains
 
 
 def start(folder: Path, output: int) -> subprocess.Popen[bytes]:
     (folder / "tiny.py").write_text(CONFIG)
     arguments = [f"--config={folder / 'tiny.py'}", f"--results={folder / 'results'}", "--config.train.steps=20000"]
-    command = [sys.executable, "-m", "experiments.run", *arguments, "--config.train.stop_when_solved=false"]
+    command = python("-m", "experiments.run", *arguments, "--config.train.stop_when_solved=false")
     environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     return subprocess.Popen(command, env=environment, stdin=output, stdout=output, stderr=output)
 

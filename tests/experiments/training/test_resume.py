@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from experiments.studies import run_folder
+from tests.experiments.processes import python
 
 TIMES = ("step_ms", "tokens_per_second")
 CONFIG = """
@@ -37,7 +37,7 @@ def start(folder: Path) -> subprocess.Popen:
     arguments = ["-m", "experiments.run", f"--config={folder / 'tiny.py'}", f"--results={folder / 'results'}"]
     environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # it compiles longer than it trains
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, *arguments], env=environment, text=True, **output)
+    return subprocess.Popen(python(*arguments), env=environment, text=True, **output)
 
 
 def finish(process: subprocess.Popen) -> str:
