@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from attention_variants.conformance import costs, values
+from attention_variants.conformance import costs, decoding, extremes, values
 from attention_variants.conformance.inputs import Case, LawBroken
 
 __all__ = ["LAWS", "Case", "LawBroken", "LawResult", "check"]
@@ -25,15 +25,15 @@ LAWS: dict[str, Callable[[Case], None]] = {
         values.weights_follow_pattern,
         values.pattern_is_as_drawn,
         values.sees_only_pattern,
-        values.decoding_equals_parallel,
-        values.caches_keep_their_form,
+        decoding.decoding_equals_parallel,
+        decoding.caches_keep_their_form,
         values.limits_are_full_attention,
         values.padding_equals_truncation,
         values.masked_nan_stays_out,
-        values.extremes_stay_finite,
-        values.extremes_match_definition,
-        values.closed_gates_match_definition,
-        values.ties_are_decided_alike,
+        extremes.extremes_stay_finite,
+        extremes.extremes_match_definition,
+        extremes.closed_gates_match_definition,
+        extremes.ties_are_decided_alike,
         values.grouped_heads_equal_repeated,
         costs.transformations_change_nothing,
         costs.growth_is_as_claimed,

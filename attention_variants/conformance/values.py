@@ -19,7 +19,6 @@ from attention_variants.conformance.inputs import (
     Case,
     SlopeBias,
     call,
-    cast,
     cut,
     expect,
     expect_close,
@@ -148,69 +147,6 @@ def _moved_outputs(variant: AttentionVariant, arguments: Arguments, causal: bool
     return by_key | (np.triu(np.ones((length, length), bool), 1).T & by_position) if causal else by_key
 
 
-def decoding_equals_parallel(case: Case) -> None:
-    """`extend` one token at a time, in ragged pieces and after a prefill equals the parallel call."""
-    variant, length = case.variant, case.length
-    if not variant.supports_causal:
-        return
-    arguments = make_arguments(variant, length)
-    expected, *_ = case.steps[True](arguments, jnp.ones_like(arguments.query))
-    ragged = [5, 1, 7, 5]
-    rest = length - sum(ragged)
-    pieces = {  # of few different sizes, for each is compiled
-        "one token at a time": [1] * length,
-        "ragged pieces": [*ragged, rest],
-        "a prefill and single tokens": [rest, *[1] * sum(ragged)],
-    }
-    for name, sizes in pieces.items():
-        output, cache = _decode(case, arguments, sizes)
-        expect_close(f"decoding in {name}", output, expected, 1e-5)
-    last = cut(arguments, 0, 1)
-    try:
-        variant.extend(cache, last.query, last.key, last.value, controls=last.controls)
-    except ValueError:
-        pass
-    else:
-        expect(False, "extending a full cache must raise ValueError.")
-    poisoned, _ = case.extend(cache, last)
-    expect(jnp.isnan(poisoned).all(), "extending a full cache inside jit must give NaN.")
-
-
-def _decode(case: Case, arguments: Arguments, sizes: list[int]) -> tuple[Any, Any]:
-    """Returns the outputs of pieces of these sizes, one after the other, and the cache."""
-    cache = case.variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
-    outputs, start = [], 0
-    for size in sizes:
-        output, cache = case.extend(cache, cut(arguments, start, start + size))
-        outputs.append(output)
-        start += size
-    return jnp.concatenate(outputs, axis=1), cache
-
-
-def caches_keep_their_form(case: Case) -> None:
-    """A fresh cache can be donated, and `extend` returns one of the same dtypes, whatever those of its arguments."""
-    variant = case.variant
-    if not variant.supports_causal:
-        return
-    fresh = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
-    owners: dict[int, str] = {}
-    for name, leaf in zip(fresh._fields, fresh, strict=True):
-        owner = owners.setdefault(leaf.unsafe_buffer_pointer(), name) if leaf.size else name
-        expect(owner == name, f"`{owner}` and `{name}` of a fresh cache are one buffer; it cannot be donated.")
-    arguments = make_arguments(variant, 9)  # of more than one chunk
-    with jax.enable_x64(True):
-        for dtype, given in ((jnp.float32, jnp.float32), (jnp.bfloat16, jnp.float64)):
-            cache = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, dtype)
-            new = cast(arguments, given)
-            extend = functools.partial(variant.extend, controls=new.controls)
-            _, after = jax.eval_shape(extend, cache, new.query, new.key, new.value)
-            for name, old, kept in zip(cache._fields, cache, after, strict=True):
-                given_name = jnp.dtype(given).name
-                changed = f"extended by {given_name} tokens, `{name}` is {kept.dtype} {kept.shape}"
-                same = (old.dtype, old.shape) == (kept.dtype, kept.shape)
-                expect(same, f"{changed}; before it was {old.dtype} {old.shape}.")
-
-
 def limits_are_full_attention(case: Case) -> None:
     """The limit of the case equals full attention, and a sharp case itself differs from it."""
     for causal in modes(case.variant):
@@ -275,75 +211,6 @@ def _spoil(key_mask: Any, control: Any) -> Any:
     if control.shape[:2] != key_mask.shape:
         return control
     return jnp.where(key_mask.reshape(key_mask.shape + (1,) * (control.ndim - 2)), control, jnp.nan)
-
-
-def extremes_stay_finite(case: Case) -> None:
-    """Queries and keys at -30 and at +-1e4 give finite outputs and gradients."""
-    for causal in modes(case.variant):
-        clean = make_arguments(case.variant, case.length)
-        for name, extreme in (("-30", lambda x: jnp.full_like(x, -30.0)), ("+-1e4", lambda x: jnp.sign(x) * 1e4)):
-            dirty = clean._replace(query=extreme(clean.query), key=extreme(clean.key))
-            leaves = jax.tree.leaves(case.steps[causal](dirty, jnp.ones_like(clean.query)))
-            finite = all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
-            expect(finite, f"queries and keys at {name}, causal={causal}: output or gradients are not finite.")
-
-
-def extremes_match_definition(case: Case) -> None:
-    """Output and gradients of queries and keys 1e6 times as large, where the largest logit takes all, are exact too."""
-    for causal in modes(case.variant):
-        clean = make_arguments(case.variant, case.length)
-        large = clean._replace(query=1e6 * clean.query, key=1e6 * clean.key)
-        cotangent = jnp.ones_like(clean.query)
-        actual, expected = (_rescaled(form[causal](large, cotangent)) for form in (case.steps, case.definitions))
-        expect_close(f"1e6 times as large, causal={causal}, (output, gradients)", actual, expected, 1e-4)
-
-
-def _rescaled(result: Any) -> Any:
-    """Gradients of queries are as large as keys, and the other way round; this makes them comparable to the output."""
-    output, gradients, _ = result
-    query, key = (np.asarray(leaf) / 1e6 for leaf in gradients[:2])
-    return output, (query, key, gradients.value)
-
-
-def ties_are_decided_alike(case: Case) -> None:
-    """Fast path, definition and decoding agree where keys repeat, and where products of queries and keys underflow."""
-    length = case.length
-    for causal in modes(case.variant):
-        clean = make_arguments(case.variant, length)
-        repeated = clean._replace(key=clean.key[:, np.arange(length) % 5])
-        tiny = clean._replace(query=1e-20 * clean.query, key=1e-20 * clean.key)
-        for name, arguments in (("keys of period 5", repeated), ("1e-20 times as large", tiny)):
-            cotangent = jnp.ones_like(clean.query)
-            expected = case.definitions[causal](arguments, cotangent)[0]
-            expect_close(f"{name}, causal={causal}", case.steps[causal](arguments, cotangent)[0], expected, 1e-5)
-            if causal:
-                decoded, _ = _decode(case, arguments, [length - 3, 1, 1, 1])
-                expect_close(f"{name}, decoding", decoded, expected, 1e-5)
-
-
-def closed_gates_match_definition(case: Case) -> None:
-    """Decays and gates of 0, logs of -inf, are exact: for one head, for a whole token, and next to masked keys."""
-    variant, length = case.variant, case.length
-    for causal in modes(variant):
-        clean = make_arguments(variant, length)
-        logs = [name for name in getattr(clean.controls, "_fields", ()) if name.startswith("log_")]
-        logs = [name for name in logs if getattr(clean.controls, name) is not None]
-        if not logs:
-            return
-        closed = np.random.RandomState(3).random_sample((1, length, NUM_KV_HEADS)) < 0.1
-        closed[:, [0, length // 3, length // 2]] = True
-
-        def close(leaf: Any, closed: Any = closed) -> Any:
-            return jnp.where(closed.reshape(closed.shape + (1,) * (leaf.ndim - 3))[:, : leaf.shape[1]], -jnp.inf, leaf)
-
-        controls = clean.controls._replace(**{name: close(getattr(clean.controls, name)) for name in logs})
-        dirty = clean._replace(controls=controls)
-        for key_mask in (None, random_mask(length)):
-            actual, expected = (
-                form[causal](dirty, jnp.ones_like(clean.query), key_mask) for form in (case.steps, case.definitions)
-            )
-            what = f"{', '.join(logs)} of -inf, causal={causal}, masked={key_mask is not None}, (output, gradients)"
-            expect_close(what, actual, expected, 1e-5)
 
 
 def grouped_heads_equal_repeated(case: Case) -> None:

@@ -6,291 +6,64 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import pytest
 
-from attention_variants import arrays, patterns
 from attention_variants.conformance import LAWS, Case, LawBroken
 from attention_variants.conformance.inputs import Picture
 from attention_variants.engines import block_softmax, linear_recurrence
-from attention_variants.engines.top_k import best_of_rows
-from attention_variants.families.delta_rule import DeltaControls
 from attention_variants.interface import AttentionVariant
 from attention_variants.variants import strided_sparse
-from attention_variants.variants.full import FullAttention
-from attention_variants.variants.linear import LinearAttention
-from attention_variants.variants.lsh import LshAttention
 from attention_variants.variants.sliding_window import SlidingWindowAttention
-from attention_variants.variants.state_space import StateSpaceAttention
-from attention_variants.variants.strided_sparse import StridedSparseAttention
-from attention_variants.variants.topk import TopKAttention
-
-
-class OneLength(Case):
-    def lengths(self) -> tuple[int, ...]:
-        return (self.length,)
-
-
-# One mode each, so that a law compiles once.
-class Window(SlidingWindowAttention):
-    supports_bidirectional = supports_cross = False
-
-
-class Linear(LinearAttention):
-    supports_bidirectional = supports_cross = False
-
-
-class Strided(StridedSparseAttention):
-    supports_bidirectional = supports_cross = False
-
-
-class Lsh(LshAttention):
-    supports_bidirectional = False
-
-
-class BothSides(FullAttention):
-    supports_causal = supports_cross = False
-
-
-class LinearBothSides(LinearAttention):
-    supports_causal = supports_cross = False
-
-
-WINDOW, LINEAR, STRIDED = Window(window_size=5), Linear(chunk_size=7), Strided(stride=4)
-STATE_SPACE, LSH = StateSpaceAttention(chunk_size=7), Lsh(bucket_size=3, num_buckets=4, num_hashes=2)
-
-
-class TopK(TopKAttention):
-    supports_bidirectional = False
-
-
-TOP_K = TopK(num_keys=3)
-
-
-class WiderWindow(Window):
-    def block_pattern(self, query_length, key_length, causal):
-        return patterns.window(self.window_size + 1, causal)
-
-
-class NarrowerWindow(Window):
-    def block_pattern(self, query_length, key_length, causal):
-        return patterns.window(self.window_size - 1, causal)
-
-
-class SeesTheFuture(Window):
-    def block_pattern(self, query_length, key_length, causal):
-        return patterns.Band(before=self.window_size - 1, after=1)
-
-
-class ShowsTheFuture(Window):
-    def pattern(self, query_length, key_length, causal):
-        return patterns.Band(before=self.window_size - 1, after=1).matrix(query_length, key_length)
-
-
-class WeightsOutsidePattern(Window):
-    def _dense_weights(self, query, key, **options):
-        return SlidingWindowAttention(window_size=6)._dense_weights(query, key, **options)
-
-
-class NotNormalised(Linear):
-    def _dense_weights(self, query, key, **options):
-        return 2 * super()._dense_weights(query, key, **options)
-
-
-class IgnoresMask(BothSides):
-    def _attend(self, query, key, value, *, key_mask, **options):
-        return super()._attend(query, key, value, key_mask=None, **options)
-
-
-class FeaturesOfMaskedKeys(LinearBothSides):
-    def _attend(self, query, key, value, *, key_mask, **options):
-        return super()._attend(query, key, value, key_mask=None, **options)
-
-
-class KeepsMaskedValues(Window):
-    def __call__(self, query, key, value, *, key_mask=None, causal=True, bias=None, controls=None):
-        return self._attend(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
-
-
-class OneBufferTwice(Window):
-    def _init_cache(self, *sizes_and_dtype):
-        cache = super()._init_cache(*sizes_and_dtype)
-        return cache._replace(value=cache.key)
-
-
-class WidensItsCache(Linear):
-    def extend(self, cache, query, key, value, **options):
-        out, cache = super().extend(cache, query, key, value, **options)
-        return out, cache._replace(memory=cache.memory.astype(jnp.promote_types(cache.memory.dtype, value.dtype)))
-
-
-class AcceptsAnyMaxLength(Linear):
-    def init_cache(self, *sizes_and_dtype):
-        return self._init_cache(*sizes_and_dtype)
-
-
-class KeepsMaskedControls(StateSpaceAttention):
-    def _zero_masked_controls(self, controls, key_mask):
-        return controls
-
-
-class NeedsJaxArrays(Window):
-    def __call__(self, query, key, value, **options):
-        return super().__call__(query, key.at[:, :0].set(0), value, **options)
-
-
-class ShortCache(Window):
-    def cache_size(self, max_length):
-        return min(self.window_size - 2, max_length)
-
-
-class StuckCounter(Linear):
-    def _extend(self, cache, query, key, value, **options):
-        out, new = super()._extend(cache, query, key, value, **options)
-        return out, new._replace(length=cache.length)
-
-
-class ForgetsThePast(Linear):
-    def _extend(self, cache, query, key, value, **options):
-        return super()._extend(cache._replace(normaliser=0 * cache.normaliser), query, key, value, **options)
-
-
-class CostWithoutNormaliser(Linear):
-    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
-        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
-        missing = 2 * query_length * num_heads * head_dim
-        return cost._replace(executed_flops=cost.executed_flops - missing)
-
-
-class CostOfHalfACache(Window):
-    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
-        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
-        return cost._replace(cache_bytes=cost.cache_bytes // 2)
-
-
-class CostOfFloatsOnly(Lsh):
-    """The integers of the cache, where keys hash to, are left out."""
-
-    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
-        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
-        return cost._replace(cache_bytes=2 * 4 * key_length * num_kv_heads * head_dim)
-
-
-class BoastsOfIdealCost(Window):
-    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
-        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
-        return cost._replace(ideal_flops=0)
-
-
-class ClaimsSubquadratic(FullAttention):
-    supports_bidirectional = supports_cross = False
-    claims_growth = True
-
-
-class QuadraticMemory(Linear):
-    """The FLOPs keep their promise; a mask that is made whole does not."""
-
-    def _attend(self, query, key, value, **options):
-        length = query.shape[1]
-        distance = (jnp.arange(length)[:, None] - jnp.arange(length)[None, :]).astype(query.dtype)
-        decay = jnp.sort(jnp.sin(distance * query[0, 0, 0, 0]), axis=0)
-        return super()._attend(query, key, value, **options) + decay.sum()
-
-
-class TilesHeads(Window):
-    def _attend(self, query, key, value, **options):
-        group = query.shape[2] // key.shape[2]
-        return super()._attend(query, jnp.tile(key, (1, 1, group, 1)), jnp.tile(value, (1, 1, group, 1)), **options)
-
-
-class NoMaximum(Window):
-    def _attend(self, query, key, value, *, causal, key_mask, bias, controls):
-        logits = jnp.exp(arrays.dense_logits(query, key))
-        weights = jnp.where(self.pattern(query.shape[1], key.shape[1], causal)[None, None], logits, 0.0)
-        weights = weights / weights.sum(-1, keepdims=True)
-        return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
-
-
-class CapsLogits(Window):
-    """Finite at any input, and right at ordinary ones."""
-
-    def _attend(self, query, key, value, *, causal, key_mask, bias, controls):
-        logits = jnp.clip(arrays.dense_logits(query, key), -50.0, 50.0)
-        seen = self.pattern(query.shape[1], key.shape[1], causal)[None, None]
-        weights = arrays.masked_softmax(logits, jnp.asarray(seen))
-        return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
-
-
-class LastOfEqualKeys(TopK):
-    """The first of equal keys is chosen, in all but the definition."""
-
-    def _dense_weights(self, query, key, *, causal, key_mask, bias, controls):
-        logits = arrays.dense_logits(query, key)
-        permitted = jnp.tril(jnp.ones(logits.shape[2:], bool))[None, None]
-        chosen = best_of_rows(logits[..., ::-1], permitted[..., ::-1], self.num_keys)[..., ::-1]
-        return arrays.masked_softmax(logits, chosen)
-
-
-class RoundedPositions(Window):
-    """In bfloat16, 257 is 256: right in float32, and right at short lengths."""
-
-    def _attend(self, query, key, value, *, causal, key_mask, bias, controls):
-        positions = jnp.arange(query.shape[1]).astype(query.dtype)
-        distance = positions[:, None] - positions[None, :]
-        seen = (distance >= 0) & (distance < self.window_size)
-        weights = arrays.masked_softmax(arrays.dense_logits(query, key), seen[None, None])
-        return jnp.einsum("bhqk,bkhd->bqhd", weights, arrays.repeat_heads(value, query.shape[2]))
-
-
-class MixesTheBatch(Linear):
-    def _attend(self, query, key, value, **options):
-        out = super()._attend(query, key, value, **options)
-        return out + 0.01 * out.mean(axis=0, keepdims=True)
-
-
-class PromotesItsOutput(Window):
-    def _attend(self, query, key, value, **options):
-        return super()._attend(query, key, value, **options) * query[..., :1]
-
-
-class WithoutEquality(Window):
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-
-class IgnoresBias(Linear):
-    def _check(self, query, key, value, *, bias, **options):
-        super()._check(query, key, value, bias=None, **options)
-
-
-class DeclaresNoControls(StateSpaceAttention):
-    controls_type = None
-
-
-class DeclaresOtherControls(StateSpaceAttention):
-    controls_type = DeltaControls
-
-
-class ControlsOfOneToken(StateSpaceAttention):
-    def make_controls(self, *sizes, rngs):
-        module = super().make_controls(*sizes, rngs=rngs)
-        return lambda x: jax.tree.map(lambda leaf: leaf[0, 0], module(x))
-
-
-class AcceptsAnyControls(StateSpaceAttention):
-    def _check_controls(self, controls, query):
-        if controls is None:
-            raise ValueError("controls are needed; got None.")
-
-
-class NeverForgetsAll(StateSpaceAttention):
-    def recurrence(self, query, key, controls, positions):
-        return super().recurrence(query, key, controls._replace(log_decay=controls.log_decay.clip(-5.0)), positions)
-
-
-class IgnoresControls(Linear):
-    def _check(self, query, key, value, *, controls, **options):
-        super()._check(query, key, value, controls=None, **options)
+from tests.attention_variants.conformance.broken_variants import (
+    LINEAR,
+    LSH,
+    STATE_SPACE,
+    STRIDED,
+    TOP_K,
+    WINDOW,
+    AcceptsAnyControls,
+    AcceptsAnyMaxLength,
+    BoastsOfIdealCost,
+    BothSides,
+    CapsLogits,
+    ClaimsSubquadratic,
+    ControlsOfOneToken,
+    CostOfFloatsOnly,
+    CostOfHalfACache,
+    CostWithoutNormaliser,
+    DeclaresNoControls,
+    DeclaresOtherControls,
+    FeaturesOfMaskedKeys,
+    ForgetsThePast,
+    IgnoresBias,
+    IgnoresControls,
+    IgnoresMask,
+    KeepsMaskedControls,
+    KeepsMaskedValues,
+    LastOfEqualKeys,
+    LinearBothSides,
+    MixesTheBatch,
+    NarrowerWindow,
+    NeedsJaxArrays,
+    NeverForgetsAll,
+    NoMaximum,
+    NotNormalised,
+    OneBufferTwice,
+    OneLength,
+    PromotesItsOutput,
+    QuadraticMemory,
+    RoundedPositions,
+    SeesTheFuture,
+    ShortCache,
+    ShowsTheFuture,
+    StuckCounter,
+    TilesHeads,
+    WeightsOutsidePattern,
+    WidensItsCache,
+    WiderWindow,
+    Window,
+    WithoutEquality,
+)
 
 
 def constant_normaliser(patch: pytest.MonkeyPatch) -> None:
@@ -346,15 +119,30 @@ BUGS = [
     Bug("matches_definition_in_bfloat16", WINDOW, RoundedPositions, r"differs by .* at most 4e-02", length=509),
     Bug("weights_follow_pattern", WINDOW, ShowsTheFuture, "the causal pattern shows the future"),
     Bug("weights_follow_pattern", WINDOW, WeightsOutsidePattern, "dense_weights is not zero outside pattern"),
-    Bug("weights_follow_pattern", LINEAR, NotNormalised, "rows must sum to 1; got 1.99|rows must sum to 1; got 2.0"),
+    Bug(
+        "weights_follow_pattern",
+        LINEAR,
+        NotNormalised,
+        "rows must sum to 1; got 1.99|rows must sum to 1; got 2.0",
+    ),
     Bug("decoding_equals_parallel", WINDOW, ShortCache, "decoding in one token at a time: differs"),
     Bug("decoding_equals_parallel", LINEAR, ForgetsThePast, "decoding in one token at a time: differs"),
     Bug("decoding_equals_parallel", LINEAR, StuckCounter, "extending a full cache must raise ValueError"),
     Bug("caches_keep_their_form", WINDOW, OneBufferTwice, "`key` and `value` of a fresh cache are one buffer"),
     Bug("caches_keep_their_form", LINEAR, WidensItsCache, "extended by float64 tokens, `memory` is float64"),
     Bug("wrong_arguments_are_named", LINEAR, AcceptsAnyMaxLength, "a cache for no token must raise ValueError"),
-    Bug("padding_equals_truncation", BothSides(block_size=8), IgnoresMask, r"padding, causal=False.*differs"),
-    Bug("padding_equals_truncation", LinearBothSides(), FeaturesOfMaskedKeys, r"padding, causal=False.*differs"),
+    Bug(
+        "padding_equals_truncation",
+        BothSides(block_size=8),
+        IgnoresMask,
+        r"padding, causal=False.*differs",
+    ),
+    Bug(
+        "padding_equals_truncation",
+        LinearBothSides(),
+        FeaturesOfMaskedKeys,
+        r"padding, causal=False.*differs",
+    ),
     Bug("masked_nan_stays_out", WINDOW, KeepsMaskedValues, "NaN behind the mask, causal=True.*not finite"),
     Bug("masked_nan_stays_out", STATE_SPACE, KeepsMaskedControls, "NaN behind the mask, causal=True.*not finite"),
     Bug("extremes_stay_finite", WINDOW, NoMaximum, r"queries and keys at -30, .* not finite"),
@@ -365,7 +153,12 @@ BUGS = [
     Bug("transformations_change_nothing", LINEAR, MixesTheBatch, r"vmap, .*\[0\]: differs"),
     Bug("growth_is_as_claimed", LINEAR, ClaimsSubquadratic, r"to 4096 FLOPs grow 3\.\d\d times .* less than 2.3"),
     Bug("growth_is_as_claimed", LINEAR, QuadraticMemory, r"temporaries grow [34]"),
-    Bug("cost_is_exact", LINEAR, CostWithoutNormaliser, r"cost\(\) says \d+ executed FLOPs; the counter finds \d+"),
+    Bug(
+        "cost_is_exact",
+        LINEAR,
+        CostWithoutNormaliser,
+        r"cost\(\) says \d+ executed FLOPs; the counter finds \d+",
+    ),
     Bug("cost_is_exact", WINDOW, CostOfHalfACache, r"cost\(\) says \d+ cache bytes; init_cache holds \d+"),
     Bug("cost_is_exact", LSH, CostOfFloatsOnly, r"cost\(\) says 2280 cache bytes; init_cache holds 2736"),
     Bug("cost_is_exact", WINDOW, BoastsOfIdealCost, r"cost\(\) says 0 ideal FLOPs"),
@@ -375,7 +168,10 @@ BUGS = [
     Bug("wrong_arguments_are_named", LINEAR, IgnoresBias, "bias must raise NotImplementedError"),
     Bug("controls_are_as_declared", STATE_SPACE, DeclaresNoControls, "has_controls is False; got Discretisation"),
     Bug(
-        "controls_are_as_declared", STATE_SPACE, DeclaresOtherControls, "must return .* DeltaControls; got StateSpaceC"
+        "controls_are_as_declared",
+        STATE_SPACE,
+        DeclaresOtherControls,
+        "must return .* DeltaControls; got StateSpaceC",
     ),
     Bug("controls_are_as_declared", STATE_SPACE, ControlsOfOneToken, r"log_decay must begin with \[batch 4 or 1"),
     Bug(
