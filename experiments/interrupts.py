@@ -8,6 +8,7 @@ the process without any clean-up. Run folders are whole at every moment, so noth
 
 import contextlib
 import os
+import select
 import signal
 import threading
 from typing import Any
@@ -53,7 +54,7 @@ def _end(number: signal.Signals) -> None:
         (1, _LEAVE_BARS if os.isatty(1) else b""),
         (2, f"{_WORDS[number]}; the same command goes on.\n".encode()),
     ):
-        with contextlib.suppress(OSError):
-            os.set_blocking(stream, False)
-            os.write(stream, content)
+        with contextlib.suppress(OSError, ValueError):
+            if select.select([], [stream], [], 0)[1]:  # the shell shares it, so it must stay a blocking one
+                os.write(stream, content)
     os._exit(128 + number)

@@ -1,6 +1,13 @@
-"""Commands in a process of their own whose signals are those of a terminal, however the tests were started."""
+"""The tiny run in a process of its own, whose signals are those of a terminal, however the tests were started."""
 
+import os
+import subprocess
 import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.experiments.conftest import CONFIG
 
 # What runs in the background of a shell has SIGINT ignored, and hands that on to its children.
 _WITH_DEFAULT_SIGNALS = """
@@ -11,6 +18,21 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-def python(*arguments: str) -> list[str]:
-    """Returns the command that runs Python with these arguments."""
-    return [sys.executable, "-c", _WITH_DEFAULT_SIGNALS, *arguments]
+def start(folder: Path, *flags: str, **streams: Any) -> subprocess.Popen:
+    """Starts the run below `folder`; `streams` are those of `Popen`."""
+    folder.mkdir(exist_ok=True)
+    (folder / "tiny.py").write_text(CONFIG)
+    command = ["-m", "experiments.run", f"--config={folder / 'tiny.py'}", f"--results={folder / 'results'}", *flags]
+    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # it compiles longer than it trains
+    return subprocess.Popen([sys.executable, "-c", _WITH_DEFAULT_SIGNALS, *command], env=environment, **streams)
+
+
+def wait_for_checkpoint(process: subprocess.Popen, folder: Path) -> None:
+    """Waits until the run has written a checkpoint, or has ended."""
+    before = set(_checkpoints(folder))
+    while process.poll() is None and not set(_checkpoints(folder)) - before:
+        time.sleep(0.002)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return list(folder.glob("results/tiny/*/checkpoints/*.msgpack"))

@@ -15,28 +15,11 @@ import numpy as np
 import pytest
 
 from experiments.studies import run_folder
-from tests.experiments.conftest import CONFIG
-from tests.experiments.processes import python
+from tests.experiments.processes import start, wait_for_checkpoint
 
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 MOMENTS = [*np.geomspace(0.3, 3, 18), None, None]  # seconds: start-up, imports, compilation; None: while it trains
-
-
-def start(folder: Path, output: int) -> subprocess.Popen[bytes]:
-    (folder / "tiny.py").write_text(CONFIG)
-    arguments = [f"--config={folder / 'tiny.py'}", f"--results={folder / 'results'}", "--config.train.steps=20000"]
-    command = python("-m", "experiments.run", *arguments, "--config.train.stop_when_solved=false")
-    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return subprocess.Popen(command, env=environment, stdin=output, stdout=output, stderr=output)
-
-
-def wait(process: subprocess.Popen[bytes], folder: Path, seconds: float | None) -> None:
-    """Waits so long, or until there is a new checkpoint."""
-    pattern = "results/tiny/*/checkpoints/*.msgpack"
-    before = set(folder.glob(pattern))
-    time.sleep(seconds or 0)
-    while seconds is None and process.poll() is None and not set(folder.glob(pattern)) - before:
-        time.sleep(0.01)
+ENDLESS = "--config.train.steps=20000", "--config.train.stop_when_solved=false"
 
 
 @contextlib.contextmanager
@@ -62,13 +45,17 @@ def said(descriptor: int) -> str:
 def test_a_signal_at_any_moment_is_one_line_and_loses_nothing(number: signal.Signals, tmp_path: Path) -> None:
     for trial, moment in enumerate(MOMENTS):
         with terminal_or_pipe(terminal=trial % 2 == 1) as (reader, writer):
-            process = start(tmp_path, writer)
-            wait(process, tmp_path, moment)
+            process = start(tmp_path, *ENDLESS, stdin=writer, stdout=writer, stderr=writer)
+            if moment is None:
+                wait_for_checkpoint(process, tmp_path)
+            else:
+                time.sleep(moment)
             sent = time.monotonic()
             process.send_signal(number)
             code = process.wait(timeout=30)
             assert time.monotonic() - sent < 2, moment
             text = said(reader)
+            assert os.get_blocking(writer), "what it shares with a shell is as it was"
         assert code == 128 + number, (moment, text)
         *before, last = re.split(r"[\r\n]+", text.strip())
         assert last.removeprefix("\x1b[K") == f"{WORDS[number]}; the same command goes on."
