@@ -4,7 +4,7 @@ from types import ModuleType
 
 import pytest
 
-from experiments.tasks.registry import TASKS
+from experiments.tasks.registry import TASKS, make_task
 from tests import page_makers
 
 
@@ -23,6 +23,11 @@ def test_every_task_shows_a_row(maker: ModuleType, name: str) -> None:
     section = maker.PAGE.read_text().partition(f"\n## {name}\n")[2].partition("\n## ")[0]
     assert section.count("```") in (2, 4) and "Floors: " in section
     assert "<- target" in section or "-> " in section  # below a row of tokens, beside a picture
+
+
+@pytest.mark.parametrize(("spec", "share"), [("even_pairs:min_length=3,max_length=4", 1.0), ("mqar", 0.0)])
+def test_repeated_rows_are_told_from_new_ones(spec: str, share: float) -> None:
+    assert page_makers.load("repeated_rows").share(make_task(spec), steps=20, test_rows=100) == share
 
 
 def test_literal_blocks_become_code(maker: ModuleType) -> None:
