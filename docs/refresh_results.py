@@ -3,7 +3,8 @@
 python docs/refresh_results.py results/reference/mqar ...
 
 Scores, FLOPs, times and parameter hashes stay as they were. A folder whose run has another digest now is renamed. Then
-table.md and table.csv are written, and those of the pictures that are there are drawn again.
+table.md and table.csv are written, and those of the pictures that are there are drawn again, or removed where the
+results have nothing to draw.
 """
 
 import pathlib
@@ -63,8 +64,12 @@ def redraw(folder: pathlib.Path) -> None:
     with style.style():
         for name, picture in registry.pictures(study).items():
             path = folder / f"{name}.png"
-            figure = picture.draw(study) if path.exists() else None
-            if figure is not None:
+            if not path.exists():
+                continue
+            figure = picture.draw(study)
+            if figure is None:  # its results have nothing to draw any more
+                path.unlink()
+            else:
                 path.write_bytes(style.save(figure, "png"))
 
 
