@@ -23,7 +23,7 @@ from experiments import cli, runtime
 from experiments.benchmarks import attention, data, training
 from experiments.config.files import load_config
 from experiments.reporting.text import describe_environment
-from experiments.studies.run_folder import check_writable, write_file
+from experiments.studies.whole_files import check_writable, write_file
 
 T = TypeVar("T")
 _LONGEST = 2**20

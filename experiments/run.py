@@ -24,7 +24,8 @@ from experiments.reporting import html, listings, tables
 from experiments.reporting.plan import Planned, plan_text
 from experiments.studies import grid, runner
 from experiments.studies.results import read_study
-from experiments.studies.run_folder import check_writable, open_study
+from experiments.studies.run_folder import open_study
+from experiments.studies.whole_files import check_writable
 
 FLAGS = cli.new_flags()
 _CONFIG = flags.DEFINE_string("config", None, "Python file with get_config(); it is executed.", flag_values=FLAGS)

@@ -10,8 +10,8 @@ from absl import flags
 
 from experiments import cli
 from experiments.reporting import tables
-from experiments.studies import run_folder
 from experiments.studies.results import read_study
+from experiments.studies.whole_files import write_file
 
 FLAGS = cli.new_flags()
 _STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without the flag.", flag_values=FLAGS)
@@ -32,7 +32,7 @@ def run() -> None:
     if _OUTPUT.value is None:
         print(text)
     else:
-        run_folder.write_file(_OUTPUT.value, f"{text}\n")
+        write_file(_OUTPUT.value, f"{text}\n")
 
 
 if __name__ == "__main__":

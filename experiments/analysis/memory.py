@@ -1,24 +1,25 @@
 """The memory that a run needs whatever the compiler does: a bound from below, counted before anything is compiled."""
 
-import functools
 from collections.abc import Sequence
 
-import jax
-
+from experiments.analysis import compute
 from experiments.config.run import Run
-from experiments.model.transformer import abstract_model
 
 _COPIES = 3  # of the parameters: the current ones, the best ones, a gradient
 _BYTES = 4  # of a float32
 
 
 def least_bytes(run: Run) -> int:
-    """Returns the bytes that training or evaluation holds at once, at the least; runs of a cell share them.
+    """Returns the bytes that training or evaluation holds at once, at the least.
 
     Counted are three copies of the parameters, and in training the residual stream before every layer, which the
     backward pass reads; in evaluation one layer's stream. Attention, logits and moments of the optimizer come on top.
     """
-    return _least_bytes(run.cell)
+    counted = compute.count(run, 0)
+    parameters = counted["params"] + counted["control_params"]
+    stream = run.task.input_length * run.model.model_dim
+    trained, evaluated = run.train.batch_size * stream * len(run.layers), run.eval.batch_size * stream
+    return _BYTES * (_COPIES * parameters + max(trained, evaluated))
 
 
 def check(runs: Sequence[Run], there_are: int) -> None:
@@ -30,11 +31,3 @@ def check(runs: Sequence[Run], there_are: int) -> None:
                 f"model.attention={run.model.attention} needs at least {needed / 1e9:.3g} GB of memory; there are "
                 f"{there_are / 1e9:.3g} GB. Choose a smaller train.batch_size, eval.batch_size, row or model."
             )
-
-
-@functools.lru_cache(maxsize=1024)
-def _least_bytes(run: Run) -> int:
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract_model(run)[1]))
-    stream = run.task.input_length * run.model.model_dim
-    trained, evaluated = run.train.batch_size * stream * len(run.layers), run.eval.batch_size * stream
-    return _BYTES * (_COPIES * parameters + max(trained, evaluated))

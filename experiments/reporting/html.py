@@ -13,9 +13,9 @@ from experiments.reporting.columns import Cell, columns, size_marks
 from experiments.reporting.figures import layout, registry
 from experiments.reporting.figures.style import FAINT, save, style
 from experiments.reporting.text import describe_environment, listed, plural
-from experiments.studies import run_folder
 from experiments.studies.results import Study, read_study
 from experiments.studies.rows import TestScore
+from experiments.studies.whole_files import write_file
 
 _BAR = 76  # pixels, of accuracy 1
 
@@ -36,10 +36,10 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
                 continue
             for kind in ("png", "svg"):
                 content = save(figure, kind)
-                run_folder.write_file(output / f"{name}.{kind}", content)
+                write_file(output / f"{name}.{kind}", content)
             pictures[name] = content
     path = output / "report.html"
-    run_folder.write_file(path, page(study, pictures))
+    write_file(path, page(study, pictures))
     return path
 
 

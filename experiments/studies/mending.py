@@ -1,7 +1,7 @@
 """Ended runs whose small files were damaged since: what can be written again is, and all of it is said."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.config.run import Run
@@ -11,7 +11,7 @@ from experiments.studies.run_folder import CONFIG, MANIFEST, METRICS, RESULT, Da
 from experiments.studies.training_folder import TrainingFolder
 
 
-def mend(run: Run, folder: TrainingFolder, manifest: Mapping[str, Any]) -> bool:
+def mend(run: Run, folder: TrainingFolder, manifest: Callable[[], Mapping[str, Any]]) -> bool:
     """Returns whether the run has ended, and restores the other files of one that has.
 
     The sections of the config that are no part of a run, its name and `study`, become those of `run`: the table follows
@@ -20,7 +20,7 @@ def mend(run: Run, folder: TrainingFolder, manifest: Mapping[str, Any]) -> bool:
     Args:
       run: what the folder is to hold.
       folder: where.
-      manifest: what to write where the manifest is lost, with the environment of the result.
+      manifest: gives what to write where the manifest is lost, with the environment of the result.
     """
     problems: list[str] = []
     result = read_checked(folder, RESULT, problems)
@@ -32,7 +32,7 @@ def mend(run: Run, folder: TrainingFolder, manifest: Mapping[str, Any]) -> bool:
     if _read(folder, CONFIG) != config:
         folder.write(CONFIG, config)
     if _read(folder, MANIFEST) is None:
-        folder.write(MANIFEST, {**manifest, "environment": result.get("environment", {})})
+        folder.write(MANIFEST, {**manifest(), "environment": result.get("environment", {})})
     _mend_metrics(folder, result)
     return True
 

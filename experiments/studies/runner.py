@@ -1,6 +1,7 @@
 """Trains the runs of a study, one after another, each in its folder."""
 
 import datetime
+import functools
 import os
 import traceback
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from experiments.config import identity, schema
 from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.studies import mending, progress
-from experiments.studies.run_folder import BusyError, StorageError, write_file
+from experiments.studies.run_folder import BusyError
 from experiments.studies.training_folder import TrainingFolder
+from experiments.studies.whole_files import StorageError, write_file
 from experiments.training import loop
 
 
@@ -47,7 +49,9 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
     """Trains what has not ended yet, one run after another; returns how many failed."""
     labels = labels_of([run.config for run in runs])
     named = [(run, label, run_folder(results, run)) for run, label in zip(runs, labels, strict=True)]
-    todo = [each for each in named if not mending.mend(each[0], each[2], _manifest(each[0], command))]
+    todo = [
+        each for each in named if not mending.mend(each[0], each[2], functools.partial(_manifest, each[0], command))
+    ]
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.")
     outcomes = []

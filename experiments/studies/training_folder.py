@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from flax import serialization
 
-from experiments.studies.run_folder import RunFolder, storage, write_whole
+from experiments.studies.run_folder import RunFolder
+from experiments.studies.whole_files import storage, write_whole
 
 KEPT_CHECKPOINTS = 2
 _DIGEST_BYTES = hashlib.sha256().digest_size

@@ -12,6 +12,7 @@ import pytest
 
 from experiments.config.run import Run
 from experiments.reporting import html, tables
+from experiments.studies.mending import mend
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import RunFolder
 from experiments.studies.runner import run_folder, run_study
@@ -142,6 +143,14 @@ def test_a_damage_to_an_unfinished_run_changes_no_result(runs, results, capsys):
         assert run_study([run], results, "a command") == 0, what
         assert numbers(folder) == expected, what
         assert len(capsys.readouterr().err.splitlines()) <= 3
+
+
+def test_a_whole_run_is_left_alone(runs, finished, capsys):
+    folder = run_folder(finished, runs[0])
+    before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
+    assert mend(runs[0], folder, manifest=lambda: pytest.fail("nothing is to be written"))
+    assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.slow

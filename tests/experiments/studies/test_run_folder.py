@@ -5,7 +5,6 @@ import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.studies import run_folder
+from experiments.studies import run_folder, whole_files
 from experiments.studies.training_folder import TrainingFolder
 
 
@@ -134,53 +133,14 @@ def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
         lambda: folder.finish({"n": 2}),
         lambda: folder.save_checkpoint(2, make_state(2), []),
         lambda: folder.replace_metrics([{"step": 1}]),
-        lambda: run_folder.check_writable(folder.path),
+        lambda: whole_files.check_writable(folder.path),
     ):
-        with pytest.raises(run_folder.StorageError, match="cannot write .*: No space left on device.$"):
+        with pytest.raises(whole_files.StorageError, match="cannot write .*: No space left on device.$"):
             write()
     monkeypatch.undo()
     assert folder.result()["n"] == 1
     assert int(folder.load_checkpoint(make_state(0))[0].step) == 1
     assert not list(folder.path.glob("**/.*.tmp")) and not list(folder.path.glob(".probe*"))
-
-
-def test_links_and_pipes_are_written_through_and_modes_are_kept(tmp_path):
-    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
-    target.write_text("old")
-    target.chmod(0o640)
-    link.symlink_to(target)
-    run_folder.write_file(link, "new")
-    assert link.is_symlink() and target.read_text() == "new" and target.stat().st_mode & 0o777 == 0o640
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    run_folder.write_file(pipe, "through")
-    assert os.read(reader, 99) == b"through" and pipe.is_fifo()
-    os.close(reader)
-    run_folder.write_file(tmp_path / "fresh", "x")
-    with pytest.raises(run_folder.StorageError, match="cannot write"):
-        run_folder.write_file(tmp_path, "a folder")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "link", "pipe", "target"]
-
-
-def test_a_file_in_place_of_the_folder_is_one_line(tmp_path):
-    (tmp_path / "results").write_text("I am a file")
-    with pytest.raises(run_folder.StorageError, match="cannot write .*results"):
-        run_folder.check_writable(tmp_path / "results" / "study")
-    assert (tmp_path / "results").read_text() == "I am a file"
-
-
-def test_what_a_killed_process_left_is_swept_up_and_what_a_living_one_writes_is_not(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", "pass"])
-    process.wait()
-    host = socket.gethostname()
-    dead, alive = ([f".report.html.{host}.{number}.tmp", f".probe-{host}.{number}"] for number in (process.pid, 1))
-    for name in (*dead, *alive, ".report.html.another.host.7.tmp", "table.md"):
-        (tmp_path / name).write_text("half")
-    run_folder.check_writable(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {*alive, ".report.html.another.host.7.tmp", "table.md"}
-    os.utime(tmp_path / ".report.html.another.host.7.tmp", (0, 0))
-    run_folder.check_writable(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {*alive, "table.md"}
 
 
 def test_only_one_process_at_a_time_and_no_lock_outlives_its_process(folder):
