@@ -84,6 +84,7 @@ class AttentionVariant(abc.ABC):
     supports_cross: ClassVar[bool] = True  # key_length != query_length, causal=False
     supports_bias: ClassVar[bool] = False  # additive position bias such as ALiBi
     normalised: ClassVar[bool] = True  # rows of dense_weights sum to 1
+    rotated_parts: ClassVar[int] = 1  # parts of head_dim that RoPE turns each by itself, as `jnp.array_split` cuts them
     claims_growth: ClassVar[bool] = False  # claims the growth law: doubling the length multiplies cost by < 2.3
     controls_type: ClassVar[type | None] = None  # what the module of `make_controls` returns; None: no controls
 
@@ -211,6 +212,11 @@ class AttentionVariant(abc.ABC):
     def has_controls(self) -> bool:
         """Whether calls need `controls`."""
         return self.controls_type is not None
+
+    @property
+    def rotation_is_relative(self) -> bool:
+        """Whether RoPE stays relative: moving all positions alike changes no output."""
+        return True
 
     def make_controls(
         self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: "nnx.Rngs"

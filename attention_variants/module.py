@@ -170,7 +170,8 @@ class MultiHeadAttention(nnx.Module):
             query = self.query_norm(self._wide(query)).astype(x.dtype)
             key = self.key_norm(self._wide(key)).astype(x.dtype)
         if positions is not None:
-            query, key = self.position.rotate(query, positions), self.position.rotate(key, positions)
+            parts = self.variant.rotated_parts
+            query, key = (self.position.rotate_parts(array, positions, parts) for array in (query, key))
         return query, key, value
 
     def _wide(self, x: Array) -> Array:

@@ -41,6 +41,13 @@ class Position:
         """Applies the encoding to queries or keys [batch, length, num_heads, head_dim]."""
         return x
 
+    def rotate_parts(self, x: Heads, positions: Positions, num_parts: int) -> Heads:
+        """Rotates each part of the coordinates by itself; the parts are those of `jnp.array_split`."""
+        if num_parts == 1:
+            return self.rotate(x, positions)
+        parts = jnp.array_split(x, num_parts, axis=-1)
+        return jnp.concatenate([self.rotate(part, positions) for part in parts], axis=-1)
+
     def make_bias(self, num_heads: int, *, rngs: nnx.Rngs) -> PositionBias | None:
         """Returns what one layer adds to its logits, learned parts drawn from `rngs.params()`, or None."""
         return None
@@ -114,9 +121,8 @@ class RotaryPosition(Position):
 
         (x_i, x_(i + n/2)) -> rotated by p * base^(-2i / n),  i < n / 2,  n = fraction * head_dim made even
 
-    Attention that reads more than that product knows where tokens stand: feature maps per coordinate (`linear`,
-    `performer`, `cosformer`, `taylor`, `hedgehog`, the delta rules), decays per channel (`gated_linear`, `rwkv6`,
-    `kimi_delta`) and hashes (`lsh`). `differential` stays relative where 4 divides head_dim; all others do.
+    Attention that reads more than that product knows where tokens stand: feature maps per coordinate, decays per
+    channel and hashes. Each variant says so in `rotation_is_relative`.
 
     References:
       Su et al. 2021, "RoFormer", arXiv:2104.09864, equation 34; rotating a fraction of the coordinates as in Black et

@@ -40,7 +40,8 @@ positive, orange negative, the darkest of each row its largest. Grey cells are n
 and bidirectional is drawn causal. *Drawn* gives settings small enough to show at 16 tokens.
 
 Costs are orders per head and layer, `length` being that of the sequence; the state is what decoding carries. *cross*
-can attend to another sequence, *bias* can carry ALiBi or T5's bias.
+can attend to another sequence, *bias* can carry ALiBi or T5's bias. Where *RoPE stays relative*, moving all positions
+alike changes no output; elsewhere a rotation also tells features, decays or hashes where a token stands.
 """
 
 

@@ -23,6 +23,7 @@ LAWS: dict[str, Callable[[Case], None]] = {
         values.matches_definition_in_bfloat16,
         values.controls_are_as_declared,
         values.weights_follow_pattern,
+        values.rotation_is_as_claimed,
         values.pattern_is_as_drawn,
         values.sees_only_pattern,
         decoding.decoding_equals_parallel,

@@ -28,6 +28,7 @@ from attention_variants.conformance.inputs import (
     with_gradients,
 )
 from attention_variants.interface import AttentionVariant
+from attention_variants.positions import RotaryPosition
 
 
 def matches_definition(case: Case) -> None:
@@ -95,6 +96,24 @@ def weights_follow_pattern(case: Case) -> None:
         if variant.normalised:
             sums = weights.sum(-1)[..., pattern.any(-1)]
             expect(np.allclose(sums, 1, atol=1e-5), f"rows must sum to 1; got {sums.min()} to {sums.max()}.")
+
+
+def rotation_is_as_claimed(case: Case) -> None:
+    """With RoPE, moving all positions by 61 moves no output where `rotation_is_relative`, and some where it is not."""
+    variant, rope = case.variant, RotaryPosition(fraction=4 / HEAD_DIM)
+    parts = variant.rotated_parts
+    for causal in modes(variant):
+        arguments = make_arguments(variant, case.length)
+        cotangent = jnp.zeros_like(arguments.query)
+
+        def outputs(start: int, causal: bool = causal, arguments: Arguments = arguments, like: Any = cotangent) -> Any:
+            positions = start + jnp.arange(case.length)
+            query, key = (rope.rotate_parts(a, positions, parts) for a in (arguments.query, arguments.key))
+            return case.steps[causal](arguments._replace(query=query, key=key), like)[0]
+
+        error = float(jnp.abs(outputs(61) - outputs(0)).max())
+        claim = f"rotation_is_relative is {variant.rotation_is_relative}"
+        expect((error < 1e-4) == variant.rotation_is_relative, f"{claim}; moving RoPE's positions moved {error:.1e}.")
 
 
 def pattern_is_as_drawn(case: Case) -> None:

@@ -60,6 +60,11 @@ class DeltaRuleVariant(AttentionVariant):
         """Returns the shape of one token's `log_decay`; None where nothing decays."""
         return None
 
+    @property
+    @override
+    def rotation_is_relative(self) -> bool:
+        return False  # SiLU acts channel by channel
+
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns the lower triangle."""
         return every_key(query_length, key_length, causal=True)

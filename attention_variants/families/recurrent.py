@@ -92,6 +92,11 @@ class RecurrentVariant(AttentionVariant):
         """Returns the FLOPs of the matrix products in `recurrence`, for one sequence."""
         return 0
 
+    @property
+    @override
+    def rotation_is_relative(self) -> bool:
+        return False  # features are computed channel by channel
+
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns all True, or the lower triangle where causal."""
         return every_key(query_length, key_length, causal)

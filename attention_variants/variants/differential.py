@@ -46,10 +46,9 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
         output_i  = sum_j (w1_ij - lambda w2_ij) value_j,   lambda = exp(a_1 . b_1) - exp(a_2 . b_2) + initial_share
         wn_ij     = softmax_j(queryn_i . keyn_j / sqrt(dim_n)),   n = 1, 2
 
-    query1 and key1 are the channels 0, 2, 4 ... of query and key, query2 and key2 the others: the paper's halves but
-    for an order of channels that is learned anyway, in which both keep whole rotary pairs where 4 divides head_dim.
-    Elsewhere RoPE is not relative.
-    Rows sum to 1 - lambda. It needs head_dim >= 2.
+    query1 and key1 are the first half of the channels, query2 and key2 the second, one fewer where head_dim is odd.
+    RoPE turns each half by itself, so that both have the same frequencies. Rows sum to 1 - lambda. It needs
+    head_dim >= 2.
 
     Attributes:
       initial_share: lambda at the beginning, about.
@@ -64,6 +63,7 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
     initial_share: float = 0.8
 
     controls_type = DifferentialControls
+    rotated_parts = 2
     paper = "Ye et al. 2024, arXiv:2410.05258"
 
     def __post_init__(self) -> None:
@@ -98,8 +98,9 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
         mask = self.permitted(query, key, causal, key_mask)
-        first = masked_softmax(dense_logits(query[..., ::2], key[..., ::2], bias), mask)
-        second = masked_softmax(dense_logits(query[..., 1::2], key[..., 1::2], bias), mask)
+        half = -(-query.shape[3] // 2)
+        first = masked_softmax(dense_logits(query[..., :half], key[..., :half], bias), mask)
+        second = masked_softmax(dense_logits(query[..., half:], key[..., half:], bias), mask)
         return first - controls.share.astype(first.dtype).reshape(1, -1, 1, 1) * second
 
     def _attend_cached(
@@ -123,4 +124,5 @@ def _difference(
 ) -> Array:
     """Returns attend(query1, key1) - lambda * attend(query2, key2)."""
     share = controls.share.astype(accumulation_dtype(query.dtype))[..., None]
-    return attend(query[..., ::2], key[..., ::2]) - share * attend(query[..., 1::2], key[..., 1::2])
+    first, second = zip(*(jnp.array_split(array, 2, axis=-1) for array in (query, key)), strict=True)
+    return attend(*first) - share * attend(*second)

@@ -74,6 +74,11 @@ class LshAttention(AttentionVariant):
         if self.num_buckets > 1 and self.num_buckets % 2:
             raise ValueError(f"`num_buckets` must be 1 or even; got {self.num_buckets}.")
 
+    @property
+    @override
+    def rotation_is_relative(self) -> bool:
+        return False  # a hash sees where a key points
+
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns all True, or the lower triangle where causal: any of these keys may share a bucket."""
         return every_key(query_length, key_length, causal)

@@ -14,6 +14,8 @@ from attention_variants.checks import check_integer
 from attention_variants.families.bidirectional import BidirectionalVariant
 from attention_variants.interface import Cost
 
+_MOST_ITERATIONS = 12  # (13 / 4)^12 is 1e6; times the rounding of float32, a tenth of the entries
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NystromAttention(BidirectionalVariant):
@@ -30,11 +32,12 @@ class NystromAttention(BidirectionalVariant):
     landmarks each is a segment. Weights may be negative and sum to 1 only where the iteration has converged.
 
     Range: where landmarks are equal or nearly so, A is singular, and every step may multiply the rounding in its null
-    space by 13 / 4. The default 6 steps cost up to three digits there; 40 steps give NaN where all tokens are equal.
+    space by 13 / 4. The default 6 steps cost up to three digits there. More than 12 could lose them all, and are
+    refused.
 
     Attributes:
       num_landmarks: segments.
-      num_iterations: steps of the iteration.
+      num_iterations: steps of the iteration, at most 12.
 
     References:
       Xiong et al. 2021, "Nystromformer", arXiv:2102.03902, equations 10, 13 and 14 (64 landmarks, 6 steps; the scheme
@@ -56,7 +59,7 @@ class NystromAttention(BidirectionalVariant):
 
     def __post_init__(self) -> None:
         check_integer("num_landmarks", self.num_landmarks, 1)
-        check_integer("num_iterations", self.num_iterations, 1)
+        check_integer("num_iterations", self.num_iterations, 1, _MOST_ITERATIONS)
 
     @override
     def cost(

@@ -53,6 +53,11 @@ class RetentionAttention(DecayingRecurrentVariant):
     controls_type = RetentionControls
     paper = "Sun et al. 2023, arXiv:2307.08621"
 
+    @property
+    @override
+    def rotation_is_relative(self) -> bool:
+        return True
+
     def make_controls(
         self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
     ) -> nnx.Module:

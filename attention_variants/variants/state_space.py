@@ -61,6 +61,11 @@ class StateSpaceAttention(DecayingRecurrentVariant):
     controls_type = StateSpaceControls
     paper = "Dao and Gu 2024, arXiv:2405.21060"
 
+    @property
+    @override
+    def rotation_is_relative(self) -> bool:
+        return True
+
     def make_controls(
         self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
     ) -> nnx.Module:

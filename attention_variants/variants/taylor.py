@@ -76,6 +76,11 @@ class TaylorAttention(RecurrentVariant):
         """Whether there are projections."""
         return self.feature_dim > 0
 
+    @property
+    @override
+    def rotation_is_relative(self) -> bool:
+        return self.feature_dim == 0  # else the learned projections see where a key points
+
     def make_controls(
         self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
     ) -> nnx.Module | None:

@@ -114,6 +114,7 @@ def first_sentence(cls: type) -> str:
 
 def _entry(name: str, kind: Any) -> Entry:
     able = [word for word in _ABILITIES if getattr(kind, f"supports_{word}")]
+    able += ["RoPE stays relative"] if kind().rotation_is_relative else []
     return Entry(
         name=name,
         spec=f"{name}{fields_text(kind)}",

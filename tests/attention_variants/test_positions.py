@@ -1,7 +1,5 @@
 """Position encodings: what each one adds or rotates, and the errors."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,6 @@ from attention_variants.positions import (
     SinusoidalPosition,
     make_position,
 )
-from attention_variants.registry import make_variant
 
 BATCH, LENGTH, HEADS, DIM = 2, 7, 3, 10
 EFFECTS = {  # (adds at the input, rotates); the others act on logits or not at all
@@ -121,18 +118,13 @@ def test_rope_products_depend_on_distance_alone() -> None:
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
 
 
-@pytest.mark.parametrize("variant", ["full", "differential"])
-def test_rope_is_relative_in_softmax_attention(variant: str) -> None:
-    random, rope, attend = np.random.RandomState(0), make_position("rope"), make_variant(variant)
-    query, key, value = (jnp.asarray(random.standard_normal((1, 9, 2, 8)), jnp.float32) for _ in range(3))
-    module = attend.make_controls(8, 2, 2, 8, rngs=nnx.Rngs(0))
-    controls = None if module is None else module(jnp.ones((1, 9, 8)))
-
-    @jax.jit
-    def run(positions: Any) -> Any:
-        return attend(rope.rotate(query, positions), rope.rotate(key, positions), value, controls=controls)
-
-    np.testing.assert_allclose(run(jnp.arange(9) + 1000), run(jnp.arange(9)), atol=1e-4)
+def test_parts_of_a_head_turn_alike() -> None:
+    """Each by itself, from the highest frequency on: what is in one part turns as it does in a head of that size."""
+    positions, rope, x = jnp.arange(LENGTH), RotaryPosition(), jnp.concatenate([_heads(), _heads()], axis=-1)
+    turned = rope.rotate_parts(x, positions, 2)
+    for part in jnp.split(turned, 2, axis=-1):
+        np.testing.assert_array_equal(part, rope.rotate(_heads(), positions))
+    assert not np.array_equal(turned, rope.rotate(x, positions))
 
 
 def test_rope_turns_in_float32_whatever_the_input() -> None:
