@@ -6,13 +6,11 @@ Rows are those of a run of seed 0: 1,000 steps of 64 rows, and 2,048 rows of its
 and context, whatever is asked.
 """
 
-import functools
 import json
 import pathlib
 import sys
 
 import jax
-import numpy as np
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -21,20 +19,9 @@ OUTPUT = ROOT / "results" / "reference" / "repeated_rows" / "shares.json"
 
 def share(task, steps: int = 1000, batch_size: int = 64, test_rows: int = 2048) -> float:  # type: ignore[no-untyped-def]
     """Returns the share of test rows that training has shown."""
-    from experiments.model.streams import TEST, TRAIN, split_key
+    from experiments.training.unseen_rows import shown_rows
 
-    @functools.partial(jax.jit, static_argnums=1)
-    def draw(rng, rows):  # type: ignore[no-untyped-def]
-        batch = task.sample(rng, rows)
-        return batch.inputs, batch.context
-
-    def rows(split: int, step: int, count: int) -> list[bytes]:
-        drawn = draw(jax.random.fold_in(split_key(jax.random.key(0), split), step), count)
-        flat = [np.asarray(part).reshape(count, -1) for part in drawn if part is not None]
-        return [b"".join(part[row].tobytes() for part in flat) for row in range(count)]
-
-    seen = {row for step in range(steps) for row in rows(TRAIN, step, batch_size)}
-    return float(np.mean([row in seen for row in rows(TEST, 0, test_rows)]))
+    return float(shown_rows(task, jax.random.key(0), steps, batch_size, test_rows, test_rows).mean())
 
 
 def main() -> int:

@@ -37,7 +37,7 @@ in colour with the evidence marked:
 _REPEATED = (
     "Short strings repeat. At the default settings this share of 2,048 test rows stands among the 64,000 rows of 1,000 "
     "training steps as well, drawn apart but equal: {shares}. All other tasks: below 1 %. A score there is partly one "
-    "of memory: read it by the slice `length`, or at longer rows (`eval.test_lengths`). Measured by "
+    "of memory, so tables also give the accuracy on unseen rows. Measured by "
     "`python docs/repeated_rows.py`, seed 0, jax {jax}."
 )
 

@@ -26,7 +26,7 @@ LIBRARY = {
     "positions": {"arrays", "biases", "checks", "specs"},
     "module": {"checks", "engines", "interface", "positions"},
     "flax_adapter": {"interface"},
-    "conformance": {"arrays", "conformance", "cost", "interface", "registry", "specs"},
+    "conformance": {"arrays", "conformance", "cost", "interface", "positions", "registry", "specs"},
 }
 USES_FLAX = {"biases", "variants", "positions", "module", "flax_adapter", "conformance"}
 

@@ -1,5 +1,6 @@
 """docs/tasks.md says what the code does."""
 
+import json
 from types import ModuleType
 
 import pytest
@@ -28,6 +29,13 @@ def test_every_task_shows_a_row(maker: ModuleType, name: str) -> None:
 @pytest.mark.parametrize(("spec", "share"), [("even_pairs:min_length=3,max_length=4", 1.0), ("mqar", 0.0)])
 def test_repeated_rows_are_told_from_new_ones(spec: str, share: float) -> None:
     assert page_makers.load("repeated_rows").share(make_task(spec), steps=20, test_rows=100) == share
+
+
+def test_rows_repeat_where_the_tasks_say_so(maker: ModuleType) -> None:
+    """So that results give the accuracy on unseen rows wherever that is another one."""
+    measured = json.loads(maker.REPEATED.read_text())["shares"]
+    claimed = {name: kind.rows_repeat for name, kind in TASKS.items()}
+    assert {name: share >= 0.01 for name, share in measured.items()} == claimed
 
 
 def test_literal_blocks_become_code(maker: ModuleType) -> None:

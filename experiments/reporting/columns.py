@@ -77,6 +77,7 @@ def columns(study: Study) -> list[Column]:
         ),
         *(_varied(key) for key in study.varied),
         *_accuracy(study),
+        *_unseen(study),
         *_losses(study),
         *_other_rows(study),
         *_solving(),
@@ -164,6 +165,23 @@ def _accuracy(study: Study) -> list[Column]:
             note="Ceiling: the most that the attention pattern and the state can reach, on average over many rows; no "
             "floor is above it.",
         ),
+    ]
+
+
+def _unseen(study: Study) -> list[Column]:
+    """Returns the column of tasks whose rows repeat."""
+    if not any(row.values("repeated_rows") for row in study.rows):
+        return []
+    return [
+        _number(
+            "unseen_accuracy",
+            ("accuracy,", "unseen"),
+            lambda row: row.mean("unseen_accuracy"),
+            rate,
+            more=lambda row: {"repeated_rows": row.mean("repeated_rows")},
+            detail=lambda row: "" if (share := row.mean("repeated_rows")) is None else f"{share:.1%} rep.",
+            note="Accuracy, unseen: on those test rows that training has not shown; rep. is the share that it has.",
+        )
     ]
 
 

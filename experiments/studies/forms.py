@@ -25,6 +25,8 @@ _RESULT = {
     "test_loss?": _MAYBE,
     "floor?": _MAYBE,
     "ceiling?": _MAYBE,
+    "repeated_rows?": _NUMBER,
+    "unseen_accuracy?": _MAYBE,
     "steps": _COUNT,
     "steps_to_solve": _MAYBE,
     "compute": Each(_MAYBE),

@@ -72,6 +72,7 @@ class Task(abc.ABC):
     causal: ClassVar[bool] = True
     every_change_counts: ClassVar[bool] = True  # replacing a piece of evidence by another token changes the answer
     answers_follow: ClassVar[bool] = False  # answers appear later in the row, so that it must be read causally
+    rows_repeat: ClassVar[bool] = False  # so few rows that a test meets some that training has shown
     any_evidence_suffices: ClassVar[bool] = False  # each piece of a target's evidence is enough to know the answer
     one_vector: ClassVar[bool] = False  # all answers are decoded from the model's output at the one scored position
     tolerance: ClassVar[float | None] = None  # if not None, targets are numbers, and answers this close are right

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from experiments.model.objective import Readout
 
@@ -20,22 +20,30 @@ class Evaluation(NamedTuple):
     slices: dict[str, dict[str, list[Any]]]  # {name: {"values" or "edges", "accuracy", "count"}}
 
 
-def evaluate(read_batch: Callable[[PRNGKeyArray], Readout], stream: PRNGKeyArray, rows: int) -> Evaluation:
+def evaluate(
+    read_batch: Callable[[PRNGKeyArray], Readout],
+    stream: PRNGKeyArray,
+    rows: int,
+    counts: Bool[np.ndarray, " rows"] | None = None,
+) -> Evaluation:
     """Evaluates on the first `rows` rows of a stream: batch i is drawn from fold_in(stream, i), every time the same.
 
     Args:
       read_batch: draws the batch of a key and compares the model's answers on it.
       stream: the key of a split.
-      rows: rows that count; those of the last batch beyond them are left out.
+      rows: rows that are read; those of the last batch beyond them are left out.
+      counts: which of them count; None: all.
     """
     parts: list[Readout] = []
-    while rows > 0:
-        part = jax.tree.map(np.asarray, read_batch(jax.random.fold_in(stream, len(parts))))
-        parts.append(jax.tree.map(lambda leaf: leaf[:rows].ravel(), part))  # noqa: B023 - used at once
-        rows -= len(part.weights)
-    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    counts = np.asarray(whole.weights) > 0
-    correct, loss, weights, slices = jax.tree.map(lambda leaf: leaf[counts], tuple(whole))
+    left = rows
+    while left > 0:
+        parts.append(jax.tree.map(np.asarray, read_batch(jax.random.fold_in(stream, len(parts)))))
+        left -= len(parts[-1].weights)
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:rows], *parts)
+    scored = whole.weights > 0
+    if counts is not None:
+        scored &= counts[:, None]
+    correct, loss, weights, slices = jax.tree.map(lambda leaf: leaf[scored], tuple(whole))
     weights = weights.astype(np.float64)
     return Evaluation(
         accuracy=float(np.average(correct, weights=weights)),

@@ -22,6 +22,7 @@ from experiments.tasks.registry import task_facts
 from experiments.training.evaluation import Evaluation, evaluate
 from experiments.training.other_rows import score_other_rows
 from experiments.training.step import Program, TrainState, compile_program, initial_state, trace
+from experiments.training.unseen_rows import score_unseen_rows
 
 _TIMED_CHUNKS = 5
 
@@ -179,6 +180,7 @@ def _result(
         "validation_accuracy": validation.accuracy,
         "slices": with_ceilings(run, test.slices),
         "tests": score_other_rows(run, program, best, split_key(jax.random.key(run.seed), TEST)),
+        **score_unseen_rows(run, program, best, steps),
         "steps": steps,
         "steps_to_solve": _steps_to_solve(run, history),
         "compute": compute.count(run, steps) | {"peak_bytes": program.peak_bytes} | timing,

@@ -39,6 +39,7 @@ class StringTask(Task):
     """
 
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"length": "length of the string"}
+    rows_repeat: ClassVar[bool] = True
     shortest: ClassVar[int] = 1  # length of the shortest string that has a question
     step: ClassVar[int] = 1  # lengths are shortest + a multiple of it; others that are drawn are rounded down
     at_marker: ClassVar[bool] = True  # whether the answer is one symbol, read at the marker

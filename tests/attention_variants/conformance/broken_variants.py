@@ -7,6 +7,7 @@ from attention_variants import arrays, patterns
 from attention_variants.conformance import Case
 from attention_variants.engines.top_k import best_of_rows
 from attention_variants.families.delta_rule import DeltaControls
+from attention_variants.variants.differential import DifferentialAttention
 from attention_variants.variants.full import FullAttention
 from attention_variants.variants.linear import LinearAttention
 from attention_variants.variants.lsh import LshAttention
@@ -50,11 +51,15 @@ WINDOW, LINEAR, STRIDED = Window(window_size=5), Linear(chunk_size=7), Strided(s
 STATE_SPACE, LSH = StateSpaceAttention(chunk_size=7), Lsh(bucket_size=3, num_buckets=4, num_hashes=2)
 
 
+class Differential(DifferentialAttention):
+    supports_bidirectional = supports_cross = False
+
+
 class TopK(TopKAttention):
     supports_bidirectional = False
 
 
-TOP_K = TopK(num_keys=3)
+TOP_K, DIFFERENTIAL = TopK(num_keys=3), Differential()
 
 
 class WiderWindow(Window):
@@ -80,6 +85,18 @@ class ShowsTheFuture(Window):
 class WeightsOutsidePattern(Window):
     def _dense_weights(self, query, key, **options):
         return SlidingWindowAttention(window_size=6)._dense_weights(query, key, **options)
+
+
+class BoastsOfRelativeRope(Linear):
+    rotation_is_relative = True
+
+
+class DeniesRelativeRope(Window):
+    rotation_is_relative = False
+
+
+class TurnsHalvesUnlike(Differential):
+    rotated_parts = 1
 
 
 class NotNormalised(Linear):

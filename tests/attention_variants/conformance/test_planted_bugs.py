@@ -15,6 +15,7 @@ from attention_variants.interface import AttentionVariant
 from attention_variants.variants import strided_sparse
 from attention_variants.variants.sliding_window import SlidingWindowAttention
 from tests.attention_variants.conformance.broken_variants import (
+    DIFFERENTIAL,
     LINEAR,
     LSH,
     STATE_SPACE,
@@ -24,6 +25,7 @@ from tests.attention_variants.conformance.broken_variants import (
     AcceptsAnyControls,
     AcceptsAnyMaxLength,
     BoastsOfIdealCost,
+    BoastsOfRelativeRope,
     BothSides,
     CapsLogits,
     ClaimsSubquadratic,
@@ -33,6 +35,7 @@ from tests.attention_variants.conformance.broken_variants import (
     CostWithoutNormaliser,
     DeclaresNoControls,
     DeclaresOtherControls,
+    DeniesRelativeRope,
     FeaturesOfMaskedKeys,
     ForgetsThePast,
     IgnoresBias,
@@ -58,6 +61,7 @@ from tests.attention_variants.conformance.broken_variants import (
     ShowsTheFuture,
     StuckCounter,
     TilesHeads,
+    TurnsHalvesUnlike,
     WeightsOutsidePattern,
     WidensItsCache,
     WiderWindow,
@@ -124,6 +128,14 @@ BUGS = [
         LINEAR,
         NotNormalised,
         "rows must sum to 1; got 1.99|rows must sum to 1; got 2.0",
+    ),
+    Bug("rotation_is_as_claimed", LINEAR, BoastsOfRelativeRope, "is True; moving RoPE's positions moved .*e[-+]0[012]"),
+    Bug("rotation_is_as_claimed", WINDOW, DeniesRelativeRope, "is False; moving RoPE's positions moved .*e-0[67]"),
+    Bug(
+        "rotation_is_as_claimed",
+        DIFFERENTIAL,
+        TurnsHalvesUnlike,
+        "is True; moving RoPE's positions moved .*e[-+]0[012]",
     ),
     Bug("decoding_equals_parallel", WINDOW, ShortCache, "decoding in one token at a time: differs"),
     Bug("decoding_equals_parallel", LINEAR, ForgetsThePast, "decoding in one token at a time: differs"),

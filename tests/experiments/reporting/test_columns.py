@@ -127,6 +127,15 @@ def test_bits_of_the_task_are_a_column_where_they_are_known(tmp_path):
     assert column.shown and column.cell(row_of(study, "conv+linear")).text == "47.6"
 
 
+def test_accuracy_on_unseen_rows_is_a_column_where_rows_repeat(tmp_path, toy):
+    assert not any("unseen" in title for title in shown(toy))
+    write_run(tmp_path / "study", config_of("conv+full"), repeated_rows=0.25, unseen_accuracy=0.5)
+    write_run(tmp_path / "study", config_of("conv+linear"), repeated_rows=1.0, unseen_accuracy=None)
+    study = read_study(tmp_path / "study")
+    cells = [column_of(study, "unseen_accuracy").cell(row_of(study, name)) for name in ("conv+full", "conv+linear")]
+    assert [(cell.text, cell.detail) for cell in cells] == [("0.500", "25.0% rep."), ("-", "100.0% rep.")]
+
+
 def test_answers_that_are_numbers_have_an_error_and_its_floor(tmp_path):
     write_run(tmp_path / "study", config_of("conv+full", task="adding"), test_loss=0.00125)
     study = read_study(tmp_path / "study")
