@@ -1,5 +1,6 @@
 """The text of `--dry_run`: the runs of a study and what they will cost."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -31,4 +32,11 @@ def plan_text(cells: Sequence[Planned]) -> str:
 def _line(cell: Planned) -> tuple[str, ...]:
     counts = [human(cell.cost[key]) for key in _COUNTS]
     memory = human(cell.cost["cache_bytes"], "B"), human(cell.least_bytes, "B")
-    return (cell.name, ",".join(map(str, cell.seeds)), *counts, *memory)
+    return (cell.name, _spans(cell.seeds), *counts, *memory)
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Returns "0,2,5-9" for 0, 2, 5, 6, 7, 8 and 9."""
+    groups = itertools.groupby(enumerate(numbers), key=lambda item: item[1] - item[0])
+    runs = [[number for _, number in group] for _, group in groups]
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)

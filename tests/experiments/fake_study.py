@@ -1,5 +1,6 @@
 """Made-up run folders, so that tables and reports can be tested without training."""
 
+import argparse
 import hashlib
 import itertools
 import json
@@ -250,3 +251,20 @@ def _metrics(accuracy: float, steps: int) -> list[dict[str, float]]:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def main() -> None:
+    """Writes a study of many cells, to see what tables and reports of it cost."""
+    parser = argparse.ArgumentParser(prog="python -m tests.experiments.fake_study", description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--cells", type=int, default=120)
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    rates = [1e-3 * (1 + place / arguments.cells) for place in range(-(-arguments.cells // len(KINDS)))]
+    cells = itertools.islice(itertools.product(rates, KINDS), arguments.cells)
+    for (rate, attention), seed in itertools.product(cells, range(arguments.seeds)):
+        write_run(arguments.folder, config_of(attention, seed, learning_rate=rate))
+
+
+if __name__ == "__main__":
+    main()

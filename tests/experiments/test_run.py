@@ -92,7 +92,7 @@ def test_the_run_folder_holds_what_the_design_says(command, trained, tmp_path):
 def test_dry_run_prints_every_cell_and_trains_nothing(command, trained, tmp_path):
     code, out, _ = command("--dry_run", "--vary=train.steps=5|10", "--seeds=3")
     assert code == 0 and not trained and not (tmp_path / "results").exists()
-    assert out.count("0,1,2") == 2 and "6 runs" in out and "conv+full" in out and "train.steps=10" in out
+    assert out.count(" 0-2 ") == 2 and "6 runs" in out and "conv+full" in out and "train.steps=10" in out
 
 
 def test_selections_add_up(command, trained, tmp_path):

@@ -1,4 +1,6 @@
-from experiments.reporting.plan import Planned, plan_text
+import pytest
+
+from experiments.reporting.plan import Planned, _spans, plan_text
 
 
 def test_a_line_for_each_cell_and_the_total():
@@ -13,7 +15,15 @@ def test_a_line_for_each_cell_and_the_total():
     cells = [Planned("conv+full", [0, 1, 2], cost, 2_000_000), Planned("conv+linear  steps=9", [0], cost, 3)]
     heading, full, linear, end = plan_text(cells).splitlines()
     assert heading.split() == "run seeds params controls train FLOPs ideal forward/token state memory >=".split()
-    assert full.split() == ["conv+full", "0,1,2", "37.3k", "0", "1T", "800G", "74.8k", "66.3", "kB", "2", "MB"]
-    assert linear.endswith("66.3 kB  3 B") and full.index("0,1,2") == heading.index("seeds")
+    assert full.split() == ["conv+full", "0-2", "37.3k", "0", "1T", "800G", "74.8k", "66.3", "kB", "2", "MB"]
+    assert linear.endswith("66.3 kB  3 B") and full.index("0-2") == heading.index("seeds")
     assert end == "4 runs, at most 4T training FLOPs in total (a run that solves its task stops)."
     assert plan_text([Planned("full", [7], cost, 5)]).splitlines()[-1].startswith("1 run, at most 1T")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [([7], "7"), ([3, 4], "3,4"), ([0, 2, 3, 5, 6, 7, 11], "0,2,3,5-7,11"), (range(5000), "0-4999"), ([2, 1], "2,1")],
+)
+def test_seeds_in_a_row_are_a_span(seeds, text):
+    assert _spans(list(seeds)) == text
