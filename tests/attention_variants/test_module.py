@@ -132,6 +132,15 @@ def test_causal_and_bidirectional_reach(case: str) -> None:
         assert (np.abs(gradient).max((0, 2)) > 0).tolist() == [i <= last for i in range(LENGTH)]
 
 
+@pytest.mark.parametrize("spec", ["full", "differential", "retention"])
+def test_rope_of_a_layer_is_relative_where_the_variant_says_so(spec: str) -> None:
+    """Each part of a head turns by itself: the two maps of `differential` have the same frequencies."""
+    layer = MultiHeadAttention(make_variant(spec), 24, 2, position=RotaryPosition(), rngs=_rngs())
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((BATCH, LENGTH, 24)), jnp.float32)
+    run = jax.jit(lambda positions: layer(x, positions=positions))
+    np.testing.assert_allclose(run(jnp.arange(LENGTH) + 53), run(jnp.arange(LENGTH)), atol=1e-5)
+
+
 def test_equals_the_written_out_form() -> None:
     layer, x = _layer(**CASES["all"]), _x()
     history = np.concatenate([np.zeros((BATCH, 3, MODEL_DIM)), x], 1)

@@ -1,6 +1,7 @@
 """What a run leaves on disk survives kills, damage and full disks."""
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import serialization
 
 from experiments.studies import run_folder, whole_files
 from experiments.studies.training_folder import TrainingFolder
@@ -53,7 +55,12 @@ def test_checkpoint_round_trip_keeps_the_newest_two(folder):
     ]
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "other_model"])
+def sealed(payload):
+    """As a checkpoint is: behind its SHA-256."""
+    return hashlib.sha256(payload).digest() + payload
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "other_model", "earlier_version"])
 def test_a_damaged_checkpoint_is_named_and_removed_and_the_older_one_used(folder, damage, capsys):
     folder.save_checkpoint(1, make_state(1), [])
     folder.save_checkpoint(2, {"other": jnp.zeros(3)} if damage == "other_model" else make_state(2), [])
@@ -61,7 +68,9 @@ def test_a_damaged_checkpoint_is_named_and_removed_and_the_older_one_used(folder
     content = bytearray(path.read_bytes())
     if damage == "flip":
         content[len(content) // 2] ^= 1
-    path.write_bytes({"truncate": content[:-3], "empty": b""}.get(damage, content))
+    without_rows = serialization.msgpack_serialize({"step": 2, "arrays": {}})
+    written = {"truncate": content[:-3], "empty": b"", "earlier_version": sealed(without_rows)}
+    path.write_bytes(written.get(damage, content))
     state, _ = folder.load_checkpoint(make_state(0))
     assert_equal_trees(state, make_state(1))
     assert "run run: checkpoints/000000002.msgpack cannot be used and is removed" in capsys.readouterr().err
