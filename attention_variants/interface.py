@@ -9,7 +9,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Int
 
 from attention_variants.arrays import KeyMask, Keys, Outputs, PatternMatrix, Queries, Values, Weights, zero_masked
 from attention_variants.checks import check_integer, check_shapes
+from attention_variants.layer_options import LayerOptions
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -81,7 +82,7 @@ class AttentionVariant(abc.ABC):
 
     supports_causal: ClassVar[bool] = True
     supports_bidirectional: ClassVar[bool] = True
-    supports_cross: ClassVar[bool] = True  # key_length != query_length, causal=False
+    supports_cross: ClassVar[bool] = True  # key_length != query_length, causal=False; controls then do not read x
     supports_bias: ClassVar[bool] = False  # additive position bias such as ALiBi
     normalised: ClassVar[bool] = True  # rows of dense_weights sum to 1
     rotated_parts: ClassVar[int] = 1  # parts of head_dim that RoPE turns each by itself, as `jnp.array_split` cuts them
@@ -92,6 +93,7 @@ class AttentionVariant(abc.ABC):
     cost_order: ClassVar[str]  # "length * window_size"
     state_order: ClassVar[str]  # "window_size * head_dim"
     paper: ClassVar[str]  # "Beltagy et al. 2020, arXiv:2004.05150"
+    paper_position: ClassVar[str] = "none"  # spec of the position encoding that is part of the paper's layer
     # length -> the fields of a spec whose windows, blocks and states are well below that length:
     # {16: "window_size=4", 128: "window_size=32"}. A length that is left out takes the defaults.
     examples: ClassVar[Mapping[int, str]] = {}
@@ -207,6 +209,15 @@ class AttentionVariant(abc.ABC):
         self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
     ) -> Cost:
         """Returns the exact cost of one call on one sequence; value_dim == head_dim."""
+
+    @property
+    def paper_layer(self) -> LayerOptions:
+        """What the paper puts around the attention: one line in a variant, `paper_layer = LayerOptions(...)`."""
+        return LayerOptions()
+
+    def at_depth(self, depth: int) -> Self:
+        """Returns the variant as its paper has it in layer `depth`, 0 the first."""
+        return self
 
     @property
     def has_controls(self) -> bool:

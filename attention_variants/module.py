@@ -3,23 +3,48 @@
 import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from attention_variants.arrays import repeat_heads, zero_masked
 from attention_variants.checks import check_integer
-from attention_variants.engines.causal_convolution import causal_convolution
-from attention_variants.interface import AttentionVariant
+from attention_variants.interface import AttentionVariant, HeadSizes
+from attention_variants.layer_options import LayerOptions
 from attention_variants.positions import NoPosition, Position
+from attention_variants.surroundings import (
+    Convolution,
+    OutputGate,
+    OutputNorm,
+    Readings,
+    Skip,
+    TokenShift,
+    dense,
+    linear,
+)
 
 Stream = Float[Array, "batch length model_dim"]
+
+_OF_OPTIONS = 1  # folded into the key of the controls: options draw nothing that controls draw
+
+
+class Pasts(NamedTuple):
+    """What the parts around attention read of the tokens before: each [batch, past, channels], past 0 where off."""
+
+    short_conv: Array
+    token_shift: Array
+    query_conv: Array
+    key_conv: Array
+    value_conv: Array
+    skip: Array
 
 
 class AttentionCache(NamedTuple):
     """What one layer carries while decoding."""
 
     attention: Any  # the variant's own cache
-    history: Float[Array, "batch past model_dim"]  # the last kernel_size - 1 inputs of the short convolution
+    pasts: Pasts
 
     @property
     def length(self) -> Int[Array, ""]:
@@ -35,12 +60,13 @@ class AttentionCache(NamedTuple):
 class MultiHeadAttention(nnx.Module):
     """Projects x to queries, keys and values, lets a variant mix them, and projects the result.
 
-    Under one seed the projections of all variants are bit-identical: `rngs.params()` draws them, in a fixed order, and
-    `rngs.controls()` is drawn from exactly once, for whatever the variant learns beyond them.
+    Under one seed the projections of all variants are bit-identical where their shapes are the same: `rngs.params()`
+    draws them, in a fixed order, and `rngs.controls()` is drawn from exactly once, for what the variant learns beyond
+    them and for the options.
 
-    Self-attention reads queries, keys, values and controls from x, behind the short convolution if there is one.
-    Cross-attention (`context`) reads keys and values from the context instead. Positions of two different sequences
-    have no common origin, so there they are not applied, and the convolution acts on x alone.
+    Self-attention reads everything from x. Cross-attention (`context`) reads keys and values from the context instead.
+    Positions of two different sequences have no common origin, so there they are not applied, and the short convolution
+    acts on x alone.
     """
 
     def __init__(
@@ -50,9 +76,10 @@ class MultiHeadAttention(nnx.Module):
         num_heads: int,
         *,
         num_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        value_dim: int | None = None,
         position: Position = NoPosition(),  # noqa: B008 - frozen
-        qk_norm: bool = False,
-        short_conv: int = 0,
+        options: LayerOptions = LayerOptions(),  # noqa: B008 - frozen
         rngs: nnx.Rngs,
     ):
         """Builds the layer.
@@ -60,36 +87,59 @@ class MultiHeadAttention(nnx.Module):
         Args:
           variant: the attention, an object (see `registry.make_variant`).
           model_dim: width of x.
-          num_heads: query heads; divides model_dim.
+          num_heads: query heads.
           num_kv_heads: key and value heads; divides num_heads. None: as many as num_heads.
+          head_dim: of queries and keys. None: `options.key_expansion` * model_dim / num_heads.
+          value_dim: of values. None: head_dim if that is given, or else `options.value_expansion` * model_dim /
+            num_heads.
           position: rotates queries and keys; what it adds at the model's input is the model's business.
-          qk_norm: RMS-normalise queries and keys per head, with a learned scale.
-          short_conv: kernel size of a causal depthwise convolution of x before the projections; 0: none.
+          options: what stands around the attention; `variant.paper_layer` is what its paper puts there.
           rngs: streams `params` and `controls`.
 
         Raises:
-          ValueError: a size is not positive, or one does not divide the other.
+          ValueError: a size is not a positive integer, or one does not divide the other.
+          NotImplementedError: the variant cannot carry the bias of this position encoding.
         """
-        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        _check_sizes(variant, position, model_dim, num_heads, num_kv_heads, short_conv)
-        self.variant, self.position = variant, position
-        self.model_dim, self.num_heads, self.num_kv_heads = model_dim, num_heads, num_kv_heads
-        self.head_dim = head_dim = model_dim // num_heads
-        self.query = _linear(model_dim, num_heads * head_dim, rngs)
-        self.key = _linear(model_dim, num_kv_heads * head_dim, rngs)
-        self.value = _linear(model_dim, num_kv_heads * head_dim, rngs)
-        self.output = _linear(num_heads * head_dim, model_dim, rngs)
-        self.query_norm = nnx.RMSNorm(head_dim, rngs=rngs) if qk_norm else None
-        self.key_norm = nnx.RMSNorm(head_dim, rngs=rngs) if qk_norm else None
-        # Variance 1 / kernel_size per tap keeps the scale of x.
-        kernel_init = nnx.initializers.normal(max(short_conv, 1) ** -0.5)
+        _check_kinds(variant, position, options)
+        self.variant, self.position, self.options, self.model_dim = variant, position, options, model_dim
+        self.heads = heads = head_sizes(model_dim, num_heads, num_kv_heads, head_dim, value_dim, options)
+        query_heads, key_heads = (1, 1) if options.qk_shared else heads[:2]
+        self.query = linear(model_dim, query_heads * heads.head_dim, rngs)
+        self.key = linear(model_dim, key_heads * heads.head_dim, rngs)
+        self.value = linear(model_dim, heads.num_kv_heads * heads.value_dim, rngs)
+        self.output = linear(heads.num_heads * heads.value_dim, model_dim, rngs)
+        self.query_norm = nnx.RMSNorm(heads.head_dim, rngs=rngs) if options.qk_norm else None
+        self.key_norm = nnx.RMSNorm(heads.head_dim, rngs=rngs) if options.qk_norm else None
         self.bias = position.make_bias(num_heads, rngs=rngs)
         if self.bias is not None and not variant.supports_bias:
             name = type(variant).__name__
             raise NotImplementedError(f"{name} does not support an additive position bias such as {position}.")
-        self.conv_kernel = nnx.Param(kernel_init(rngs.params(), (short_conv, model_dim))) if short_conv else None
-        streams = nnx.Rngs(rngs.controls())
-        self.controls = variant.make_controls(model_dim, num_heads, num_kv_heads, head_dim, rngs=streams)
+        taps, residual = options.short_conv, options.conv_residual
+        self.short_conv = Convolution(taps, model_dim, residual, rngs) if taps else None
+        key = rngs.controls()
+        self.controls = variant.make_controls(model_dim, heads, rngs=nnx.Rngs(key))
+        self._make_parts(nnx.Rngs(jax.random.fold_in(key, _OF_OPTIONS)))
+
+    def _make_parts(self, rngs: nnx.Rngs) -> None:
+        """Makes what only some layers have, each part from a key of its own."""
+        options, heads = self.options, self.heads
+        shift_rngs, query_rngs, key_rngs, value_rngs, skip_rngs, gate_rngs = (nnx.Rngs(rngs.params()) for _ in range(6))
+        shift, taps, residual = options.token_shift, options.qkv_conv, options.conv_residual
+        self.token_shift = TokenShift(self.model_dim, shift == "ddlerp", shift_rngs) if shift != "none" else None
+        self.query_conv = Convolution(taps, self.query.out_features, residual, query_rngs) if taps else None
+        self.key_conv = Convolution(taps, self.key.out_features, residual, key_rngs) if taps else None
+        self.value_conv = Convolution(taps, self.value.out_features, residual, value_rngs) if taps else None
+        self.skip = Skip(options.skip, heads.num_heads, skip_rngs) if options.skip else None
+        kind, width = options.output_gate, 1 if options.gate_per_head else heads.value_dim
+        sizes = self.model_dim, heads.num_heads, width, heads.value_dim if options.gate_low_rank else 0
+        self.gate = OutputGate(kind, *sizes, gate_rngs) if kind != "none" else None
+        kind = options.output_norm
+        self.norm = OutputNorm(kind, heads.num_heads, heads.value_dim) if kind != "none" else None
+
+    def parts(self) -> tuple[nnx.Module | None, ...]:
+        """Returns what the options add to the projections, None for each that is off; all drawn with the controls."""
+        convolutions = self.query_conv, self.key_conv, self.value_conv
+        return self.token_shift, *convolutions, self.skip, self.gate, self.norm
 
     def __call__(
         self,
@@ -105,7 +155,7 @@ class MultiHeadAttention(nnx.Module):
         Args:
           x: [batch, length, model_dim].
           context: [batch, context_length, model_dim]: attend to this instead of to x itself; needs causal=False.
-          causal: a token sees itself and what came before.
+          causal: a token sees itself and what came before. Convolutions and the token shift are always causal.
           key_mask: [batch, length], or [batch, context_length] with a context; False is padding, read as zeros.
           positions: [length], where the tokens of x stand for the position encoding; None: 0, 1, 2 ...
 
@@ -124,22 +174,27 @@ class MultiHeadAttention(nnx.Module):
         if key_mask is not None:
             if key_mask.shape != source.shape[:2]:
                 raise ValueError(f"`key_mask` must be [batch, key_length] {source.shape[:2]}; got {key_mask.shape}.")
-            # Not only the variant but also projections, convolution and controls must not meet a NaN in padding.
+            # Not only the variant but also projections, convolutions and controls must not meet a NaN in padding.
             source = jnp.where(key_mask[:, :, None], source, jnp.zeros((), source.dtype))
-        x, _ = self._convolve(source if context is None else x, self._no_history(x.shape[0], x.dtype))
+        pasts = self._no_pasts(x.shape[0], x.dtype)
+        readings, pasts = self._read(source if context is None else x, pasts)
         if context is None:
-            query, key, value = self._project(x, x, jnp.arange(x.shape[1]) if positions is None else positions)
+            positions = jnp.arange(x.shape[1]) if positions is None else positions
+            query, key, value, pasts = self._project(readings, readings, positions, pasts)
         else:
-            query, key, value = self._project(x, source, None)
-        controls = None if self.controls is None else self.controls(self._wide(x))
+            query, key, value, pasts = self._project(readings, self._shift(source, pasts)[0], None, pasts)
+        if key_mask is not None:
+            value = zero_masked(value, key_mask)  # a convolution carries tokens into the padding behind them
         bias = None if self.bias is None or context is not None else self.bias(causal, positions)
-        attend = functools.partial(self.variant, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
-        return self._merge(attend(query, key, value))
+        attend = functools.partial(self.variant, causal=causal, key_mask=key_mask, bias=bias)
+        out = attend(query, key, value, controls=self._control(readings))
+        return self._merge(out, value, readings, pasts, causal)[0]
 
     def init_cache(self, batch: int, max_length: int, dtype: Any = jnp.float32) -> AttentionCache:
         """Returns an empty cache for `max_length` tokens of causal self-attention."""
-        attention = self.variant.init_cache(batch, max_length, self.num_kv_heads, self.head_dim, dtype)
-        return AttentionCache(attention, self._no_history(batch, dtype))
+        return AttentionCache(
+            self.variant.init_cache(batch, max_length, self.heads, dtype), self._no_pasts(batch, dtype)
+        )
 
     def extend(self, cache: AttentionCache, x: Stream) -> tuple[Stream, AttentionCache]:
         """Continues a sequence by the tokens x [batch, new_length, model_dim], one or more.
@@ -151,45 +206,96 @@ class MultiHeadAttention(nnx.Module):
           ValueError: shapes do not fit, or the cache is too small for the new tokens.
         """
         self._check_input("x", x)
-        if cache.history.shape[0] != x.shape[0]:
-            raise ValueError(f"the cache was made for batch {cache.history.shape[0]}; got x of shape {x.shape}.")
-        x, history = self._convolve(x, cache.history)
-        query, key, value = self._project(x, x, cache.length + jnp.arange(x.shape[1]))
-        controls = None if self.controls is None else self.controls(self._wide(x))
+        if cache.pasts.short_conv.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"the cache was made for batch {cache.pasts.short_conv.shape[0]}; got x of shape {x.shape}."
+            )
+        readings, pasts = self._read(x, cache.pasts)
+        positions = cache.length + jnp.arange(x.shape[1])
+        query, key, value, pasts = self._project(readings, readings, positions, pasts)
         bias = None if self.bias is None else self.bias(True)
-        out, attention = self.variant.extend(cache.attention, query, key, value, bias=bias, controls=controls)
-        return self._merge(out), AttentionCache(attention, history.astype(cache.history.dtype))
-
-    def _project(self, x: Array, source: Array, positions: Array | None) -> tuple[Array, Array, Array]:
-        """Returns query, key, value [batch, length, heads, head_dim]; `positions` None: not rotated."""
-        query, key, value = (
-            _dense(linear, array).reshape(*array.shape[:2], -1, self.head_dim)
-            for linear, array in ((self.query, x), (self.key, source), (self.value, source))
+        out, attention = self.variant.extend(
+            cache.attention, query, key, value, bias=bias, controls=self._control(readings)
         )
+        out, pasts = self._merge(out, value, readings, pasts, True)
+        kept = (new.astype(old.dtype) for new, old in zip(pasts, cache.pasts, strict=True))
+        return out, AttentionCache(attention, Pasts(*kept))
+
+    def _read(self, x: Stream, pasts: Pasts) -> tuple[Readings, Pasts]:
+        """Returns what queries, keys, values, controls and the gate read of x."""
+        if self.short_conv is not None:
+            x, past = self.short_conv(x, pasts.short_conv)
+            pasts = pasts._replace(short_conv=past)
+        return self._shift(x, pasts)
+
+    def _shift(self, x: Stream, pasts: Pasts) -> tuple[Readings, Pasts]:
+        if self.token_shift is None:
+            return Readings(x, x, x, x, x), pasts
+        readings, past = self.token_shift(x, pasts.token_shift)
+        return readings, pasts._replace(token_shift=past)
+
+    def _project(
+        self, readings: Readings, source: Readings, positions: Array | None, pasts: Pasts
+    ) -> tuple[Array, Array, Array, Pasts]:
+        """Returns query, key, value [batch, length, heads, width]; `positions` None: not rotated."""
+        query, key = dense(self.query, readings.query), dense(self.key, source.key)
+        value = dense(self.value, source.value)
+        if self.query_conv is not None and self.key_conv is not None and self.value_conv is not None:
+            query, query_past = self.query_conv(query, pasts.query_conv)
+            key, key_past = self.key_conv(key, pasts.key_conv)
+            value, value_past = self.value_conv(value, pasts.value_conv)
+            pasts = pasts._replace(query_conv=query_past, key_conv=key_past, value_conv=value_past)
+        if self.options.conv_silu:
+            query, key, value = (jax.nn.silu(array) for array in (query, key, value))
+        if self.options.value_silu:
+            value = jax.nn.silu(value)
+        heads = self.heads
+        query, key = (array.reshape(*array.shape[:2], -1, heads.head_dim) for array in (query, key))
+        value = value.reshape(*value.shape[:2], -1, heads.value_dim)
         if self.query_norm is not None and self.key_norm is not None:
-            query = self.query_norm(self._wide(query)).astype(x.dtype)
-            key = self.key_norm(self._wide(key)).astype(x.dtype)
+            query = self.query_norm(self._wide(query)).astype(value.dtype)
+            key = self.key_norm(self._wide(key)).astype(value.dtype)
         if positions is not None:
             parts = self.variant.rotated_parts
             query, key = (self.position.rotate_parts(array, positions, parts) for array in (query, key))
-        return query, key, value
+        if self.options.qk_shared:
+            query, key = repeat_heads(query, heads.num_heads), repeat_heads(key, heads.num_kv_heads)
+        return query, key, value, pasts
+
+    def _control(self, readings: Readings) -> Any:
+        return None if self.controls is None else self.controls(self._wide(readings.controls))
 
     def _wide(self, x: Array) -> Array:
         """Returns x as Flax's layers would promote it that meet it with parameters."""
         return x.astype(max(x.dtype, self.query.kernel.dtype, key=lambda dtype: jnp.finfo(dtype).bits))
 
-    def _merge(self, out: Array) -> Array:
-        return _dense(self.output, out.reshape(*out.shape[:2], -1))
+    def _merge(self, out: Array, value: Array, readings: Readings, pasts: Pasts, causal: bool) -> tuple[Stream, Pasts]:
+        """Returns the layer's output from that of the variant."""
+        if self.skip is not None:
+            out, past = self.skip(out, repeat_heads(value, self.heads.num_heads), pasts.skip, causal)
+            pasts = pasts._replace(skip=past)
+        gate = None if self.gate is None else self.gate(readings.gate)
+        if gate is not None and self.options.norm_after_gate:
+            out = out * gate
+        if self.norm is not None:
+            out = self.norm(out)
+        if gate is not None and not self.options.norm_after_gate:
+            out = out * gate
+        if self.options.output_scale != 1:
+            out = out * self.options.output_scale
+        return dense(self.output, out.reshape(*out.shape[:2], -1)), pasts
 
-    def _no_history(self, batch: int, dtype: Any) -> Array:
-        past = 0 if self.conv_kernel is None else self.conv_kernel.shape[0] - 1
-        return jnp.zeros((batch, past, self.model_dim), dtype)
-
-    def _convolve(self, x: Array, history: Array) -> tuple[Array, Array]:
-        """Returns the convolution of x and the last inputs; x itself without a kernel."""
-        if self.conv_kernel is None:
-            return x, history
-        return causal_convolution(x, history, self.conv_kernel[...])
+    def _no_pasts(self, batch: int, dtype: Any) -> Pasts:
+        """Returns the pasts of the first token: zeros."""
+        convolutions = (self.query_conv, self.query), (self.key_conv, self.key), (self.value_conv, self.value)
+        width = self.heads.num_heads * self.heads.value_dim
+        sizes = (
+            (0 if self.short_conv is None else self.short_conv.past, self.model_dim),
+            (0 if self.token_shift is None else 1, self.model_dim),
+            *((0 if part is None else part.past, projection.out_features) for part, projection in convolutions),
+            (0 if self.skip is None else self.skip.past, width),
+        )
+        return Pasts(*(jnp.zeros((batch, *size), dtype) for size in sizes))
 
     def _check_input(self, name: str, x: Any) -> None:
         if x.ndim != 3 or x.shape[2] != self.model_dim or not jnp.issubdtype(x.dtype, jnp.floating):
@@ -198,43 +304,54 @@ class MultiHeadAttention(nnx.Module):
             )
 
     def _check_cross(self, causal: bool) -> None:
-        name = type(self.variant).__name__
         if causal:
             raise ValueError("attention to a `context` needs causal=False; got causal=True.")
         if not self.variant.supports_cross:
-            raise NotImplementedError(f"{name} does not support attention to a `context`.")
-        if self.controls is not None:
-            raise NotImplementedError(f"{name} has controls, which are read from x; a `context` has none.")
+            raise NotImplementedError(f"{type(self.variant).__name__} does not support attention to a `context`.")
+        if self.skip is not None:
+            raise NotImplementedError("`skip` adds a token's own value; in attention to a `context` it has none.")
 
 
-def _check_sizes(
-    variant: Any, position: Any, model_dim: int, num_heads: int, num_kv_heads: int, short_conv: int
-) -> None:
-    if not isinstance(variant, AttentionVariant):
-        raise ValueError(f"`variant` must be an AttentionVariant, such as make_variant('full'); got {variant!r}.")
-    if not isinstance(position, Position):
-        raise ValueError(f"`position` must be a Position, such as make_position('rope'); got {position!r}.")
-    check_integer("model_dim", model_dim, 1)
-    check_integer("num_heads", num_heads, 1)
-    check_integer("num_kv_heads", num_kv_heads, 1)
-    check_integer("short_conv", short_conv, 0)
-    if model_dim % num_heads:
-        raise ValueError(f"`num_heads` must divide `model_dim`; got num_heads {num_heads} and model_dim {model_dim}.")
+def head_sizes(
+    model_dim: int,
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    head_dim: int | None = None,
+    value_dim: int | None = None,
+    options: LayerOptions = LayerOptions(),  # noqa: B008 - frozen
+) -> HeadSizes:
+    """Returns the heads of a layer, see `MultiHeadAttention`; raises ValueError for sizes that do not fit."""
+    num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+    given = {"head_dim": head_dim, "value_dim": value_dim}
+    sizes = {"model_dim": model_dim, "num_heads": num_heads, "num_kv_heads": num_kv_heads}
+    for name, size in (sizes | {name: size for name, size in given.items() if size is not None}).items():
+        check_integer(name, size, 1)
     if num_heads % num_kv_heads:
         raise ValueError(
             f"`num_kv_heads` must divide `num_heads`; got num_kv_heads {num_kv_heads} and num_heads {num_heads}."
         )
+    if value_dim is None:
+        value_dim = head_dim or _share(model_dim, num_heads, "value_expansion", options.value_expansion)
+    if head_dim is None:
+        head_dim = _share(model_dim, num_heads, "key_expansion", options.key_expansion)
+    return HeadSizes(num_heads, num_kv_heads, head_dim, value_dim)
 
 
-def _linear(features_in: int, features_out: int, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(features_in, features_out, use_bias=False, promote_dtype=_compute_in_input_dtype, rngs=rngs)
+def _share(model_dim: int, num_heads: int, name: str, expansion: float) -> int:
+    """Returns the width of one head."""
+    width = expansion * model_dim
+    if width != int(width) or int(width) % num_heads:
+        times = "" if expansion == 1 else f" times `{name}` {expansion}"
+        raise ValueError(
+            f"`num_heads` must divide `model_dim`{times}; got num_heads {num_heads} and model_dim {model_dim}."
+        )
+    return int(width) // num_heads
 
 
-def _compute_in_input_dtype(arrays: Any, **_: Any) -> Any:
-    """Flax would compute bfloat16 inputs in the float32 of the parameters; here the caller's dtype decides."""
-    return tuple(None if array is None else array.astype(arrays[0].dtype) for array in arrays)
-
-
-def _dense(linear: nnx.Linear, x: Array) -> Array:
-    """Applies `linear` over tokens flattened to two axes, which XLA on CPU runs several times faster than three."""
-    return linear(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+def _check_kinds(variant: Any, position: Any, options: Any) -> None:
+    if not isinstance(variant, AttentionVariant):
+        raise ValueError(f"`variant` must be an AttentionVariant, such as make_variant('full'); got {variant!r}.")
+    if not isinstance(position, Position):
+        raise ValueError(f"`position` must be a Position, such as make_position('rope'); got {position!r}.")
+    if not isinstance(options, LayerOptions):
+        raise ValueError(f"`options` must be LayerOptions, such as LayerOptions(qk_norm=True); got {options!r}.")

@@ -57,6 +57,11 @@ class Position:
         kind = type(self)
         return kind.rotate is not Position.rotate or kind.make_bias is not Position.make_bias
 
+    def acts_at_input(self) -> bool:
+        """Returns whether the encoding is added to the model's input, or says where its tokens stand."""
+        kind = type(self)
+        return kind.add is not Position.add or kind.draw is not Position.draw
+
     def draw(self, length: int, rng: PRNGKeyArray | None = None) -> Int[Array, " length"]:
         """Returns the positions of a sequence: 0, 1, 2 ..., unless the encoding draws them with `rng`."""
         return jnp.arange(length)

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli, runtime
-from experiments.analysis import compute, memory
+from experiments.analysis import compute, memory, start
 from experiments.config import files
 from experiments.config.run import Run
 from experiments.reporting import html, listings, tables
@@ -97,6 +97,7 @@ def _plan(runs: Sequence[Run]) -> list[Planned]:
             [run.seed for run in each],
             compute.count(each[0], each[0].train.steps),
             memory.least_bytes(each[0]),
+            start.start_rms(each[0]),
         )
         for label, each in zip(labels, cells.values(), strict=True)
     ]

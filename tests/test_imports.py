@@ -17,18 +17,20 @@ LIBRARY = {
     "specs": set(),
     "cost": set(),
     "patterns": {"patterns"},
-    "interface": {"arrays", "checks"},
+    "layer_options": {"checks"},
+    "surroundings": {"arrays", "engines"},
+    "interface": {"arrays", "checks", "layer_options"},
     "engines": {"arrays", "engines", "patterns"},
     "families": {"arrays", "checks", "engines", "families", "interface", "patterns"},
     "biases": {"interface"},
-    "variants": {"arrays", "biases", "checks", "engines", "families", "interface", "patterns"},
+    "variants": {"arrays", "biases", "checks", "engines", "families", "interface", "layer_options", "patterns"},
     "registry": {"interface", "specs", "variants"},
     "positions": {"arrays", "biases", "checks", "specs"},
-    "module": {"checks", "engines", "interface", "positions"},
+    "module": {"arrays", "checks", "interface", "layer_options", "positions", "surroundings"},
     "flax_adapter": {"interface"},
     "conformance": {"arrays", "conformance", "cost", "interface", "positions", "registry", "specs"},
 }
-USES_FLAX = {"biases", "variants", "positions", "module", "flax_adapter", "conformance"}
+USES_FLAX = {"biases", "variants", "positions", "module", "surroundings", "flax_adapter", "conformance"}
 
 # Each folder of the experiments and the folders that it may import, in addition to itself. Files beside them are mains.
 _RUN = {"tasks", "components", "config"}

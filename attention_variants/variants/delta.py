@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
+from attention_variants.layer_options import LayerOptions
 
 
 class WriteStrength(nnx.Module):
@@ -43,6 +44,7 @@ class DeltaAttention(DeltaRuleVariant):
     """
 
     paper = "Yang et al. 2024, arXiv:2406.06484"
+    paper_layer = LayerOptions(qkv_conv=4, value_silu=True, output_norm="head")
 
     def make_controls(
         self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs

@@ -1,8 +1,9 @@
 """Differential attention: the difference of two softmaxes, which cancels what both attend to."""
 
 import dataclasses
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax.numpy as jnp
 from flax import nnx
@@ -15,6 +16,7 @@ from attention_variants.engines.block_softmax import block_softmax
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
 from attention_variants.interface import Cost
+from attention_variants.layer_options import LayerOptions
 
 
 class DifferentialControls(NamedTuple):
@@ -37,6 +39,9 @@ class Share(nnx.Module):
         return DifferentialControls((grown - shrunk + self.initial_share)[None, None])
 
 
+_DEFAULT_SHARE = 0.8
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DifferentialAttention(ModifiedSoftmaxVariant):
     """One softmax attention minus a learned share of another.
@@ -55,12 +60,13 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
       block_size: tokens per block of the engine: speed only, the function is the same.
 
     References:
-      Ye et al. 2024, "Differential Transformer", arXiv:2410.05258, equations 1 and 2. The paper lets initial_share grow
-      with depth, 0.8 - 0.6 exp(-0.3 (layer - 1)), and finds a constant 0.8 as good; a and b are shared by the heads of
-      a layer there and are per head here. Its norm of each head's output and the factor after it lie outside attention.
+      Ye et al. 2024, "Differential Transformer", arXiv:2410.05258, equations 1 and 2. The paper lets initial_share
+      grow with depth, 0.8 - 0.6 exp(-0.3 (layer - 1)), as `at_depth` does, and finds a constant 0.8 as good; a and b are
+      shared by the heads of a layer there and are per head here. Its norm of each head's output and the factor
+      1 - initial_share after it are in `paper_layer`.
     """
 
-    initial_share: float = 0.8
+    initial_share: float = _DEFAULT_SHARE
 
     controls_type = DifferentialControls
     rotated_parts = 2
@@ -69,6 +75,16 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("initial_share", self.initial_share, 0.0, 1.0)
+
+    @property
+    @override
+    def paper_layer(self) -> LayerOptions:
+        return LayerOptions(output_norm="head", output_scale=1 - self.initial_share)
+
+    @override
+    def at_depth(self, depth: int) -> Self:
+        share = 0.8 - 0.6 * math.exp(-0.3 * depth)
+        return dataclasses.replace(self, initial_share=share) if self.initial_share == _DEFAULT_SHARE else self
 
     def make_controls(
         self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
 from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
+from attention_variants.layer_options import LayerOptions
 
 
 class WriteAndDecay(nnx.Module):
@@ -50,6 +51,7 @@ class GatedDeltaAttention(DeltaRuleVariant):
     """
 
     paper = "Yang et al. 2024, arXiv:2412.06464"
+    paper_layer = LayerOptions(qkv_conv=4, value_silu=True, output_gate="silu", output_norm="head")
 
     @override
     def decay_shape(self, num_kv_heads: int, head_dim: int) -> tuple[int, ...]:

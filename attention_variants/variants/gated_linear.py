@@ -14,6 +14,7 @@ from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
 from attention_variants.families.recurrent import Recurrence, dense_decays
+from attention_variants.layer_options import LayerOptions
 
 _TEMPERATURE = 16  # tau: a fresh gate keeps 2^(-1/16) = 0.96 of the past
 
@@ -63,6 +64,7 @@ class GatedLinearAttention(DecayingRecurrentVariant):
 
     controls_type = GatedLinearControls
     paper = "Yang et al. 2024, arXiv:2312.06635"
+    paper_layer = LayerOptions(key_expansion=0.5, output_gate="silu", output_norm="head")
 
     def __post_init__(self) -> None:
         super().__post_init__()

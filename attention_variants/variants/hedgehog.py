@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from typing_extensions import override
 
 from attention_variants.families.recurrent import Recurrence, RecurrentVariant, dense_products
+from attention_variants.layer_options import LayerOptions
 
 _SMALLEST_FEATURE = 1e-6  # keeps rows normalised where a query and all keys put their weight on different features
 
@@ -56,6 +57,7 @@ class HedgehogAttention(RecurrentVariant):
     cost_order = "length * (chunk_size + head_dim) * head_dim"
     state_order = "2 * head_dim^2"
     paper = "Zhang et al. 2024, arXiv:2402.04347"
+    paper_layer = LayerOptions(qk_norm=True)
 
     def make_controls(
         self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
 from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
+from attention_variants.layer_options import LayerOptions
 
 
 class WriteAndChannelDecay(nnx.Module):
@@ -54,6 +55,9 @@ class KimiDeltaAttention(DeltaRuleVariant):
     chunk_size: int = 16
 
     paper = "Kimi Team 2025, arXiv:2510.26692"
+    paper_layer = LayerOptions(
+        qkv_conv=4, value_silu=True, output_gate="sigmoid", gate_low_rank=True, output_norm="head"
+    )
 
     @override
     def decay_shape(self, num_kv_heads: int, head_dim: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from attention_variants.arrays import accumulation_dtype, masked_softmax, repeat
 from attention_variants.checks import check_integer
 from attention_variants.families.bidirectional import BidirectionalVariant
 from attention_variants.interface import Cost
+from attention_variants.layer_options import LayerOptions
 
 _MOST_ITERATIONS = 12  # (13 / 4)^12 is 1e6; times the rounding of float32, a tenth of the entries
 
@@ -55,6 +56,7 @@ class NystromAttention(BidirectionalVariant):
     cost_order = "length * num_landmarks + num_landmarks^3"
     state_order = "none: bidirectional only"
     paper = "Xiong et al. 2021, arXiv:2102.03902"
+    paper_layer = LayerOptions(skip=33)
     examples = {16: "num_landmarks=4", 128: "num_landmarks=32"}
 
     def __post_init__(self) -> None:

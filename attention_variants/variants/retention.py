@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
 from attention_variants.families.recurrent import Recurrence, dense_products
+from attention_variants.layer_options import LayerOptions
 
 
 class RetentionControls(NamedTuple):
@@ -52,6 +53,8 @@ class RetentionAttention(DecayingRecurrentVariant):
 
     controls_type = RetentionControls
     paper = "Sun et al. 2023, arXiv:2307.08621"
+    paper_layer = LayerOptions(output_gate="silu", output_norm="head")
+    paper_position = "rope"
 
     @property
     @override

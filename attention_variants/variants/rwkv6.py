@@ -12,6 +12,7 @@ from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
 from attention_variants.families.recurrent import Recurrence, dense_decays
+from attention_variants.layer_options import LayerOptions
 
 
 class Rwkv6Controls(NamedTuple):
@@ -66,6 +67,7 @@ class Rwkv6Attention(DecayingRecurrentVariant):
 
     controls_type = Rwkv6Controls
     paper = "Peng et al. 2024, arXiv:2404.05892"
+    paper_layer = LayerOptions(token_shift="ddlerp", output_gate="silu", output_norm="group")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,6 +10,7 @@ from jaxtyping import Array
 from attention_variants.arrays import accumulation_dtype
 from attention_variants.engines.block_sigmoid import block_sigmoid
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.layer_options import LayerOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class SigmoidAttention(ModifiedSoftmaxVariant):
     """
 
     paper = "Ramapuram et al. 2024, arXiv:2409.04431"
+    paper_layer = LayerOptions(qk_norm=True)
 
     def weigh(self, logits: Array, mask: Array, controls: Any) -> Array:
         """Sigmoid of logits less the log of the number of permitted keys."""

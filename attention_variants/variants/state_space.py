@@ -12,6 +12,7 @@ from typing_extensions import override
 from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
 from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
 from attention_variants.families.recurrent import Recurrence, dense_decays, dense_products
+from attention_variants.layer_options import LayerOptions
 
 
 class StateSpaceControls(NamedTuple):
@@ -60,6 +61,16 @@ class StateSpaceAttention(DecayingRecurrentVariant):
 
     controls_type = StateSpaceControls
     paper = "Dao and Gu 2024, arXiv:2405.21060"
+    paper_layer = LayerOptions(
+        qk_shared=True,
+        value_expansion=2.0,
+        qkv_conv=4,
+        conv_silu=True,
+        skip=1,
+        output_gate="silu",
+        output_norm="all",
+        norm_after_gate=True,
+    )
 
     @property
     @override

@@ -102,14 +102,16 @@ class _Mixed(NamedTuple):
 def _mixed(run: Run, model: Model) -> list[_Mixed]:
     """Returns what mixes the row, what mixes its context, and what mixes the two."""
     length = run.task.input_length
-    pairs = list(zip(run.layers, model.layers, strict=True))
-    found = [_Mixed(mixer, layer.mixer, run.sizes, Call(length, length, run.causal)) for mixer, layer in pairs]
+    own = Call(length, length, run.causal)
+    found = [
+        _Mixed(mixer, layer.mixer, sizes, own) for (mixer, sizes), layer in zip(run.built, model.layers, strict=True)
+    ]
     if run.task.context is not None and run.cross is not None:
         other = run.task.context.length
-        encoder = zip(run.encoder, model.encoder.layers, strict=True)  # type: ignore[union-attr]
-        found += [_Mixed(mixer, layer.mixer, run.sizes, Call(other, other, False)) for mixer, layer in encoder]
+        encoder = zip(run.built_encoder, model.encoder.layers, strict=True)  # type: ignore[union-attr]
+        found += [_Mixed(mixer, layer.mixer, sizes, Call(other, other, False)) for (mixer, sizes), layer in encoder]
         across = Call(length, other, False)
-        found += [_Mixed(run.cross, layer.cross, run.cross_sizes, across) for _, layer in pairs]
+        found += [_Mixed(run.cross, layer.cross, run.cross_sizes, across) for layer in model.layers]
     return found
 
 

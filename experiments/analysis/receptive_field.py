@@ -58,9 +58,9 @@ def task_reach(run: Run, task: Task) -> Reach:
     return _through(_steps(run, task), np.eye(_inputs(task), dtype=bool))
 
 
-def model_reach(layers: Sequence[Mixer], sizes: LayerSizes, length: int, causal: bool = True) -> Reach:
+def model_reach(layers: Sequence[tuple[Mixer, LayerSizes]], length: int, causal: bool = True) -> Reach:
     """Returns which outputs [row] of the last layer can depend on which inputs [column] of the first."""
-    return _follow(_layer_steps(layers, sizes, length, causal), np.eye(length, dtype=bool))
+    return _follow(_layer_steps(layers, length, causal), np.eye(length, dtype=bool))
 
 
 def share_within(reach: Reach, task: Task, rows: int = ROWS) -> float:
@@ -133,15 +133,15 @@ def _steps(run: Run, task: Task) -> _Steps:
     length, cross, causal = task.input_length, None, task.causal and not run.model.bidirectional
     if task.context is not None:
         assert run.cross is not None  # Run.read builds it for every task with a context
-        encoder = _layer_steps(run.encoder, run.sizes, task.context.length, causal=False)
+        encoder = _layer_steps(run.built_encoder, task.context.length, causal=False)
         cross = pattern_runs(run.cross.variant, length, task.context.length, False)
-    layers = _layer_steps(run.layers, run.sizes, length, causal)
+    layers = _layer_steps(run.built, length, causal)
     return _Steps(length, layers, encoder, cross, run.model.readout == "mean")
 
 
-def _layer_steps(layers: Sequence[Mixer], sizes: LayerSizes, length: int, causal: bool) -> list[tuple[Runs, ...]]:
-    known = {mixer: mixer.runs(sizes, length, causal) for mixer in dict.fromkeys(layers)}
-    return [known[mixer] for mixer in layers]
+def _layer_steps(layers: Sequence[tuple[Mixer, LayerSizes]], length: int, causal: bool) -> list[tuple[Runs, ...]]:
+    known = {layer: layer[0].runs(layer[1], length, causal) for layer in dict.fromkeys(layers)}
+    return [known[layer] for layer in layers]
 
 
 def _through(steps: _Steps, moved: Moved) -> Moved:

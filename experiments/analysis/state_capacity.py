@@ -56,4 +56,4 @@ def state_bits(run: Run, length: int) -> int | None:
 def state_bytes(run: Run, length: int) -> int:
     """Returns the decoding state of one sequence of a length, all layers."""
     call = Call(length, length, True)
-    return sum(mixer.cost(run.sizes, call).cache_bytes for mixer in run.layers)
+    return sum(mixer.cost(sizes, call).cache_bytes for mixer, sizes in run.built)

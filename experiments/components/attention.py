@@ -10,15 +10,19 @@ from flax import nnx
 from attention_variants import specs
 from attention_variants.cost import count_flops
 from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.layer_options import LayerOptions
 from attention_variants.module import MultiHeadAttention
+from attention_variants.positions import NoPosition, make_position
 from attention_variants.registry import VARIANTS
 from experiments.components.mixers import Call, LayerSizes, Mixer
-from experiments.components.reach import Runs, causal_taps, check_pattern, pattern_runs, with_own
+from experiments.components.reach import Runs, causal_taps, check_pattern, pattern_runs, taps_around, union
+
+_DEFAULTS = dataclasses.asdict(LayerOptions())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attention(Mixer):
-    """Multi-head attention by a variant, with positions, query-key norms and a short convolution if asked for."""
+    """Multi-head attention by a variant, with positions and `LayerOptions` if asked for."""
 
     variant: AttentionVariant
 
@@ -35,36 +39,47 @@ class Attention(Mixer):
             sizes.model_dim,
             sizes.num_heads,
             num_kv_heads=sizes.num_kv_heads,
+            head_dim=sizes.head_dim,
+            value_dim=sizes.value_dim,
             position=sizes.position,
-            qk_norm=sizes.qk_norm,
-            short_conv=sizes.short_conv,
+            options=sizes.options,
             rngs=rngs,
         )
 
     def runs(self, sizes: LayerSizes, length: int, causal: bool) -> tuple[Runs, ...]:
-        """Returns the short convolution, then the pattern with the residual stream."""
-        pattern = with_own(pattern_runs(self.variant, length, length, causal))
-        return (causal_taps(length, sizes.short_conv), pattern) if sizes.short_conv > 1 else (pattern,)
+        """Returns the convolutions and the token shift, then the pattern with the residual stream and the skip."""
+        options = sizes.options
+        taps = options.short_conv, 2 if options.token_shift != "none" else 0, options.qkv_conv
+        before = [causal_taps(length, number) for number in taps if number > 1]
+        own = taps_around(length, max(options.skip, 1), causal)
+        return (*before, union(pattern_runs(self.variant, length, length, causal), own))
 
     def check_length(self, length: int, causal: bool) -> None:
         """Raises ValueError where the pattern is too scattered for a row of this length."""
         check_pattern(self.variant, length, causal)
 
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
-        """Returns the variant's cost, and the taps of the short convolution as state."""
-        heads = sizes.num_heads, sizes.num_kv_heads, sizes.head_dim
-        cost = self.variant.cost(call.query_length, call.key_length, *heads, call.causal)
-        taps = BYTES_PER_SCALAR * sizes.short_conv * sizes.model_dim
-        return cost._replace(cache_bytes=cost.cache_bytes + taps)
+        """Returns the variant's cost, and as state the taps of the convolutions and the token before."""
+        heads, options = sizes.heads, sizes.options
+        cost = self.variant.cost(call.query_length, call.key_length, heads, call.causal)
+        query_heads, key_heads = (1, 1) if options.qk_shared else heads[:2]
+        projected = (query_heads + key_heads) * heads.head_dim + heads.num_kv_heads * heads.value_dim
+        kept = options.short_conv * sizes.model_dim + options.qkv_conv * projected
+        kept += (options.token_shift != "none") * sizes.model_dim
+        kept += max(options.skip - 1, 0) * heads.num_heads * heads.value_dim
+        return cost._replace(cache_bytes=cost.cache_bytes + BYTES_PER_SCALAR * kept)
 
     def surplus_flops(self, layer: Any, sizes: LayerSizes, call: Call, batch_size: int) -> int:
         """Returns what forward and backward pass execute, less three times the ideal.
 
         Every product of the forward pass has two in the backward pass, and an ideal one recomputes nothing.
         """
-        x = jax.ShapeDtypeStruct((batch_size, call.query_length, sizes.model_dim), jnp.float32)
-        query = jax.ShapeDtypeStruct((*x.shape[:2], sizes.num_heads, sizes.head_dim), jnp.float32)
-        key = jax.ShapeDtypeStruct((batch_size, call.key_length, sizes.num_kv_heads, sizes.head_dim), jnp.float32)
+        heads, asked, given = sizes.heads, (batch_size, call.query_length), (batch_size, call.key_length)
+        x = jax.ShapeDtypeStruct((*asked, sizes.model_dim), jnp.float32)
+        query = jax.ShapeDtypeStruct((*asked, heads.num_heads, heads.head_dim), jnp.float32)
+        key = jax.ShapeDtypeStruct((*given, heads.num_kv_heads, heads.head_dim), jnp.float32)
+        value = jax.ShapeDtypeStruct((*given, heads.num_kv_heads, heads.value_dim), jnp.float32)
+        output = jax.ShapeDtypeStruct((*asked, heads.num_heads, heads.value_dim), jnp.float32)
         controls = None
         if self.variant.has_controls:
             graph, params = nnx.split(layer.controls)
@@ -76,11 +91,18 @@ class Attention(Mixer):
         def forward_and_backward(output_gradient: Any, *inputs: Any) -> Any:
             return jax.vjp(attend, *inputs)[1](output_gradient)
 
-        executed = count_flops(forward_and_backward, query, query, key, key, controls)
+        executed = count_flops(forward_and_backward, output, query, key, value, controls)
         return executed - 3 * batch_size * self.cost(sizes, call).ideal_flops
 
     def control_params(self, layer: Any) -> int:
-        """Returns the size of the variant's controls."""
-        if not self.variant.has_controls:
-            return 0
-        return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(layer.controls)))
+        """Returns the size of the variant's controls, and of what the options draw from their stream."""
+        parts = (layer.controls, *layer.parts())
+        return sum(leaf.size for part in parts if part is not None for leaf in jax.tree.leaves(nnx.state(part)))
+
+    def as_published(self, sizes: LayerSizes, depth: int) -> tuple["Attention", LayerSizes]:
+        """Returns the variant of that depth with its `paper_layer`; own options and position take precedence."""
+        own = {name: value for name, value in dataclasses.asdict(sizes.options).items() if value != _DEFAULTS[name]}
+        variant = self.variant.at_depth(depth)
+        position = sizes.position if sizes.position != NoPosition() else make_position(variant.paper_position)
+        options = dataclasses.replace(variant.paper_layer, **own)
+        return dataclasses.replace(self, variant=variant), sizes._replace(position=position, options=options)

@@ -3,33 +3,38 @@
 import abc
 import dataclasses
 import functools
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_variants.interface import Cost
-from attention_variants.positions import Position
+from attention_variants.interface import Cost, HeadSizes
+from attention_variants.layer_options import LayerOptions
+from attention_variants.module import head_sizes
+from attention_variants.positions import NoPosition, Position
 from experiments.components.reach import Reach, Runs, spread
 
 Stream = Float[Array, "batch length model_dim"]
 
 
 class LayerSizes(NamedTuple):
-    """What all layers of a model share, in addition to their mixers."""
+    """What a layer has in addition to its mixer: widths, and what stands around attention."""
 
     model_dim: int
     num_heads: int
     num_kv_heads: int
-    position: Position
-    qk_norm: bool = False
-    short_conv: int = 0
+    position: Position = NoPosition()
+    options: LayerOptions = LayerOptions()
+    head_dim: int | None = None  # None: as the options say
+    value_dim: int | None = None  # None: as the options say
 
     @property
-    def head_dim(self) -> int:
-        """Channels of a head."""
-        return self.model_dim // self.num_heads
+    def heads(self) -> HeadSizes:
+        """Heads of attention and their widths; raises ValueError for sizes that do not fit."""
+        return head_sizes(
+            self.model_dim, self.num_heads, self.num_kv_heads, self.head_dim, self.value_dim, self.options
+        )
 
 
 class Call(NamedTuple):
@@ -44,7 +49,7 @@ class Call(NamedTuple):
 class Mixer(abc.ABC):
     """A frozen set of hyperparameters, named by a spec in `model.attention`. It holds no arrays."""
 
-    attends: ClassVar[bool] = False  # whether positions, query-key norms and short convolutions act in its layer
+    attends: ClassVar[bool] = False  # whether positions and `LayerOptions` act in its layer
     summary: ClassVar[str]
     paper: ClassVar[str]
 
@@ -86,5 +91,9 @@ class Mixer(abc.ABC):
         return 0
 
     def control_params(self, layer: Any) -> int:
-        """Returns the number of parameters that a variant adds to those that all variants share."""
+        """Returns the number of parameters that a variant and its options add to those that all variants share."""
         return 0
+
+    def as_published(self, sizes: LayerSizes, depth: int) -> tuple[Self, LayerSizes]:
+        """Returns the mixer of layer `depth`, and its sizes, with what its paper puts around it."""
+        return self, sizes

@@ -72,11 +72,21 @@ def causal_taps(length: int, taps: int) -> Runs:
     return Runs(length, place, np.maximum(place - (taps - 1), 0), place)
 
 
-def with_own(runs: Runs) -> Runs:
-    """Returns `runs` and, for the residual stream, the own position of every output."""
-    own = np.arange(runs.length, dtype=np.int32)
-    order = np.argsort(np.concatenate([runs.outputs, own]), kind="stable")
-    return Runs(runs.length, *(np.concatenate([part, own])[order] for part in runs[1:]))
+def taps_around(length: int, taps: int, causal: bool) -> Runs:
+    """Returns `causal_taps`, or as many positions around the output's own; one tap is the residual stream."""
+    if causal:
+        return causal_taps(length, taps)
+    place, after = np.arange(length, dtype=np.int32), (taps - 1) // 2
+    last = np.minimum(place + after, length - 1)
+    return Runs(length, place, np.maximum(place + after - (taps - 1), 0), last)
+
+
+def union(runs: Runs, more: Runs) -> Runs:
+    """Returns what either depends on."""
+    order = np.argsort(np.concatenate([runs.outputs, more.outputs]), kind="stable")
+    return Runs(
+        runs.length, *(np.concatenate([one, other])[order] for one, other in zip(runs[1:], more[1:], strict=True))
+    )
 
 
 def pattern_runs(variant: AttentionVariant, query_length: int, key_length: int, causal: bool) -> Runs:

@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from attention_variants import specs
 from attention_variants.positions import POSITIONS
@@ -17,6 +18,8 @@ from experiments.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from experiments.config.run import Run
+
+T = TypeVar("T")
 
 _COMPONENTS: dict[str, dict[str, Any]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 _ONCE_FIELDS = {"optimizer": (AdamW, "weight_decay"), "schedule": (Cosine, "warmup_steps")}  # of `train` itself
@@ -67,19 +70,37 @@ def canonical(run: "Run") -> dict[str, Any]:
 
 def _canonical_sizes(run: "Run") -> dict[str, Any]:
     """Returns the shortest way to say which mixer is in which layer, and how many key-value heads there are."""
-    layers, model = run.layers, run.model
-    period = next(n for n in range(1, len(layers) + 1) if all(m == layers[i % n] for i, m in enumerate(layers)))
+    model, number = run.model, len(run.layers)
+    mixers = _period([run.mixers[layer % len(run.mixers)] for layer in range(number)])
+    positions = _period([run.positions[layer % len(run.positions)] for layer in range(number)])
+    presets = _period([run.presets[layer % len(run.presets)] for layer in range(number)])
     return {
-        "model.attention": join_specs(layers[:period]),
-        "model.num_layers": 0 if period == len(layers) else len(layers),
+        "model.attention": join_specs(tuple(mixers)),
+        "model.num_layers": 0 if len(mixers) == number else number,
         "model.num_kv_heads": 0 if model.num_kv_heads == model.num_heads else model.num_kv_heads,
+        "model.position": "+".join(specs.spec_of(position, POSITIONS) for position in positions),
+        "model.layer": "+".join(presets),
+        **_published(run),
     }
+
+
+def _period(layers: Sequence[T]) -> Sequence[T]:
+    """Returns the shortest beginning that repeats in turn."""
+    length = next(n for n in range(1, len(layers) + 1) if all(m == layers[i % n] for i, m in enumerate(layers)))
+    return layers[:length]
+
+
+def _published(run: "Run") -> dict[str, Any]:
+    """Returns what presets come to, so that a change of one is another run."""
+    if schema.PAPER not in run.presets:
+        return {}
+    built = [(mixer, sizes) for mixer, sizes in (*run.built, *run.built_encoder) if mixer.attends]
+    return {"model.published": [f"{mixer.spec()} {sizes.position} {sizes.options}" for mixer, sizes in built]}
 
 
 def _canonical_specs(run: "Run") -> dict[str, str]:
     found = {
         "task": specs.spec_of(run.task, TASKS),
-        "model.position": specs.spec_of(run.position, POSITIONS),
         "model.norm": specs.spec_of(run.norm, NORMS),
         **{f"train.{part}": specs.spec_of(getattr(run, part), known) for part, known in _COMPONENTS.items()},
         "eval.test_lengths": ",".join(test.value for test in run.tests if test.kind == LENGTH),

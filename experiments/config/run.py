@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 
 from attention_variants import specs
 from attention_variants.checks import check_integer
+from attention_variants.layer_options import LayerOptions
 from attention_variants.positions import NoPosition, Position, make_position
 from experiments.components.attention import Attention
 from experiments.components.convolution import MOST_TAPS
@@ -17,7 +18,7 @@ from experiments.components.registry import make_attention, make_mixers
 from experiments.components.schedules import Schedule, make_schedule
 from experiments.config import identity
 from experiments.config.other_rows import OtherRows, other_rows
-from experiments.config.schema import MOST_LAYERS, Config, EvalConfig, ModelConfig, StudyConfig, TrainConfig
+from experiments.config.schema import MOST_LAYERS, PAPER, Config, EvalConfig, ModelConfig, StudyConfig, TrainConfig
 from experiments.tasks.base import Task
 from experiments.tasks.registry import make_task
 
@@ -33,7 +34,7 @@ class Run:
     mixers: tuple[Mixer, ...]  # of the specs in `model.attention`
     encoder: tuple[Mixer, ...]  # of the layers that read a context; empty without one
     cross: Attention | None  # to a context
-    position: Position
+    positions: tuple[Position, ...]  # of the specs in `model.position`
     norm: Norm
     optimizer: Optimizer
     schedule: Schedule
@@ -56,7 +57,7 @@ class Run:
             mixers=make_mixers(config.model.attention),
             encoder=encoder,
             cross=cross,
-            position=make_position(config.model.position),
+            positions=tuple(make_position(spec) for spec in specs.split_layers(config.model.position)),
             norm=_named("model.norm", make_norm, config.model.norm),
             optimizer=_named("train.optimizer", make_optimizer, config.train.optimizer),
             schedule=_named("train.schedule", make_schedule, config.train.schedule),
@@ -86,11 +87,30 @@ class Run:
         return self.config.seed
 
     @property
+    def presets(self) -> tuple[str, ...]:
+        """What stands around attention, "plain" or "paper", as in `model.layer`."""
+        return tuple(self.model.layer.split("+"))
+
+    @functools.cached_property
+    def built(self) -> tuple[tuple[Mixer, LayerSizes], ...]:
+        """The mixer and the sizes of every layer: specs, positions and presets repeat in turn."""
+        number = self.model.num_layers or len(self.mixers)
+        return self._build(tuple(self.mixers[layer % len(self.mixers)] for layer in range(number)))
+
+    @functools.cached_property
+    def built_encoder(self) -> tuple[tuple[Mixer, LayerSizes], ...]:
+        """Those of the layers that read a context; as many as it has specs."""
+        return self._build(self.encoder)
+
+    @property
     def layers(self) -> tuple[Mixer, ...]:
-        """The mixer of every layer: the specs repeat in turn."""
-        return tuple(
-            self.mixers[layer % len(self.mixers)] for layer in range(self.model.num_layers or len(self.mixers))
-        )
+        """The mixer of every layer."""
+        return tuple(mixer for mixer, _ in self.built)
+
+    @property
+    def position(self) -> Position:
+        """What acts at the model's input; encodings of several layers act in attention alone."""
+        return self.positions[0] if len(self.positions) == 1 else NoPosition()
 
     @property
     def causal(self) -> bool:
@@ -98,18 +118,30 @@ class Run:
         return self.task.causal and not self.model.bidirectional
 
     @property
-    def sizes(self) -> LayerSizes:
-        """What all layers share."""
-        model = self.model
-        num_kv_heads = model.num_kv_heads or model.num_heads
-        return LayerSizes(
-            model.model_dim, model.num_heads, num_kv_heads, self.position, model.qk_norm, model.short_conv
+    def options(self) -> LayerOptions:
+        """What the section `model` puts around attention."""
+        return LayerOptions(
+            **{field.name: getattr(self.model, field.name) for field in dataclasses.fields(LayerOptions)}
         )
 
     @property
     def cross_sizes(self) -> LayerSizes:
         """Those of attention to a context: positions of two sequences have no common origin, so it is given none."""
-        return self.sizes._replace(position=NoPosition(), short_conv=0)
+        return self._sizes(NoPosition(), LayerOptions(qk_norm=self.model.qk_norm))
+
+    def _sizes(self, position: Position, options: LayerOptions) -> LayerSizes:
+        model = self.model
+        num_kv_heads = model.num_kv_heads or model.num_heads
+        widths = model.head_dim or None, model.value_dim or None
+        return LayerSizes(model.model_dim, model.num_heads, num_kv_heads, position, options, *widths)
+
+    def _build(self, mixers: tuple[Mixer, ...]) -> tuple[tuple[Mixer, LayerSizes], ...]:
+        found = []
+        for layer, mixer in enumerate(mixers):
+            sizes = self._sizes(self.positions[layer % len(self.positions)], self.options)
+            paper = self.presets[layer % len(self.presets)] == PAPER
+            found.append(mixer.as_published(sizes, layer) if paper else (mixer, sizes))
+        return tuple(found)
 
     @property
     def longest_input(self) -> int:
@@ -128,7 +160,8 @@ class Run:
 
     def _check(self) -> None:
         """Raises for parts that do not fit each other."""
-        check_integer("model.short_conv", self.model.short_conv, 0, MOST_TAPS)
+        for name in ("short_conv", "qkv_conv", "skip"):
+            check_integer(f"model.{name}", getattr(self.model, name), 0, MOST_TAPS)
         try:
             self.schedule.check(self.train.steps)
         except ValueError as error:
@@ -150,12 +183,30 @@ class Run:
                 f"model.num_layers must be 0 or at least {fewest}, one layer for each spec of model.attention "
                 f"{model.attention!r}; got {model.num_layers}."
             )
+        for name in ("position", "layer"):
+            given = len({"position": self.positions, "layer": self.presets}[name])
+            if given > len(self.layers):
+                raise ValueError(
+                    f"model.{name} must name at most one for each of the {len(self.layers)} layers; got {given}."
+                )
+        if len(self.positions) > 1 and any(position.acts_at_input() for position in self.positions):
+            raise ValueError(
+                f"model.position={model.position}: only encodings that act in attention can differ between layers."
+            )
+        self._check_attention()
+
+    def _check_attention(self) -> None:
+        """Raises ValueError for what does not fit around attention, or acts there where there is none."""
+        model = self.model
+        for mixer, sizes in (*self.built, *self.built_encoder):
+            if mixer.attends:
+                _ = sizes.heads
         if any(mixer.attends for mixer in self.mixers):
             return
-        useless = {
-            f"model.position={model.position}": self.position.acts_in_attention(),
-            f"model.short_conv={model.short_conv}": model.short_conv > 0,
-            f"model.qk_norm={model.qk_norm}": model.qk_norm,
+        default = dataclasses.asdict(ModelConfig())
+        options = (*(field.name for field in dataclasses.fields(LayerOptions)), "head_dim", "value_dim", "layer")
+        useless = {f"model.position={model.position}": any(p.acts_in_attention() for p in self.positions)} | {
+            f"model.{name}={getattr(model, name)}": getattr(model, name) != default[name] for name in options
         }
         for setting, given in useless.items():
             if given:

@@ -21,6 +21,8 @@ _LARGEST_BATCH = 2**20
 _MOST_ROWS = 2**24  # of one evaluation; their standard error is below 0.0002
 _SMALLEST, _LARGEST = 1e-30, 1e30  # well inside float32
 READOUTS = ("position", "mean")
+PAPER = "paper"
+PRESETS = ("plain", PAPER)  # of what stands around attention
 
 Fields = dict[str, Any]  # flat: {"model.attention": "full", ...}
 
@@ -47,10 +49,46 @@ class ModelConfig:
     num_heads: int = _field(2, "attention heads; must divide model_dim")
     num_kv_heads: int = _field(0, "key-value heads; must divide num_heads; 0: as many as num_heads")
     mlp_dim: int = _field(0, "hidden width of the MLP after every mixer; 0: no MLP")
-    position: str = _field("none", "spec of the position encoding: none, rope, alibi ..., see --list_positions")
+    position: str = _field(
+        "none", "spec of the position encoding, see --list_positions; several joined by '+': of the layers in turn"
+    )
+    layer: str = _field(
+        "plain",
+        "'paper': what a variant's paper puts around it, see --list_variants; several joined by '+': in turn",
+        younger=True,
+    )
     norm: str = _field("rms", "spec of the normalisation before every mixer and MLP, see --list_norms", younger=True)
+    head_dim: int = _field(
+        0,
+        "channels of a head's queries and keys, and of its values unless value_dim says otherwise; 0: by model_dim",
+        younger=True,
+    )
+    value_dim: int = _field(0, "channels of a head's values; 0: head_dim, or by model_dim", younger=True)
     short_conv: int = _field(0, "kernel size of a causal convolution before the projections; 0: none")
+    token_shift: str = _field(
+        "none", "what attention reads is mixed with the token before: none, lerp or ddlerp", younger=True
+    )
+    qk_shared: bool = _field(False, "one head of queries and keys, which all heads share", younger=True)
+    key_expansion: float = _field(1.0, "width of all heads' queries, in model_dim", younger=True)
+    value_expansion: float = _field(1.0, "width of all heads' values, in model_dim", younger=True)
+    qkv_conv: int = _field(0, "kernel size of a causal convolution of queries, keys and values; 0: none", younger=True)
+    conv_residual: bool = _field(False, "convolutions add to what they read", younger=True)
+    conv_silu: bool = _field(False, "SiLU after the convolution of queries, keys and values", younger=True)
+    value_silu: bool = _field(False, "SiLU of the values", younger=True)
     qk_norm: bool = _field(False, "normalise queries and keys per head by their root mean square")
+    skip: int = _field(
+        0,
+        "kernel size of a convolution of the values, added to the output; 1: D x of state-space models; 0: none",
+        younger=True,
+    )
+    output_gate: str = _field("none", "gate of attention's output: none, silu or sigmoid", younger=True)
+    gate_per_head: bool = _field(False, "one output gate per head instead of one per channel", younger=True)
+    gate_low_rank: bool = _field(False, "the gate's projection goes through value_dim channels", younger=True)
+    output_norm: str = _field(
+        "none", "norm of attention's output: none, head, group (of a head, with mean) or all (channels)", younger=True
+    )
+    norm_after_gate: bool = _field(False, "the output's norm follows its gate", younger=True)
+    output_scale: float = _field(1.0, "constant that multiplies attention's output", younger=True)
     tied_embeddings: bool = _field(False, "unembed with the embedding matrix")
     bidirectional: bool = _field(
         False, "attention reads in both directions even where the task is causal", younger=True
@@ -69,12 +107,13 @@ class ModelConfig:
         """Raises ValueError, in one line, for a value out of range."""
         for name in ("model_dim", "num_heads"):
             check_integer(f"model.{name}", getattr(self, name), 1, _LARGEST_WIDTH)
-        for name in ("num_kv_heads", "mlp_dim"):
+        for name in ("num_kv_heads", "mlp_dim", "head_dim", "value_dim"):
             check_integer(f"model.{name}", getattr(self, name), 0, _LARGEST_WIDTH)
-        check_integer("model.short_conv", self.short_conv, 0)  # the most is that of the convolution
         check_integer("model.num_layers", self.num_layers, 0, MOST_LAYERS)
-        _check_divides("num_heads", self.num_heads, "model_dim", self.model_dim)
         _check_divides("num_kv_heads", self.num_kv_heads or self.num_heads, "num_heads", self.num_heads)
+        for preset in self.layer.split("+"):
+            if preset not in PRESETS:
+                raise ValueError(specs.unknown("model.layer", preset, PRESETS))
         if self.readout not in READOUTS:
             raise ValueError(specs.unknown("model.readout", self.readout, READOUTS))
 

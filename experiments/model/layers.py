@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from attention_variants.module import MultiHeadAttention
-from experiments.components.mixers import Mixer, Stream
+from experiments.components.mixers import LayerSizes, Mixer, Stream
 from experiments.config.run import Run
 
 
@@ -26,14 +26,14 @@ class MLP(nnx.Module):
 class Layer(nnx.Module):
     """x + mixer(norm(x)), with a context x + cross(norm(x), context), then x + mlp(norm(x)) if there is an MLP."""
 
-    def __init__(self, mixer: Mixer, run: Run, rngs: nnx.Rngs, *, reads_context: bool = False):
+    def __init__(self, mixer: Mixer, sizes: LayerSizes, run: Run, rngs: nnx.Rngs, *, reads_context: bool = False):
         model_dim, mlp_dim = run.model.model_dim, run.model.mlp_dim
         # The MLP's key comes first, so that it is the same whatever the mixer draws.
         mlp_rngs = nnx.Rngs(params=rngs.params())
         self.cross_norm = run.norm.make_layer(model_dim) if reads_context else None
         self.cross = _make_cross(run, rngs) if reads_context else None
         self.norm = run.norm.make_layer(model_dim)
-        self.mixer: Any = mixer.make_layer(run.sizes, rngs)
+        self.mixer: Any = mixer.make_layer(sizes, rngs)
         self.mlp_norm = run.norm.make_layer(model_dim) if mlp_dim else None
         self.mlp = MLP(model_dim, mlp_dim, mlp_rngs) if mlp_dim else None
 

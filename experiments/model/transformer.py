@@ -53,7 +53,10 @@ class Encoder(nnx.Module):
         model_dim = run.model.model_dim
         self.embedding = Embedding(context, run.position, model_dim, (rngs.params(), rngs.params()))
         self.layers = nnx.List(
-            [Layer(mixer, run, nnx.Rngs(params=rngs.params(), controls=rngs.params())) for mixer in run.encoder]
+            [
+                Layer(mixer, sizes, run, nnx.Rngs(params=rngs.params(), controls=rngs.params()))
+                for mixer, sizes in run.built_encoder
+            ]
         )
         self.norm: Any = run.norm.make_layer(model_dim)
 
@@ -111,11 +114,12 @@ class Model(nnx.Module):
             [
                 Layer(
                     mixer,
+                    sizes,
                     run,
                     nnx.Rngs(params=rngs.params(), controls=rngs.controls()),
                     reads_context=task.context is not None,
                 )
-                for mixer in run.layers
+                for mixer, sizes in run.built
             ]
         )
         self.norm: Any = run.norm.make_layer(model.model_dim)

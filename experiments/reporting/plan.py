@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from experiments.reporting.text import human, plural
 
-_HEADING = ("run", "seeds", "params", "controls", "train FLOPs", "ideal", "forward/token", "state", "memory >=")
+_HEADING = (
+    *("run", "seeds", "params", "controls", "train FLOPs", "ideal", "forward/token", "state", "memory >=", "start"),
+)
 _COUNTS = ("params", "control_params", "train_flops_executed", "train_flops_ideal", "forward_flops_per_token")
 
 
@@ -17,6 +19,7 @@ class Planned(NamedTuple):
     seeds: Sequence[int]
     cost: Mapping[str, float]  # of one run, with the names of a result's "compute"
     least_bytes: int  # that one run needs at once
+    start: Sequence[float]  # root mean square of every mixer's output at step 0
 
 
 def plan_text(cells: Sequence[Planned]) -> str:
@@ -26,13 +29,20 @@ def plan_text(cells: Sequence[Planned]) -> str:
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     runs = plural(sum(len(cell.seeds) for cell in cells), "run")
     total = human(sum(cell.cost["train_flops_executed"] * len(cell.seeds) for cell in cells))
-    return "\n".join([*text, f"{runs}, at most {total} training FLOPs in total (a run that solves its task stops)."])
+    return "\n".join(
+        [
+            *text,
+            f"{runs}, at most {total} training FLOPs in total (a run that solves its task stops).",
+            "Start: root mean square of what the mixer of each layer adds at step 0.",
+        ]
+    )
 
 
 def _line(cell: Planned) -> tuple[str, ...]:
     counts = [human(cell.cost[key]) for key in _COUNTS]
     memory = human(cell.cost["cache_bytes"], "B"), human(cell.least_bytes, "B")
-    return (cell.name, _spans(cell.seeds), *counts, *memory)
+    start = "+".join(f"{scale:.2g}" for scale in cell.start)
+    return (cell.name, _spans(cell.seeds), *counts, *memory, start)
 
 
 def _spans(numbers: Sequence[int]) -> str:
