@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attention_variants.checks import check_integer
 from attention_variants.engines.causal_convolution import causal_convolution
-from attention_variants.interface import AttentionVariant
+from attention_variants.interface import AttentionVariant, HeadSizes
 from attention_variants.positions import NoPosition, Position
 
 Stream = Float[Array, "batch length model_dim"]
@@ -89,7 +89,8 @@ class MultiHeadAttention(nnx.Module):
             raise NotImplementedError(f"{name} does not support an additive position bias such as {position}.")
         self.conv_kernel = nnx.Param(kernel_init(rngs.params(), (short_conv, model_dim))) if short_conv else None
         streams = nnx.Rngs(rngs.controls())
-        self.controls = variant.make_controls(model_dim, num_heads, num_kv_heads, head_dim, rngs=streams)
+        heads = HeadSizes(num_heads, num_kv_heads, head_dim, head_dim)
+        self.controls = variant.make_controls(model_dim, heads, rngs=streams)
 
     def __call__(
         self,
@@ -138,7 +139,8 @@ class MultiHeadAttention(nnx.Module):
 
     def init_cache(self, batch: int, max_length: int, dtype: Any = jnp.float32) -> AttentionCache:
         """Returns an empty cache for `max_length` tokens of causal self-attention."""
-        attention = self.variant.init_cache(batch, max_length, self.num_kv_heads, self.head_dim, dtype)
+        heads = HeadSizes(self.num_heads, self.num_kv_heads, self.head_dim, self.head_dim)
+        attention = self.variant.init_cache(batch, max_length, heads, dtype)
         return AttentionCache(attention, self._no_history(batch, dtype))
 
     def extend(self, cache: AttentionCache, x: Stream) -> tuple[Stream, AttentionCache]:

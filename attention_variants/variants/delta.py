@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
+from attention_variants.interface import HeadSizes
 
 
 class WriteStrength(nnx.Module):
@@ -44,8 +45,6 @@ class DeltaAttention(DeltaRuleVariant):
 
     paper = "Yang et al. 2024, arXiv:2406.06484"
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns the module that makes the write strengths."""
-        return WriteStrength(model_dim, num_kv_heads, rngs=rngs)
+        return WriteStrength(model_dim, heads.num_kv_heads, rngs=rngs)

@@ -14,7 +14,7 @@ from attention_variants.checks import check_number
 from attention_variants.engines.block_softmax import block_softmax
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
-from attention_variants.interface import Cost
+from attention_variants.interface import Cost, HeadSizes
 
 
 class DifferentialControls(NamedTuple):
@@ -70,19 +70,16 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
         super().__post_init__()
         check_number("initial_share", self.initial_share, 0.0, 1.0)
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> DifferentialControls."""
-        return Share(num_heads, -(-head_dim // 2), self.initial_share, rngs=rngs)
+        return Share(heads.num_heads, -(-heads.head_dim // 2), self.initial_share, rngs=rngs)
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         """The logits of full attention, and the outputs twice."""
-        full = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
-        return full._replace(executed_flops=full.executed_flops * 3 // 2, ideal_flops=full.ideal_flops * 3 // 2)
+        lengths, twice = (query_length, key_length), heads._replace(value_dim=2 * heads.value_dim)
+        held = super().cost(*lengths, heads, causal).cache_bytes
+        return super().cost(*lengths, twice, causal)._replace(cache_bytes=held)
 
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

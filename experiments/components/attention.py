@@ -9,7 +9,7 @@ from flax import nnx
 
 from attention_variants import specs
 from attention_variants.cost import count_flops
-from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost, HeadSizes
 from attention_variants.module import MultiHeadAttention
 from attention_variants.registry import VARIANTS
 from experiments.components.mixers import Call, LayerSizes, Mixer
@@ -52,8 +52,8 @@ class Attention(Mixer):
 
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
         """Returns the variant's cost, and the taps of the short convolution as state."""
-        heads = sizes.num_heads, sizes.num_kv_heads, sizes.head_dim
-        cost = self.variant.cost(call.query_length, call.key_length, *heads, call.causal)
+        heads = HeadSizes(sizes.num_heads, sizes.num_kv_heads, sizes.head_dim, sizes.head_dim)
+        cost = self.variant.cost(call.query_length, call.key_length, heads, call.causal)
         taps = BYTES_PER_SCALAR * sizes.short_conv * sizes.model_dim
         return cost._replace(cache_bytes=cost.cache_bytes + taps)
 
