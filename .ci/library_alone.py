@@ -12,6 +12,7 @@ import jax
 from flax import nnx
 
 from attention_variants import make_variant
+from attention_variants.interface import HeadSizes
 from attention_variants.registry import VARIANTS
 
 LENGTH, HEADS, HEAD_DIM, MODEL_DIM = 16, 2, 8, 16
@@ -21,7 +22,7 @@ def call(name: str) -> None:
     """Builds a variant from its name and calls it; raises AssertionError where the output is not finite."""
     variant = make_variant(name)
     query, key, value = jax.random.normal(jax.random.key(0), (3, 1, LENGTH, HEADS, HEAD_DIM))
-    module = variant.make_controls(MODEL_DIM, HEADS, HEADS, HEAD_DIM, rngs=nnx.Rngs(0))
+    module = variant.make_controls(MODEL_DIM, HeadSizes(HEADS, HEADS, HEAD_DIM, HEAD_DIM), rngs=nnx.Rngs(0))
     controls = None if module is None else module(jax.random.normal(jax.random.key(1), (1, LENGTH, MODEL_DIM)))
     attend = jax.jit(functools.partial(variant, causal=variant.supports_causal))
     out = attend(query, key, value, controls=controls)

@@ -27,6 +27,25 @@ if TYPE_CHECKING:
 BYTES_PER_SCALAR = 4  # of a cache: float32 numbers and int32 indices
 
 
+class HeadSizes(NamedTuple):
+    """Heads of a layer and their widths."""
+
+    num_heads: int
+    num_kv_heads: int  # divides num_heads
+    head_dim: int  # of queries and keys
+    value_dim: int  # of values and outputs
+
+    @property
+    def pair_flops(self) -> int:
+        """FLOPs of the logits and the outputs of one query and one key, in all heads."""
+        return 2 * self.num_heads * (self.head_dim + self.value_dim)
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of the key and the value of one token in a cache, in all heads."""
+        return BYTES_PER_SCALAR * self.num_kv_heads * (self.head_dim + self.value_dim)
+
+
 class Cost(NamedTuple):
     """What one call costs: one sequence, one layer, projections excluded; one multiply-add is 2 FLOPs."""
 
@@ -176,39 +195,35 @@ class AttentionVariant(abc.ABC):
           tokens past the capacity give NaN.
 
         Raises:
-          ValueError: the cache is too small for the new tokens, or was made for another batch, number of key-value
-            heads or head_dim; or value_dim is not head_dim.
+          ValueError: the cache is too small for the new tokens, or was made for another batch or other `HeadSizes`.
         """
         cache, query, key, value, controls = _as_jax((cache, query, key, value, controls))
         self._check(query, key, value, causal=True, key_mask=None, bias=bias, controls=controls)
-        self._check_cache(cache, key, value)
+        self._check_cache(cache, query, key, value)
         fits = _fits(cache, query.shape[1])
         out, after = self._extend(cache, query, key, value, bias=bias, controls=controls)
         # What decoding carries through a loop must not change, whatever the arguments and JAX's flags.
         cache = jax.tree.map(lambda new, old: new.astype(old.dtype), after, cache)
         return jnp.where(fits, out, jnp.nan).astype(value.dtype), cache
 
-    def init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
-        """Returns an empty cache, a NamedTuple of arrays, for `max_length` tokens.
+    def init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> Any:
+        """Returns an empty cache, a NamedTuple of arrays, for `max_length` tokens of layers of these sizes.
 
         Raises:
           ValueError: a size is not a positive integer.
           NotImplementedError: the variant cannot be causal.
         """
-        sizes = {"batch": batch, "max_length": max_length, "num_kv_heads": num_kv_heads, "head_dim": head_dim}
-        for name, size in sizes.items():
+        for name, size in {"batch": batch, "max_length": max_length, **heads._asdict()}.items():
             check_integer(name, size, 1)
-        return self._init_cache(batch, max_length, num_kv_heads, head_dim, dtype)
+        return self._init_cache(batch, max_length, heads, dtype)
 
     @abc.abstractmethod
     def pattern(self, query_length: int, key_length: int, causal: bool) -> PatternMatrix:
         """Returns which keys a query may see, from the definition: bool [query_length, key_length]."""
 
     @abc.abstractmethod
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
-        """Returns the exact cost of one call on one sequence; value_dim == head_dim."""
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
+        """Returns the exact cost of one call on one sequence."""
 
     @property
     def paper_layer(self) -> LayerOptions:
@@ -229,9 +244,7 @@ class AttentionVariant(abc.ABC):
         """Whether RoPE stays relative: moving all positions alike changes no output."""
         return True
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: "nnx.Rngs"
-    ) -> "nnx.Module | None":
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: "nnx.Rngs") -> "nnx.Module | None":
         """Returns the module x [batch, length, model_dim] -> controls, or None unless `has_controls`.
 
         Controls are a pytree, a `controls_type`. Its array leaves begin with [batch, length], or with 1 in either
@@ -253,7 +266,7 @@ class AttentionVariant(abc.ABC):
     ) -> Array: ...
 
     @abc.abstractmethod
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any: ...
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> Any: ...
 
     @abc.abstractmethod
     def _extend(
@@ -315,11 +328,10 @@ class AttentionVariant(abc.ABC):
                     f"one has the shape {leaf.shape}."
                 )
 
-    def _check_cache(self, cache: Any, key: Any, value: Any) -> None:
-        batch, _, num_kv_heads, head_dim = key.shape
-        if value.shape[3] != head_dim:
-            raise ValueError(f"`extend` needs a value_dim equal to head_dim {head_dim}; got {value.shape[3]}.")
-        short, long = _cache_shapes(self, batch, num_kv_heads, head_dim)
+    def _check_cache(self, cache: Any, query: Any, key: Any, value: Any) -> None:
+        (batch, _, num_kv_heads, head_dim), num_heads, value_dim = key.shape, query.shape[2], value.shape[3]
+        heads = HeadSizes(num_heads, num_kv_heads, head_dim, value_dim)
+        short, long = _cache_shapes(self, batch, heads)
         for name, got, one, many in zip(short._fields, cache, short, long, strict=True):
             # An axis on which short and long sequences differ is the length's, and free.
             fits = got.ndim == one.ndim and all(
@@ -327,8 +339,7 @@ class AttentionVariant(abc.ABC):
             )
             if not fits:
                 raise ValueError(
-                    f"the cache must come from `init_cache` for batch {batch}, num_kv_heads {num_kv_heads} and "
-                    f"head_dim {head_dim}, like `key` {key.shape}; its `{name}` is {got.shape}."
+                    f"the cache must come from `init_cache` for batch {batch} and {heads}; its `{name}` is {got.shape}."
                 )
 
 
@@ -338,12 +349,12 @@ def _as_jax(tree: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _cache_shapes(variant: AttentionVariant, batch: int, num_kv_heads: int, head_dim: int) -> tuple[Any, Any]:
+def _cache_shapes(variant: AttentionVariant, batch: int, heads: HeadSizes) -> tuple[Any, Any]:
     """Returns the caches of a short and of a long sequence, shapes in place of arrays."""
     lengths = (1, 2**20)
 
     def make(length: int) -> Any:
-        return variant.init_cache(batch, length, num_kv_heads, head_dim, jnp.float32)
+        return variant.init_cache(batch, length, heads, jnp.float32)
 
     short, long = (jax.eval_shape(functools.partial(make, length)) for length in lengths)
     return short, long

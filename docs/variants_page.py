@@ -75,13 +75,14 @@ def shades(name: str) -> np.ndarray:
     """Returns a variant's picture: int [query, key] from -LEVELS to LEVELS, and LEVELS + 1 where nothing is seen."""
     from flax import nnx
 
+    from attention_variants.interface import HeadSizes
     from attention_variants.registry import make_variant
 
     variant = make_variant(shown(name))
     random = np.random.RandomState(0)
     query, key = (jnp.asarray(random.standard_normal((1, LENGTH, 1, HEAD_DIM)), jnp.float32) for _ in range(2))
     x = jnp.asarray(random.standard_normal((1, LENGTH, MODEL_DIM)), jnp.float32)
-    module = variant.make_controls(MODEL_DIM, 1, 1, HEAD_DIM, rngs=nnx.Rngs(0))
+    module = variant.make_controls(MODEL_DIM, HeadSizes(1, 1, HEAD_DIM, HEAD_DIM), rngs=nnx.Rngs(0))
     causal = variant.supports_causal
     controls = None if module is None else module(x)
     weights = np.asarray(variant.dense_weights(query, key, causal=causal, controls=controls))[0, 0]

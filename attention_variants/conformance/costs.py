@@ -14,9 +14,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from attention_variants import cost
 from attention_variants.conformance.inputs import (
     BATCH,
-    HEAD_DIM,
+    HEADS,
     NUM_HEADS,
-    NUM_KV_HEADS,
     Arguments,
     Case,
     SlopeBias,
@@ -25,6 +24,7 @@ from attention_variants.conformance.inputs import (
     expect_close,
     make_arguments,
     modes,
+    ones_of_output,
     random_mask,
     with_gradients,
 )
@@ -38,7 +38,7 @@ def transformations_change_nothing(case: Case) -> None:
     """jit, vmap, scan over layers with remat and four devices give the values and gradients of the plain call."""
     variant, causal = case.variant, modes(case.variant)[0]
     arguments = make_arguments(variant, case.length)
-    cotangent = jnp.ones_like(arguments.query)
+    cotangent = ones_of_output(arguments)
 
     def plain(arguments: Arguments) -> Any:
         return call(variant, arguments, causal=causal)
@@ -108,9 +108,10 @@ def growth_is_as_claimed(case: Case) -> None:
 @functools.lru_cache(maxsize=64)  # the cases of one variant share its default settings
 def _figures(variant: AttentionVariant, length: int, causal: bool) -> tuple[int, int]:
     """Returns FLOPs and peak temporary bytes of a call with its gradient."""
-    shapes = jax.eval_shape(lambda: make_arguments(variant, length, batch=1))
+    arguments = jax.eval_shape(lambda: make_arguments(variant, length, batch=1))
+    shapes = arguments, jax.eval_shape(ones_of_output, arguments)
     step = with_gradients(lambda arguments: call(variant, arguments, causal=causal))
-    return cost.count_flops(step, shapes, shapes.query), cost.peak_memory(step, shapes, shapes.query)
+    return cost.count_flops(step, *shapes), cost.peak_memory(step, *shapes)
 
 
 def cost_is_exact(case: Case) -> None:
@@ -122,23 +123,23 @@ def cost_is_exact(case: Case) -> None:
             lengths.append((length, length - 8))
         for query_length, key_length in lengths:
             arguments = make_arguments(variant, query_length, key_length, batch=1)
-            said = variant.cost(query_length, key_length, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, causal)
+            said = variant.cost(query_length, key_length, HEADS, causal)
             counted = cost.count_flops(lambda a, c=causal: call(variant, a, causal=c), arguments)
             where = f"{query_length} queries, {key_length} keys, causal={causal}"
             expect(
                 said.executed_flops == counted,
                 f"{where}: cost() says {said.executed_flops} executed FLOPs; the counter finds {counted}.",
             )
-            pairs = 4 * NUM_HEADS * HEAD_DIM * int(variant.pattern(query_length, key_length, causal).sum())
+            pairs = HEADS.pair_flops * int(variant.pattern(query_length, key_length, causal).sum())
             expect(
                 0 < said.ideal_flops <= max(pairs, counted),
                 f"{where}: cost() says {said.ideal_flops} ideal FLOPs; its permitted pairs come to {pairs}.",
             )
     if variant.supports_causal:
-        cache = variant.init_cache(1, length, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+        cache = variant.init_cache(1, length, HEADS, jnp.float32)
         state = {name: leaf for name, leaf in cache._asdict().items() if name not in ("length", "max_length")}
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        said_bytes = variant.cost(length, length, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, True).cache_bytes
+        said_bytes = variant.cost(length, length, HEADS, True).cache_bytes
         expect(said_bytes == held, f"cost() says {said_bytes} cache bytes; init_cache holds {held}.")
 
 
@@ -157,9 +158,9 @@ def dtypes_are_explicit(case: Case) -> None:
 
     with jax.numpy_dtype_promotion("strict"):
         try:
-            jax.eval_shape(with_gradients(attend), (arguments, bias), arguments.query)
+            jax.eval_shape(with_gradients(attend), (arguments, bias), ones_of_output(arguments))
             if variant.supports_causal:
-                cache = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.bfloat16)
+                cache = variant.init_cache(BATCH, case.length, HEADS, jnp.bfloat16)
                 jax.eval_shape(extend, cache, arguments)
         except ValueError as error:  # TypePromotionError is one
             expect(False, f"causal={causal}: {' '.join(str(error).split())}")
@@ -174,7 +175,7 @@ def numpy_arrays_are_taken(case: Case) -> None:
     try:
         jax.eval_shape(lambda: variant(query, key, value, causal=causal, key_mask=key_mask, controls=controls))
         if variant.supports_causal:
-            cache = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, np.float32)
+            cache = variant.init_cache(BATCH, case.length, HEADS, np.float32)
             jax.eval_shape(lambda: variant.extend(cache, query, key, value, controls=controls))
     except Exception as error:  # whatever a variant under test raises
         expect(False, f"called with NumPy arrays it raises {type(error).__name__}: {error}")
@@ -230,11 +231,16 @@ def _wrong_calls(variant: AttentionVariant, length: int) -> dict[str, Callable[[
     if variant.supports_causal:
         wrong["causal with unequal lengths"] = lambda: attend(query[:, 1:], key, value, causal=True)
         one = make_arguments(variant, 1)
-        for name, sizes in (("another batch", (BATCH + 1, NUM_KV_HEADS)), ("other heads", (BATCH, NUM_KV_HEADS + 1))):
-            cache = variant.init_cache(sizes[0], length, sizes[1], HEAD_DIM, jnp.float32)
+        others = {
+            "another batch": (BATCH + 1, HEADS),
+            "other heads": (BATCH, HEADS._replace(num_kv_heads=HEADS.num_kv_heads + 1)),
+            "another value_dim": (BATCH, HEADS._replace(value_dim=HEADS.head_dim)),
+        }
+        for name, (batch, heads) in others.items():
+            cache = variant.init_cache(batch, length, heads, jnp.float32)
             extend = functools.partial(variant.extend, cache, one.query, one.key, one.value, controls=one.controls)
             wrong[f"a cache for {name}"] = extend
-        wrong["a cache for no token"] = lambda: variant.init_cache(BATCH, 0, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+        wrong["a cache for no token"] = lambda: variant.init_cache(BATCH, 0, HEADS, jnp.float32)
     return wrong
 
 

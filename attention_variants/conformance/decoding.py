@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from attention_variants.conformance.inputs import (
     BATCH,
-    HEAD_DIM,
-    NUM_KV_HEADS,
+    HEADS,
     Arguments,
     Case,
     cast,
@@ -17,6 +16,7 @@ from attention_variants.conformance.inputs import (
     expect,
     expect_close,
     make_arguments,
+    ones_of_output,
 )
 
 
@@ -26,7 +26,7 @@ def decoding_equals_parallel(case: Case) -> None:
     if not variant.supports_causal:
         return
     arguments = make_arguments(variant, length)
-    expected, *_ = case.steps[True](arguments, jnp.ones_like(arguments.query))
+    expected, *_ = case.steps[True](arguments, ones_of_output(arguments))
     ragged = [5, 1, 7, 5]
     rest = length - sum(ragged)
     pieces = {  # of few different sizes, for each is compiled
@@ -50,7 +50,7 @@ def decoding_equals_parallel(case: Case) -> None:
 
 def decode(case: Case, arguments: Arguments, sizes: list[int]) -> tuple[Any, Any]:
     """Returns the outputs of pieces of these sizes, one after the other, and the cache."""
-    cache = case.variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+    cache = case.variant.init_cache(BATCH, case.length, HEADS, jnp.float32)
     outputs, start = [], 0
     for size in sizes:
         output, cache = case.extend(cache, cut(arguments, start, start + size))
@@ -64,7 +64,7 @@ def caches_keep_their_form(case: Case) -> None:
     variant = case.variant
     if not variant.supports_causal:
         return
-    fresh = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+    fresh = variant.init_cache(BATCH, case.length, HEADS, jnp.float32)
     owners: dict[int, str] = {}
     for name, leaf in zip(fresh._fields, fresh, strict=True):
         owner = owners.setdefault(leaf.unsafe_buffer_pointer(), name) if leaf.size else name
@@ -72,7 +72,7 @@ def caches_keep_their_form(case: Case) -> None:
     arguments = make_arguments(variant, 9)  # of more than one chunk
     with jax.enable_x64(True):
         for dtype, given in ((jnp.float32, jnp.float32), (jnp.bfloat16, jnp.float64)):
-            cache = variant.init_cache(BATCH, case.length, NUM_KV_HEADS, HEAD_DIM, dtype)
+            cache = variant.init_cache(BATCH, case.length, HEADS, dtype)
             new = cast(arguments, given)
             extend = functools.partial(variant.extend, controls=new.controls)
             _, after = jax.eval_shape(extend, cache, new.query, new.key, new.value)

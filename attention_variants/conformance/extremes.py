@@ -14,6 +14,7 @@ from attention_variants.conformance.inputs import (
     expect_close,
     make_arguments,
     modes,
+    ones_of_output,
     random_mask,
 )
 
@@ -24,7 +25,7 @@ def extremes_stay_finite(case: Case) -> None:
         clean = make_arguments(case.variant, case.length)
         for name, extreme in (("-30", lambda x: jnp.full_like(x, -30.0)), ("+-1e4", lambda x: jnp.sign(x) * 1e4)):
             dirty = clean._replace(query=extreme(clean.query), key=extreme(clean.key))
-            leaves = jax.tree.leaves(case.steps[causal](dirty, jnp.ones_like(clean.query)))
+            leaves = jax.tree.leaves(case.steps[causal](dirty, ones_of_output(clean)))
             finite = all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
             expect(finite, f"queries and keys at {name}, causal={causal}: output or gradients are not finite.")
 
@@ -34,7 +35,7 @@ def extremes_match_definition(case: Case) -> None:
     for causal in modes(case.variant):
         clean = make_arguments(case.variant, case.length)
         large = clean._replace(query=1e6 * clean.query, key=1e6 * clean.key)
-        cotangent = jnp.ones_like(clean.query)
+        cotangent = ones_of_output(clean)
         actual, expected = (_rescaled(form[causal](large, cotangent)) for form in (case.steps, case.definitions))
         expect_close(f"1e6 times as large, causal={causal}, (output, gradients)", actual, expected, 1e-4)
 
@@ -54,7 +55,7 @@ def ties_are_decided_alike(case: Case) -> None:
         repeated = clean._replace(key=clean.key[:, np.arange(length) % 5])
         tiny = clean._replace(query=1e-20 * clean.query, key=1e-20 * clean.key)
         for name, arguments in (("keys of period 5", repeated), ("1e-20 times as large", tiny)):
-            cotangent = jnp.ones_like(clean.query)
+            cotangent = ones_of_output(clean)
             expected = case.definitions[causal](arguments, cotangent)[0]
             expect_close(f"{name}, causal={causal}", case.steps[causal](arguments, cotangent)[0], expected, 1e-5)
             if causal:
@@ -81,7 +82,7 @@ def closed_gates_match_definition(case: Case) -> None:
         dirty = clean._replace(controls=controls)
         for key_mask in (None, random_mask(length)):
             actual, expected = (
-                form[causal](dirty, jnp.ones_like(clean.query), key_mask) for form in (case.steps, case.definitions)
+                form[causal](dirty, ones_of_output(clean), key_mask) for form in (case.steps, case.definitions)
             )
             what = f"{', '.join(logs)} of -inf, causal={causal}, masked={key_mask is not None}, (output, gradients)"
             expect_close(what, actual, expected, 1e-5)

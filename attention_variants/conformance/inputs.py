@@ -11,9 +11,11 @@ import numpy as np
 from flax import nnx
 
 from attention_variants import arrays
-from attention_variants.interface import AttentionVariant
+from attention_variants.interface import AttentionVariant, HeadSizes
 
-BATCH, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM = 4, 6, 3, 5  # distinct, so that a swapped axis cannot pass
+BATCH = 4
+HEADS = HeadSizes(num_heads=6, num_kv_heads=3, head_dim=5, value_dim=7)  # distinct, so that a swapped axis cannot pass
+NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, VALUE_DIM = HEADS
 MODEL_DIM = 11
 _SMALLEST_SCALE = 0.3  # arguments are standard normal: what is smaller is the rounding of terms that cancel
 TOLERANCE = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.bfloat16): 4e-2}  # of the largest entry of the reference
@@ -116,11 +118,21 @@ def make_arguments(
 
     key_length = key_length or query_length
     query = normal(batch, query_length, NUM_HEADS, HEAD_DIM)
-    key, value = (normal(batch, key_length, num_kv_heads, HEAD_DIM) for _ in range(2))
-    controls = variant.make_controls(MODEL_DIM, NUM_HEADS, num_kv_heads, HEAD_DIM, rngs=nnx.Rngs(seed))
+    key, value = (normal(batch, key_length, num_kv_heads, dim) for dim in (HEAD_DIM, VALUE_DIM))
+    controls = variant.make_controls(MODEL_DIM, HEADS._replace(num_kv_heads=num_kv_heads), rngs=nnx.Rngs(seed))
     if controls is not None:
         controls = cast(controls(normal(batch, query_length, MODEL_DIM).astype(jnp.float32)), dtype)
     return Arguments(query, key, value, controls)
+
+
+def output_shape(arguments: Arguments) -> tuple[int, ...]:
+    """Returns the shape of the output, [batch, query_length, num_heads, value_dim]."""
+    return *arguments.query.shape[:3], arguments.value.shape[3]
+
+
+def ones_of_output(arguments: Arguments) -> Any:
+    """Returns a cotangent of the output: ones."""
+    return jnp.ones(output_shape(arguments), arguments.query.dtype)
 
 
 def cut(arguments: Arguments, start: int, stop: int) -> Arguments:

@@ -11,6 +11,7 @@ from flax import nnx
 from attention_variants.conformance.inputs import (
     BATCH,
     HEAD_DIM,
+    HEADS,
     MODEL_DIM,
     NUM_HEADS,
     NUM_KV_HEADS,
@@ -24,6 +25,8 @@ from attention_variants.conformance.inputs import (
     expect_close,
     make_arguments,
     modes,
+    ones_of_output,
+    output_shape,
     random_mask,
     with_gradients,
 )
@@ -58,7 +61,7 @@ def _compare(
     if case.variant.supports_bias and masked:
         bias = SlopeBias(jnp.linspace(0.1, 0.5, NUM_HEADS, dtype=dtype))
     key_mask = random_mask(key_length) if masked else None
-    cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(arguments.query.shape), dtype)
+    cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(output_shape(arguments)), dtype)
     actual = case.steps[causal](arguments, cotangent, key_mask, bias)
     expected = case.definitions[causal](arguments, cotangent, key_mask, bias)
     what = f"{query_length} queries, {key_length} keys, causal={causal}, masked={masked}, (output, gradients)"
@@ -68,7 +71,7 @@ def _compare(
 def controls_are_as_declared(case: Case) -> None:
     """make_controls returns a module where `has_controls`, which gives a `controls_type`; None anywhere else."""
     variant, length = case.variant, case.length
-    module = variant.make_controls(MODEL_DIM, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, rngs=nnx.Rngs(0))
+    module = variant.make_controls(MODEL_DIM, HEADS, rngs=nnx.Rngs(0))
     made = type(module).__name__
     expect((module is not None) == variant.has_controls, f"has_controls is {variant.has_controls}; got {made}.")
     if module is None:
@@ -104,7 +107,7 @@ def rotation_is_as_claimed(case: Case) -> None:
     parts = variant.rotated_parts
     for causal in modes(variant):
         arguments = make_arguments(variant, case.length)
-        cotangent = jnp.zeros_like(arguments.query)
+        cotangent = ones_of_output(arguments)
 
         def outputs(start: int, causal: bool = causal, arguments: Arguments = arguments, like: Any = cotangent) -> Any:
             positions = start + jnp.arange(case.length)
@@ -175,7 +178,7 @@ def limits_are_full_attention(case: Case) -> None:
             limit = jax.jit(functools.partial(call, case.limit, causal=causal))
             expect_close(f"limit, causal={causal}", limit(arguments), full, 1e-5)
         if case.sharp and case.limit != case.variant:
-            output, *_ = case.steps[causal](arguments, jnp.ones_like(arguments.query))
+            output, *_ = case.steps[causal](arguments, ones_of_output(arguments))
             difference = float(np.abs(np.asarray(output) - full).max())
             sharp = f"the case is not sharp: it differs from full attention by {difference:.1e} only (causal={causal})."
             expect(difference > 1e-3, sharp)
@@ -198,7 +201,7 @@ def padding_equals_truncation(case: Case) -> None:
     key_mask = jnp.broadcast_to(jnp.arange(length) < short, (BATCH, length))
     for causal in modes(variant):
         arguments = make_arguments(variant, length)
-        truncated, ones = cut(arguments, 0, short), jnp.ones_like(arguments.query)
+        truncated, ones = cut(arguments, 0, short), ones_of_output(arguments)
         expected, expected_gradients, _ = case.steps[causal](truncated, ones[:, :short])
         output, gradients, _ = case.steps[causal](arguments, ones.at[:, short:].set(0), key_mask)
         actual, expected = (output[:, :short], cut(gradients, 0, short)), (expected, expected_gradients)
@@ -221,7 +224,7 @@ def masked_nan_stays_out(case: Case) -> None:
         dirty = clean._replace(key=key, value=value)
         if not variant.supports_cross:  # else controls are the queries'
             dirty = dirty._replace(controls=jax.tree.map(functools.partial(_spoil, key_mask), clean.controls))
-        actual, expected = (case.steps[causal](a, jnp.ones_like(a.query), key_mask) for a in (dirty, clean))
+        actual, expected = (case.steps[causal](a, ones_of_output(a), key_mask) for a in (dirty, clean))
         expect_close(f"NaN behind the mask, causal={causal}", actual, expected, 0.0)
 
 
@@ -247,6 +250,6 @@ def grouped_heads_equal_repeated(case: Case) -> None:
             more = Arguments(arguments.query, repeat(arguments.key), repeat(arguments.value), controls)
             return call(variant, more, causal=causal)
 
-        cotangent = jnp.ones_like(grouped.query)
+        cotangent = ones_of_output(grouped)
         actual, expected = case.steps[causal](grouped, cotangent)[:2], with_gradients(repeated)(grouped, cotangent)
         expect_close(f"grouped heads, causal={causal}", actual, expected, 1e-5)

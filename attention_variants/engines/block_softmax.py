@@ -54,9 +54,9 @@ class BlockPlan:
         """Visited pairs of blocks."""
         return sum(len(pairs) for pairs in _pairs(self))
 
-    def executed_flops(self, num_heads: int, head_dim: int) -> int:
-        """FLOPs of the forward matrix products of one sequence: logits and outputs of every visited pair."""
-        return 4 * num_heads * head_dim * self.num_pairs() * self.query_block * self.key_block
+    def executed_pairs(self) -> int:
+        """Pairs of a query and a key whose logit and output are computed: all those of the visited blocks."""
+        return self.num_pairs() * self.query_block * self.key_block
 
 
 def make_plan(pattern: Pattern, query_length: int, key_length: int, block_size: int) -> BlockPlan:

@@ -75,13 +75,10 @@ def chosen_blocks_softmax(
     return out.reshape(batch, num_heads, length, -1).swapaxes(1, 2)
 
 
-def chosen_flops(
-    query_length: int, key_length: int, num_chosen: int, block_size: int, num_heads: int, head_dim: int
-) -> int:
-    """FLOPs of the forward matrix products of one sequence; value_dim == head_dim."""
-    blocks = -(-key_length // block_size)
-    tile, num_tiles = _tiling(query_length, blocks, num_chosen, block_size)
-    return 4 * num_heads * head_dim * num_tiles * tile * block_size
+def chosen_pairs(query_length: int, key_length: int, num_chosen: int, block_size: int) -> int:
+    """Pairs of a query and a key whose logit and output are computed: all those of the tiles."""
+    tile, num_tiles = _tiling(query_length, -(-key_length // block_size), num_chosen, block_size)
+    return num_tiles * tile * block_size
 
 
 def _tiling(query_length: int, blocks: int, chosen: int, block_size: int) -> tuple[int, int]:

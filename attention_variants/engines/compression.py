@@ -65,9 +65,9 @@ def any_key(key_mask: KeyMask, block_size: int) -> Bool[Array, "batch blocks"]:
     return cut_keys(key_mask[..., None, None], block_size).any((2, 3, 4))
 
 
-def compress_flops(key_length: int, block_size: int, num_kv_heads: int, head_dim: int) -> int:
-    """FLOPs of `compress` on one sequence."""
-    return 2 * -(-key_length // block_size) * block_size * num_kv_heads * head_dim
+def compress_flops(key_length: int, block_size: int, num_kv_heads: int, dim: int) -> int:
+    """FLOPs of `compress` on one sequence of vectors of `dim` channels."""
+    return 2 * -(-key_length // block_size) * block_size * num_kv_heads * dim
 
 
 def dense_scores(

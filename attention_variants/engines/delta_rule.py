@@ -93,18 +93,20 @@ def delta_rule(
     return join_blocks(out, group)[:, :length], state if return_state else None
 
 
-def chunked_flops(length: int, num_heads: int, num_kv_heads: int, head_dim: int, chunk_size: int) -> int:
-    """FLOPs of the matrix products of `delta_rule` on one sequence without a state; value_dim == head_dim."""
+def chunked_flops(
+    length: int, num_heads: int, num_kv_heads: int, head_dim: int, value_dim: int, chunk_size: int
+) -> int:
+    """FLOPs of the matrix products of `delta_rule` on one sequence without a state."""
     chunk = even_block(length, chunk_size)
     num_chunks = -(-length // chunk)
-    within = 4 * (num_heads + num_kv_heads) * chunk**2 * head_dim + num_kv_heads * inverse_flops(chunk)
-    between = (2 * num_heads + 4 * num_kv_heads) * chunk * head_dim**2
+    within = 2 * (num_heads + num_kv_heads) * chunk**2 * (head_dim + value_dim) + num_kv_heads * inverse_flops(chunk)
+    between = recurrent_flops(chunk, num_heads, num_kv_heads, head_dim, value_dim)
     return num_chunks * (within + between) if num_chunks > 1 else within
 
 
-def recurrent_flops(length: int, num_heads: int, num_kv_heads: int, head_dim: int) -> int:
+def recurrent_flops(length: int, num_heads: int, num_kv_heads: int, head_dim: int, value_dim: int) -> int:
     """FLOPs of the token-by-token rule on one sequence: read under the key, write, and read under the queries."""
-    return (2 * num_heads + 4 * num_kv_heads) * length * head_dim**2
+    return (2 * num_heads + 4 * num_kv_heads) * length * head_dim * value_dim
 
 
 def _chunk(

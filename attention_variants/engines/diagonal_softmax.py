@@ -70,9 +70,9 @@ def diagonal_softmax(
     return lax.scan(add, out, (steps, weights))[0].reshape(batch, query_length, num_heads, value_dim)
 
 
-def executed_flops(distances: tuple[int, ...], query_length: int, num_heads: int, head_dim: int) -> int:
-    """FLOPs of the forward matrix products on one sequence; keys that do not exist are multiplied too."""
-    return 4 * num_heads * head_dim * query_length * len(distances)
+def executed_pairs(distances: tuple[int, ...], query_length: int) -> int:
+    """Pairs of a query and a key whose logit and output are computed, keys that do not exist among them."""
+    return query_length * len(distances)
 
 
 def count_pairs(distances: tuple[int, ...], query_length: int, key_length: int) -> int:

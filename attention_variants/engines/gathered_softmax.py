@@ -50,10 +50,10 @@ def gathered_softmax(
     return out.reshape(batch, num_heads, strips * strip, -1).swapaxes(1, 2)[:, :length]
 
 
-def gathered_flops(query_length: int, listed: int, num_heads: int, head_dim: int) -> int:
-    """FLOPs of the forward matrix products of one sequence; value_dim == head_dim."""
+def gathered_pairs(query_length: int, listed: int) -> int:
+    """Pairs of a query and a listed key whose logit and output are computed, padding among them."""
     strip = _strip(query_length, listed)
-    return 4 * num_heads * head_dim * -(-query_length // strip) * strip * listed
+    return -(-query_length // strip) * strip * listed
 
 
 def _strip(length: int, listed: int) -> int:

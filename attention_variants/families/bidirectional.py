@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from attention_variants.interface import AttentionVariant
+from attention_variants.interface import AttentionVariant, HeadSizes
 from attention_variants.patterns.matrices import every_key
 
 
@@ -20,7 +20,7 @@ class BidirectionalVariant(AttentionVariant):
         """Returns all True."""
         return every_key(query_length, key_length, causal=False)
 
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> NoReturn:
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> NoReturn:
         """Raises NotImplementedError: a summary of the whole sequence cannot be decoded token by token."""
         raise NotImplementedError(f"{type(self).__name__} is bidirectional only: it has no cache to decode with.")
 

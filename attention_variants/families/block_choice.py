@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attention_variants.arrays import KeyMask, Keys, Outputs, Queries, Values, masked_softmax
 from attention_variants.checks import check_integer
-from attention_variants.engines.chosen_blocks import chosen_blocks_softmax, chosen_flops
+from attention_variants.engines.chosen_blocks import chosen_blocks_softmax, chosen_pairs
 from attention_variants.engines.top_k import best_of_rows, scoring_flops, top_candidates
-from attention_variants.interface import AttentionVariant
+from attention_variants.interface import AttentionVariant, HeadSizes
 from attention_variants.patterns.matrices import every_key
 
 Members = Bool[Array, "#batch blocks length"]  # the unmasked keys of every block
@@ -78,17 +78,17 @@ class BlockChoiceVariant(AttentionVariant):
             query, key, value, chosen, self.block_size, causal=causal, key_mask=key_mask, first_position=first_position
         )
 
-    def chosen_cost(self, length: int, num_heads: int, head_dim: int, causal: bool) -> tuple[int, int]:
+    def chosen_cost(self, length: int, heads: HeadSizes, causal: bool) -> tuple[int, int]:
         """Returns executed and ideal FLOPs of `attend_chosen`; ideal leaves out the choice and what is masked."""
         blocks, position = -(-length // self.block_size), np.arange(length)
-        executed = chosen_flops(length, length, self.num_blocks, self.block_size, num_heads, head_dim)
+        executed = heads.pair_flops * chosen_pairs(length, length, self.num_blocks, self.block_size)
         if self.num_blocks > 1:
-            executed += scoring_flops(length, blocks, num_heads, head_dim)
+            executed += scoring_flops(length, blocks, heads.num_heads, heads.head_dim)
         seen = np.full(length, min(self.num_blocks * self.block_size, length))
         if causal:
             earlier = np.minimum(position // self.block_size, self.num_blocks - 1)
             seen = position % self.block_size + 1 + earlier * self.block_size
-        return executed, 4 * num_heads * head_dim * int(seen.sum())
+        return executed, heads.pair_flops * int(seen.sum())
 
     def members(self, length: int, key_mask: KeyMask | None) -> Members:
         """Returns which unmasked keys are in which block; for definitions."""

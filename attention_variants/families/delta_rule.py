@@ -17,7 +17,7 @@ from typing_extensions import override
 from attention_variants.arrays import accumulation_dtype, repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.engines import delta_rule as engine
-from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost, HeadSizes
 from attention_variants.patterns.matrices import every_key
 
 _SMALLEST_SQUARE = 1e-6  # keeps a zero key, such as a masked one, at zero with finite gradients
@@ -33,7 +33,7 @@ class DeltaControls(NamedTuple):
 class DeltaCache(NamedTuple):
     """The memory; constant in length."""
 
-    memory: Float[Array, "batch num_kv_heads head_dim head_dim"]  # from keys to values
+    memory: Float[Array, "batch num_kv_heads head_dim value_dim"]  # from keys to values
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
 
@@ -70,22 +70,19 @@ class DeltaRuleVariant(AttentionVariant):
         return every_key(query_length, key_length, causal=True)
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         """Ideal is the cheaper of the permitted pairs and the token-by-token rule."""
-        sizes = query_length, num_heads, num_kv_heads, head_dim
-        pairs = 4 * num_heads * head_dim * (query_length * (query_length + 1) // 2)
+        pairs = query_length * (query_length + 1) // 2
         return Cost(
-            executed_flops=engine.chunked_flops(*sizes, self.chunk_size),
-            ideal_flops=min(engine.recurrent_flops(*sizes), pairs),
-            cache_bytes=BYTES_PER_SCALAR * num_kv_heads * head_dim**2,
+            executed_flops=engine.chunked_flops(query_length, *heads, self.chunk_size),
+            ideal_flops=min(engine.recurrent_flops(query_length, *heads), heads.pair_flops * pairs),
+            cache_bytes=BYTES_PER_SCALAR * heads.num_kv_heads * heads.head_dim * heads.value_dim,
         )
 
     @override
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> DeltaCache:
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> DeltaCache:
         """The memory is float32 whatever `dtype`."""
-        memory = engine.empty_state(batch, num_kv_heads, head_dim, head_dim, dtype)
+        memory = engine.empty_state(batch, *heads[1:], dtype)
         return DeltaCache(memory, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 
     def _attend(

@@ -10,15 +10,16 @@ from jaxtyping import Array, Float, Int
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.key_value_caches import empty_pair
 from attention_variants.families.static_pattern import StaticPatternVariant
+from attention_variants.interface import HeadSizes
 
 
 class FirstAndLastCache(NamedTuple):
     """The first keys and values and the last ones; constant in length."""
 
     first_key: Float[Array, "batch first num_kv_heads head_dim"]  # slot s holds position s
-    first_value: Float[Array, "batch first num_kv_heads head_dim"]
+    first_value: Float[Array, "batch first num_kv_heads value_dim"]
     last_key: Float[Array, "batch last num_kv_heads head_dim"]  # slot s holds position length - last + s
-    last_value: Float[Array, "batch last num_kv_heads head_dim"]
+    last_value: Float[Array, "batch last num_kv_heads value_dim"]
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
 
@@ -41,12 +42,12 @@ class FirstAndLastVariant(StaticPatternVariant):
         """Returns how many tokens the cache holds."""
         return min(self.num_first + self.num_last, max_length)
 
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> Any:
         """Returns an empty `FirstAndLastCache`; see `AttentionVariant`."""
         num_first = min(self.num_first, max_length)
         num_last = self.cache_size(max_length) - num_first
-        first = empty_pair(batch, num_first, num_kv_heads, head_dim, dtype)
-        last = empty_pair(batch, num_last, num_kv_heads, head_dim, dtype)
+        first = empty_pair(batch, num_first, heads, dtype)
+        last = empty_pair(batch, num_last, heads, dtype)
         return FirstAndLastCache(*first, *last, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 
     def _extend(

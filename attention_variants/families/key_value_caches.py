@@ -6,13 +6,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from attention_variants.arrays import Keys, Values
+from attention_variants.interface import HeadSizes
 
 
 class RollingCache(NamedTuple):
     """The last keys and values, newest last; slot s holds position length - size + s, nothing where that is < 0."""
 
     key: Float[Array, "batch size num_kv_heads head_dim"]
-    value: Float[Array, "batch size num_kv_heads head_dim"]
+    value: Float[Array, "batch size num_kv_heads value_dim"]
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
 
@@ -21,20 +22,20 @@ class PositionedCache(NamedTuple):
     """All keys and values; slot s holds position s, zeros where it is yet to come."""
 
     key: Float[Array, "batch max_length num_kv_heads head_dim"]
-    value: Float[Array, "batch max_length num_kv_heads head_dim"]
+    value: Float[Array, "batch max_length num_kv_heads value_dim"]
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
 
 
-def empty_pair(batch: int, slots: int, num_kv_heads: int, head_dim: int, dtype: Any) -> tuple[Array, Array]:
+def empty_pair(batch: int, slots: int, heads: HeadSizes, dtype: Any) -> tuple[Array, Array]:
     """Returns zeros for keys and for values: two buffers, because one cannot be donated as two."""
-    shape = batch, slots, num_kv_heads, head_dim
-    return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
+    shape = batch, slots, heads.num_kv_heads
+    return jnp.zeros((*shape, heads.head_dim), dtype), jnp.zeros((*shape, heads.value_dim), dtype)
 
 
-def empty_cache(batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> PositionedCache:
+def empty_cache(batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> PositionedCache:
     """Returns the cache before the first token."""
-    key, value = empty_pair(batch, max_length, num_kv_heads, head_dim, dtype)
+    key, value = empty_pair(batch, max_length, heads, dtype)
     return PositionedCache(key, value, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 
 

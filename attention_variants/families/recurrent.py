@@ -17,7 +17,7 @@ from typing_extensions import override
 from attention_variants.arrays import accumulation_dtype, repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.engines import linear_recurrence as engine
-from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost, HeadSizes
 from attention_variants.patterns.matrices import every_key
 
 
@@ -33,7 +33,7 @@ class Recurrence(NamedTuple):
 class MemoryCache(NamedTuple):
     """The running state of a variant that is not normalised; constant in length."""
 
-    memory: Float[Array, "batch num_kv_heads key_dim head_dim"]  # sum of decayed feature(key) value^T
+    memory: Float[Array, "batch num_kv_heads key_dim value_dim"]  # sum of decayed feature(key) value^T
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
 
@@ -41,7 +41,7 @@ class MemoryCache(NamedTuple):
 class NormalisedCache(NamedTuple):
     """The running state of a normalised variant; constant in length."""
 
-    memory: Float[Array, "batch num_kv_heads key_dim head_dim"]  # sum of decayed feature(key) value^T
+    memory: Float[Array, "batch num_kv_heads key_dim value_dim"]  # sum of decayed feature(key) value^T
     normaliser: Float[Array, "batch num_kv_heads key_dim"]  # sum of decayed feature(key)
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
@@ -86,9 +86,7 @@ class RecurrentVariant(AttentionVariant):
         """Returns the number of features."""
         return head_dim
 
-    def feature_flops(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int
-    ) -> int:
+    def feature_flops(self, query_length: int, key_length: int, heads: HeadSizes) -> int:
         """Returns the FLOPs of the matrix products in `recurrence`, for one sequence."""
         return 0
 
@@ -102,30 +100,27 @@ class RecurrentVariant(AttentionVariant):
         return every_key(query_length, key_length, causal)
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         """Ideal is the cheaper of the permitted pairs and the token-by-token recurrence."""
-        heads, key_dim = (num_heads, num_kv_heads), self.key_dim(head_dim)
-        features = self.feature_flops(query_length, key_length, *heads, head_dim)
-        sizes = *heads, key_dim, head_dim
-        summed = engine.summed_flops(query_length, key_length, *sizes, normalise=self.normalised)
+        features, wide = self.feature_flops(query_length, key_length, heads), self._of_features(heads)
+        summed = engine.summed_flops(query_length, key_length, *wide, normalise=self.normalised)
         if causal:
-            executed = engine.chunked_flops(query_length, *sizes, chunk_size=self.chunk_size, normalise=self.normalised)
+            executed = engine.chunked_flops(query_length, *wide, chunk_size=self.chunk_size, normalise=self.normalised)
             pairs = query_length * (query_length + 1) // 2
         else:
             executed, pairs = summed, query_length * key_length
-        ideal = min(summed, 2 * num_heads * (key_dim + head_dim) * pairs)
-        cache_bytes = BYTES_PER_SCALAR * num_kv_heads * key_dim * (head_dim + self.normalised)
-        return Cost(features + executed, features + ideal, cache_bytes)
+        cache_bytes = BYTES_PER_SCALAR * wide.num_kv_heads * wide.head_dim * (wide.value_dim + self.normalised)
+        return Cost(features + executed, features + min(summed, wide.pair_flops * pairs), cache_bytes)
+
+    def _of_features(self, heads: HeadSizes) -> HeadSizes:
+        """Returns the sizes with the number of features as head_dim."""
+        return heads._replace(head_dim=self.key_dim(heads.head_dim))
 
     @override
-    def _init_cache(
-        self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any
-    ) -> MemoryCache | NormalisedCache:
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> MemoryCache | NormalisedCache:
         """The state is float32 whatever `dtype`."""
-        sizes = batch, num_kv_heads, self.key_dim(head_dim), head_dim
-        memory, normaliser = engine.empty_state(*sizes, dtype, normalise=self.normalised)
+        wide = self._of_features(heads)
+        memory, normaliser = engine.empty_state(batch, *wide[1:], dtype, normalise=self.normalised)
         counters = jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32)
         return MemoryCache(memory, *counters) if normaliser is None else NormalisedCache(memory, normaliser, *counters)
 

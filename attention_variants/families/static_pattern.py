@@ -17,7 +17,7 @@ from attention_variants.arrays import dense_logits, masked_softmax
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.key_value_caches import RollingCache, empty_pair
-from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.interface import AttentionVariant, Cost, HeadSizes
 from attention_variants.patterns import Pattern
 
 
@@ -50,18 +50,16 @@ class StaticPatternVariant(AttentionVariant):
         return make_plan(pattern, query_length, key_length, self.engine_block(query_length, key_length))
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         return Cost(
-            executed_flops=self.plan(query_length, key_length, causal).executed_flops(num_heads, head_dim),
-            ideal_flops=4 * num_heads * head_dim * _permitted_pairs(self, query_length, key_length, causal),
-            cache_bytes=2 * BYTES_PER_SCALAR * self.cache_size(key_length) * num_kv_heads * head_dim,
+            executed_flops=heads.pair_flops * self.plan(query_length, key_length, causal).executed_pairs(),
+            ideal_flops=heads.pair_flops * _permitted_pairs(self, query_length, key_length, causal),
+            cache_bytes=heads.token_bytes * self.cache_size(key_length),
         )
 
     @override
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
-        key, value = empty_pair(batch, self.cache_size(max_length), num_kv_heads, head_dim, dtype)
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> Any:
+        key, value = empty_pair(batch, self.cache_size(max_length), heads, dtype)
         return RollingCache(key, value, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 
     def _attend(

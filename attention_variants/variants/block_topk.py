@@ -12,14 +12,14 @@ from attention_variants.engines.blocks import cut_keys
 from attention_variants.engines.top_k import of_size_one
 from attention_variants.families.block_choice import BlockChoiceVariant
 from attention_variants.families.key_value_caches import empty_cache, put
-from attention_variants.interface import BYTES_PER_SCALAR, Cost
+from attention_variants.interface import BYTES_PER_SCALAR, Cost, HeadSizes
 
 
 class BlockSumCache(NamedTuple):
     """All keys and values, slot s holding position s, and the running sum of every block's keys."""
 
     key: Float[Array, "batch max_length num_kv_heads head_dim"]
-    value: Float[Array, "batch max_length num_kv_heads head_dim"]
+    value: Float[Array, "batch max_length num_kv_heads value_dim"]
     block_sum: Float[Array, "batch blocks num_kv_heads head_dim"]
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
@@ -52,18 +52,16 @@ class BlockTopKAttention(BlockChoiceVariant):
     examples = {16: "block_size=2,num_blocks=3", 128: "block_size=16,num_blocks=3"}
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
-        executed, ideal = self.chosen_cost(query_length, num_heads, head_dim, causal)
-        slots = 2 * key_length + -(-key_length // self.block_size)
-        return Cost(executed, ideal, cache_bytes=BYTES_PER_SCALAR * slots * num_kv_heads * head_dim)
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
+        executed, ideal = self.chosen_cost(query_length, heads, causal)
+        sums = -(-key_length // self.block_size) * heads.num_kv_heads * heads.head_dim
+        return Cost(executed, ideal, cache_bytes=heads.token_bytes * key_length + BYTES_PER_SCALAR * sums)
 
     @override
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> BlockSumCache:
-        empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> BlockSumCache:
+        empty = empty_cache(batch, max_length, heads, dtype)
         blocks = -(-max_length // self.block_size)
-        sums = jnp.zeros((batch, blocks, num_kv_heads, head_dim), accumulation_dtype(dtype))
+        sums = jnp.zeros((batch, blocks, heads.num_kv_heads, heads.head_dim), accumulation_dtype(dtype))
         return BlockSumCache(empty.key, empty.value, sums, empty.length, empty.max_length)
 
     def _attend(

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from attention_variants.checks import check_integer
 from attention_variants.families.recurrent import Recurrence, RecurrentVariant, dense_products
+from attention_variants.interface import HeadSizes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,9 @@ class CosformerAttention(RecurrentVariant):
         return 2 * head_dim
 
     @override
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> Any:
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> Any:
         """The cache holds at most `horizon` tokens."""
-        return super()._init_cache(batch, min(max_length, self.horizon), num_kv_heads, head_dim, dtype)
+        return super()._init_cache(batch, min(max_length, self.horizon), heads, dtype)
 
     @override
     def recurrence(self, query: Array, key: Array, controls: Any, positions: Array) -> Recurrence:

@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
+from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
 
 
@@ -46,8 +47,6 @@ class DeltaAttention(DeltaRuleVariant):
     paper = "Yang et al. 2024, arXiv:2406.06484"
     paper_layer = LayerOptions(qkv_conv=4, value_silu=True, output_norm="head")
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns the module that makes the write strengths."""
-        return WriteStrength(model_dim, num_kv_heads, rngs=rngs)
+        return WriteStrength(model_dim, heads.num_kv_heads, rngs=rngs)

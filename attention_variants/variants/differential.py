@@ -15,7 +15,7 @@ from attention_variants.checks import check_number
 from attention_variants.engines.block_softmax import block_softmax
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
-from attention_variants.interface import Cost
+from attention_variants.interface import Cost, HeadSizes
 from attention_variants.layer_options import LayerOptions
 
 
@@ -61,8 +61,8 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
 
     References:
       Ye et al. 2024, "Differential Transformer", arXiv:2410.05258, equations 1 and 2. The paper lets initial_share
-      grow with depth, 0.8 - 0.6 exp(-0.3 (layer - 1)), as `at_depth` does, and finds a constant 0.8 as good; a and b are
-      shared by the heads of a layer there and are per head here. Its norm of each head's output and the factor
+      grow with depth, 0.8 - 0.6 exp(-0.3 (layer - 1)), as `at_depth` does, and finds a constant 0.8 as good; a and b
+      are shared by the heads of a layer there and are per head here. Its norm of each head's output and the factor
       1 - initial_share after it are in `paper_layer`.
     """
 
@@ -86,19 +86,16 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
         share = 0.8 - 0.6 * math.exp(-0.3 * depth)
         return dataclasses.replace(self, initial_share=share) if self.initial_share == _DEFAULT_SHARE else self
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> DifferentialControls."""
-        return Share(num_heads, -(-head_dim // 2), self.initial_share, rngs=rngs)
+        return Share(heads.num_heads, -(-heads.head_dim // 2), self.initial_share, rngs=rngs)
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         """The logits of full attention, and the outputs twice."""
-        full = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
-        return full._replace(executed_flops=full.executed_flops * 3 // 2, ideal_flops=full.ideal_flops * 3 // 2)
+        lengths, twice = (query_length, key_length), heads._replace(value_dim=2 * heads.value_dim)
+        held = super().cost(*lengths, heads, causal).cache_bytes
+        return super().cost(*lengths, twice, causal)._replace(cache_bytes=held)
 
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

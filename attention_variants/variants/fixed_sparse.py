@@ -14,7 +14,7 @@ from attention_variants.checks import check_integer
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan, merge
 from attention_variants.engines.blocks import block_of_size, even_block
 from attention_variants.families.static_pattern import StaticPatternVariant
-from attention_variants.interface import BYTES_PER_SCALAR, Cost
+from attention_variants.interface import Cost, HeadSizes
 
 _SUMMARY_BLOCK = 128  # summary keys per block of the engine: small enough to skip those of later blocks
 
@@ -70,15 +70,13 @@ class FixedSparseAttention(StaticPatternVariant):
         return patterns.AllOf((patterns.causal_or_full(causal), union))
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         plans = [plan for plan in self._plans(query_length, key_length, causal) if plan is not None]
         pairs = sum(plan.pattern.count(plan.query_length, plan.key_length) for plan in plans)
         return Cost(
-            executed_flops=sum(plan.executed_flops(num_heads, head_dim) for plan in plans),
-            ideal_flops=4 * num_heads * head_dim * pairs,
-            cache_bytes=2 * BYTES_PER_SCALAR * key_length * num_kv_heads * head_dim,
+            executed_flops=heads.pair_flops * sum(plan.executed_pairs() for plan in plans),
+            ideal_flops=heads.pair_flops * pairs,
+            cache_bytes=heads.token_bytes * key_length,
         )
 
     def _own_block(self) -> patterns.Pattern:

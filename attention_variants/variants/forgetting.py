@@ -15,7 +15,7 @@ from attention_variants.biases.forget import forget_bias
 from attention_variants.engines.block_softmax import block_softmax
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
-from attention_variants.interface import BYTES_PER_SCALAR, Cost
+from attention_variants.interface import BYTES_PER_SCALAR, Cost, HeadSizes
 
 
 class ForgetControls(NamedTuple):
@@ -39,7 +39,7 @@ class ForgettingCache(NamedTuple):
     """The last keys, values and gates, newest last; slot s holds position length - size + s, nothing where < 0."""
 
     key: Float[Array, "batch size num_kv_heads head_dim"]
-    value: Float[Array, "batch size num_kv_heads head_dim"]
+    value: Float[Array, "batch size num_kv_heads value_dim"]
     log_gate: Float[Array, "batch size num_kv_heads"]
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
@@ -72,25 +72,21 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
     controls_type = ForgetControls
     paper = "Lin et al. 2025, arXiv:2503.02130"
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> ForgetControls."""
-        return ForgetGate(model_dim, num_kv_heads, rngs=rngs)
+        return ForgetGate(model_dim, heads.num_kv_heads, rngs=rngs)
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         """The cache holds the gates too."""
-        plain = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
-        return plain._replace(cache_bytes=plain.cache_bytes + BYTES_PER_SCALAR * key_length * num_kv_heads)
+        plain = super().cost(query_length, key_length, heads, causal)
+        return plain._replace(cache_bytes=plain.cache_bytes + BYTES_PER_SCALAR * key_length * heads.num_kv_heads)
 
     @override
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> ForgettingCache:
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> ForgettingCache:
         """The gates are float32 whatever `dtype`."""
-        plain = super()._init_cache(batch, max_length, num_kv_heads, head_dim, dtype)
-        gates = jnp.zeros((batch, max_length, num_kv_heads), accumulation_dtype(dtype))
+        plain = super()._init_cache(batch, max_length, heads, dtype)
+        gates = jnp.zeros((batch, max_length, heads.num_kv_heads), accumulation_dtype(dtype))
         return ForgettingCache(plain.key, plain.value, gates, plain.length, plain.max_length)
 
     def _attend(

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
 from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
+from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
 
 
@@ -57,8 +58,6 @@ class GatedDeltaAttention(DeltaRuleVariant):
     def decay_shape(self, num_kv_heads: int, head_dim: int) -> tuple[int, ...]:
         return (num_kv_heads,)
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns the module that makes write strengths and decays."""
-        return WriteAndDecay(model_dim, num_kv_heads, rngs=rngs)
+        return WriteAndDecay(model_dim, heads.num_kv_heads, rngs=rngs)

@@ -14,6 +14,7 @@ from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
 from attention_variants.families.recurrent import Recurrence, dense_decays
+from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
 
 _TEMPERATURE = 16  # tau: a fresh gate keeps 2^(-1/16) = 0.96 of the past
@@ -70,11 +71,9 @@ class GatedLinearAttention(DecayingRecurrentVariant):
         super().__post_init__()
         check_integer("gate_rank", self.gate_rank, 1)
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> GatedLinearControls."""
-        return ForgetGate(model_dim, num_kv_heads, head_dim, self.gate_rank, rngs=rngs)
+        return ForgetGate(model_dim, heads.num_kv_heads, heads.head_dim, self.gate_rank, rngs=rngs)
 
     @override
     def recurrence(self, query: Array, key: Array, controls: GatedLinearControls, positions: Array) -> Recurrence:

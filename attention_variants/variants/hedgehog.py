@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from typing_extensions import override
 
 from attention_variants.families.recurrent import Recurrence, RecurrentVariant, dense_products
+from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
 
 _SMALLEST_FEATURE = 1e-6  # keeps rows normalised where a query and all keys put their weight on different features
@@ -59,21 +60,17 @@ class HedgehogAttention(RecurrentVariant):
     paper = "Zhang et al. 2024, arXiv:2402.04347"
     paper_layer = LayerOptions(qk_norm=True)
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> HedgehogControls."""
-        return FeatureMaps(num_heads, num_kv_heads, head_dim)
+        return FeatureMaps(heads.num_heads, heads.num_kv_heads, heads.head_dim)
 
     def key_dim(self, head_dim: int) -> int:
         """Returns the number of features: a softmax of each sign."""
         return 2 * head_dim
 
-    def feature_flops(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int
-    ) -> int:
+    def feature_flops(self, query_length: int, key_length: int, heads: HeadSizes) -> int:
         """Returns the FLOPs of the products W x."""
-        return 2 * head_dim**2 * (query_length * num_heads + key_length * num_kv_heads)
+        return 2 * heads.head_dim**2 * (query_length * heads.num_heads + key_length * heads.num_kv_heads)
 
     @override
     def recurrence(self, query: Array, key: Array, controls: HedgehogControls, positions: Array) -> Recurrence:

@@ -13,7 +13,7 @@ from typing_extensions import override
 from attention_variants.arrays import accumulation_dtype, dense_logits, repeat_heads
 from attention_variants.checks import check_choice, check_integer
 from attention_variants.families.bidirectional import BidirectionalVariant
-from attention_variants.interface import Cost
+from attention_variants.interface import Cost, HeadSizes
 
 _SHARING = ("none", "headwise", "key_value")
 
@@ -84,21 +84,17 @@ class LinformerAttention(BidirectionalVariant):
         check_integer("max_length", self.max_length, 1)
         check_choice("sharing", self.sharing, _SHARING)
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns the projections E and F."""
-        heads = num_kv_heads if self.sharing == "none" else 1
-        return LengthProjections(self.max_length, heads, self.rank, self.sharing == "key_value", rngs=rngs)
+        num_maps = heads.num_kv_heads if self.sharing == "none" else 1
+        return LengthProjections(self.max_length, num_maps, self.rank, self.sharing == "key_value", rngs=rngs)
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         """Ideal is the cheaper of this and of all pairs."""
-        project = 4 * key_length * self.rank * num_kv_heads * head_dim
-        executed = project + 4 * query_length * self.rank * num_heads * head_dim
-        return Cost(executed, min(executed, 4 * num_heads * head_dim * query_length * key_length), cache_bytes=0)
+        project = 2 * key_length * self.rank * heads.num_kv_heads * (heads.head_dim + heads.value_dim)
+        executed = project + heads.pair_flops * query_length * self.rank
+        return Cost(executed, min(executed, heads.pair_flops * query_length * key_length), cache_bytes=0)
 
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

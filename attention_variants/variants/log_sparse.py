@@ -11,7 +11,7 @@ from attention_variants import patterns
 from attention_variants.checks import check_integer
 from attention_variants.engines import diagonal_softmax as engine
 from attention_variants.families.static_pattern import StaticPatternVariant
-from attention_variants.interface import BYTES_PER_SCALAR, Cost
+from attention_variants.interface import Cost, HeadSizes
 from attention_variants.patterns.matrices import near_keys
 
 
@@ -68,14 +68,12 @@ class LogSparseAttention(StaticPatternVariant):
         return patterns.AllOf((patterns.causal_or_full(causal), union))
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         distances = self._distances(query_length, key_length, causal)
         return Cost(
-            executed_flops=engine.executed_flops(distances, query_length, num_heads, head_dim),
-            ideal_flops=4 * num_heads * head_dim * engine.count_pairs(distances, query_length, key_length),
-            cache_bytes=2 * BYTES_PER_SCALAR * key_length * num_kv_heads * head_dim,
+            executed_flops=heads.pair_flops * engine.executed_pairs(distances, query_length),
+            ideal_flops=heads.pair_flops * engine.count_pairs(distances, query_length, key_length),
+            cache_bytes=heads.token_bytes * key_length,
         )
 
     def _distances(self, query_length: int, key_length: int, causal: bool) -> tuple[int, ...]:

@@ -11,10 +11,10 @@ from typing_extensions import override
 
 from attention_variants.arrays import accumulation_dtype, dense_logits, masked_softmax
 from attention_variants.checks import check_integer
-from attention_variants.engines.gathered_softmax import gathered_flops, gathered_softmax
+from attention_variants.engines.gathered_softmax import gathered_pairs, gathered_softmax
 from attention_variants.engines.lsh_buckets import bucket_mates, listed_keys
 from attention_variants.families.key_value_caches import empty_cache, put
-from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost, HeadSizes
 from attention_variants.patterns.matrices import every_key
 
 
@@ -22,7 +22,7 @@ class BucketCache(NamedTuple):
     """All keys and values and where they hash to; slot s holds position s."""
 
     key: Float[Array, "batch max_length num_kv_heads head_dim"]
-    value: Float[Array, "batch max_length num_kv_heads head_dim"]
+    value: Float[Array, "batch max_length num_kv_heads value_dim"]
     buckets: Int[Array, "batch max_length num_kv_heads num_hashes"]
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
@@ -84,24 +84,22 @@ class LshAttention(AttentionVariant):
         return every_key(query_length, key_length, causal)
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         """Ideal charges hashing and the most keys that a query can see."""
-        hashed = query_length * num_heads + key_length * num_kv_heads
-        hashing = 2 * hashed * head_dim * self.num_hashes * (self.num_buckets // 2)
+        hashed = query_length * heads.num_heads + key_length * heads.num_kv_heads
+        hashing = 2 * hashed * heads.head_dim * self.num_hashes * (self.num_buckets // 2)
         listed = listed_keys(key_length, self.num_hashes, self.bucket_size)
         candidates = np.arange(1, query_length + 1) if causal else np.full(query_length, key_length)
         return Cost(
-            executed_flops=hashing + gathered_flops(query_length, listed, num_heads, head_dim),
-            ideal_flops=hashing + 4 * num_heads * head_dim * int(np.minimum(candidates, listed).sum()),
-            cache_bytes=BYTES_PER_SCALAR * key_length * num_kv_heads * (2 * head_dim + self.num_hashes),
+            executed_flops=hashing + heads.pair_flops * gathered_pairs(query_length, listed),
+            ideal_flops=hashing + heads.pair_flops * int(np.minimum(candidates, listed).sum()),
+            cache_bytes=key_length * (heads.token_bytes + BYTES_PER_SCALAR * heads.num_kv_heads * self.num_hashes),
         )
 
     @override
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> BucketCache:
-        empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
-        buckets = jnp.zeros((batch, max_length, num_kv_heads, self.num_hashes), jnp.int32)
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> BucketCache:
+        empty = empty_cache(batch, max_length, heads, dtype)
+        buckets = jnp.zeros((batch, max_length, heads.num_kv_heads, self.num_hashes), jnp.int32)
         return BucketCache(empty.key, empty.value, buckets, empty.length, empty.max_length)
 
     def _attend(

@@ -20,7 +20,7 @@ from attention_variants.engines.cached_softmax import attend_cached, attend_wind
 from attention_variants.engines.top_k import of_size_one
 from attention_variants.families.block_choice import BlockChoiceVariant
 from attention_variants.families.key_value_caches import empty_cache, empty_pair, put
-from attention_variants.interface import BYTES_PER_SCALAR, Cost
+from attention_variants.interface import Cost, HeadSizes
 
 
 class NativeSparseControls(NamedTuple):
@@ -49,9 +49,9 @@ class CompressedCache(NamedTuple):
     """All keys and values, slot s holding position s, and what they compress to so far."""
 
     key: Float[Array, "batch max_length num_kv_heads head_dim"]
-    value: Float[Array, "batch max_length num_kv_heads head_dim"]
+    value: Float[Array, "batch max_length num_kv_heads value_dim"]
     block_key: Float[Array, "batch blocks num_kv_heads head_dim"]
-    block_value: Float[Array, "batch blocks num_kv_heads head_dim"]
+    block_value: Float[Array, "batch blocks num_kv_heads value_dim"]
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
 
@@ -92,25 +92,21 @@ class NativeSparseAttention(BlockChoiceVariant):
         super().__post_init__()
         check_integer("window_size", self.window_size, 1)
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns the module that makes gates and compression weights."""
-        return GatesAndWeights(model_dim, num_heads, num_kv_heads, self.block_size, rngs=rngs)
+        return GatesAndWeights(model_dim, heads.num_heads, heads.num_kv_heads, self.block_size, rngs=rngs)
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         """Ideal compresses, and charges finished blocks, chosen ones and the window."""
         plans = self._plans(query_length)
-        compress = 2 * compression.compress_flops(key_length, self.block_size, num_kv_heads, head_dim)
-        executed, ideal = self.chosen_cost(query_length, num_heads, head_dim, causal)
-        executed += compress + sum(plan.executed_flops(num_heads, head_dim) for plan in plans)
+        widths = heads.num_kv_heads, heads.head_dim + heads.value_dim
+        compress = compression.compress_flops(key_length, self.block_size, *widths)
+        executed, ideal = self.chosen_cost(query_length, heads, causal)
+        executed += compress + heads.pair_flops * sum(plan.executed_pairs() for plan in plans)
         pairs = sum(plan.pattern.count(plan.query_length, plan.key_length) for plan in plans)
-        ideal += compress + 4 * num_heads * head_dim * pairs
-        slots = 2 * (key_length + plans[0].key_length)
-        return Cost(executed, ideal, cache_bytes=BYTES_PER_SCALAR * slots * num_kv_heads * head_dim)
+        ideal += compress + heads.pair_flops * pairs
+        return Cost(executed, ideal, heads.token_bytes * (key_length + plans[0].key_length))
 
     def _plans(self, length: int) -> tuple[BlockPlan, BlockPlan]:
         """Returns how the block engine cuts up the first branch and the third."""
@@ -118,11 +114,11 @@ class NativeSparseAttention(BlockChoiceVariant):
         near = patterns.window(self.window_size, causal=True)
         return compressed, make_plan(near, length, length, block_of_size(self.window_size))
 
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> CompressedCache:
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> CompressedCache:
         """Returns an empty cache, whose compressed blocks are float32 whatever `dtype`."""
-        empty = empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
+        empty = empty_cache(batch, max_length, heads, dtype)
         blocks = -(-max_length // self.block_size)
-        sums = empty_pair(batch, blocks, num_kv_heads, head_dim, accumulation_dtype(dtype))
+        sums = empty_pair(batch, blocks, heads, accumulation_dtype(dtype))
         return CompressedCache(empty.key, empty.value, *sums, empty.length, empty.max_length)
 
     def _attend(

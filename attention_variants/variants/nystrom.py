@@ -12,7 +12,7 @@ from typing_extensions import override
 from attention_variants.arrays import accumulation_dtype, masked_softmax, repeat_heads, zero_masked
 from attention_variants.checks import check_integer
 from attention_variants.families.bidirectional import BidirectionalVariant
-from attention_variants.interface import Cost
+from attention_variants.interface import Cost, HeadSizes
 from attention_variants.layer_options import LayerOptions
 
 _MOST_ITERATIONS = 12  # (13 / 4)^12 is 1e6; times the rounding of float32, a tenth of the entries
@@ -64,16 +64,14 @@ class NystromAttention(BidirectionalVariant):
         check_integer("num_iterations", self.num_iterations, 1, _MOST_ITERATIONS)
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         """Ideal is the cheaper of this and of all pairs."""
         length, landmarks = query_length, min(self.num_landmarks, query_length)
-        means = 2 * (num_heads + num_kv_heads) * length * landmarks * head_dim
-        kernels = 2 * num_heads * (2 * length + landmarks) * landmarks * head_dim
-        inverse = 2 * num_heads * 4 * self.num_iterations * landmarks**3
-        executed = means + kernels + inverse + kernels  # as many products to multiply the values by the kernels
-        return Cost(executed, min(executed, 4 * num_heads * head_dim * length**2), cache_bytes=0)
+        means = 2 * (heads.num_heads + heads.num_kv_heads) * length * landmarks * heads.head_dim
+        kernels = heads.pair_flops * (2 * length + landmarks) * landmarks  # and their products with the values
+        inverse = 2 * heads.num_heads * 4 * self.num_iterations * landmarks**3
+        executed = means + kernels + inverse
+        return Cost(executed, min(executed, heads.pair_flops * length**2), cache_bytes=0)
 
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

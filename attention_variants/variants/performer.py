@@ -14,6 +14,7 @@ from typing_extensions import override
 from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.families.recurrent import Recurrence, RecurrentVariant
+from attention_variants.interface import HeadSizes
 
 # Quotients of two features, which occur in gradients, and sums over many tokens stay within float32's exp(88).
 _LARGEST_EXPONENT = 30.0  # of a key's feature: only a key next to a long w_r itself would pass it
@@ -61,11 +62,10 @@ class PerformerAttention(RecurrentVariant):
         """Returns the number of random features."""
         return self.num_features
 
-    def feature_flops(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int
-    ) -> int:
+    def feature_flops(self, query_length: int, key_length: int, heads: HeadSizes) -> int:
         """Returns the FLOPs of the products w . x."""
-        return 2 * self.num_features * head_dim * (query_length * num_heads + key_length * num_kv_heads)
+        tokens = query_length * heads.num_heads + key_length * heads.num_kv_heads
+        return 2 * self.num_features * heads.head_dim * tokens
 
     @override
     def recurrence(self, query: Array, key: Array, controls: Any, positions: Array) -> Recurrence:

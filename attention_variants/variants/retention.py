@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
 from attention_variants.families.recurrent import Recurrence, dense_products
+from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
 
 
@@ -61,11 +62,9 @@ class RetentionAttention(DecayingRecurrentVariant):
     def rotation_is_relative(self) -> bool:
         return True
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> RetentionControls, without parameters."""
-        return RetentionRates(num_kv_heads)
+        return RetentionRates(heads.num_kv_heads)
 
     @override
     def recurrence(self, query: Array, key: Array, controls: RetentionControls, positions: Array) -> Recurrence:

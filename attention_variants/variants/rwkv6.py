@@ -12,6 +12,7 @@ from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
 from attention_variants.families.recurrent import Recurrence, dense_decays
+from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
 
 
@@ -73,11 +74,9 @@ class Rwkv6Attention(DecayingRecurrentVariant):
         super().__post_init__()
         check_integer("decay_rank", self.decay_rank, 1)
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> Rwkv6Controls."""
-        return TokenDecay(model_dim, num_kv_heads, head_dim, self.decay_rank, rngs=rngs)
+        return TokenDecay(model_dim, heads.num_kv_heads, heads.head_dim, self.decay_rank, rngs=rngs)
 
     @override
     def recurrence(self, query: Array, key: Array, controls: Rwkv6Controls, positions: Array) -> Recurrence:

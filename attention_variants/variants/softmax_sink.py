@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from attention_variants.arrays import accumulation_dtype, masked_softmax
 from attention_variants.engines.block_softmax import block_softmax
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.interface import HeadSizes
 
 
 class SinkControls(NamedTuple):
@@ -52,11 +53,9 @@ class SoftmaxSinkAttention(ModifiedSoftmaxVariant):
     controls_type = SinkControls
     paper = "OpenAI 2025, arXiv:2508.10925"
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> SinkControls."""
-        return Sink(num_heads)
+        return Sink(heads.num_heads)
 
     def weigh(self, logits: Array, mask: Array, controls: SinkControls) -> Array:
         """Softmax over the keys and the sink; what the sink takes is dropped."""

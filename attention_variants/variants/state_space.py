@@ -12,6 +12,7 @@ from typing_extensions import override
 from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
 from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
 from attention_variants.families.recurrent import Recurrence, dense_decays, dense_products
+from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
 
 
@@ -77,11 +78,9 @@ class StateSpaceAttention(DecayingRecurrentVariant):
     def rotation_is_relative(self) -> bool:
         return True
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> StateSpaceControls."""
-        return Discretisation(model_dim, num_kv_heads, rngs=rngs)
+        return Discretisation(model_dim, heads.num_kv_heads, rngs=rngs)
 
     @override
     def recurrence(self, query: Array, key: Array, controls: StateSpaceControls, positions: Array) -> Recurrence:

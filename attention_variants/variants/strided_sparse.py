@@ -13,7 +13,7 @@ from attention_variants.checks import check_integer
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan, merge
 from attention_variants.engines.blocks import block_of_size
 from attention_variants.families.static_pattern import StaticPatternVariant
-from attention_variants.interface import BYTES_PER_SCALAR, Cost
+from attention_variants.interface import Cost, HeadSizes
 
 _COLUMN_BLOCK = 32  # keys of one column per block: bounds the memory of all columns together
 
@@ -68,19 +68,16 @@ class StridedSparseAttention(StaticPatternVariant):
         return patterns.AllOf((patterns.causal_or_full(causal), union))
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         window, columns = self._plans(query_length, key_length, causal)
-        executed = window.executed_flops(num_heads, head_dim)
+        executed = window.executed_pairs()
         if columns is not None:
-            executed += self.stride * columns.executed_flops(num_heads, head_dim)
+            executed += self.stride * columns.executed_pairs()
         pairs = window.pattern.count(query_length, key_length)
         for residue in range(min(self.stride, query_length)):  # a column of queries sees the column of keys but its own
             queries, keys = (len(range(residue, length, self.stride)) for length in (query_length, key_length))
             pairs += queries * (queries - 1) // 2 if causal else queries * keys - min(queries, keys)
-        ideal = 4 * num_heads * head_dim * pairs
-        return Cost(executed, ideal, cache_bytes=2 * BYTES_PER_SCALAR * key_length * num_kv_heads * head_dim)
+        return Cost(heads.pair_flops * executed, heads.pair_flops * pairs, heads.token_bytes * key_length)
 
     def _window(self, causal: bool) -> patterns.Band:
         return patterns.Band(before=self.stride - 1, after=0 if causal else self.stride - 1)

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from attention_variants.checks import check_integer
 from attention_variants.families.recurrent import Recurrence, RecurrentVariant, dense_products
+from attention_variants.interface import HeadSizes
 
 
 class TaylorControls(NamedTuple):
@@ -81,24 +82,22 @@ class TaylorAttention(RecurrentVariant):
     def rotation_is_relative(self) -> bool:
         return self.feature_dim == 0  # else the learned projections see where a key points
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module | None:
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module | None:
         """Returns x -> TaylorControls."""
         if not self.has_controls:
             return None
-        return DownProjections(num_heads, num_kv_heads, head_dim, self.feature_dim, rngs=rngs)
+        sizes = heads.num_heads, heads.num_kv_heads, heads.head_dim
+        return DownProjections(*sizes, self.feature_dim, rngs=rngs)
 
     def key_dim(self, head_dim: int) -> int:
         """Returns the number of monomials of degree 0 to 2."""
         width = self.feature_dim or head_dim
         return 1 + width + width * (width + 1) // 2
 
-    def feature_flops(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int
-    ) -> int:
+    def feature_flops(self, query_length: int, key_length: int, heads: HeadSizes) -> int:
         """Returns the FLOPs of the projections."""
-        return 2 * head_dim * self.feature_dim * (query_length * num_heads + key_length * num_kv_heads)
+        tokens = query_length * heads.num_heads + key_length * heads.num_kv_heads
+        return 2 * heads.head_dim * self.feature_dim * tokens
 
     @override
     def recurrence(self, query: Array, key: Array, controls: TaylorControls | None, positions: Array) -> Recurrence:

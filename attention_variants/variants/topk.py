@@ -12,10 +12,10 @@ from typing_extensions import override
 from attention_variants import patterns
 from attention_variants.arrays import dense_logits, masked_softmax
 from attention_variants.checks import check_integer
-from attention_variants.engines.gathered_softmax import gathered_flops, gathered_softmax
+from attention_variants.engines.gathered_softmax import gathered_pairs, gathered_softmax
 from attention_variants.engines.top_k import best_of_rows, of_size_one, scoring_flops, top_candidates
 from attention_variants.families.key_value_caches import PositionedCache, append, empty_cache
-from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.interface import AttentionVariant, Cost, HeadSizes
 from attention_variants.patterns.matrices import every_key
 
 
@@ -56,23 +56,20 @@ class TopKAttention(AttentionVariant):
         return every_key(query_length, key_length, causal)
 
     @override
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
         """Ideal scores the permitted pairs and reads the values of the chosen ones."""
         candidates = np.arange(1, query_length + 1) if causal else np.full(query_length, key_length)
         pairs, chosen = int(candidates.sum()), int(np.minimum(candidates, self.num_keys).sum())
-        scored = scoring_flops(query_length, key_length, num_heads, head_dim)
-        read = gathered_flops(query_length, min(self.num_keys, key_length), num_heads, head_dim)
+        scored = scoring_flops(query_length, key_length, heads.num_heads, heads.head_dim)
         return Cost(
-            executed_flops=scored + read,
-            ideal_flops=2 * num_heads * head_dim * (pairs + chosen),
-            cache_bytes=2 * BYTES_PER_SCALAR * key_length * num_kv_heads * head_dim,
+            executed_flops=scored + heads.pair_flops * gathered_pairs(query_length, min(self.num_keys, key_length)),
+            ideal_flops=2 * heads.num_heads * (pairs * heads.head_dim + chosen * heads.value_dim),
+            cache_bytes=heads.token_bytes * key_length,
         )
 
     @override
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> PositionedCache:
-        return empty_cache(batch, max_length, num_kv_heads, head_dim, dtype)
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> PositionedCache:
+        return empty_cache(batch, max_length, heads, dtype)
 
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

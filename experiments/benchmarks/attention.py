@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from attention_variants import cost
-from attention_variants.interface import AttentionVariant
+from attention_variants.interface import AttentionVariant, HeadSizes
 from attention_variants.registry import VARIANTS, make_variant
 from experiments.reporting.text import human
 
@@ -136,8 +136,8 @@ def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
 def _attend(variant: AttentionVariant | None, sizes: Sizes) -> Contender:
     if variant is None:
         return functools.partial(jax.nn.dot_product_attention, is_causal=sizes.causal)
-    heads = sizes.num_heads, sizes.num_heads, sizes.head_dim
-    controls: Any = variant.make_controls(_MODEL_DIM, *heads, rngs=nnx.Rngs(0))
+    heads = HeadSizes(sizes.num_heads, sizes.num_heads, sizes.head_dim, sizes.head_dim)
+    controls: Any = variant.make_controls(_MODEL_DIM, heads, rngs=nnx.Rngs(0))
 
     def attend(query: Any, key: Any, value: Any) -> Any:
         if not variant.has_controls:

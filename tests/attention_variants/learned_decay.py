@@ -12,13 +12,13 @@ from jaxtyping import Array, Float, Int
 from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.engines import linear_recurrence as engine
-from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost
+from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost, HeadSizes
 
 
 class DecayCache(NamedTuple):
     """The running state; constant in length."""
 
-    memory: Float[Array, "batch num_kv_heads head_dim head_dim"]  # sum of decayed key value^T
+    memory: Float[Array, "batch num_kv_heads head_dim value_dim"]  # sum of decayed key value^T
     length: Int[Array, ""]  # tokens seen so far
     max_length: Int[Array, ""]  # tokens it was made for
 
@@ -50,31 +50,27 @@ class LearnedDecayAttention(AttentionVariant):
     controls_type = jax.Array
     family = "linear recurrence"
     cost_order = "length * (chunk_size + head_dim) * head_dim"
-    state_order = "head_dim^2"
+    state_order = "head_dim * value_dim"
     paper = "none: an example"
 
     def __post_init__(self) -> None:
         check_integer("chunk_size", self.chunk_size, 1)
 
-    def make_controls(
-        self, model_dim: int, num_heads: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs
-    ) -> nnx.Module:
-        return DecayGate(model_dim, num_kv_heads, rngs=rngs)
+    def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
+        return DecayGate(model_dim, heads.num_kv_heads, rngs=rngs)
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         return np.tril(np.ones((query_length, key_length), bool))
 
-    def cost(
-        self, query_length: int, key_length: int, num_heads: int, num_kv_heads: int, head_dim: int, causal: bool
-    ) -> Cost:
-        sizes = num_heads, num_kv_heads, head_dim
-        executed = engine.chunked_flops(query_length, *sizes, head_dim, chunk_size=self.chunk_size, normalise=False)
-        recurrent = engine.summed_flops(query_length, key_length, *sizes, head_dim, normalise=False)
-        pairs = 4 * num_heads * head_dim * (query_length * (query_length + 1) // 2)
-        return Cost(executed, min(recurrent, pairs), cache_bytes=BYTES_PER_SCALAR * num_kv_heads * head_dim**2)
+    def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
+        executed = engine.chunked_flops(query_length, *heads, chunk_size=self.chunk_size, normalise=False)
+        recurrent = engine.summed_flops(query_length, key_length, *heads, normalise=False)
+        pairs = heads.pair_flops * (query_length * (query_length + 1) // 2)
+        held = BYTES_PER_SCALAR * heads.num_kv_heads * heads.head_dim * heads.value_dim
+        return Cost(executed, min(recurrent, pairs), cache_bytes=held)
 
-    def _init_cache(self, batch: int, max_length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> DecayCache:
-        memory = engine.empty_state(batch, num_kv_heads, head_dim, head_dim, dtype).memory
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> DecayCache:
+        memory = engine.empty_state(batch, *heads[1:], dtype).memory
         return DecayCache(memory, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))
 
     def _attend(

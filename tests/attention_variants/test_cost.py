@@ -16,7 +16,7 @@ from jax import lax
 
 from attention_variants import cost, engines, families, variants
 from attention_variants.conformance.cases import CASES
-from attention_variants.conformance.inputs import HEAD_DIM, NUM_HEADS, NUM_KV_HEADS, call, make_arguments, modes
+from attention_variants.conformance.inputs import HEADS, call, make_arguments, modes
 from attention_variants.engines import block_softmax
 from attention_variants.interface import AttentionVariant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
@@ -255,4 +255,4 @@ def test_cost_is_what_xla_is_given_with_loops_unrolled(
                 monkeypatch.setattr(f"{module.name}.lax", UNROLLED)
     arguments = jax.eval_shape(lambda: make_arguments(variant, 37, batch=1))
     text = jax.jit(lambda arguments: call(variant, arguments, causal=causal)).lower(arguments).as_text()
-    assert variant.cost(37, 37, NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, causal).executed_flops == dots_given_to_xla(text) > 0
+    assert variant.cost(37, 37, HEADS, causal).executed_flops == dots_given_to_xla(text) > 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import re
 from typing import Any
 
 import jax
@@ -9,16 +10,17 @@ import jax.numpy as jnp
 import pytest
 
 from attention_variants.conformance.inputs import make_arguments
-from attention_variants.interface import AttentionVariant
+from attention_variants.interface import AttentionVariant, HeadSizes
 from attention_variants.registry import VARIANTS, make_variant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
 
-BATCH, LENGTH, HEADS, KV_HEADS, DIM = 2, 7, 6, 3, 5
+BATCH, LENGTH, HEADS, KV_HEADS, DIM, VALUE_DIM = 2, 7, 6, 3, 5, 4
+SIZES = HeadSizes(HEADS, KV_HEADS, DIM, VALUE_DIM)
 FULL = make_variant("full")
 VALID = {
     "query": jnp.ones((BATCH, LENGTH, HEADS, DIM)),
     "key": jnp.ones((BATCH, LENGTH, KV_HEADS, DIM)),
-    "value": jnp.ones((BATCH, LENGTH, KV_HEADS, DIM)),
+    "value": jnp.ones((BATCH, LENGTH, KV_HEADS, VALUE_DIM)),
 }
 
 
@@ -57,17 +59,13 @@ def test_wrong_argument_is_named(changed: dict[str, Any], error: type[Exception]
             FULL.dense_weights(**arguments)
 
 
-def test_value_may_have_a_dim_of_its_own() -> None:
-    assert FULL(**VALID | {"value": jnp.ones((2, 7, 3, 4))}).shape == (2, 7, 6, 4)
-
-
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_output_has_the_dtype_of_the_value(name: str, dtype: Any) -> None:
     variant = make_variant(name)
     arguments = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), valid(variant))
     out = jax.eval_shape(lambda a: variant(**a, causal=variant.supports_causal), arguments)
-    assert (out.shape, out.dtype) == ((BATCH, LENGTH, HEADS, DIM), dtype)
+    assert (out.shape, out.dtype) == ((BATCH, LENGTH, HEADS, VALUE_DIM), dtype)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +112,7 @@ def test_a_variant_without_controls_refuses_any(name: str) -> None:
 
 def test_controls_left_out_are_named() -> None:
     variant = LearnedDecayAttention()
-    cache = variant.init_cache(BATCH, LENGTH, KV_HEADS, DIM, jnp.float32)
+    cache = variant.init_cache(BATCH, LENGTH, SIZES, jnp.float32)
     for run in (lambda: variant(**VALID), lambda: variant.extend(cache, **VALID)):
         with pytest.raises(
             ValueError, match="LearnedDecayAttention needs `controls`, the .*Array that .* got NoneType"
@@ -125,7 +123,7 @@ def test_controls_left_out_are_named() -> None:
 @pytest.mark.parametrize("name", [name for name, kind in VARIANTS.items() if kind.supports_causal])
 def test_a_full_cache_raises_and_names_its_size(name: str) -> None:
     variant = make_variant(name)
-    cache = variant.init_cache(BATCH, LENGTH - 1, KV_HEADS, DIM, jnp.float32)
+    cache = variant.init_cache(BATCH, LENGTH - 1, SIZES, jnp.float32)
     with pytest.raises(ValueError, match="made for 6 tokens and holds 0; cannot extend it by 7"):
         variant.extend(cache, **valid(variant))
 
@@ -133,7 +131,7 @@ def test_a_full_cache_raises_and_names_its_size(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, kind in VARIANTS.items() if not kind.supports_causal])
 def test_what_is_never_causal_has_no_cache(name: str) -> None:
     with pytest.raises(NotImplementedError):
-        make_variant(name).init_cache(BATCH, LENGTH, KV_HEADS, DIM, jnp.float32)
+        make_variant(name).init_cache(BATCH, LENGTH, SIZES, jnp.float32)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -153,17 +151,19 @@ def test_the_contract_is_abstract() -> None:
 
 
 @pytest.mark.parametrize("name", ["full", "sliding_window:window_size=3", "linear"])
-@pytest.mark.parametrize(("batch", "num_kv_heads", "head_dim"), [(3, 2, 5), (2, 1, 5), (2, 2, 7)])
-def test_a_cache_of_another_shape_is_refused(name: str, batch: int, num_kv_heads: int, head_dim: int) -> None:
+@pytest.mark.parametrize(
+    ("batch", "other"), [(3, {}), (2, {"num_kv_heads": 1}), (2, {"head_dim": 4}), (2, {"value_dim": 5})]
+)
+def test_a_cache_of_another_shape_is_refused(name: str, batch: int, other: dict[str, int]) -> None:
     variant = make_variant(name)
-    cache = variant.init_cache(batch, 11, num_kv_heads, head_dim, jnp.float32)
-    query, key = jnp.zeros((2, 1, 4, 5)), jnp.zeros((2, 1, 2, 5))
-    with pytest.raises(ValueError, match="must come from `init_cache` for batch 2, num_kv_heads 2 and head_dim 5"):
-        variant.extend(cache, query, key, key)
+    cache = variant.init_cache(batch, LENGTH, SIZES._replace(**other), jnp.float32)
+    with pytest.raises(ValueError, match=re.escape(f"must come from `init_cache` for batch 2 and {SIZES}; its `")):
+        variant.extend(cache, **VALID)
 
 
-def test_extend_needs_a_value_dim_of_head_dim() -> None:
-    variant = make_variant("full")
-    cache = variant.init_cache(2, 11, 2, 5, jnp.float32)
-    with pytest.raises(ValueError, match="value_dim equal to head_dim 5; got 3"):
-        variant.extend(cache, jnp.zeros((2, 1, 4, 5)), jnp.zeros((2, 1, 2, 5)), jnp.zeros((2, 1, 2, 3)))
+@pytest.mark.parametrize("name", ["batch", "max_length", *HeadSizes._fields])
+def test_a_size_of_a_cache_that_is_not_positive_is_named(name: str) -> None:
+    sizes = {"batch": BATCH, "max_length": LENGTH} | SIZES._asdict() | {name: 0}
+    batch, max_length = sizes.pop("batch"), sizes.pop("max_length")
+    with pytest.raises(ValueError, match=f"`{name}` must be an integer >= 1; got 0"):
+        FULL.init_cache(batch, max_length, HeadSizes(**sizes), jnp.float32)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_variants.conformance.inputs import call_dense, cast, expect_close, make_arguments, with_gradients
+from attention_variants.conformance.inputs import (
+    call_dense,
+    cast,
+    expect_close,
+    make_arguments,
+    ones_of_output,
+    with_gradients,
+)
 from attention_variants.module import MultiHeadAttention
 from attention_variants.registry import make_variant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
@@ -21,7 +28,7 @@ def test_any_decay_equals_the_definition_far_past_a_chunk(decay: float) -> None:
     """257 tokens: products of decays reach 1e-771, which only differences of logs survive."""
     arguments = make_arguments(VARIANT, 257)
     arguments = arguments._replace(controls=jnp.full_like(arguments.controls, np.log(decay)))
-    cotangent = jnp.ones_like(arguments.query)
+    cotangent = ones_of_output(arguments)
     actual = with_gradients(lambda a: VARIANT(a.query, a.key, a.value, controls=a.controls))(arguments, cotangent)
     with jax.enable_x64(True):
         wide = cast((arguments, cotangent), jnp.float64)

@@ -45,8 +45,8 @@ class Plain(AttentionVariant):
         weights = arrays.masked_softmax(arrays.dense_logits(query, key), mask)
         return weights if controls is None else weights * controls.swapaxes(1, 2)[:, :, None, :]
 
-    def _init_cache(self, batch, max_length, num_kv_heads, head_dim, dtype):
-        empty = jnp.zeros((batch, max_length, num_kv_heads, head_dim), dtype)
+    def _init_cache(self, batch, max_length, heads, dtype):
+        empty = jnp.zeros((batch, max_length, heads.num_kv_heads, heads.head_dim), dtype)
         return PlainCache(empty, empty, jnp.zeros((batch, max_length, HEADS)), jnp.int32(0), jnp.int32(max_length))
 
     def _extend(self, cache, query, key, value, *, bias, controls):
@@ -61,7 +61,7 @@ class Plain(AttentionVariant):
     def pattern(self, query_length, key_length, causal):
         return np.tri(query_length, key_length, dtype=bool) | (not causal)
 
-    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
+    def cost(self, query_length, key_length, heads, causal):
         return Cost(0, 0, 0)
 
 
@@ -79,8 +79,8 @@ class Gated(Plain):
 
     controls_type = jax.Array
 
-    def make_controls(self, model_dim, num_heads, num_kv_heads, head_dim, *, rngs):
-        return Gate(model_dim, num_heads, rngs)
+    def make_controls(self, model_dim, heads, *, rngs):
+        return Gate(model_dim, heads.num_heads, rngs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -163,29 +163,29 @@ class ForgetsThePast(Linear):
 
 
 class CostWithoutNormaliser(Linear):
-    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
-        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
-        missing = 2 * query_length * num_heads * head_dim
+    def cost(self, query_length, key_length, heads, causal):
+        cost = super().cost(query_length, key_length, heads, causal)
+        missing = 2 * query_length * heads.num_heads * heads.head_dim
         return cost._replace(executed_flops=cost.executed_flops - missing)
 
 
 class CostOfHalfACache(Window):
-    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
-        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
+    def cost(self, query_length, key_length, heads, causal):
+        cost = super().cost(query_length, key_length, heads, causal)
         return cost._replace(cache_bytes=cost.cache_bytes // 2)
 
 
 class CostOfFloatsOnly(Lsh):
     """The integers of the cache, where keys hash to, are left out."""
 
-    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
-        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
-        return cost._replace(cache_bytes=2 * 4 * key_length * num_kv_heads * head_dim)
+    def cost(self, query_length, key_length, heads, causal):
+        cost = super().cost(query_length, key_length, heads, causal)
+        return cost._replace(cache_bytes=heads.token_bytes * key_length)
 
 
 class BoastsOfIdealCost(Window):
-    def cost(self, query_length, key_length, num_heads, num_kv_heads, head_dim, causal):
-        cost = super().cost(query_length, key_length, num_heads, num_kv_heads, head_dim, causal)
+    def cost(self, query_length, key_length, heads, causal):
+        cost = super().cost(query_length, key_length, heads, causal)
         return cost._replace(ideal_flops=0)
 
 

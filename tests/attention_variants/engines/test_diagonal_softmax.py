@@ -11,7 +11,7 @@ from attention_variants import cost
 from attention_variants.arrays import dense_logits, masked_softmax, repeat_heads
 from attention_variants.engines import diagonal_softmax as engine
 
-BATCH, HEADS, KV_HEADS, DIM = 2, 6, 3, 5
+BATCH, HEADS, KV_HEADS, DIM, VALUE_DIM = 2, 6, 3, 5, 4
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ BATCH, HEADS, KV_HEADS, DIM = 2, 6, 3, 5
 )
 def test_it_equals_dense(distances: tuple[int, ...], query_length: int, key_length: int) -> None:
     random = np.random.RandomState(0)
-    shapes = (query_length, HEADS, DIM), (key_length, KV_HEADS, DIM), (key_length, KV_HEADS, DIM)
+    shapes = (query_length, HEADS, DIM), (key_length, KV_HEADS, DIM), (key_length, KV_HEADS, VALUE_DIM)
     arrays = [jnp.asarray(random.standard_normal((BATCH, *shape)), jnp.float32) for shape in shapes]
     key_mask = jnp.asarray(random.random_sample((BATCH, key_length)) < 0.8)
     apart = np.arange(query_length)[:, None] - np.arange(key_length)[None, :]
@@ -38,5 +38,6 @@ def test_it_equals_dense(distances: tuple[int, ...], query_length: int, key_leng
 
     actual, expected = jax.jit(lambda: (both(fast), both(dense)))()
     jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, atol=1e-5), actual, expected)
-    assert cost.count_flops(fast, *arrays) == BATCH * engine.executed_flops(distances, query_length, HEADS, DIM)
+    flops = 2 * BATCH * HEADS * (DIM + VALUE_DIM) * engine.executed_pairs(distances, query_length)
+    assert cost.count_flops(fast, *arrays) == flops
     assert engine.count_pairs(distances, query_length, key_length) == np.isin(apart, distances).sum()

@@ -17,5 +17,5 @@ def test_gathered_softmax_equals_dense(length: int, key_length: int, listed: int
     arrays, indices = make_arrays(length, key_length), jnp.asarray(lists)
     assert_same(lambda *a: gathered_softmax.gathered_softmax(*a, indices), seen, arrays)
     flops = cost.count_flops(lambda *a: gathered_softmax.gathered_softmax(*a, indices), *arrays)
-    said = gathered_softmax.gathered_flops(length, listed, HEADS, DIM) * (DIM + VALUE_DIM) // (2 * DIM)
+    said = 2 * HEADS * (DIM + VALUE_DIM) * gathered_softmax.gathered_pairs(length, listed)
     assert flops == BATCH * said

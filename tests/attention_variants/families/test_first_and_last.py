@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention_variants.interface import HeadSizes
 from attention_variants.registry import make_variant
 
 
@@ -11,7 +12,7 @@ from attention_variants.registry import make_variant
 def test_first_tokens_stay_and_last_ones_roll(sizes: tuple[int, ...]) -> None:
     variant = make_variant("sink_window:window_size=3,num_sinks=2")
     tokens = jnp.broadcast_to(jnp.arange(1.0, 10.0)[None, :, None, None], (1, 9, 1, 4))
-    cache, start = variant.init_cache(1, 11, 1, 4, jnp.float32), 0
+    cache, start = variant.init_cache(1, 11, HeadSizes(1, 1, 4, 4), jnp.float32), 0
     for size in sizes:
         new = tokens[:, start : start + size]
         _, cache = variant.extend(cache, new, new, new)
@@ -21,5 +22,5 @@ def test_first_tokens_stay_and_last_ones_roll(sizes: tuple[int, ...]) -> None:
 
 
 def test_a_short_cache_holds_no_more_than_it_was_made_for() -> None:
-    cache = make_variant("sink_window:window_size=3,num_sinks=2").init_cache(1, 4, 1, 4, jnp.float32)
+    cache = make_variant("sink_window:window_size=3,num_sinks=2").init_cache(1, 4, HeadSizes(1, 1, 4, 4), jnp.float32)
     assert (cache.first_key.shape[1], cache.last_key.shape[1]) == (2, 2)

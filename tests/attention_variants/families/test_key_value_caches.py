@@ -4,10 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention_variants.families.key_value_caches import append, empty_cache, put
+from attention_variants.interface import HeadSizes
 
 
 def test_tokens_land_at_their_positions() -> None:
-    cache = empty_cache(2, 5, 3, 4, jnp.float32)
+    cache = empty_cache(2, 5, HeadSizes(3, 3, 4, 4), jnp.float32)
     cache = append(cache, jnp.full((2, 2, 3, 4), 1.0), jnp.full((2, 2, 3, 4), -1.0))
     cache = append(cache, jnp.full((2, 1, 3, 4), 2.0), jnp.full((2, 1, 3, 4), -2.0))
     np.testing.assert_array_equal(cache.key[0, :, 0, 0], [1, 1, 2, 0, 0])

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from attention_variants import cost
-from attention_variants.conformance.inputs import Arguments, call, expect_close, make_arguments, with_gradients
+from attention_variants.conformance.inputs import (
+    Arguments,
+    call,
+    expect_close,
+    make_arguments,
+    ones_of_output,
+    output_shape,
+    with_gradients,
+)
 from attention_variants.registry import make_variant
 
 pytestmark = pytest.mark.slow  # every test compiles; the laws stand in for them in the quick part
@@ -41,7 +49,7 @@ LIMITS = [
 def test_limit_in_value_and_gradient(spec: str, limit: str, gates: Any, modes: tuple[bool, ...]) -> None:
     variant, other = make_variant(spec), make_variant(limit)
     arguments = make_arguments(variant, LENGTH) if gates is None else gated(spec, gates)
-    cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(arguments.query.shape), jnp.float32)
+    cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(output_shape(arguments)), jnp.float32)
     for causal in modes:
         actual, gradients = with_gradients(lambda a, c=causal: call(variant, a, causal=c))(arguments, cotangent)
         plain = with_gradients(lambda a, c=causal: call(other, a._replace(controls=None), causal=c))
@@ -86,8 +94,9 @@ def test_memory_is_linear_with_gradients(spec: str) -> None:
     variant = make_variant(spec.partition(":")[0])
     peaks = []
     for length in (1024, 2048):
-        shapes = jax.eval_shape(lambda length=length: make_arguments(variant, length, batch=1))
-        peaks.append(cost.peak_memory(with_gradients(lambda a: call(variant, a)), shapes, shapes.query))
+        arguments = jax.eval_shape(lambda length=length: make_arguments(variant, length, batch=1))
+        cotangent = jax.eval_shape(ones_of_output, arguments)
+        peaks.append(cost.peak_memory(with_gradients(lambda a: call(variant, a)), arguments, cotangent))
     assert peaks[1] < 2.3 * peaks[0]
 
 

@@ -14,6 +14,8 @@ from attention_variants.conformance.inputs import (
     cast,
     expect_close,
     make_arguments,
+    ones_of_output,
+    output_shape,
     with_gradients,
 )
 from attention_variants.families.delta_rule import DeltaControls
@@ -42,7 +44,7 @@ def same(first: tuple[str, Any], second: tuple[str, Any]) -> None:
     def run(name: str, controls: Any) -> Any:
         variant = make_variant(f"{name}:chunk_size=8")
         step = with_gradients(lambda a: call(variant, a._replace(controls=controls(a.controls))))
-        return step(arguments, jnp.cos(jnp.arange(arguments.query.size)).reshape(arguments.query.shape))
+        return step(arguments, jnp.cos(jnp.arange(ones_of_output(arguments).size)).reshape(output_shape(arguments)))
 
     expect_close(f"{first[0]} and {second[0]}", run(*first), run(*second), 1e-5)
 
@@ -55,7 +57,7 @@ def test_extreme_controls_equal_the_definition(name: str, equal_keys: bool) -> N
     arguments = make_arguments(variant, 41)
     key = jnp.broadcast_to(arguments.key[:, :1], arguments.key.shape) if equal_keys else arguments.key
     arguments = arguments._replace(key=key, controls=extreme_controls(arguments.controls))
-    cotangent = jnp.ones_like(arguments.query)
+    cotangent = ones_of_output(arguments)
     actual = with_gradients(lambda a: call(variant, a))(arguments, cotangent)
     with jax.enable_x64(True):
         expected = with_gradients(lambda a: call_dense(variant, a))(*cast((arguments, cotangent), jnp.float64))

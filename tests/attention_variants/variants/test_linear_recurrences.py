@@ -11,6 +11,7 @@ from flax import nnx
 from attention_variants.conformance.inputs import (
     BATCH,
     HEAD_DIM,
+    HEADS,
     NUM_HEADS,
     NUM_KV_HEADS,
     Arguments,
@@ -19,8 +20,11 @@ from attention_variants.conformance.inputs import (
     cast,
     expect_close,
     make_arguments,
+    ones_of_output,
+    output_shape,
     with_gradients,
 )
+from attention_variants.interface import HeadSizes
 from attention_variants.registry import make_variant
 from attention_variants.variants import performer, taylor
 
@@ -53,7 +57,7 @@ def test_any_decay_equals_the_definition(name: str) -> None:
     """Values and gradients, that of the decay included, past several chunks."""
     variant = DECAYED[name]
     arguments = with_decays(make_arguments(variant, 131))
-    cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(arguments.query.shape), jnp.float32)
+    cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(output_shape(arguments)), jnp.float32)
     actual = with_gradients(lambda a: call(variant, a))(arguments, cotangent)
     with jax.enable_x64(True):
         expected = with_gradients(lambda a: call_dense(variant, a))(*cast((arguments, cotangent), jnp.float64))
@@ -72,7 +76,7 @@ def one_by_one(variant: Any, arguments: Arguments) -> Any:
         out, cache = variant.extend(cache, now.query, now.key, now.value, controls=now.controls)
         return cache, out[:, 0]
 
-    cache = variant.init_cache(1, length, NUM_KV_HEADS, HEAD_DIM, arguments.query.dtype)
+    cache = variant.init_cache(1, length, HEADS, arguments.query.dtype)
     return jnp.moveaxis(jax.lax.scan(step, cache, tokens)[1], 0, 1)
 
 
@@ -81,7 +85,7 @@ def one_by_one(variant: Any, arguments: Arguments) -> Any:
 def test_long_sequences_neither_overflow_nor_differ_token_by_token(name: str, dtype: Any) -> None:
     variant = DECAYED[name]
     arguments = with_decays(make_arguments(variant, 4096, batch=1, dtype=dtype))
-    out, gradients = with_gradients(lambda a: call(variant, a))(arguments, jnp.ones_like(arguments.query))
+    out, gradients = with_gradients(lambda a: call(variant, a))(arguments, ones_of_output(arguments))
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
     recurrent = jax.jit(lambda a: one_by_one(variant, a))(arguments)
     for decay, one, other in zip(DECAYS, by_head(out), by_head(recurrent), strict=True):
@@ -94,7 +98,7 @@ def test_sums_of_long_sequences_neither_overflow_nor_differ_token_by_token(spec:
     """States that never decay grow with the length, and their normalisers with them."""
     variant = make_variant(spec)
     arguments = make_arguments(variant, 4096, batch=1, dtype=dtype)
-    out, gradients = with_gradients(lambda a: call(variant, a))(arguments, jnp.ones_like(arguments.query))
+    out, gradients = with_gradients(lambda a: call(variant, a))(arguments, ones_of_output(arguments))
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
     recurrent = jax.jit(lambda a: one_by_one(variant, a))(arguments)
     expect_close("output", out, recurrent, 2e-5 if dtype == jnp.float32 else 2**-7)
@@ -111,7 +115,7 @@ def test_gated_linear_with_an_open_gate_is_unnormalised_linear_attention() -> No
         products = jnp.tril(jnp.einsum("bqhd,bkhd->bhqk", query, key) / np.sqrt(HEAD_DIM))
         return jnp.einsum("bhqk,bkhd->bqhd", products, value)
 
-    cotangent = jnp.ones_like(arguments.query)
+    cotangent = ones_of_output(arguments)
     actual, gradients = with_gradients(lambda a: call(variant, a))(arguments, cotangent)
     expected, expected_gradients = with_gradients(textbook)(arguments, cotangent)
     expect_close("output", actual, expected, 1e-5)
@@ -129,14 +133,14 @@ def test_a_state_space_with_constant_decay_is_retention() -> None:
 
 
 def test_retention_rates_are_the_papers_and_have_no_parameters() -> None:
-    module = make_variant("retention").make_controls(12, 6, 3, 5, rngs=nnx.Rngs(0))
+    module = make_variant("retention").make_controls(12, HeadSizes(6, 3, 5, 7), rngs=nnx.Rngs(0))
     assert not jax.tree.leaves(nnx.state(module, nnx.Param))
     np.testing.assert_allclose(np.exp(module(jnp.zeros((2, 4, 12))).log_decay), [[[31 / 32, 63 / 64, 127 / 128]]])
 
 
 def fresh_controls(spec: str, num_kv_heads: int = 64) -> Any:
     """The controls that a new layer gives an x of zeros."""
-    module = make_variant(spec).make_controls(12, num_kv_heads, num_kv_heads, 5, rngs=nnx.Rngs(0))
+    module = make_variant(spec).make_controls(12, HeadSizes(num_kv_heads, num_kv_heads, 5, 7), rngs=nnx.Rngs(0))
     return module(jnp.zeros((1, 1, 12)))
 
 
@@ -189,7 +193,7 @@ def test_taylor_features_are_the_polynomial_exactly(width: int) -> None:
 @pytest.mark.parametrize("feature_dim", [8, 16, 24])
 def test_taylor_state_is_as_large_as_published(feature_dim: int) -> None:
     features = 1 + feature_dim + feature_dim * (feature_dim + 1) // 2
-    cost = make_variant("taylor", feature_dim=feature_dim).cost(64, 64, 1, 1, 64, True)
+    cost = make_variant("taylor", feature_dim=feature_dim).cost(64, 64, HeadSizes(1, 1, 64, 64), True)
     assert cost.cache_bytes == 4 * (64 * features + features)
 
 
@@ -242,7 +246,7 @@ def test_cosformer_ends_at_its_horizon() -> None:
     call(variant, arguments)
     with pytest.raises(ValueError, match="at most `horizon` 8 tokens; got 9"):
         call(variant, make_arguments(variant, 9))
-    cache = variant.init_cache(BATCH, 100, NUM_KV_HEADS, HEAD_DIM, jnp.float32)
+    cache = variant.init_cache(BATCH, 100, HEADS, jnp.float32)
     query, key, value, _ = arguments
     _, cache = variant.extend(cache, query, key, value)
     with pytest.raises(ValueError, match="the cache was made for 8 tokens"):

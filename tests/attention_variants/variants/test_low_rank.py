@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_variants.conformance.inputs import expect_close, make_arguments, with_gradients
+from attention_variants.conformance.inputs import HEADS, expect_close, make_arguments, with_gradients
 from attention_variants.module import MultiHeadAttention
 from attention_variants.registry import make_variant
 from attention_variants.variants.linformer import Projections
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.slow  # every test compiles; the laws stand in for them
 
 
 def make_qkv(length: int) -> tuple[Any, Any, Any]:
-    """Returns query, key and value: 2 sequences, 6 heads on 3, head_dim 5."""
+    """Returns query, key and value: 2 sequences, with the heads of the laws."""
     query, key, value, _ = make_arguments(make_variant("full"), length, batch=2)
     return query, key, value
 
 
 def parameters(spec: str, num_kv_heads: int = 3) -> dict[str, Any]:
     """Returns the parameters of a variant's controls by name."""
-    controls = make_variant(spec).make_controls(11, 6, num_kv_heads, 5, rngs=nnx.Rngs(0))
+    controls = make_variant(spec).make_controls(11, HEADS._replace(num_kv_heads=num_kv_heads), rngs=nnx.Rngs(0))
     return {str(path[0]): leaf[...] for path, leaf in nnx.to_flat_state(nnx.state(controls, nnx.Param))}
 
 
@@ -74,7 +74,7 @@ def test_linformer_shares_as_it_says() -> None:
 
 
 def test_linformer_projections_belong_to_positions() -> None:
-    controls = make_variant("linformer:rank=7,max_length=23").make_controls(11, 6, 3, 5, rngs=nnx.Rngs(0))
+    controls = make_variant("linformer:rank=7,max_length=23").make_controls(11, HEADS, rngs=nnx.Rngs(0))
     short, long = controls(jnp.ones((2, 5, 11))), controls(jnp.zeros((4, 23, 11)))
     for one, other in zip(short, long, strict=True):
         assert one.shape == (1, 5, 1, 7)
@@ -84,7 +84,7 @@ def test_linformer_projections_belong_to_positions() -> None:
 
 def test_linformer_names_what_does_not_fit() -> None:
     variant = make_variant("linformer:rank=7,max_length=23")
-    controls = variant.make_controls(11, 6, 3, 5, rngs=nnx.Rngs(0))
+    controls = variant.make_controls(11, HEADS, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="made for max_length 23; got 29 tokens"):
         controls(jnp.ones((2, 29, 11)))
     with pytest.raises(ValueError, match=r"must begin with \[batch 2 or 1, length 13 or 1\]; .* \(1, 11, 1, 7\)"):
@@ -106,7 +106,7 @@ def test_in_a_layer_padding_is_truncation(spec: str) -> None:
 @pytest.mark.parametrize("spec", ["linformer", "nystrom"])
 def test_what_is_bidirectional_only_has_no_cache(spec: str) -> None:
     with pytest.raises(NotImplementedError, match="is bidirectional only: it has no cache"):
-        make_variant(spec).init_cache(2, 8, 3, 5, jnp.float32)
+        make_variant(spec).init_cache(2, 8, HEADS, jnp.float32)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -142,7 +142,8 @@ def test_nystrom_of_few_kinds_of_token_keeps_its_digits(kinds: int, num_landmark
 
     @jax.jit
     def run(arguments: Any) -> Any:
-        return with_gradients(lambda a: variant(*a, causal=False))(arguments, jnp.ones_like(arguments[0]))
+        cotangent = jnp.ones((2, 33, HEADS.num_heads, HEADS.value_dim), arguments[0].dtype)
+        return with_gradients(lambda a: variant(*a, causal=False))(arguments, cotangent)
 
     low = run(arguments)
     with jax.enable_x64(True):

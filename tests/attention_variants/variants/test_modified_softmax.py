@@ -16,6 +16,8 @@ from attention_variants.conformance.inputs import (
     cast,
     expect_close,
     make_arguments,
+    ones_of_output,
+    output_shape,
     with_gradients,
 )
 from attention_variants.registry import make_variant
@@ -36,7 +38,7 @@ def with_controls(name: str, length: int, **controls: Any) -> tuple[Any, Argumen
 def value_and_gradients(variant: Any, arguments: Arguments, **options: Any) -> Any:
     """The output, and the gradients of query, key and value."""
     controls = arguments.controls
-    cotangent = jnp.cos(jnp.arange(arguments.query.size)).reshape(arguments.query.shape)
+    cotangent = jnp.cos(jnp.arange(ones_of_output(arguments).size)).reshape(output_shape(arguments))
     run = with_gradients(lambda a: call(variant, a._replace(controls=controls), **options))
     return run(arguments._replace(controls=None), cotangent)
 
@@ -71,7 +73,7 @@ def test_forgetting_at_extreme_gates_equals_the_definition() -> None:
     variant, arguments = with_controls("forgetting", 101)
     log_gate = np.random.RandomState(3).choice(np.log([0.001, 0.9, 1 - 1e-6]), arguments.controls.log_gate.shape)
     arguments = arguments._replace(controls=type(arguments.controls)(jnp.asarray(log_gate, jnp.float32)))
-    cotangent = jnp.ones_like(arguments.query).at[:, ::2].set(-0.5)
+    cotangent = ones_of_output(arguments).at[:, ::2].set(-0.5)
     actual = with_gradients(lambda a: call(variant, a))(arguments, cotangent)
     with jax.enable_x64(True):
         expected = with_gradients(lambda a: call_dense(variant, a))(*cast((arguments, cotangent), jnp.float64))

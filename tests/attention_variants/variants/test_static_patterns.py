@@ -10,7 +10,8 @@ import pytest
 
 from attention_variants.arrays import repeat_heads
 from attention_variants.conformance.cases import CASES
-from attention_variants.conformance.inputs import make_arguments
+from attention_variants.conformance.inputs import HEADS, make_arguments
+from attention_variants.interface import HeadSizes
 from attention_variants.registry import make_variant
 
 FAMILY = "softmax, static pattern"
@@ -18,7 +19,7 @@ STATIC = {name: case.variant for name, case in CASES.items() if case.variant.fam
 
 
 def make_qkv(length: int, key_length: int | None = None) -> tuple[Any, Any, Any]:
-    """Returns query, key and value: 2 sequences, 6 heads on 3, head_dim 5."""
+    """Returns query, key and value: 2 sequences, with the heads of the laws."""
     query, key, value, _ = make_arguments(make_variant("full"), length, key_length, batch=2)
     return query, key, value
 
@@ -73,8 +74,8 @@ SIZES = [((37, 37), True), ((33, 33), True), ((37, 37), False), ((37, 11), False
     ],
 )
 def test_ideal_flops_charge_the_permitted_pairs(name: str, sizes: tuple[int, int], causal: bool) -> None:
-    ideal = STATIC[name].cost(*sizes, 6, 3, 5, causal).ideal_flops
-    assert ideal == 4 * 6 * 5 * STATIC[name].pattern(*sizes, causal).sum()
+    ideal = STATIC[name].cost(*sizes, HEADS, causal).ideal_flops
+    assert ideal == 2 * 6 * (5 + 7) * STATIC[name].pattern(*sizes, causal).sum()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_ideal_flops_charge_the_permitted_pairs(name: str, sizes: tuple[int, int
 )
 def test_hidden_pairs_are_skipped(spec: str, most: float) -> None:
     for causal in (True, False):
-        cost = make_variant(spec).cost(4096, 4096, 4, 4, 64, causal)
+        cost = make_variant(spec).cost(4096, 4096, HeadSizes(4, 4, 64, 64), causal)
         assert cost.executed_flops <= most * cost.ideal_flops
 
 
@@ -115,15 +116,15 @@ def test_a_bounded_cache_decodes_far_past_its_size(spec: str) -> None:
     def decode(arguments: Any) -> Any:
         """A prompt longer than the cache, then token by token."""
         prompt, rest = ([array[:, part] for array in arguments] for part in (slice(0, 13), slice(13, None)))
-        first, cache = variant.extend(variant.init_cache(2, 59, 3, 5, jnp.float32), *prompt)
+        first, cache = variant.extend(variant.init_cache(2, 59, HEADS, jnp.float32), *prompt)
         cache, outs = jax.lax.scan(token, cache, tuple(jnp.moveaxis(array, 1, 0) for array in rest))
         return jnp.concatenate([first, jnp.moveaxis(outs, 0, 1)], axis=1), cache
 
     out, cache = jax.jit(decode)(arguments)
     np.testing.assert_allclose(out, variant(*arguments), atol=1e-5)
-    held = sum(leaf.size for leaf in cache if leaf.ndim) // (2 * 2 * 3 * 5)
+    held = sum(leaf.nbytes for leaf in cache if leaf.ndim) // (2 * HEADS.token_bytes)
     assert held == BOUNDED[spec]
-    assert variant.cost(1009, 1009, 6, 3, 5, True).cache_bytes == 2 * 4 * held * 3 * 5
+    assert variant.cost(1009, 1009, HEADS, True).cache_bytes == 4 * held * 3 * (5 + 7)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_the_largest_settings_decode(spec: str) -> None:
     variant, arguments = make_variant(spec), make_qkv(5)
     seen = np.eye(5, dtype=bool) if "dilation" in spec else np.tril(np.ones((5, 5), bool))
     np.testing.assert_array_equal(variant.pattern(5, 5, True), seen)
-    decoded, _ = variant.extend(variant.init_cache(2, 5, 3, 5, jnp.float32), *arguments)
+    decoded, _ = variant.extend(variant.init_cache(2, 5, HEADS, jnp.float32), *arguments)
     np.testing.assert_allclose(decoded, variant(*arguments), atol=1e-5)
 
 
@@ -147,7 +148,7 @@ def test_a_cache_smaller_than_its_bound(max_length: int) -> None:
     variant = make_variant("sink_window:window_size=3,num_sinks=2")
 
     def decode(arguments: Any) -> Any:
-        cache, outs = variant.init_cache(2, max_length, 3, 5, jnp.float32), []
+        cache, outs = variant.init_cache(2, max_length, HEADS, jnp.float32), []
         for position in range(max_length):
             out, cache = variant.extend(cache, *(array[:, position : position + 1] for array in arguments))
             outs.append(out)

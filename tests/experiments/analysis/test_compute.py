@@ -1,5 +1,6 @@
 import pytest
 
+from attention_variants.interface import HeadSizes
 from attention_variants.registry import make_variant
 from experiments.analysis import compute
 from experiments.training import step
@@ -11,7 +12,7 @@ SPECS = ("full", "sliding_window:window_size=3", "linear:chunk_size=5", "strided
 
 
 def attention_cost(spec):
-    return make_variant(spec).cost(LENGTH, LENGTH, HEADS, HEADS, DIM // HEADS, True)
+    return make_variant(spec).cost(LENGTH, LENGTH, HeadSizes(HEADS, HEADS, DIM // HEADS, DIM // HEADS), True)
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from attention_variants import specs
+from attention_variants.interface import HeadSizes
 from attention_variants.registry import VARIANTS
 from configs import catalogue, catalogue_encoder
 from experiments.components.registry import MIXERS
@@ -52,5 +53,7 @@ def test_controls_are_counted_apart(name):
     cost = tiny_cost(**values)
     assert cost["params"] == params_of_full_attention()
     variant = VARIANTS[name]()
-    module = jax.eval_shape(lambda: nnx.state(variant.make_controls(64, 4, 4, 16, rngs=nnx.Rngs(0)), nnx.Param))
+    module = jax.eval_shape(
+        lambda: nnx.state(variant.make_controls(64, HeadSizes(4, 4, 16, 16), rngs=nnx.Rngs(0)), nnx.Param)
+    )
     assert (cost["control_params"] > 0) == (len(jax.tree.leaves(module)) > 0)

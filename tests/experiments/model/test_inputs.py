@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attention_variants.interface import HeadSizes
 from attention_variants.registry import make_variant
 from experiments.analysis import receptive_field
 from experiments.model.objective import gradient_step, read_out
@@ -134,10 +135,11 @@ def test_an_encoder_decoder_keeps_the_context_while_it_writes():
 
     run = tiny_run(task=TRANSLATION)
     full, window = make_variant("full"), make_variant("sliding_window:window_size=2")
-    sizes = (run.model.num_heads, run.model.num_heads, run.model.model_dim // run.model.num_heads)
+    head_dim = run.model.model_dim // run.model.num_heads
+    heads = HeadSizes(run.model.num_heads, run.model.num_heads, head_dim, head_dim)
     length, other = run.task.input_length, run.task.context.length
-    own, across = full.cost(length, length, *sizes, True), full.cost(length, other, *sizes, False)
-    narrow = window.cost(length, length, *sizes, True).cache_bytes
+    own, across = full.cost(length, length, heads, True), full.cost(length, other, heads, False)
+    narrow = window.cost(length, length, heads, True).cache_bytes
     assert cost(model__attention="full")["cache_bytes"] == own.cache_bytes + across.cache_bytes
     assert cost(model__attention="sliding_window:window_size=2")["cache_bytes"] == narrow + across.cache_bytes
     for field in ("attention", "encoder", "cross_attention"):

@@ -21,8 +21,8 @@ from tests.experiments.tiny import tiny_config, tiny_cost, tiny_run
 class LearnedAttention(FullAttention):
     """Full attention with parameters of its own, which it draws before anything else could."""
 
-    def make_controls(self, model_dim, num_heads, num_kv_heads, head_dim, *, rngs):
-        return nnx.Linear(model_dim, num_heads, rngs=rngs)
+    def make_controls(self, model_dim, heads, *, rngs):
+        return nnx.Linear(model_dim, heads.num_heads, rngs=rngs)
 
 
 def build(**values):
