@@ -9,7 +9,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -230,7 +230,7 @@ class AttentionVariant(abc.ABC):
         """What the paper puts around the attention: one line in a variant, `paper_layer = LayerOptions(...)`."""
         return LayerOptions()
 
-    def at_depth(self, depth: int) -> Self:
+    def at_depth(self, depth: int) -> "AttentionVariant":
         """Returns the variant as its paper has it in layer `depth`, 0 the first."""
         return self
 

@@ -174,6 +174,8 @@ class MultiHeadAttention(nnx.Module):
         if key_mask is not None:
             if key_mask.shape != source.shape[:2]:
                 raise ValueError(f"`key_mask` must be [batch, key_length] {source.shape[:2]}; got {key_mask.shape}.")
+            if key_mask.dtype != bool:
+                raise ValueError(f"`key_mask` must be boolean, True = may be attended; got dtype {key_mask.dtype}.")
             # Not only the variant but also projections, convolutions and controls must not meet a NaN in padding.
             source = jnp.where(key_mask[:, :, None], source, jnp.zeros((), source.dtype))
         pasts = self._no_pasts(x.shape[0], x.dtype)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -82,7 +82,7 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
         return LayerOptions(output_norm="head", output_scale=1 - self.initial_share)
 
     @override
-    def at_depth(self, depth: int) -> Self:
+    def at_depth(self, depth: int) -> "DifferentialAttention":
         share = 0.8 - 0.6 * math.exp(-0.3 * depth)
         return dataclasses.replace(self, initial_share=share) if self.initial_share == _DEFAULT_SHARE else self
 

@@ -110,6 +110,8 @@ class ModelConfig:
         for name in ("num_kv_heads", "mlp_dim", "head_dim", "value_dim"):
             check_integer(f"model.{name}", getattr(self, name), 0, _LARGEST_WIDTH)
         check_integer("model.num_layers", self.num_layers, 0, MOST_LAYERS)
+        if not self.head_dim:
+            _check_divides("num_heads", self.num_heads, "model_dim", self.model_dim)
         _check_divides("num_kv_heads", self.num_kv_heads or self.num_heads, "num_heads", self.num_heads)
         for preset in self.layer.split("+"):
             if preset not in PRESETS:

@@ -11,6 +11,7 @@ from flax import nnx
 
 from attention_variants import arrays
 from attention_variants.interface import AttentionVariant, Cost
+from attention_variants.layer_options import LayerOptions
 from attention_variants.module import MultiHeadAttention
 from attention_variants.positions import RotaryPosition, make_position
 from attention_variants.registry import make_variant
@@ -92,8 +93,11 @@ def _rngs(seed: int = 0) -> nnx.Rngs:
     return nnx.Rngs(params=seed, controls=seed + 100)
 
 
-def _layer(variant: AttentionVariant = Plain(), **options: Any) -> MultiHeadAttention:  # noqa: B008
-    return MultiHeadAttention(variant, MODEL_DIM, HEADS, rngs=options.pop("rngs", _rngs()), **options)
+def _layer(variant: AttentionVariant = Plain(), **given: Any) -> MultiHeadAttention:  # noqa: B008
+    """Options of the layer and arguments of its module, in one list."""
+    names = [field.name for field in dataclasses.fields(LayerOptions)]
+    options = LayerOptions(**{name: given.pop(name) for name in names if name in given})
+    return MultiHeadAttention(variant, MODEL_DIM, HEADS, rngs=given.pop("rngs", _rngs()), options=options, **given)
 
 
 def _x(length: int = LENGTH, seed: int = 1) -> jax.Array:
@@ -144,7 +148,7 @@ def test_rope_of_a_layer_is_relative_where_the_variant_says_so(spec: str) -> Non
 def test_equals_the_written_out_form() -> None:
     layer, x = _layer(**CASES["all"]), _x()
     history = np.concatenate([np.zeros((BATCH, 3, MODEL_DIM)), x], 1)
-    u = sum(history[:, i : i + LENGTH] * np.asarray(layer.conv_kernel[...])[i] for i in range(4))
+    u = sum(history[:, i : i + LENGTH] * np.asarray(layer.short_conv.taps[...])[i] for i in range(4))
     query, key, value = (
         (u @ np.asarray(linear.kernel[...])).reshape(BATCH, LENGTH, -1, 6)
         for linear in (layer.query, layer.key, layer.value)
@@ -184,7 +188,7 @@ def test_cross_attention_reads_the_context() -> None:
     assert out.shape == x.shape
     keys = (context @ layer.key.kernel[...]).reshape(BATCH, LENGTH, HEADS, 6)
     values = (context @ layer.value.kernel[...]).reshape(BATCH, LENGTH, HEADS, 6)
-    convolved, _ = layer._convolve(x, jnp.zeros((BATCH, 2, MODEL_DIM)))
+    convolved, _ = layer.short_conv(x, jnp.zeros((BATCH, 2, MODEL_DIM)))
     queries = (convolved @ layer.query.kernel[...]).reshape(BATCH, 5, HEADS, 6)
     expected = jax.nn.dot_product_attention(queries, keys, values).reshape(BATCH, 5, MODEL_DIM)
     np.testing.assert_allclose(out, expected @ layer.output.kernel[...], atol=1e-5)
@@ -221,7 +225,7 @@ def test_computes_in_the_dtype_of_x() -> None:
     layer = _layer(**CASES["all"])
     x = _x().astype(jnp.bfloat16)
     out, cache = layer.extend(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), x)
-    assert layer(x).dtype == out.dtype == cache.history.dtype == jnp.bfloat16
+    assert layer(x).dtype == out.dtype == cache.pasts.short_conv.dtype == jnp.bfloat16
     np.testing.assert_allclose(layer(x).astype(jnp.float32), layer(_x()), atol=0.1)
 
 
@@ -253,7 +257,12 @@ def test_functional_split_under_jit_and_grad() -> None:
         ({"num_kv_heads": 4}, "`num_kv_heads` must divide `num_heads`; got num_kv_heads 4 and num_heads 6"),
         ({"num_heads": 0}, "`num_heads` must be an integer >= 1; got 0"),
         ({"num_kv_heads": 0}, "`num_kv_heads` must be an integer >= 1; got 0"),
-        ({"short_conv": -1}, "`short_conv` must be an integer >= 0; got -1"),
+        ({"head_dim": 0}, "`head_dim` must be an integer >= 1; got 0"),
+        ({"options": {"qk_norm": True}}, "`options` must be LayerOptions, .* got {'qk_norm': True}"),
+        (
+            {"options": LayerOptions(value_expansion=0.7)},
+            "`num_heads` must divide `model_dim` times `value_expansion` 0.7; got num_heads 6 and model_dim 36",
+        ),
         ({"variant": "full"}, "`variant` must be an AttentionVariant, .* got 'full'"),
         ({"position": "rope"}, "`position` must be a Position, .* got 'rope'"),
     ],
@@ -274,7 +283,6 @@ def test_bad_construction(arguments: dict[str, Any], message: str) -> None:
         (Plain(), {"key_mask": jnp.ones((2, 3), bool)}, ValueError, r"`key_mask` must be .* \(2, 11\); got \(2, 3\)"),
         (Plain(), {"key_mask": jnp.ones((2, 11), int)}, ValueError, "`key_mask` must be boolean"),
         (SelfOnly(), {"context": jnp.ones((2, 3, 36)), "causal": False}, NotImplementedError, "does not support"),
-        (Gated(), {"context": jnp.ones((2, 3, 36)), "causal": False}, NotImplementedError, "has controls"),
     ],
 )
 def test_bad_calls(variant: Any, arguments: dict[str, Any], error: type[Exception], message: str) -> None:

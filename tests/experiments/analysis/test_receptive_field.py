@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention_variants.positions import NoPosition
+from attention_variants.layer_options import LayerOptions
 from attention_variants.registry import VARIANTS, example_spec, make_variant
 from experiments.analysis import receptive_field
 from experiments.analysis.receptive_field import accuracy_within, share_within
@@ -39,9 +39,9 @@ class Window:
 
 
 def model_reach(mixers: list, length: int, causal: bool = True, short_conv: int = 0) -> np.ndarray:
-    sizes = LayerSizes(6, 3, 3, NoPosition(), short_conv=short_conv)
+    sizes = LayerSizes(6, 3, 3, options=LayerOptions(short_conv=short_conv))
     layers = [Attention(variant=mixer) if hasattr(mixer, "pattern") else mixer for mixer in mixers]
-    return receptive_field.model_reach(layers, sizes, length, causal)
+    return receptive_field.model_reach([(layer, sizes) for layer in layers], length, causal)
 
 
 @functools.cache
@@ -173,7 +173,7 @@ def test_long_rows_reach_what_the_definitions_say(spec: str, causal: bool, monke
     expected = variant.pattern(301, 301, causal) | np.eye(301, dtype=bool)
     for name, value in (("_DENSE", 300), ("_ROWS", 7), ("_TILE", 11), ("_GATHERED", 50)):
         monkeypatch.setattr(reach, name, value)
-    found = reach.with_own(reach.pattern_runs(variant, 301, 301, causal))
+    found = reach.union(reach.pattern_runs(variant, 301, 301, causal), reach.causal_taps(301, 1))
     np.testing.assert_array_equal(reach.spread(found, np.eye(301, dtype=bool)), expected)
 
 

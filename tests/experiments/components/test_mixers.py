@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from attention_variants.cost import count_flops
-from attention_variants.positions import NoPosition
+from attention_variants.layer_options import LayerOptions
 from experiments.analysis.receptive_field import ceiling
 from experiments.components.convolution import GatedConvolution
 from experiments.components.mixers import Call, LayerSizes
@@ -17,7 +17,7 @@ from experiments.training.loop import train, validate
 from tests.experiments.tiny import tiny_cost, tiny_run
 
 DIM = 7
-SIZES = LayerSizes(DIM, 1, 1, NoPosition())
+SIZES = LayerSizes(DIM, 1, 1)
 
 
 def test_the_gated_convolution_is_its_equation():
@@ -86,7 +86,7 @@ MIXED = ("conv", "conv:kernel_size=5", "lstm", "gru", "full", "linear:chunk_size
 @pytest.mark.parametrize("spec", MIXED)
 def test_every_mixer_keeps_one_protocol(spec):
     """Its layer decodes what it computes at once, its reach holds what moves an output, its cost is exact."""
-    sizes, length = LayerSizes(6, 3, 3, NoPosition(), short_conv=2), 5
+    sizes, length = LayerSizes(6, 3, 3, options=LayerOptions(short_conv=2)), 5
     (mixer,) = make_mixers(spec)
     assert make_mixers(mixer.spec()) == (mixer,)
     layer, u = mixer.make_layer(sizes, nnx.Rngs(0, controls=1)), jax.random.normal(jax.random.key(1), (1, length, 6))

@@ -31,8 +31,9 @@ def test_a_context_is_read_with_the_task_that_has_one():
         model__short_conv=3,
     )
     assert run.cross == Attention(variant=FullAttention(block_size=7)) and len(run.encoder) == 2
-    assert (run.sizes.position, run.sizes.short_conv) == (RotaryPosition(), 3)
-    assert (run.cross_sizes.position, run.cross_sizes.short_conv) == (NoPosition(), 0)
+    sizes = run.built[0][1]
+    assert (sizes.position, sizes.options.short_conv) == (RotaryPosition(), 3)
+    assert (run.cross_sizes.position, run.cross_sizes.options.short_conv) == (NoPosition(), 0)
 
 
 BAD = {
