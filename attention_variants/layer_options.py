@@ -35,7 +35,7 @@ class LayerOptions:
       output_gate: the output times silu or sigmoid of a projection of x, channel by channel.
       gate_per_head: one gate per head instead.
       gate_low_rank: that projection goes through value_dim channels, and its second half has an offset.
-      output_norm: norm of the output, with a learned scale that starts at 0.3, where softmax attention starts: root
+      output_norm: norm of the output, with a learned scale that starts at 0.4, where softmax attention starts: root
         mean square per "head" or over "all" channels, or mean and variance per head ("group", with an offset).
       norm_after_gate: the norm follows the gate; otherwise it precedes it.
       output_scale: a constant that multiplies the output last.
@@ -71,6 +71,12 @@ class LayerOptions:
         for name in ("key_expansion", "value_expansion", "output_scale"):
             check_number(name, getattr(self, name), 1e-3, 1e3)
         self._check_use()
+
+    def text(self) -> str:
+        """Returns what is on, as fields of a spec: "qkv_conv=4,value_silu=True"; empty where all is off."""
+        fields = ((field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self))
+        shown = ((name, f"{value:g}" if type(value) is float else value) for name, value, off in fields if value != off)
+        return ",".join(f"{name}={value}" for name, value in shown)
 
     def _check_use(self) -> None:
         """Raises ValueError where an option changes another one that is off."""

@@ -14,7 +14,7 @@ Stream = Float[Array, "batch length channels"]
 Past = Float[Array, "batch past channels"]
 Outputs = Float[Array, "batch length num_heads value_dim"]
 
-_NORM_START = 0.3  # of the learned scale: about where softmax attention over random tokens starts
+_NORM_START = 0.4  # of the learned scale: about where softmax attention over random tokens starts
 _SHIFT_RANK = 32
 _NORM_EPSILON, _GROUP_EPSILON = 1e-5, 64e-5
 
@@ -78,7 +78,7 @@ class TokenShift(nnx.Module):
         change = previous - x
         shares = self.shares[...].astype(x.dtype)[:, None, None]
         if self.share is not None and self.down is not None and self.up is not None:
-            mixed = x + change * self.share[...].astype(x.dtype)
+            mixed = x + change * self.share[...].astype(x.dtype)[None, None]
             inner = jnp.tanh(jnp.einsum("bld,dnr->nblr", mixed, self.down[...].astype(x.dtype)))
             shares = shares + jnp.einsum("nblr,nrd->nbld", inner, self.up[...].astype(x.dtype))
         return Readings(*(x + change * shares[n] for n in range(len(Readings._fields)))), x[:, -1:]
@@ -154,10 +154,13 @@ class OutputNorm(nnx.Module):
             wide = wide - wide.mean(-1, keepdims=True)
         axes, epsilon = ((-2, -1) if self.kind == "all" else -1), (_GROUP_EPSILON if self.offset else _NORM_EPSILON)
         wide = wide * jax.lax.rsqrt(jnp.square(wide).mean(axes, keepdims=True) + epsilon)
-        wide = wide * self.scale[...].astype(wide.dtype)
+        wide = wide * self._broadcast(self.scale, wide)
         if self.offset is not None:
-            wide = wide + self.offset[...].astype(wide.dtype)
+            wide = wide + self._broadcast(self.offset, wide)
         return wide.astype(out.dtype)
+
+    def _broadcast(self, param: nnx.Param, out: Outputs) -> Array:
+        return param[...].astype(out.dtype).reshape(1, 1, -1, out.shape[3])
 
 
 def linear(features_in: int, features_out: int, rngs: nnx.Rngs, *, use_bias: bool = False) -> nnx.Linear:

@@ -42,6 +42,9 @@ and bidirectional is drawn causal. *Drawn* gives settings small enough to show a
 Costs are orders per head and layer, `length` being that of the sequence; the state is what decoding carries. *cross*
 can attend to another sequence, *bias* can carry ALiBi or T5's bias. Where *RoPE stays relative*, moving all positions
 alike changes no output; elsewhere a rotation also tells features, decays or hashes where a token stands.
+
+*Paper's layer* is what `model.layer=paper` puts around the attention, see `LayerOptions`; where nothing is named, the
+paper puts nothing there that the plain layer lacks.
 """
 
 
@@ -67,6 +70,8 @@ def _row(entry) -> str:  # type: ignore[no-untyped-def]
     name = f"**`{entry.name}`**" + (f"<br>`{fields}`" if fields else "") + f"<br>{entry.summary}"
     if drawn != entry.name:
         name += f"<br>Drawn: `{drawn.partition(':')[2].replace(',', ', ')}`"
+    if entry.layer:
+        name += f"<br>Paper's layer: `{entry.layer.replace(',', ', ')}`"
     paper = re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", entry.paper)
     return f"| {picture} | {name} | {entry.cost_order} | {entry.state_order} | {entry.capabilities} | {paper} |"
 

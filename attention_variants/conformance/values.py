@@ -80,10 +80,12 @@ def controls_are_as_declared(case: Case) -> None:
     kind = variant.controls_type or type(None)
     got = type(controls).__name__
     expect(isinstance(controls, kind), f"{made} must return the `controls_type` {kind.__name__}; got {got}.")
+    lengths = (1,) if variant.supports_cross else (1, length)  # a context has no controls of its own
     for path, leaf in jax.tree_util.tree_leaves_with_path(controls):
-        fits = leaf.ndim >= 2 and leaf.shape[0] in (1, BATCH) and leaf.shape[1] in (1, length)
+        fits = leaf.ndim >= 2 and leaf.shape[0] in (1, BATCH) and leaf.shape[1] in lengths
         where = f"controls{jax.tree_util.keystr(path)}"
-        expect(fits, f"{where} must begin with [batch {BATCH} or 1, length {length} or 1]; got {leaf.shape}.")
+        allowed = " or ".join(map(str, reversed(lengths)))
+        expect(fits, f"{where} must begin with [batch {BATCH} or 1, length {allowed}]; got {leaf.shape}.")
 
 
 def weights_follow_pattern(case: Case) -> None:

@@ -16,6 +16,7 @@ from attention_variants.engines.block_softmax import block_softmax
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
 from attention_variants.interface import BYTES_PER_SCALAR, Cost, HeadSizes
+from attention_variants.layer_options import LayerOptions
 
 
 class ForgetControls(NamedTuple):
@@ -71,6 +72,7 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
     normalised = True
     controls_type = ForgetControls
     paper = "Lin et al. 2025, arXiv:2503.02130"
+    paper_layer = LayerOptions(qk_norm=True, output_gate="sigmoid", output_norm="head")
 
     def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> ForgetControls."""

@@ -75,6 +75,7 @@ def columns(study: Study) -> list[Column]:
             text=lambda row: row.attention,
             mark=lambda row: _size_mark(study, row),
         ),
+        *_layer(study),
         *(_varied(key) for key in study.varied),
         *_accuracy(study),
         *_unseen(study),
@@ -121,6 +122,14 @@ def _number(
 
 def _varied(key: str) -> Column:
     return _number(key, ("", key.split(".")[-1]), lambda row: row.varied[key], setting)
+
+
+def _layer(study: Study) -> list[Column]:
+    """Returns the column of what stands around attention, where that is what a paper puts there."""
+    key = "model.layer"
+    if key in study.varied or all(row.config.get(key, "plain") == "plain" for row in study.rows):
+        return []
+    return [_number(key, ("", "layer"), lambda row: row.config.get(key, "plain"), str)]
 
 
 def _accuracy(study: Study) -> list[Column]:
@@ -265,7 +274,8 @@ def _size_and_flops() -> list[Column]:
             lambda row: row.mean("params"),
             more=lambda row: {"control_params": row.mean("control_params"), **row.size._asdict()},
             detail=lambda row: f"+{human(controls)}" if (controls := row.mean("control_params")) else "",
-            note="Params: shared by all variants; after the +, those of the variant's gates or other controls.",
+            note="Params: shared by all variants; after the +, those of the variant's gates or other controls, and of "
+            "options around it.",
         ),
         _number(
             "train_flops_executed",

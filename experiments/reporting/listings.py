@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from attention_variants.interface import FAMILIES
+from attention_variants.interface import FAMILIES, AttentionVariant
 from attention_variants.positions import POSITIONS
 from attention_variants.registry import VARIANTS
 from experiments.components.norms import NORMS
@@ -31,6 +31,7 @@ class Entry(NamedTuple):
     state_order: str
     capabilities: str
     paper: str
+    layer: str  # what model.layer=paper puts around it; may be empty
 
 
 def entries() -> list[Entry]:
@@ -51,6 +52,7 @@ def variants_text() -> str:
     blocks = [
         f"{entry.spec}\n  {entry.summary}\n  {entry.family}; {entry.capabilities}\n"
         f"  cost {entry.cost_order}; state {entry.state_order}\n  {entry.paper}"
+        + (f"\n  model.layer=paper: {entry.layer}" if entry.layer else "")
         for entry in entries()
     ]
     mixers = [f"{name}{fields_text(mixer)}\n  {mixer.summary}\n  {mixer.paper}" for name, mixer in MIXERS.items()]
@@ -124,7 +126,14 @@ def _entry(name: str, kind: Any) -> Entry:
         state_order=kind.state_order,
         capabilities=", ".join(able),
         paper=kind.paper,
+        layer=_layer_text(kind()),
     )
+
+
+def _layer_text(variant: AttentionVariant) -> str:
+    """Returns the options and the position encoding of a variant's paper."""
+    position = "" if variant.paper_position == "none" else f"position={variant.paper_position}"
+    return ",".join(filter(None, (position, variant.at_depth(0).paper_layer.text())))
 
 
 # Of the flags --list_<name>: the name, what it prints, and the text.

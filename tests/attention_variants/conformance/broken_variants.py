@@ -284,6 +284,10 @@ class ControlsOfOneToken(StateSpaceAttention):
         return lambda x: jax.tree.map(lambda leaf: leaf[0, 0], module(x))
 
 
+class ControlsOfAContext(StateSpaceAttention):
+    supports_cross = True
+
+
 class AcceptsAnyControls(StateSpaceAttention):
     def _check_controls(self, controls, query):
         if controls is None:

@@ -29,6 +29,7 @@ from tests.attention_variants.conformance.broken_variants import (
     BothSides,
     CapsLogits,
     ClaimsSubquadratic,
+    ControlsOfAContext,
     ControlsOfOneToken,
     CostOfFloatsOnly,
     CostOfHalfACache,
@@ -185,6 +186,7 @@ BUGS = [
         DeclaresOtherControls,
         "must return .* DeltaControls; got StateSpaceC",
     ),
+    Bug("controls_are_as_declared", STATE_SPACE, ControlsOfAContext, r"must begin with \[batch 4 or 1, length 1\]"),
     Bug("controls_are_as_declared", STATE_SPACE, ControlsOfOneToken, r"log_decay must begin with \[batch 4 or 1"),
     Bug(
         "wrong_arguments_are_named",
