@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from experiments.reporting.text import human, plural, rate, setting
 from experiments.studies.results import SizeDifference, Study
-from experiments.studies.rows import Row, ScoreKey, TestScore
+from experiments.studies.rows import Choice, Row, ScoreKey, TestScore
 
 _SIZE_MARKS = "†‡§¶"
+_EDGES = {-1: "<", 0: "", 1: ">"}  # of what was tried
 _OTHER_ROWS = (
     "Accuracy at a length, and shifted: of tests on other rows than those of training, which do not count in the test "
     "accuracy; in brackets their floor and ceiling."
@@ -77,6 +78,7 @@ def columns(study: Study) -> list[Column]:
         ),
         *_layer(study),
         *(_varied(key) for key in study.varied),
+        *_chosen(study),
         *_accuracy(study),
         *_unseen(study),
         *_losses(study),
@@ -130,6 +132,28 @@ def _layer(study: Study) -> list[Column]:
     if key in study.varied or all(row.config.get(key, "plain") == "plain" for row in study.rows):
         return []
     return [_number(key, ("", "layer"), lambda row: row.config.get(key, "plain"), str)]
+
+
+def _chosen(study: Study) -> list[Column]:
+    """Returns a column for each field that was chosen by validation accuracy."""
+
+    def choice(row: Row, key: str) -> Choice | None:
+        return next((choice for choice in row.choices if choice.key == key), None)
+
+    def column(key: str) -> Column:
+        name = key.split(".")[-1].replace("_", " ")
+        return _number(
+            key,
+            ("chosen", name),
+            lambda row: found.value if (found := choice(row, key)) else None,
+            lambda value: "-" if value is None else setting(value),
+            more=lambda row: {f"{key}, edge": found.edge if (found := choice(row, key)) else None},
+            mark=lambda row: _EDGES[found.edge] if (found := choice(row, key)) else "",
+            note=f"Chosen {name}: by best mean validation accuracy of the row; < or >: the smallest or largest tried, "
+            "so that a better one may lie beyond.",
+        )
+
+    return [column(key) for key in dict.fromkeys(choice.key for row in study.rows for choice in row.choices)]
 
 
 def _accuracy(study: Study) -> list[Column]:

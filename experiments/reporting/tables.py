@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.reporting.columns import Cell, Interval, columns, environment_letters, size_marks
-from experiments.reporting.text import describe_environment, one_line, plural, setting, wrap_spec
+from experiments.reporting.text import describe_environment, one_line, plural, wrap_spec
 from experiments.studies.results import Study
 
 _LABEL_WIDTH = 26
@@ -87,7 +87,7 @@ def notes(study: Study) -> list[str]:
     """Returns the notes below a table: what its numbers mean, what was chosen, what is missing or not comparable."""
     parts = [column for column in columns(study) if column.shown]
     explained = " ".join(dict.fromkeys(column.note for column in parts if column.note))
-    others = (size_notes, _best_note, _selected, _environments, incomplete)
+    others = (size_notes, _best_note, _environments, incomplete)
     return [explained, *(line for of in others for line in of(study))]
 
 
@@ -109,14 +109,6 @@ def _best_note(study: Study) -> list[str]:
         return []
     rivals = "row of its task" if "task" in study.varied else "row"
     return [f"Bold (Markdown, LaTeX, HTML): the interval lies above that of every other {rivals}."]
-
-
-def _selected(study: Study) -> list[str]:
-    chosen = {
-        label: ", ".join(f"{key}={setting(value)}" for key, value in values.items())
-        for label, values in study.selected.items()
-    }
-    return [f"Chosen by best mean validation accuracy for {label}: {text}." for label, text in chosen.items()]
 
 
 def _environments(study: Study) -> list[str]:

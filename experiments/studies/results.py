@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from experiments.config.schema import varied_keys
 from experiments.studies import run_folder
 from experiments.studies.records import Record, read_records
-from experiments.studies.rows import ModelSize, Row
+from experiments.studies.rows import Choice, ModelSize, Row
 
 _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide the size of a model
 
@@ -36,7 +36,6 @@ class Study:
     environments: tuple[dict[str, Any], ...]  # that differ in what times depend on
     commands: tuple[str, ...]
     dates: tuple[str, ...]  # first and last
-    selected: dict[str, dict[str, Any]]  # label of a row -> what was chosen by validation accuracy
     failed: int  # runs, in all cells, that ended in an exception
     unfinished: int  # runs, in all cells, that were started and have not ended
     problems: tuple[str, ...] = ()  # a line for whatever is damaged, missing or foreign in the folder
@@ -148,24 +147,24 @@ def _summarise(name: str, records: Sequence[Record]) -> Study:
             environments.append(record.environment)
     selects = sorted({key for record in records for key in record.config.get("study", {}).get("select", ())})
     chosen = _select(_cells([record for record in records if record.ended]), selects)
-    flat = [_flat(cell) for cell in chosen]
+    flat = [_flat(cell) for cell, _ in chosen]
     varied = [key for key in varied_keys(flat) if key not in ("model.attention", *selects)]
-    rows = sorted((_row(cell, varied, environments) for cell in chosen), key=lambda row: _order(row, varied))
+    keys = [key for key in selects if key in varied_keys([record.flat for record in records])]
+    rows = sorted(
+        (_row(cell, varied, environments, _choices(cell, tried, keys)) for cell, tried in chosen),
+        key=lambda row: _order(row, varied),
+    )
     dates = sorted(record.manifest["date"] for record in records if "date" in record.manifest)
-    study = Study(
+    return Study(
         name=name,
         rows=tuple(rows),
         varied=tuple(varied),
         environments=tuple(environments),
         commands=tuple(dict.fromkeys(r.manifest["command"] for r in records if "command" in r.manifest)),
         dates=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
-        selected={},
         failed=sum(record.result is not None and not record.ended for record in records),
         unfinished=sum(record.result is None for record in records),
     )
-    keys = [key for key in selects if key in varied_keys([record.flat for record in records])]
-    selected = {study.label(row): {key: row.config.get(key) for key in keys} for row in rows if keys}
-    return dataclasses.replace(study, selected=selected)
 
 
 def _cells(records: Sequence[Record]) -> list[list[Record]]:
@@ -183,15 +182,22 @@ def _cells(records: Sequence[Record]) -> list[list[Record]]:
     return list(cells.values())
 
 
-def _select(cells: list[list[Record]], selects: Sequence[str]) -> list[list[Record]]:
-    """Returns, of cells that differ only in `selects`, the one with the best mean validation accuracy."""
-    best: dict[str, tuple[float, list[Record]]] = {}
+def _select(cells: list[list[Record]], selects: Sequence[str]) -> list[tuple[list[Record], list[list[Record]]]]:
+    """Returns, of cells that differ only in `selects`, the one of best mean validation accuracy, and all of them."""
+    groups: dict[str, list[list[Record]]] = {}
     for cell in cells:
         group = json.dumps({key: value for key, value in cell[0].flat.items() if key not in selects}, sort_keys=True)
-        score = statistics.fmean(record.result["validation_accuracy"] or 0.0 for record in cell if record.result)
-        if group not in best or score > best[group][0]:
-            best[group] = score, cell
-    return [cell for _, cell in best.values()]
+        groups.setdefault(group, []).append(cell)
+    return [(max(tried, key=_validation), tried) for tried in groups.values()]
+
+
+def _validation(cell: list[Record]) -> float:
+    return statistics.fmean(record.result["validation_accuracy"] or 0.0 for record in cell if record.result)
+
+
+def _choices(cell: list[Record], tried: list[list[Record]], keys: Sequence[str]) -> tuple[Choice, ...]:
+    values = {key: sorted({other[0].flat.get(key) for other in tried}, key=_sortable) for key in keys}
+    return tuple(Choice(key, cell[0].flat.get(key), tuple(values[key])) for key in keys)
 
 
 def _flat(cell: Sequence[Record]) -> dict[str, Any]:
@@ -200,7 +206,9 @@ def _flat(cell: Sequence[Record]) -> dict[str, Any]:
     return cell[0].flat | ({"version": versions[0]} if versions else {})
 
 
-def _row(cell: list[Record], varied: Sequence[str], environments: list[dict[str, Any]]) -> Row:
+def _row(
+    cell: list[Record], varied: Sequence[str], environments: list[dict[str, Any]], choices: tuple[Choice, ...]
+) -> Row:
     flat = _flat(cell)
     return Row(
         config=flat,
@@ -208,6 +216,7 @@ def _row(cell: list[Record], varied: Sequence[str], environments: list[dict[str,
         results=tuple(record.result for record in cell if record.result),
         metrics=tuple(record.metrics for record in cell),
         environments=tuple(sorted({environments.index(record.environment) for record in cell})),
+        choices=choices,
     )
 
 

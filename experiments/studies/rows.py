@@ -30,6 +30,21 @@ class ModelSize(NamedTuple):
     mlp_dim: int
 
 
+class Choice(NamedTuple):
+    """What was chosen for a row by validation accuracy."""
+
+    key: str  # of the config
+    value: Any
+    tried: tuple[Any, ...]  # in order of size
+
+    @property
+    def edge(self) -> int:
+        """-1 where the smallest of several values was chosen, 1 for the largest, else 0: beyond it may be a better."""
+        if len(self.tried) < 2:
+            return 0
+        return {self.tried[0]: -1, self.tried[-1]: 1}.get(self.value, 0)
+
+
 class ScoreKey(NamedTuple):
     """On which rows a test was: its identity within a study."""
 
@@ -69,6 +84,7 @@ class Row:
     results: tuple[dict[str, Any], ...]  # of the ended runs, by seed
     metrics: tuple[list[dict[str, Any]], ...]  # lines of metrics.jsonl of the ended runs
     environments: tuple[int, ...]  # indices into Study.environments
+    choices: tuple[Choice, ...] = ()
 
     @property
     def attention(self) -> str:

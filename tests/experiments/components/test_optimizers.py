@@ -79,7 +79,7 @@ MODELS = {
     "answers by place": dict(model__attention="full", task="compression:length=7"),
     "channels": dict(model__attention="full", task="adding:length=7"),
 }
-NOT_LINEAR = ("embedding", "places", "conv_kernel", "['mixer']['kernel']")
+NOT_LINEAR = ("embedding", "places", "taps", "['mixer']['kernel']")
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -92,7 +92,7 @@ def test_muon_takes_the_matrices_of_linear_layers_and_nothing_else(model):
             chosen = chosen[key.key]
         linear = leaf.ndim == 2 and not any(word in name for word in NOT_LINEAR)
         assert (chosen is not None) == (linear and name.endswith("['kernel']")), name
-    assert any(word in str(params) for word in ("places", "conv_kernel", "channels", "encoder"))
+    assert any(word in str(params) for word in ("places", "taps", "channels", "encoder"))
 
 
 @pytest.mark.slow

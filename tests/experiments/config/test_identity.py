@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+from attention_variants.layer_options import LayerOptions
+from attention_variants.variants.delta import DeltaAttention
 from experiments.config import identity
 from experiments.config.run import Run
 from experiments.config.schema import Config
@@ -36,6 +38,14 @@ SAME = {
         dict(model__attention="conv+full", model__num_layers=2),
     ),
     "layers that repeat": (dict(model__attention="full+full"), dict(model__attention="full", model__num_layers=2)),
+    "positions that repeat": (
+        dict(model__attention="full+linear", model__position="rope+ rope:base=10000"),
+        dict(model__attention="full+linear", model__position="rope"),
+    ),
+    "presets that repeat": (
+        dict(model__attention="full+linear", model__layer="plain+plain"),
+        dict(model__attention="full+linear"),
+    ),
     "zeros": (dict(train__solved_at=0.0), dict(train__solved_at="-0.0")),
     "shifted tasks": (dict(eval__shifted="mqar:num_pairs=2"), dict(eval__shifted=" mqar:length=64,num_pairs=2")),
     "lengths": (dict(eval__test_lengths="32,64"), dict(eval__test_lengths="64, 32,32")),
@@ -63,6 +73,12 @@ def test_different_runs_have_different_digests():
         dict(model__attention="linear"),
         dict(model__norm="layer"),
         dict(model__position="rope"),
+        dict(model__attention="full+linear", model__position="rope+none"),
+        dict(model__attention="full+linear", model__position="none+rope"),
+        dict(model__layer="paper"),
+        dict(model__attention="delta", model__layer="paper"),
+        dict(model__attention="delta", model__qkv_conv=4),
+        dict(model__head_dim=16),
         dict(model__bidirectional=True),
         dict(task="mqar:num_pairs=3"),
         dict(eval__shifted="mqar:num_pairs=2"),
@@ -72,6 +88,13 @@ def test_different_runs_have_different_digests():
     assert len({each.run for each in found}) == len(different)
     assert len({each.cell for each in found}) == len(different) - 1, "the seed is no part of a cell"
     assert found[0].cell == found[1].cell
+
+
+def test_a_change_of_a_preset_is_another_run(monkeypatch):
+    fields = dict(model__attention="delta", model__layer="paper")
+    before, plain = digests(**fields), digests(model__attention="delta")
+    monkeypatch.setattr(DeltaAttention, "paper_layer", LayerOptions(output_norm="all"))
+    assert digests(**fields) != before and digests(model__attention="delta") == plain
 
 
 def test_another_version_of_training_or_task_is_another_run(monkeypatch):

@@ -127,6 +127,34 @@ def test_bits_of_the_task_are_a_column_where_they_are_known(tmp_path):
     assert column.shown and column.cell(row_of(study, "conv+linear")).text == "47.6"
 
 
+def test_what_was_chosen_is_a_column_with_a_mark_at_the_edge(tmp_path, toy):
+    assert not any("chosen" in title for title in shown(toy))
+    for attention, best in (("conv+full", 0.01), ("conv+linear", 0.003), ("conv+strided_sparse:stride=8", 0.001)):
+        for rate in (0.001, 0.003, 0.01):
+            config = config_of(attention, learning_rate=rate)
+            config["study"]["select"] = ("train.learning_rate",)
+            write_run(tmp_path / "study", config, validation_accuracy=0.9 if rate == best else 0.5)
+    study = read_study(tmp_path / "study")
+    column = column_of(study, "train.learning_rate")
+    cells = {row.attention: column.cell(row) for row in study.rows}
+    assert {name: (cell.text, cell.mark) for name, cell in cells.items()} == {
+        "conv+full": ("0.01", ">"),
+        "conv+linear": ("0.003", ""),
+        "conv+strided_sparse:stride=8": ("0.001", "<"),
+    }
+    assert column.title == "chosen learning rate"
+
+
+def test_the_layers_surroundings_are_a_column_where_they_are_a_papers(tmp_path, toy):
+    assert "layer" not in shown(toy)
+    for attention in ("conv+full", "conv+linear"):
+        config = config_of(attention)
+        config["model"]["layer"] = "paper"
+        write_run(tmp_path / "study", config)
+    study = read_study(tmp_path / "study")
+    assert column_of(study, "model.layer").cell(study.rows[0]).text == "paper"
+
+
 def test_accuracy_on_unseen_rows_is_a_column_where_rows_repeat(tmp_path, toy):
     assert not any("unseen" in title for title in shown(toy))
     write_run(tmp_path / "study", config_of("conv+full"), repeated_rows=0.25, unseen_accuracy=0.5)

@@ -4,6 +4,7 @@ import pytest
 
 from experiments.studies import intervals
 from experiments.studies.results import SizeDifference, natural, read_study
+from experiments.studies.rows import Choice
 from tests.experiments.fake_study import ENVIRONMENT, HYBRID, KINDS, TASK, config_of, write_run, write_study
 
 SHORT = ["conv+full", "conv+linear"]
@@ -120,7 +121,14 @@ def test_selection_is_by_validation_and_never_by_test(tmp_path):
     study = read_study(tmp_path / "study")
     (row,) = study.rows
     assert row.accuracy[0] == pytest.approx(0.2) and study.varied == ()
-    assert study.selected == {"conv+full": {"train.learning_rate": 0.01}}
+    assert row.choices == (Choice("train.learning_rate", 0.01, (0.001, 0.01)),)
+
+
+@pytest.mark.parametrize(
+    ("value", "tried", "edge"), [(1, (1, 2, 3), -1), (2, (1, 2, 3), 0), (3, (1, 3), 1), (1, (1,), 0)]
+)
+def test_a_choice_at_the_edge_of_what_was_tried_is_known_as_one(value, tried, edge):
+    assert Choice("key", value, tried).edge == edge
 
 
 def test_diverged_runs_stay_in_the_denominator_failed_and_unfinished_ones_are_counted(tmp_path):
