@@ -109,8 +109,8 @@ class AttentionVariant(abc.ABC):
     controls_type: ClassVar[type | None] = None  # what the module of `make_controls` returns; None: no controls
 
     family: ClassVar[str]  # one of FAMILIES
-    cost_order: ClassVar[str]  # "length * window_size"
-    state_order: ClassVar[str]  # "window_size * head_dim"
+    cost_order: ClassVar[str]  # "length * window_size"; where it counts widths, value_dim is about head_dim
+    state_order: ClassVar[str]  # "window_size * (head_dim + value_dim)"
     paper: ClassVar[str]  # "Beltagy et al. 2020, arXiv:2004.05150"
     paper_position: ClassVar[str] = "none"  # spec of the position encoding that is part of the paper's layer
     # length -> the fields of a spec whose windows, blocks and states are well below that length:

@@ -39,9 +39,10 @@ The pictures are `dense_weights` of one head on the same 16 random tokens: rows 
 positive, orange negative, the darkest of each row its largest. Grey cells are never seen. A variant that is both causal
 and bidirectional is drawn causal. *Drawn* gives settings small enough to show at 16 tokens.
 
-Costs are orders per head and layer, `length` being that of the sequence; the state is what decoding carries. *cross*
-can attend to another sequence, *bias* can carry ALiBi or T5's bias. Where *RoPE stays relative*, moving all positions
-alike changes no output; elsewhere a rotation also tells features, decays or hashes where a token stands.
+Costs are orders per head and layer, `length` being that of the sequence, for values about as wide as keys; the state
+is what decoding carries. *cross* can attend to another sequence, *bias* can carry ALiBi or T5's bias. Where *RoPE
+stays relative*, moving all positions alike changes no output; elsewhere a rotation also tells features, decays or
+hashes where a token stands.
 
 *Paper's layer* is what `model.layer=paper` puts around the attention, see `LayerOptions`; where nothing is named, the
 paper puts nothing there that the plain layer lacks.

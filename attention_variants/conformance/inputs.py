@@ -184,6 +184,7 @@ def with_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def both(arguments: Any, cotangent: Any, *rest: Any) -> Any:
         output, pull = jax.vjp(lambda arguments: function(arguments, *rest), arguments)
+        expect(output.shape == cotangent.shape, f"the output must be {cotangent.shape}; got {output.shape}.")
         return output, pull(cotangent.astype(output.dtype))[0]
 
     return jax.jit(both)

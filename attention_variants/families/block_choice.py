@@ -34,7 +34,7 @@ class BlockChoiceVariant(AttentionVariant):
     supports_cross = False
     claims_growth = True
     family = "softmax, chosen by content"
-    state_order = "length * head_dim"
+    state_order = "length * (head_dim + value_dim)"
 
     def __post_init__(self) -> None:
         check_integer("block_size", self.block_size, 1)

@@ -13,4 +13,4 @@ class DecayingRecurrentVariant(RecurrentVariant):
     supports_cross = False
     normalised = False
     cost_order = "length * (chunk_size + head_dim) * head_dim"
-    state_order = "head_dim^2"
+    state_order = "head_dim * value_dim"

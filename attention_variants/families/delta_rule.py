@@ -51,7 +51,7 @@ class DeltaRuleVariant(AttentionVariant):
     controls_type = DeltaControls
     family = "delta rule"
     cost_order = "length * (chunk_size + head_dim) * head_dim"
-    state_order = "head_dim^2"
+    state_order = "head_dim * value_dim"
 
     def __post_init__(self) -> None:
         check_integer("chunk_size", self.chunk_size, 1)

@@ -22,7 +22,7 @@ class EveryKeyVariant(StaticPatternVariant):
     block_size: int = 512
 
     cost_order = "length^2"
-    state_order = "length * head_dim"
+    state_order = "length * (head_dim + value_dim)"
 
     def __post_init__(self) -> None:
         check_integer("block_size", self.block_size, 1)

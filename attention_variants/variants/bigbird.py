@@ -47,7 +47,7 @@ class BigBirdAttention(StaticPatternVariant):
 
     family = "softmax, static pattern"
     cost_order = "length * (window_size + num_global + num_random * block_size)"
-    state_order = "length * head_dim"
+    state_order = "length * (head_dim + value_dim)"
     paper = "Zaheer et al. 2020, arXiv:2007.14062"
     examples = {
         16: "window_size=3,num_global=1,num_random=1,block_size=2",

@@ -39,7 +39,7 @@ class CosformerAttention(RecurrentVariant):
 
     supports_cross = False
     cost_order = "length * (chunk_size + head_dim) * head_dim"
-    state_order = "2 * head_dim^2"
+    state_order = "2 * head_dim * value_dim"
     paper = "Qin et al. 2022, arXiv:2202.08791"
     examples = {16: "horizon=16", 128: "horizon=128"}
 

@@ -56,7 +56,7 @@ class HedgehogAttention(RecurrentVariant):
 
     controls_type = HedgehogControls
     cost_order = "length * (chunk_size + head_dim) * head_dim"
-    state_order = "2 * head_dim^2"
+    state_order = "2 * head_dim * value_dim"
     paper = "Zhang et al. 2024, arXiv:2402.04347"
     paper_layer = LayerOptions(qk_norm=True)
 

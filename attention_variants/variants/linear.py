@@ -30,7 +30,7 @@ class LinearAttention(RecurrentVariant):
         output_i = sum_j f(query_i) . f(key_j) value_j / sum_j f(query_i) . f(key_j),   j <= i where causal
         f(x) = elu(x) + 1 + 1e-6
 
-    Causal calls run in chunks; decoding is the recurrence on a state of head_dim x head_dim per head. No scale is
+    Causal calls run in chunks; decoding is the recurrence on a state of head_dim x value_dim per head. No scale is
     applied to the query.
 
     Attributes:
@@ -45,7 +45,7 @@ class LinearAttention(RecurrentVariant):
     feature_map: str = "elu"
 
     cost_order = "length * (chunk_size + head_dim) * head_dim"
-    state_order = "head_dim^2"
+    state_order = "head_dim * value_dim"
     paper = "Katharopoulos et al. 2020, arXiv:2006.16236"
     examples = {128: "chunk_size=32"}
 

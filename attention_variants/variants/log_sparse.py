@@ -43,7 +43,7 @@ class LogSparseAttention(StaticPatternVariant):
 
     family = "softmax, static pattern"
     cost_order = "length * (log(length) + window_size)"
-    state_order = "length * head_dim"
+    state_order = "length * (head_dim + value_dim)"
     paper = "Li et al. 2019, arXiv:1907.00235"
     examples = {128: "window_size=4"}
     claims_growth = True

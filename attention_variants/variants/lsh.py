@@ -63,7 +63,7 @@ class LshAttention(AttentionVariant):
     claims_growth = True
     family = "softmax, chosen by content"
     cost_order = "length * num_hashes * bucket_size"
-    state_order = "length * head_dim"
+    state_order = "length * (head_dim + value_dim)"
     paper = "Kitaev et al. 2020, arXiv:2001.04451"
     examples = {16: "bucket_size=3,num_buckets=4", 128: "bucket_size=8,num_buckets=8,num_hashes=2"}
 

@@ -50,7 +50,7 @@ class PerformerAttention(RecurrentVariant):
     seed: int = 0
 
     cost_order = "length * (chunk_size + head_dim) * num_features"
-    state_order = "num_features * head_dim"
+    state_order = "num_features * value_dim"
     paper = "Choromanski et al. 2021, arXiv:2009.14794"
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ class StridedSparseAttention(StaticPatternVariant):
     claims_growth = True
     family = "softmax, static pattern"
     cost_order = "length * (stride + length / stride)"
-    state_order = "length * head_dim"
+    state_order = "length * (head_dim + value_dim)"
     paper = "Child et al. 2019, arXiv:1904.10509"
     examples = {16: "stride=4", 128: "stride=16"}
 

@@ -65,7 +65,7 @@ class TaylorAttention(RecurrentVariant):
 
     controls_type = TaylorControls
     cost_order = "length * (chunk_size + head_dim) * feature_dim^2"
-    state_order = "feature_dim^2 * head_dim"
+    state_order = "feature_dim^2 * value_dim"
     paper = "Arora et al. 2024, arXiv:2402.18668"
 
     def __post_init__(self) -> None:

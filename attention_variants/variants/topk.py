@@ -44,7 +44,7 @@ class TopKAttention(AttentionVariant):
 
     family = "softmax, chosen by content"
     cost_order = "length^2"
-    state_order = "length * head_dim"
+    state_order = "length * (head_dim + value_dim)"
     paper = "Gupta et al. 2021, arXiv:2106.06899"
     examples = {16: "num_keys=4", 128: "num_keys=8"}
 

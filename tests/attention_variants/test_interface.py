@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from attention_variants.conformance.cases import CASES
 from attention_variants.conformance.inputs import make_arguments
 from attention_variants.interface import AttentionVariant, HeadSizes
 from attention_variants.registry import VARIANTS, make_variant
@@ -159,6 +160,24 @@ def test_a_cache_of_another_shape_is_refused(name: str, batch: int, other: dict[
     cache = variant.init_cache(batch, LENGTH, SIZES._replace(**other), jnp.float32)
     with pytest.raises(ValueError, match=re.escape(f"must come from `init_cache` for batch 2 and {SIZES}; its `")):
         variant.extend(cache, **VALID)
+
+
+@pytest.mark.parametrize("value_dim", [2, 11])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.variant.supports_causal])
+def test_the_state_is_as_large_as_the_cost_says(name: str, value_dim: int) -> None:
+    variant, heads = CASES[name].variant, SIZES._replace(value_dim=value_dim)
+    cache = jax.eval_shape(lambda: variant.init_cache(1, LENGTH, heads, jnp.float32))
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(cache) if leaf.ndim)
+    assert variant.cost(LENGTH, LENGTH, heads, True).cache_bytes == held
+
+
+def test_values_twice_as_wide_have_twice_the_memory() -> None:
+    variant, narrow, wide = make_variant("linear"), HeadSizes(4, 2, 32, 32), HeadSizes(4, 2, 32, 64)
+    memory, twice = (variant.init_cache(1, LENGTH, heads, jnp.float32).memory for heads in (narrow, wide))
+    assert twice.nbytes == 2 * memory.nbytes
+    normaliser = 4 * 2 * 32
+    held, held_wide = (variant.cost(LENGTH, LENGTH, heads, True).cache_bytes for heads in (narrow, wide))
+    assert held_wide - normaliser == 2 * (held - normaliser) == twice.nbytes
 
 
 @pytest.mark.parametrize("name", ["batch", "max_length", *HeadSizes._fields])

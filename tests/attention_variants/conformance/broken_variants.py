@@ -183,6 +183,27 @@ class CostOfFloatsOnly(Lsh):
         return cost._replace(cache_bytes=heads.token_bytes * key_length)
 
 
+class CostOfEqualWidths(Window):
+    def cost(self, query_length, key_length, heads, causal):
+        cost = super().cost(query_length, key_length, heads, causal)
+        return cost._replace(cache_bytes=2 * 4 * self.cache_size(key_length) * heads.num_kv_heads * heads.head_dim)
+
+
+class CacheOfEqualWidths(Window):
+    def _init_cache(self, batch, max_length, heads, dtype):
+        return super()._init_cache(batch, max_length, heads._replace(value_dim=heads.head_dim), dtype)
+
+
+class FlopsOfEqualWidths(Linear):
+    def cost(self, query_length, key_length, heads, causal):
+        return super().cost(query_length, key_length, heads._replace(value_dim=heads.head_dim), causal)
+
+
+class OutputOfHeadDim(Window):
+    def _attend(self, query, key, value, **options):
+        return super()._attend(query, key, value, **options)[..., : query.shape[3]]
+
+
 class BoastsOfIdealCost(Window):
     def cost(self, query_length, key_length, heads, causal):
         cost = super().cost(query_length, key_length, heads, causal)

@@ -89,7 +89,7 @@ def test_long_sequences_neither_overflow_nor_differ_token_by_token(name: str, dt
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
     recurrent = jax.jit(lambda a: one_by_one(variant, a))(arguments)
     for decay, one, other in zip(DECAYS, by_head(out), by_head(recurrent), strict=True):
-        expect_close(f"decay {decay}", one, other, 1e-5 if dtype == jnp.float32 else 2**-7)
+        expect_close(f"decay {decay}", one, other, 2e-5 if dtype == jnp.float32 else 2**-7)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
