@@ -2,11 +2,15 @@
 
 Every variant trains in the same small model: one layer of it after a gated short convolution, with learned positions,
 at settings whose windows, blocks and states are well below the length. Copying needs the positions because its j-th
-blank asks for the j-th token. The table shows which variants train, and what reach and state allow at this size; two
-seeds are too few for a ranking. About an hour on two cores; an interrupted study continues:
+blank asks for the j-th token. Each row takes the learning rate that is best on its validation rows; where that is the
+largest, the table says so, and results/reference/README.md has the command that tries a larger one.
+`configs/catalogue_paper.py` adds the layers as their papers have them, `configs/catalogue_encoder.py` the variants that
+cannot be causal. Hours on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/catalogue.py
 """
+
+from collections.abc import Iterable
 
 import ml_collections
 
@@ -21,15 +25,25 @@ TASKS = (
 # Every causal variant, its windows, blocks and states well below the length of the tasks.
 CAUSAL = tuple(example_spec(name, LENGTH) for name, kind in VARIANTS.items() if kind.supports_causal)
 RECURRENT = ("lstm", "gru")  # the question that attention came to answer
+RATES = (0.001, 0.003, 0.01)
 
 
-def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: every causal variant and the recurrent baselines on both tasks, two seeds each."""
+def study(mixers: Iterable[str], rates: Iterable[float] = RATES) -> ml_collections.ConfigDict:
+    """Returns the study of some mixers, each behind a gated short convolution."""
     config = base.get_config()
     config.name = "catalogue"
     config.model.position = "learned"
-    config.train.steps = 500
-    config.study.seeds = 2
-    mixers = "|".join(f"conv+{spec}" for spec in (*CAUSAL, *RECURRENT))
-    config.study.vary = (f"task={'|'.join(TASKS)}", f"model.attention={mixers}")
+    config.train.steps = 1000
+    config.study.seeds = 3
+    config.study.vary = (
+        f"task={'|'.join(TASKS)}",
+        f"model.attention={'|'.join(f'conv+{spec}' for spec in mixers)}",
+        f"train.learning_rate={'|'.join(map(str, rates))}",
+    )
+    config.study.select = ("train.learning_rate",)
     return config
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the study of every causal variant and the recurrent baselines."""
+    return study((*CAUSAL, *RECURRENT))

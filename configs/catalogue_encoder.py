@@ -16,9 +16,7 @@ BIDIRECTIONAL = tuple(example_spec(name, catalogue.LENGTH) for name in _COMPARED
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: the low-rank variants, and two others to compare them with, two seeds each."""
-    config = catalogue.get_config()
+    """Returns the study of the low-rank variants, and of two others to compare them with."""
+    config = catalogue.study(BIDIRECTIONAL)
     config.model.bidirectional = True
-    mixers = "|".join(f"conv+{spec}" for spec in BIDIRECTIONAL)
-    config.study.vary = (f"task={'|'.join(catalogue.TASKS)}", f"model.attention={mixers}")
     return config

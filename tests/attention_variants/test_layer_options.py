@@ -354,7 +354,7 @@ def test_presets_are_those_of_the_papers() -> None:
     found = {name: kind().paper_layer for name, kind in VARIANTS.items()}
     assert {name for name, options in found.items() if options != LayerOptions()} == {
         *("retention", "gated_linear", "state_space", "rwkv6", "delta", "gated_delta", "kimi_delta"),
-        *("differential", "sigmoid", "hedgehog", "nystrom"),
+        *("forgetting", "differential", "sigmoid", "hedgehog", "nystrom"),
     }
     assert {name for name, kind in VARIANTS.items() if kind.paper_position != "none"} == {"retention"}
 
