@@ -56,8 +56,8 @@ class GatedLinearAttention(DecayingRecurrentVariant):
     References:
       Yang et al. 2024, "Gated Linear Attention Transformers", arXiv:2312.06635, sections 4.1 and 4.4. Its output
       norm and gate are the model's; the scale, which its equations lack, is ours. We take chunks of one level, their
-      pairs channel by channel, where the paper has sub-chunks. The paper's keys are half as wide as its values; here the
-      caller chooses both widths.
+      pairs channel by channel, where the paper has sub-chunks. The paper's keys are half as wide as its values; here
+      the caller chooses both widths.
     """
 
     gate_rank: int = 16
