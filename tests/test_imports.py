@@ -16,19 +16,20 @@ LIBRARY = {
     "checks": set(),
     "specs": set(),
     "cost": set(),
+    "parameters": set(),
     "patterns": {"patterns"},
     "interface": {"arrays", "checks"},
     "engines": {"arrays", "engines", "patterns"},
     "families": {"arrays", "checks", "engines", "families", "interface", "patterns"},
-    "biases": {"interface"},
-    "variants": {"arrays", "biases", "checks", "engines", "families", "interface", "patterns"},
+    "biases": {"interface", "parameters"},
+    "variants": {"arrays", "biases", "checks", "engines", "families", "interface", "parameters", "patterns"},
     "registry": {"interface", "specs", "variants"},
     "positions": {"arrays", "biases", "checks", "specs"},
-    "module": {"checks", "engines", "interface", "positions"},
+    "module": {"checks", "engines", "interface", "parameters", "positions"},
     "flax_adapter": {"interface"},
     "conformance": {"arrays", "conformance", "cost", "interface", "positions", "registry", "specs"},
 }
-USES_FLAX = {"biases", "variants", "positions", "module", "flax_adapter", "conformance"}
+USES_FLAX = {"parameters", "biases", "variants", "positions", "module", "flax_adapter", "conformance"}
 
 # Each folder of the experiments and the folders that it may import, in addition to itself. Files beside them are mains.
 _RUN = {"tasks", "components", "config"}

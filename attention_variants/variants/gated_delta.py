@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
 from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
+from attention_variants.parameters import Undecayed
 
 
 class WriteAndDecay(nnx.Module):
@@ -18,8 +19,8 @@ class WriteAndDecay(nnx.Module):
     def __init__(self, model_dim: int, num_kv_heads: int, *, rngs: nnx.Rngs):
         self.strength = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
         self.step = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
-        self.step_bias = nnx.Param(draw_step_bias(rngs.params(), (num_kv_heads,)))
-        self.log_rate = nnx.Param(draw_log_rate(rngs.params(), (num_kv_heads,)))
+        self.step_bias = Undecayed(draw_step_bias(rngs.params(), (num_kv_heads,)))
+        self.log_rate = Undecayed(draw_log_rate(rngs.params(), (num_kv_heads,)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DeltaControls:
         """Returns write strengths and decays, as logs."""

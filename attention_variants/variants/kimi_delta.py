@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
 from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
+from attention_variants.parameters import Undecayed
 
 
 class WriteAndChannelDecay(nnx.Module):
@@ -20,8 +21,8 @@ class WriteAndChannelDecay(nnx.Module):
         self.strength = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
         self.down = nnx.Linear(model_dim, head_dim, use_bias=False, rngs=rngs)
         self.up = nnx.LinearGeneral(head_dim, shape, use_bias=False, rngs=rngs)
-        self.step_bias = nnx.Param(draw_step_bias(rngs.params(), shape))
-        self.log_rate = nnx.Param(draw_log_rate(rngs.params(), (num_kv_heads, 1)))
+        self.step_bias = Undecayed(draw_step_bias(rngs.params(), shape))
+        self.log_rate = Undecayed(draw_log_rate(rngs.params(), (num_kv_heads, 1)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DeltaControls:
         """Returns write strengths and decays, as logs."""

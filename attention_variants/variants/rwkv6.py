@@ -12,6 +12,7 @@ from attention_variants.arrays import repeat_heads
 from attention_variants.checks import check_integer
 from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
 from attention_variants.families.recurrent import Recurrence, dense_decays
+from attention_variants.parameters import Undecayed
 
 
 class Rwkv6Controls(NamedTuple):
@@ -30,8 +31,8 @@ class TokenDecay(nnx.Module):
         small = nnx.initializers.normal(0.01)
         self.up = nnx.Linear(decay_rank, width, use_bias=False, kernel_init=small, rngs=rngs)
         ramp = jnp.linspace(0.0, 1.0, width)
-        self.base = nnx.Param(-6 + 5 * ramp**0.7)  # the first channel keeps 0.998 of the past, the last one 0.69
-        self.bonus = nnx.Param(1 - ramp)
+        self.base = Undecayed(-6 + 5 * ramp**0.7)  # the first channel keeps 0.998 of the past, the last one 0.69
+        self.bonus = Undecayed(1 - ramp)
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> Rwkv6Controls:
         """Returns decays, as logs, and the bonus."""

@@ -12,6 +12,7 @@ from typing_extensions import override
 from attention_variants.families.decay_initialisers import draw_log_rate, draw_step_bias
 from attention_variants.families.decaying_recurrent import DecayingRecurrentVariant
 from attention_variants.families.recurrent import Recurrence, dense_decays, dense_products
+from attention_variants.parameters import Undecayed
 
 
 class StateSpaceControls(NamedTuple):
@@ -26,8 +27,8 @@ class Discretisation(nnx.Module):
 
     def __init__(self, model_dim: int, num_kv_heads: int, *, rngs: nnx.Rngs):
         self.step = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
-        self.step_bias = nnx.Param(draw_step_bias(rngs.params(), (num_kv_heads,)))
-        self.log_rate = nnx.Param(draw_log_rate(rngs.params(), (num_kv_heads,)))
+        self.step_bias = Undecayed(draw_step_bias(rngs.params(), (num_kv_heads,)))
+        self.log_rate = Undecayed(draw_log_rate(rngs.params(), (num_kv_heads,)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> StateSpaceControls:
         """Returns decays and write strengths."""
