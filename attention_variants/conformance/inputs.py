@@ -119,8 +119,16 @@ def make_arguments(
     key, value = (normal(batch, key_length, num_kv_heads, HEAD_DIM) for _ in range(2))
     controls = variant.make_controls(MODEL_DIM, NUM_HEADS, num_kv_heads, HEAD_DIM, rngs=nnx.Rngs(seed))
     if controls is not None:
+        _draw_zeros(controls, random)
         controls = cast(controls(normal(batch, query_length, MODEL_DIM).astype(jnp.float32)), dtype)
     return Arguments(query, key, value, controls)
+
+
+def _draw_zeros(module: nnx.Module, random: np.random.RandomState) -> None:
+    """Draws the parameters that begin as zeros, or what they multiply would not depend on the token in any law."""
+    for _, param in nnx.to_flat_state(nnx.state(module, nnx.Param)):
+        drawn = random.standard_normal(param.shape) / np.sqrt(MODEL_DIM)
+        param[...] = jnp.where(jnp.any(param[...] != 0), param[...], jnp.asarray(drawn, param.dtype))
 
 
 def cut(arguments: Arguments, start: int, stop: int) -> Arguments:
