@@ -58,7 +58,8 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
     References:
       Ye et al. 2024, "Differential Transformer", arXiv:2410.05258, equations 1 and 2. The paper lets initial_share grow
       with depth, 0.8 - 0.6 exp(-0.3 (layer - 1)), and finds a constant 0.8 as good; a and b are shared by the heads of
-      a layer there and are per head here. Its norm of each head's output and the factor after it lie outside attention.
+      a layer there and are per head here. The published layer normalises each head's output and multiplies it by 1 -
+      initial_share: `layer=paper` of `MultiHeadAttention`.
     """
 
     initial_share: float = 0.8

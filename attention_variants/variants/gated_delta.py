@@ -46,8 +46,9 @@ class GatedDeltaAttention(DeltaRuleVariant):
     References:
       Yang et al. 2024, "Gated Delta Networks: Improving Mamba2 with Delta Rule", arXiv:2412.06464, equation 10 and
       section 3.4. alpha as in Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): a from 1 to 16 and softplus(b) from 0.001 to
-      0.1 to begin with. Short convolutions, the output's norm and gate lie outside attention. alpha and beta are per
-      key-value head, and 1e-6 under the root of the norm keeps a zero key at zero.
+      0.1 to begin with. The published layer convolves query, key and value, takes SiLU of value as well, normalises
+      each head and gates it by SiLU: `layer=paper` of `MultiHeadAttention`. alpha and beta are per key-value head, and
+      1e-6 under the root of the norm keeps a zero key at zero.
     """
 
     paper = "Yang et al. 2024, arXiv:2412.06464"

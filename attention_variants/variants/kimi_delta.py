@@ -48,8 +48,9 @@ class KimiDeltaAttention(DeltaRuleVariant):
     References:
       Kimi Team 2025, "Kimi Linear: An Expressive, Efficient Attention Architecture", arXiv:2510.26692, equation 1 and
       the parametrisation of its section 4; W_1 maps to head_dim. a, one per head, and b begin as in Mamba-2 (Dao and Gu
-      2024, arXiv:2405.21060). Short convolutions, the output's norm and gate lie outside attention. alpha and beta are
-      per key-value head, and 1e-6 under the root of the norm keeps a zero key at zero.
+      2024, arXiv:2405.21060). The published layer convolves query, key and value, takes SiLU of value as well,
+      normalises each head and gates it by a sigmoid of rank head_dim: `layer=paper` of `MultiHeadAttention`. alpha and
+      beta are per key-value head, and 1e-6 under the root of the norm keeps a zero key at zero.
     """
 
     chunk_size: int = 16

@@ -52,9 +52,10 @@ class StateSpaceAttention(DecayingRecurrentVariant):
       chunk_size: tokens per chunk: speed only, the function is the same.
 
     References:
-      Dao and Gu 2024, "Transformers are SSMs", arXiv:2405.21060, sections 5 and 7. Its short convolution is
-      the model's, and so are its gate, its norm and its skip D x; a key-value head is one of the paper's heads with a B
-      of its own, while query heads that share it share its steps.
+      Dao and Gu 2024, "Transformers are SSMs", arXiv:2405.21060, sections 5 and 7. The published layer convolves x, B
+      and C and takes SiLU of them, adds D x, gates by SiLU and normalises over all channels: `layer=paper` of
+      `MultiHeadAttention`; SiLU of key, query and value is not taken here. There all heads share B and C, and the inner
+      width is twice the model's; here a key-value head has a B of its own, and query heads that share it its steps.
     """
 
     chunk_size: int = 64
