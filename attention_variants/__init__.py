@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from attention_variants.interface import AttentionVariant as AttentionVariant
     from attention_variants.interface import Cost as Cost
     from attention_variants.module import MultiHeadAttention as MultiHeadAttention
+    from attention_variants.parameters import Undecayed as Undecayed
     from attention_variants.positions import make_position as make_position
     from attention_variants.registry import VARIANTS as VARIANTS
     from attention_variants.registry import make_variant as make_variant
@@ -19,6 +20,7 @@ _HOMES = {
     "AttentionVariant": "interface",
     "Cost": "interface",
     "MultiHeadAttention": "module",
+    "Undecayed": "parameters",
     "VARIANTS": "registry",
     "attention_fn": "flax_adapter",
     "make_position": "positions",

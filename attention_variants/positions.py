@@ -203,7 +203,9 @@ class RandomizedPosition(Position):
 
     References:
       Ruoss et al. 2023, "Randomized Positional Encodings Boost Length Generalization", arXiv:2305.16843, section 3. As
-      there, one draw serves the whole batch, and evaluation draws too.
+      there, one draw serves the whole batch, and evaluation draws too. Ours serves all layers; theirs draws anew in
+      every layer where the encoding acts in attention. With ALiBi and T5 theirs draws distances, the same for every
+      query; ours are those between drawn positions, so that tokens equally far apart may differ.
     """
 
     encoding: str = "rope"  # spec of the encoding without its fields, such as "sinusoidal"

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from attention_variants.arrays import accumulation_dtype
 from attention_variants.engines.causal_convolution import causal_convolution
+from attention_variants.parameters import Undecayed
 
 Stream = Float[Array, "batch length channels"]
 Past = Float[Array, "batch past channels"]
@@ -65,8 +66,8 @@ class TokenShift(nnx.Module):
     def __init__(self, dim: int, by_content: bool, rngs: nnx.Rngs):
         ramp = jnp.arange(dim, dtype=jnp.float32) / dim
         powers = Readings(query=0.5, key=1.0, value=1.0, controls=1.0, gate=0.5)  # type: ignore[arg-type]
-        self.shares = nnx.Param(jnp.stack([1 - ramp**power for power in powers]))
-        self.share = nnx.Param(1 - ramp) if by_content else None
+        self.shares = Undecayed(jnp.stack([1 - ramp**power for power in powers]))
+        self.share = Undecayed(1 - ramp) if by_content else None
         rank, count = _SHIFT_RANK, len(powers)
         self.down = nnx.Param(jnp.zeros((dim, count, rank), jnp.float32)) if by_content else None
         init = nnx.initializers.uniform(0.02)
@@ -94,7 +95,7 @@ class Skip(nnx.Module):
 
     def __init__(self, taps: int, num_heads: int, rngs: nnx.Rngs):
         init = nnx.initializers.ones if taps == 1 else nnx.initializers.normal(_NORM_START * taps**-0.5)
-        self.taps = nnx.Param(init(rngs.params(), (taps, num_heads)))
+        self.taps = Undecayed(init(rngs.params(), (taps, num_heads)))
 
     @property
     def past(self) -> int:
@@ -144,8 +145,8 @@ class OutputNorm(nnx.Module):
     def __init__(self, kind: str, num_heads: int, width: int):
         self.kind = kind
         shape = (width,) if kind == "head" else (num_heads, width)
-        self.scale = nnx.Param(jnp.full(shape, _NORM_START, jnp.float32))
-        self.offset = nnx.Param(jnp.zeros(shape, jnp.float32)) if kind == "group" else None
+        self.scale = Undecayed(jnp.full(shape, _NORM_START, jnp.float32))
+        self.offset = Undecayed(jnp.zeros(shape, jnp.float32)) if kind == "group" else None
 
     def __call__(self, out: Outputs) -> Outputs:
         """Returns the normalised output, in its dtype."""

@@ -20,6 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps = 800
     config.eval.test_rows = 1024
     config.study.seeds = 2
-    tasks = "|".join(f"mqar:length={length},num_pairs=4,vocab_size=256,power=1" for length in LENGTHS)
+    tasks = "|".join(f"mqar:length={length},num_pairs=4,vocab_size=320,power=1" for length in LENGTHS)
     config.study.vary = (f"task={tasks}", "model.attention=lstm|gru|conv+full|conv+linear:chunk_size=64")
     return config

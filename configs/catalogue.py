@@ -19,7 +19,7 @@ from configs import base
 
 LENGTH = 128
 TASKS = (
-    f"mqar:length={LENGTH},num_pairs=8,vocab_size=128",
+    f"mqar:length={LENGTH},num_pairs=8,vocab_size=160",
     f"selective_copying:length={LENGTH},num_tokens=8,vocab_size=16",
 )
 # Every causal variant, its windows, blocks and states well below the length of the tasks.

@@ -22,8 +22,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.study.seeds = 5
     config.study.select = ("train.learning_rate",)
     config.study.vary = (
-        "task=mqar:length=64,num_pairs=8,vocab_size=512|mqar:length=128,num_pairs=8,vocab_size=512"
-        "|mqar:length=256,num_pairs=8,vocab_size=512|mqar:length=512,num_pairs=8,vocab_size=512",
+        "task=mqar:length=64,num_pairs=8,vocab_size=640|mqar:length=128,num_pairs=8,vocab_size=640"
+        "|mqar:length=256,num_pairs=8,vocab_size=640|mqar:length=512,num_pairs=8,vocab_size=640",
         "model.attention=conv+full"
         "|conv+sliding_window:window_size=64"
         "|conv+bigbird:window_size=32,num_global=8,num_random=1,block_size=32"

@@ -14,7 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns the study: six models, three seeds each; the hybrid has one layer more than the others."""
     config = base.get_config()
     config.name = "quickstart"
-    config.task = "mqar:length=128,num_pairs=8,vocab_size=128"
+    config.task = "mqar:length=128,num_pairs=8,vocab_size=160"
     config.train.steps = 500
     config.study.seeds = 3
     config.study.vary = (

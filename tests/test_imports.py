@@ -16,21 +16,32 @@ LIBRARY = {
     "checks": set(),
     "specs": set(),
     "cost": set(),
+    "parameters": set(),
     "patterns": {"patterns"},
     "layer_options": {"checks"},
-    "surroundings": {"arrays", "engines"},
+    "surroundings": {"arrays", "engines", "parameters"},
     "interface": {"arrays", "checks", "layer_options"},
     "engines": {"arrays", "engines", "patterns"},
     "families": {"arrays", "checks", "engines", "families", "interface", "patterns"},
-    "biases": {"interface"},
-    "variants": {"arrays", "biases", "checks", "engines", "families", "interface", "layer_options", "patterns"},
+    "biases": {"interface", "parameters"},
+    "variants": {
+        "arrays",
+        "biases",
+        "checks",
+        "engines",
+        "families",
+        "interface",
+        "layer_options",
+        "parameters",
+        "patterns",
+    },
     "registry": {"interface", "specs", "variants"},
     "positions": {"arrays", "biases", "checks", "specs"},
-    "module": {"arrays", "checks", "interface", "layer_options", "positions", "surroundings"},
+    "module": {"arrays", "checks", "interface", "layer_options", "parameters", "positions", "surroundings"},
     "flax_adapter": {"interface"},
     "conformance": {"arrays", "conformance", "cost", "interface", "positions", "registry", "specs"},
 }
-USES_FLAX = {"biases", "variants", "positions", "module", "surroundings", "flax_adapter", "conformance"}
+USES_FLAX = {"parameters", "biases", "variants", "positions", "module", "surroundings", "flax_adapter", "conformance"}
 
 # Each folder of the experiments and the folders that it may import, in addition to itself. Files beside them are mains.
 _RUN = {"tasks", "components", "config"}

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
 from attention_variants.interface import Bias
+from attention_variants.parameters import Undecayed
 
 
 class PositionBias(nnx.Module):
@@ -38,7 +39,7 @@ class RelativeTable(PositionBias):
 
     def __init__(self, num_heads: int, num_buckets: int, max_distance: int):
         self.num_buckets, self.max_distance = num_buckets, max_distance
-        self.table = nnx.Param(jnp.zeros((num_buckets, num_heads)))
+        self.table = Undecayed(jnp.zeros((num_buckets, num_heads)))
 
     @override
     def __call__(self, causal: bool, positions: Int[Array, " length"] | None = None) -> Bias:

@@ -83,11 +83,12 @@ def transformations_change_nothing(case: Case) -> None:
 def growth_is_as_claimed(case: Case) -> None:
     """A variant that claims less than quadratic cost: doubling the length multiplies FLOPs and memory by < 2.3.
 
-    Checked where the claim is made: for the variant's default settings (a `max_length` raised to the longest), from
-    length 2048 to 4096, and to 16384 by less than 2.3^3, with gradient. Compiled temporaries come in steps.
+    Checked where the claim is made: for the variant's default settings (a `max_length` or `horizon` raised to the
+    longest), from length 2048 to 4096, and to 16384 by less than 2.3^3, with gradient. Compiled temporaries come in
+    steps.
     """
-    longest: dict[str, Any] = {"max_length": _GROWTH_LENGTHS[-1]}
-    variant = type(case.variant)(**longest if hasattr(case.variant, "max_length") else {})
+    limits: dict[str, Any] = dict.fromkeys(("max_length", "horizon"), _GROWTH_LENGTHS[-1])
+    variant = type(case.variant)(**{name: limit for name, limit in limits.items() if hasattr(case.variant, name)})
     first = _GROWTH_LENGTHS[0]
     if not variant.claims_growth:
         return

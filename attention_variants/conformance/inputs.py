@@ -121,6 +121,7 @@ def make_arguments(
     key, value = (normal(batch, key_length, num_kv_heads, dim) for dim in (HEAD_DIM, VALUE_DIM))
     controls = variant.make_controls(MODEL_DIM, HEADS._replace(num_kv_heads=num_kv_heads), rngs=nnx.Rngs(seed))
     if controls is not None:
+        _draw_zeros(controls, random)
         controls = cast(controls(normal(batch, query_length, MODEL_DIM).astype(jnp.float32)), dtype)
     return Arguments(query, key, value, controls)
 
@@ -133,6 +134,13 @@ def output_shape(arguments: Arguments) -> tuple[int, ...]:
 def ones_of_output(arguments: Arguments) -> Any:
     """Returns a cotangent of the output: ones."""
     return jnp.ones(output_shape(arguments), arguments.query.dtype)
+
+
+def _draw_zeros(module: nnx.Module, random: np.random.RandomState) -> None:
+    """Draws the parameters that begin as zeros, or what they multiply would not depend on the token in any law."""
+    for _, param in nnx.to_flat_state(nnx.state(module, nnx.Param)):
+        drawn = random.standard_normal(param.shape) / np.sqrt(MODEL_DIM)
+        param[...] = jnp.where(jnp.any(param[...] != 0), param[...], jnp.asarray(drawn, param.dtype))
 
 
 def cut(arguments: Arguments, start: int, stop: int) -> Arguments:

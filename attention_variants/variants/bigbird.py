@@ -34,9 +34,10 @@ class BigBirdAttention(StaticPatternVariant):
 
     References:
       Zaheer et al. 2020, "Big Bird: Transformers for Longer Sequences", arXiv:2007.14062, section 2 and appendix D
-      (blocks of 64, three of window, two global, three random). The paper is bidirectional and its window and
-      global parts are whole blocks; ours count tokens, and causal is our restriction of it. The internal construction,
-      with existing tokens as global ones.
+      (blocks of 64, three of window, two global, three random). The authors' code makes the first and the last block
+      global; ours the first tokens alone, because which block is the last depends on the length. The paper is
+      bidirectional and its window and global parts are whole blocks; ours count tokens, and causal is our restriction
+      of it. The internal construction, with existing tokens as global ones.
     """
 
     window_size: int = 128

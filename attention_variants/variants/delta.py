@@ -39,9 +39,9 @@ class DeltaAttention(DeltaRuleVariant):
 
     References:
       Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", arXiv:2406.06484,
-      sections 2.2 and 3.3; the rule is that of Schlag et al. 2021, arXiv:2102.11174. The paper's short convolutions and
-      the norm of the output lie outside attention. beta is per key-value head; 1e-6 under the root of the norm keeps a
-      zero key at zero.
+      sections 2.2 and 3.3; the rule is that of Schlag et al. 2021, arXiv:2102.11174. The published layer convolves
+      query, key and value, takes SiLU of value as well and normalises each head: `paper_layer`.
+      beta is per key-value head; 1e-6 under the root of the norm keeps a zero key at zero.
     """
 
     paper = "Yang et al. 2024, arXiv:2406.06484"

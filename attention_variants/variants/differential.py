@@ -17,6 +17,7 @@ from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
 from attention_variants.interface import Cost, HeadSizes
 from attention_variants.layer_options import LayerOptions
+from attention_variants.parameters import Undecayed
 
 
 class DifferentialControls(NamedTuple):
@@ -30,7 +31,7 @@ class Share(nnx.Module):
 
     def __init__(self, num_heads: int, dim: int, initial_share: float, *, rngs: nnx.Rngs):
         self.initial_share = initial_share
-        self.vectors = nnx.Param(nnx.initializers.normal(0.1)(rngs.params(), (2, 2, num_heads, dim)))
+        self.vectors = Undecayed(nnx.initializers.normal(0.1)(rngs.params(), (2, 2, num_heads, dim)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DifferentialControls:
         """Returns lambda."""

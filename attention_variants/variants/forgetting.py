@@ -62,9 +62,10 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
       block_size: tokens per block of the engine: speed only, the function is the same.
 
     References:
-      Lin et al. 2025, "Forgetting Transformer: Softmax Attention with a Forget Gate", arXiv:2503.02130, section
-      3. One gate per key-value head, where the paper has one per head. Its Pro block (output gate, norms, shifts of
-      keys and values) lies outside attention.
+      Lin et al. 2025, "Forgetting Transformer: Softmax Attention with a Forget Gate", arXiv:2503.02130, section 3. One
+      gate per key-value head, where the paper has one per head. Its plain layer is ours. Its Pro layer has norms of
+      query, key and output, an output gate and shifts of key and value besides: layer options of `MultiHeadAttention`,
+      but for the shifts.
     """
 
     supports_bidirectional = False

@@ -12,6 +12,7 @@ from attention_variants.families.decay_initialisers import draw_log_rate, draw_s
 from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
 from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
+from attention_variants.parameters import Undecayed
 
 
 class WriteAndDecay(nnx.Module):
@@ -20,8 +21,8 @@ class WriteAndDecay(nnx.Module):
     def __init__(self, model_dim: int, num_kv_heads: int, *, rngs: nnx.Rngs):
         self.strength = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
         self.step = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
-        self.step_bias = nnx.Param(draw_step_bias(rngs.params(), (num_kv_heads,)))
-        self.log_rate = nnx.Param(draw_log_rate(rngs.params(), (num_kv_heads,)))
+        self.step_bias = Undecayed(draw_step_bias(rngs.params(), (num_kv_heads,)))
+        self.log_rate = Undecayed(draw_log_rate(rngs.params(), (num_kv_heads,)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DeltaControls:
         """Returns write strengths and decays, as logs."""
@@ -47,8 +48,9 @@ class GatedDeltaAttention(DeltaRuleVariant):
     References:
       Yang et al. 2024, "Gated Delta Networks: Improving Mamba2 with Delta Rule", arXiv:2412.06464, equation 10 and
       section 3.4. alpha as in Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): a from 1 to 16 and softplus(b) from 0.001 to
-      0.1 to begin with. Short convolutions, the output's norm and gate lie outside attention. alpha and beta are per
-      key-value head, and 1e-6 under the root of the norm keeps a zero key at zero.
+      0.1 to begin with. The published layer convolves query, key and value, takes SiLU of value as well, normalises
+      each head and gates it by SiLU: `paper_layer`. alpha and beta are per key-value head, and
+      1e-6 under the root of the norm keeps a zero key at zero.
     """
 
     paper = "Yang et al. 2024, arXiv:2412.06464"

@@ -54,10 +54,10 @@ class GatedLinearAttention(DecayingRecurrentVariant):
       chunk_size: tokens per chunk: speed and memory (chunk_size * head_dim numbers per token and head) only.
 
     References:
-      Yang et al. 2024, "Gated Linear Attention Transformers", arXiv:2312.06635, sections 4.1 and 4.4. Its output
-      norm and gate are the model's; the scale, which its equations lack, is ours. We take chunks of one level, their
-      pairs channel by channel, where the paper has sub-chunks. The paper's keys are half as wide as its values; here
-      the caller chooses both widths.
+      Yang et al. 2024, "Gated Linear Attention Transformers", arXiv:2312.06635, sections 4.1 and 4.4. The published
+      layer halves the width of queries and keys, normalises each head and gates it by SiLU: `paper_layer`. The scale,
+      which its equations lack, is ours. We take chunks of one level, their pairs channel by channel, where the paper
+      has sub-chunks.
     """
 
     gate_rank: int = 16

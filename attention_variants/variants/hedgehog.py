@@ -12,6 +12,7 @@ from typing_extensions import override
 from attention_variants.families.recurrent import Recurrence, RecurrentVariant, dense_products
 from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
+from attention_variants.parameters import Undecayed
 
 _SMALLEST_FEATURE = 1e-6  # keeps rows normalised where a query and all keys put their weight on different features
 
@@ -28,7 +29,7 @@ class FeatureMaps(nnx.Module):
 
     def __init__(self, num_heads: int, num_kv_heads: int, head_dim: int):
         self.query_map, self.key_map = (
-            nnx.Param(jnp.tile(jnp.eye(head_dim), (heads, 1, 1))) for heads in (num_heads, num_kv_heads)
+            Undecayed(jnp.tile(jnp.eye(head_dim), (heads, 1, 1))) for heads in (num_heads, num_kv_heads)
         )
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> HedgehogControls:

@@ -12,6 +12,7 @@ from attention_variants.families.decay_initialisers import draw_log_rate, draw_s
 from attention_variants.families.delta_rule import DeltaControls, DeltaRuleVariant
 from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
+from attention_variants.parameters import Undecayed
 
 
 class WriteAndChannelDecay(nnx.Module):
@@ -22,8 +23,8 @@ class WriteAndChannelDecay(nnx.Module):
         self.strength = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
         self.down = nnx.Linear(model_dim, head_dim, use_bias=False, rngs=rngs)
         self.up = nnx.LinearGeneral(head_dim, shape, use_bias=False, rngs=rngs)
-        self.step_bias = nnx.Param(draw_step_bias(rngs.params(), shape))
-        self.log_rate = nnx.Param(draw_log_rate(rngs.params(), (num_kv_heads, 1)))
+        self.step_bias = Undecayed(draw_step_bias(rngs.params(), shape))
+        self.log_rate = Undecayed(draw_log_rate(rngs.params(), (num_kv_heads, 1)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DeltaControls:
         """Returns write strengths and decays, as logs."""
@@ -49,8 +50,9 @@ class KimiDeltaAttention(DeltaRuleVariant):
     References:
       Kimi Team 2025, "Kimi Linear: An Expressive, Efficient Attention Architecture", arXiv:2510.26692, equation 1 and
       the parametrisation of its section 4; W_1 maps to head_dim. a, one per head, and b begin as in Mamba-2 (Dao and Gu
-      2024, arXiv:2405.21060). Short convolutions, the output's norm and gate lie outside attention. alpha and beta are
-      per key-value head, and 1e-6 under the root of the norm keeps a zero key at zero.
+      2024, arXiv:2405.21060). The published layer convolves query, key and value, takes SiLU of value as well,
+      normalises each head and gates it by a sigmoid of rank head_dim: `paper_layer`. alpha and
+      beta are per key-value head, and 1e-6 under the root of the norm keeps a zero key at zero.
     """
 
     chunk_size: int = 16

@@ -35,8 +35,10 @@ class LogSparseAttention(StaticPatternVariant):
     References:
       Li et al. 2019, "Enhancing the locality and breaking the memory bottleneck of Transformer on time series
       forecasting", arXiv:1907.00235, section 4.2: LogSparse attention, with its local attention where window_size > 1
-      (the paper's window is O(log length)). Its restart attention and its convolutions of query and key are left out
-      (`short_conv` convolves the layer's input). Not causal is our mirror image of it.
+      (the paper's window is O(log length)). Distances count from the query; the paper resumes them beyond the window,
+      and public code counts them from the window's oldest key. With window_size=4, query 40 sees 8, 24, 32 and 36 to 40
+      here, and 5, 21, 29, 33 and 35 to 40 there. Its restart attention and its convolutions of query and key are left
+      out (`short_conv` convolves the layer's input). Not causal is our mirror image of it.
     """
 
     window_size: int = 1

@@ -51,7 +51,9 @@ class LshAttention(AttentionVariant):
       Kitaev et al. 2020, "Reformer: The Efficient Transformer", arXiv:2001.04451, section 2. There sorted tokens are
       cut into chunks, whose borders move with later tokens; our queries look along their bucket, so that the future
       stays out. There queries and keys are one, and a token sees itself only where it sees nothing else; ours are two,
-      and a token always sees itself. A key found in several rounds counts once in the paper too (its N_ij).
+      and a token always sees itself. There keys are the queries at unit length, so that the hash and the score agree;
+      our keys keep their length, which the hash does not see. A key found in several rounds counts once in the paper
+      too (its N_ij).
     """
 
     bucket_size: int = 32

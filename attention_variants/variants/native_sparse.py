@@ -21,6 +21,7 @@ from attention_variants.engines.top_k import of_size_one
 from attention_variants.families.block_choice import BlockChoiceVariant
 from attention_variants.families.key_value_caches import empty_cache, empty_pair, put
 from attention_variants.interface import Cost, HeadSizes
+from attention_variants.parameters import Undecayed
 
 
 class NativeSparseControls(NamedTuple):
@@ -37,7 +38,7 @@ class GatesAndWeights(nnx.Module):
     def __init__(self, model_dim: int, num_heads: int, num_kv_heads: int, block_size: int, *, rngs: nnx.Rngs):
         self.gates = nnx.Linear(model_dim, 3 * num_heads, rngs=rngs)
         weights = (1 + 0.1 * jax.random.normal(rngs.params(), (2, num_kv_heads, block_size))) / block_size
-        self.key_weights, self.value_weights = nnx.Param(weights[0]), nnx.Param(weights[1])
+        self.key_weights, self.value_weights = Undecayed(weights[0]), Undecayed(weights[1])
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> NativeSparseControls:
         """Returns gates and compression weights."""

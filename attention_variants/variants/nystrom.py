@@ -43,8 +43,7 @@ class NystromAttention(BidirectionalVariant):
     References:
       Xiong et al. 2021, "Nystromformer", arXiv:2102.03902, equations 10, 13 and 14 (64 landmarks, 6 steps; the scheme
       is of Razavi et al. 2014). There the length is padded to a multiple of num_landmarks and padding enters the means.
-      The depthwise convolution of values that the paper adds to the output is left out: `short_conv` of the layer mixes
-      neighbours.
+      The published layer adds a depthwise convolution of the values to the output: the `skip` of `paper_layer`.
     """
 
     num_landmarks: int = 64

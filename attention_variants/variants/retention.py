@@ -47,9 +47,9 @@ class RetentionAttention(DecayingRecurrentVariant):
       chunk_size: tokens per chunk: speed only, the function is the same.
 
     References:
-      Sun et al. 2023, "Retentive Network", arXiv:2307.08621, equations 5 to 8. Its group norm (and the scalings that
-      cancel in it), its gate and xPos are the model's, not part of this; query heads that share a key-value head share
-      its rate.
+      Sun et al. 2023, "Retentive Network", arXiv:2307.08621, equations 5 to 8. The published layer turns query and key
+      by xPos, normalises each head (so that some scalings cancel) and gates it by SiLU: `paper_layer` and
+      `paper_position`, with RoPE in place of xPos. Query heads that share a key-value head share its rate.
     """
 
     controls_type = RetentionControls

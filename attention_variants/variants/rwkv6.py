@@ -1,8 +1,9 @@
 """RWKV-6: every token sets how its channels forget, and a token's own key has a separate weight."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -14,6 +15,7 @@ from attention_variants.families.decaying_recurrent import DecayingRecurrentVari
 from attention_variants.families.recurrent import Recurrence, dense_decays
 from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
+from attention_variants.parameters import Undecayed
 
 
 class Rwkv6Controls(NamedTuple):
@@ -24,16 +26,16 @@ class Rwkv6Controls(NamedTuple):
 
 
 class TokenDecay(nnx.Module):
-    """x -> log w = -exp(w_0 + tanh(x A) B), and the bonus u."""
+    """x -> log w = -exp(w_0 + tanh(x A) B), and the bonus u; A = 0 to begin with."""
 
     def __init__(self, model_dim: int, num_kv_heads: int, head_dim: int, decay_rank: int, *, rngs: nnx.Rngs):
         self.shape, width = (num_kv_heads, head_dim), num_kv_heads * head_dim
-        self.down = nnx.Linear(model_dim, decay_rank, use_bias=False, rngs=rngs)
-        small = nnx.initializers.normal(0.01)
-        self.up = nnx.Linear(decay_rank, width, use_bias=False, kernel_init=small, rngs=rngs)
-        ramp = jnp.linspace(0.0, 1.0, width)
-        self.base = nnx.Param(-6 + 5 * ramp**0.7)  # the first channel keeps 0.998 of the past, the last one 0.69
-        self.bonus = nnx.Param(1 - ramp)
+        zeros = nnx.initializers.zeros_init()
+        self.down = nnx.Linear(model_dim, decay_rank, use_bias=False, kernel_init=zeros, rngs=rngs)
+        self.up = nnx.Linear(decay_rank, width, use_bias=False, kernel_init=_small, rngs=rngs)
+        ramp, zigzag = jnp.linspace(0.0, 1.0, width), (jnp.arange(1, width + 1) % 3 - 1) / 10
+        self.base = Undecayed(-6 + 5 * ramp**2)  # the first channel keeps 0.998 of the past, the last one 0.69
+        self.bonus = Undecayed(1 - ramp + zigzag)
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> Rwkv6Controls:
         """Returns decays, as logs, and the bonus."""
@@ -58,9 +60,11 @@ class Rwkv6Attention(DecayingRecurrentVariant):
       chunk_size: tokens per chunk: speed and memory (chunk_size * head_dim numbers per token and head) only.
 
     References:
-      Peng et al. 2024, "Eagle and Finch", arXiv:2404.05892, section 4.2 (Finch). Its token shift is left to the model's
-      short convolution; group norm and gate are the model's. At first w_0 and u are ramps over all channels, without
-      the paper's dependence on the layer.
+      Peng et al. 2024, "Eagle and Finch", arXiv:2404.05892, section 4.2 (Finch). At first A = 0, B is uniform in
+      +-0.01, and w_0 = -6 + 5 r^2 and u = 1 - r + z, for a ramp r from 0 to 1 over all channels n and z = 0.1 ((n + 1)
+      mod 3 - 1): the last layer of the published code (github.com/BlinkDL/RWKV-LM, `RWKV_Tmix_x060`), where r^2 is
+      r^(0.7 + 1.3 l) and 1 - r is l (1 - r) in the layer at share l of the depth. The published layer shifts tokens
+      before query, key, value, decay and gate, normalises each head and gates by SiLU: `paper_layer`.
     """
 
     decay_rank: int = 64
@@ -92,3 +96,7 @@ class Rwkv6Attention(DecayingRecurrentVariant):
         own = jnp.eye(key.shape[1], dtype=bool)[None, None, ..., None]
         left = jnp.where(own, bonus[:, 0, :, None, None], left)
         return jnp.einsum("bihd,bjhd,bhijd->bhij", query, key, left, precision="highest")
+
+
+def _small(rng: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    return jax.random.uniform(rng, shape, dtype, minval=-0.01, maxval=0.01)

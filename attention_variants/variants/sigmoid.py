@@ -30,7 +30,8 @@ class SigmoidAttention(ModifiedSoftmaxVariant):
     References:
       Ramapuram et al. 2024, "Theory, Analysis, and Best Practices for Sigmoid Self-Attention", arXiv:2409.04431,
       section 2. The paper's n is the length of the sequence; ours counts what the query sees (i + 1 where causal, keys
-      that are not masked), so that a row does not depend on what follows and padding changes nothing.
+      that are not masked), so that a row does not depend on what follows and padding changes nothing. Both published
+      configurations normalise query and key: `paper_layer`.
     """
 
     paper = "Ramapuram et al. 2024, arXiv:2409.04431"

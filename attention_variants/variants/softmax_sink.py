@@ -12,6 +12,7 @@ from attention_variants.arrays import accumulation_dtype, masked_softmax
 from attention_variants.engines.block_softmax import block_softmax
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
 from attention_variants.interface import HeadSizes
+from attention_variants.parameters import Undecayed
 
 
 class SinkControls(NamedTuple):
@@ -24,7 +25,7 @@ class Sink(nnx.Module):
     """x -> one learned logit per query head, whatever x; 0 to begin with."""
 
     def __init__(self, num_heads: int):
-        self.logit = nnx.Param(jnp.zeros((num_heads,)))
+        self.logit = Undecayed(jnp.zeros((num_heads,)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> SinkControls:
         """Returns the logits."""

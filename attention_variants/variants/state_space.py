@@ -14,6 +14,7 @@ from attention_variants.families.decaying_recurrent import DecayingRecurrentVari
 from attention_variants.families.recurrent import Recurrence, dense_decays, dense_products
 from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
+from attention_variants.parameters import Undecayed
 
 
 class StateSpaceControls(NamedTuple):
@@ -28,8 +29,8 @@ class Discretisation(nnx.Module):
 
     def __init__(self, model_dim: int, num_kv_heads: int, *, rngs: nnx.Rngs):
         self.step = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
-        self.step_bias = nnx.Param(draw_step_bias(rngs.params(), (num_kv_heads,)))
-        self.log_rate = nnx.Param(draw_log_rate(rngs.params(), (num_kv_heads,)))
+        self.step_bias = Undecayed(draw_step_bias(rngs.params(), (num_kv_heads,)))
+        self.log_rate = Undecayed(draw_log_rate(rngs.params(), (num_kv_heads,)))
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> StateSpaceControls:
         """Returns decays and write strengths."""
@@ -53,9 +54,10 @@ class StateSpaceAttention(DecayingRecurrentVariant):
       chunk_size: tokens per chunk: speed only, the function is the same.
 
     References:
-      Dao and Gu 2024, "Transformers are SSMs", arXiv:2405.21060, sections 5 and 7. Its short convolution is
-      the model's, and so are its gate, its norm and its skip D x; a key-value head is one of the paper's heads with a B
-      of its own, while query heads that share it share its steps.
+      Dao and Gu 2024, "Transformers are SSMs", arXiv:2405.21060, sections 5 and 7. The published layer convolves x, B
+      and C and takes SiLU of them, adds D x, gates by SiLU and normalises over all channels, with one B
+      and C for all heads and an inner width of twice the model's: `paper_layer`. Here a key-value head has a B of its
+      own, and query heads that share it its steps.
     """
 
     chunk_size: int = 64

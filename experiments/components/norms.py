@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from attention_variants import specs
 from attention_variants.checks import check_number
+from attention_variants.parameters import Undecayed
 
 Tokens = Float[Array, "*tokens model_dim"]
 
@@ -78,7 +79,7 @@ def rms_normalised(x: Tokens, epsilon: float = 1e-6) -> Tokens:
 class _Scale(nnx.Module):
     def __init__(self, epsilon: float, model_dim: int):
         self.epsilon = epsilon
-        self.scale = nnx.Param(jnp.ones(model_dim))
+        self.scale = Undecayed(jnp.ones(model_dim))
 
     def __call__(self, x: Float[Array, "tokens model_dim"]) -> Float[Array, "tokens model_dim"]:
         return rms_normalised(x, self.epsilon) * self.scale[...][None, :]
@@ -87,7 +88,7 @@ class _Scale(nnx.Module):
 class _Standardise(nnx.Module):
     def __init__(self, epsilon: float, model_dim: int):
         self.epsilon = epsilon
-        self.scale, self.offset = nnx.Param(jnp.ones(model_dim)), nnx.Param(jnp.zeros(model_dim))
+        self.scale, self.offset = Undecayed(jnp.ones(model_dim)), Undecayed(jnp.zeros(model_dim))
 
     def __call__(self, x: Float[Array, "tokens model_dim"]) -> Float[Array, "tokens model_dim"]:
         centred = x - jnp.mean(x, axis=-1, keepdims=True)

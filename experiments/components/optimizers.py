@@ -5,6 +5,8 @@ Runs that differ in the learning rate alone share one compiled program for that 
 
 import abc
 import dataclasses
+import functools
+import operator
 from typing import Any, ClassVar
 
 import jax
@@ -19,13 +21,17 @@ _LARGEST_DECAY = 1e30
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer(abc.ABC):
-    """An optimizer's hyperparameters. Weight decay is decoupled and acts on matrices only."""
+    """An optimizer's hyperparameters. Weight decay is decoupled and acts on the parameters that it is told."""
 
     summary: ClassVar[str]
 
     @abc.abstractmethod
-    def direction(self) -> optax.GradientTransformation:
-        """Returns the transformation of a clipped gradient such that params -= learning_rate * direction."""
+    def direction(self, decayed: Any) -> optax.GradientTransformation:
+        """Returns the transformation of a clipped gradient such that params -= learning_rate * direction.
+
+        Args:
+          decayed: a tree of bools like the parameters: True where weight decay acts.
+        """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,10 +54,10 @@ class AdamW(Optimizer):
         check_number("epsilon", self.epsilon, 0.0, 1.0)
         check_number("weight_decay", self.weight_decay, 0.0, _LARGEST_DECAY)
 
-    def direction(self) -> optax.GradientTransformation:
+    def direction(self, decayed: Any) -> optax.GradientTransformation:
         """Returns Adam's step and the decay."""
         adam = optax.scale_by_adam(b1=self.beta1, b2=self.beta2, eps=self.epsilon)
-        return optax.chain(adam, _decay(self.weight_decay))
+        return optax.chain(adam, _decay(self.weight_decay, decayed))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,9 +74,9 @@ class Sgd(Optimizer):
         _check_rates(self, "momentum")
         check_number("weight_decay", self.weight_decay, 0.0, _LARGEST_DECAY)
 
-    def direction(self) -> optax.GradientTransformation:
+    def direction(self, decayed: Any) -> optax.GradientTransformation:
         """Returns the momentum and the decay."""
-        return optax.chain(optax.trace(self.momentum, self.nesterov), _decay(self.weight_decay))
+        return optax.chain(optax.trace(self.momentum, self.nesterov), _decay(self.weight_decay, decayed))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,9 +97,9 @@ class Lion(Optimizer):
         _check_rates(self, "beta1", "beta2")
         check_number("weight_decay", self.weight_decay, 0.0, _LARGEST_DECAY)
 
-    def direction(self) -> optax.GradientTransformation:
+    def direction(self, decayed: Any) -> optax.GradientTransformation:
         """Returns Lion's step and the decay."""
-        return optax.chain(optax.scale_by_lion(b1=self.beta1, b2=self.beta2), _decay(self.weight_decay))
+        return optax.chain(optax.scale_by_lion(b1=self.beta1, b2=self.beta2), _decay(self.weight_decay, decayed))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,16 +126,16 @@ class Muon(Optimizer):
         check_integer("iterations", self.iterations, 1, 20)
         check_number("weight_decay", self.weight_decay, 0.0, _LARGEST_DECAY)
 
-    def direction(self) -> optax.GradientTransformation:
+    def direction(self, decayed: Any) -> optax.GradientTransformation:
         """Returns Muon's step, Adam's step and the decay."""
         muon = contrib.muon(
             1.0,
             ns_steps=self.iterations,
             beta=self.beta,
             consistent_rms=0.2,
-            muon_weight_dimension_numbers=_hidden_matrices,
+            muon_weight_dimension_numbers=functools.partial(_hidden_matrices, decayed),
         )
-        return optax.chain(muon, optax.scale(-1.0), _decay(self.weight_decay))
+        return optax.chain(muon, optax.scale(-1.0), _decay(self.weight_decay, decayed))
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -145,22 +151,21 @@ def make_optimizer(spec: str) -> Optimizer:
     return specs.build(spec, OPTIMIZERS, "optimizer")
 
 
-def _decay(rate: float) -> optax.GradientTransformation:
-    return optax.add_decayed_weights(rate, mask=_matrices)
+def _decay(rate: float, decayed: Any) -> optax.GradientTransformation:
+    return optax.add_decayed_weights(rate, mask=decayed)
 
 
-def _matrices(params: Any) -> Any:
-    """Scales and offsets are no matrices: decaying them shrinks what normalisation has set."""
-    return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+def _hidden_matrices(decayed: Any, params: Any) -> Any:
+    """Returns a tree that names the matrices of linear layers; `mixer.kernel` is the taps of a gated convolution.
 
-
-def _hidden_matrices(params: Any) -> Any:
-    """Returns a tree that names the matrices of linear layers; `mixer.kernel` is the taps of a gated convolution."""
+    None of them is free of decay. `params` may have gaps where Optax hides what is not Muon's.
+    """
 
     def dimensions(path: Any, leaf: Any) -> contrib.MuonDimensionNumbers | None:
         names = [key.key for key in path]
         linear = leaf.ndim == 2 and names[-1] == "kernel" and names[-2] != "mixer" and "embedding" not in names
-        return contrib.MuonDimensionNumbers() if linear else None
+        is_decayed = functools.reduce(operator.getitem, names, decayed)
+        return contrib.MuonDimensionNumbers() if linear and is_decayed else None
 
     return jax.tree_util.tree_map_with_path(dimensions, params)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from attention_variants import specs
 from attention_variants.positions import POSITIONS
+from attention_variants.registry import VARIANTS
 from experiments.components.norms import NORMS
 from experiments.components.optimizers import OPTIMIZERS, AdamW
 from experiments.components.registry import join_specs
@@ -23,6 +24,9 @@ T = TypeVar("T")
 
 _COMPONENTS: dict[str, dict[str, Any]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 _ONCE_FIELDS = {"optimizer": (AdamW, "weight_decay"), "schedule": (Cosine, "warmup_steps")}  # of `train` itself
+# Defaults that fields of specs once had. A digest is made of specs as they would have been written then: what a default
+# gives today is another thing, and needs another name.
+_ONCE_DEFAULTS: dict[str, dict[str, Any]] = {"mqar": {"vocab_size": 64}, "cosformer": {"horizon": 16384}}
 FORMAT = 1  # raise it when training itself changes, so that old runs are not taken for new ones
 
 
@@ -47,8 +51,8 @@ def version(run: "Run") -> str:
 def canonical(run: "Run") -> dict[str, Any]:
     """Returns the nested config that decides a run's numbers, every spec in its shortest form.
 
-    Younger fields are left out at their defaults, and fields that are now part of a spec are written as they once were:
-    runs made before keep their names.
+    Younger fields are left out at their defaults, fields that are now part of a spec are written as they once were, and
+    a spec leaves out what its defaults once were: runs made before keep their names, and no other run has them.
     """
     fields = run.config.fields() | _canonical_specs(run) | _canonical_sizes(run)
     for part, (kind, once) in _ONCE_FIELDS.items():
@@ -75,7 +79,7 @@ def _canonical_sizes(run: "Run") -> dict[str, Any]:
     positions = _period([run.positions[layer % len(run.positions)] for layer in range(number)])
     presets = _period([run.presets[layer % len(run.presets)] for layer in range(number)])
     return {
-        "model.attention": join_specs(tuple(mixers)),
+        "model.attention": _as_once(join_specs(tuple(mixers)), "+"),
         "model.num_layers": 0 if len(mixers) == number else number,
         "model.num_kv_heads": 0 if model.num_kv_heads == model.num_heads else model.num_kv_heads,
         "model.position": "+".join(specs.spec_of(position, POSITIONS) for position in positions),
@@ -100,15 +104,34 @@ def _published(run: "Run") -> dict[str, Any]:
 
 def _canonical_specs(run: "Run") -> dict[str, str]:
     found = {
-        "task": specs.spec_of(run.task, TASKS),
+        "task": _as_once(specs.spec_of(run.task, TASKS)),
         "model.norm": specs.spec_of(run.norm, NORMS),
         **{f"train.{part}": specs.spec_of(getattr(run, part), known) for part, known in _COMPONENTS.items()},
         "eval.test_lengths": ",".join(test.value for test in run.tests if test.kind == LENGTH),
-        "eval.shifted": "|".join(test.value for test in run.tests if test.kind == SHIFTED),
+        "eval.shifted": _as_once("|".join(test.value for test in run.tests if test.kind == SHIFTED)),
     }
     if run.cross is not None:
-        found |= {"model.encoder": join_specs(run.encoder), "model.cross_attention": run.cross.spec()}
+        found["model.encoder"] = _as_once(join_specs(run.encoder), "+")
+        found["model.cross_attention"] = _as_once(run.cross.spec())
     return found
+
+
+def _as_once(text: str, separator: str = "|") -> str:
+    """Returns shortest specs, joined by `separator`, written with the defaults that their fields once had."""
+    return separator.join(_spec_as_once(spec) for spec in text.split(separator))
+
+
+def _spec_as_once(spec: str) -> str:
+    name, _, _ = spec.partition(":")
+    if name not in _ONCE_DEFAULTS:
+        return spec
+    _, given = specs.parse_spec(spec)
+    kinds: dict[str, Any] = {**TASKS, **VARIANTS}
+    fields = dataclasses.fields(kinds[name])
+    values = {field.name: given.get(field.name, str(field.default)) for field in fields}
+    once = {field.name: str(_ONCE_DEFAULTS[name].get(field.name, field.default)) for field in fields}
+    changed = [f"{field}={value}" for field, value in values.items() if value != once[field]]
+    return f"{name}:{','.join(changed)}" if changed else name
 
 
 def _digest(run: "Run", config: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from attention_variants.parameters import Undecayed
 from attention_variants.positions import Position
 from experiments.components.mixers import Stream
 from experiments.components.norms import Norm, rms_normalised
@@ -191,12 +192,27 @@ def make_model(run: Run) -> tuple[nnx.GraphDef, Any]:
     """Returns (graph, initial parameters), the latter a nested dict of arrays; `nnx.merge` makes a model of them."""
     key = split_key(jax.random.key(run.seed), INIT)
     rngs = nnx.Rngs(params=jax.random.fold_in(key, 0), controls=jax.random.fold_in(key, 1))
-    return _split(Model(run, rngs))
+    graph, state = nnx.split(Model(run, rngs))
+    return graph, nnx.to_pure_dict(state)
 
 
 def abstract_model(run: Run) -> tuple[nnx.GraphDef, Any]:
     """Returns what `make_model` does with shapes in place of arrays, drawing nothing."""
-    return _abstract_model(_without_training(run))
+    graph, state = _abstract_model(_without_training(run))
+    return graph, nnx.to_pure_dict(state)
+
+
+def decayed_params(run: Run) -> Any:
+    """Returns a tree of bools like the parameters: True where weight decay acts.
+
+    It acts on what has two axes or more, unless it was declared `Undecayed`.
+    """
+    _, state = _abstract_model(_without_training(run))
+    return nnx.to_pure_dict(jax.tree.map(_is_decayed, state, is_leaf=lambda node: isinstance(node, nnx.Variable)))
+
+
+def _is_decayed(param: nnx.Variable) -> bool:
+    return param.ndim >= 2 and not isinstance(param, Undecayed)
 
 
 def _without_training(run: Run) -> Run:
@@ -206,10 +222,5 @@ def _without_training(run: Run) -> Run:
 
 
 @functools.lru_cache(maxsize=64)
-def _abstract_model(run: Run) -> tuple[nnx.GraphDef, Any]:
-    return _split(nnx.eval_shape(lambda: Model(run, nnx.Rngs(params=0, controls=0))))
-
-
-def _split(model: Model) -> tuple[nnx.GraphDef, Any]:
-    graph, state = nnx.split(model)
-    return graph, nnx.to_pure_dict(state)
+def _abstract_model(run: Run) -> tuple[nnx.GraphDef, nnx.State]:
+    return nnx.split(nnx.eval_shape(lambda: Model(run, nnx.Rngs(params=0, controls=0))))

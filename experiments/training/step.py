@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from experiments.config.run import Run
 from experiments.model.objective import Readout, gradient_step, read_batch
 from experiments.model.streams import TRAIN, model_key, split_key
-from experiments.model.transformer import abstract_model, make_model
+from experiments.model.transformer import abstract_model, decayed_params, make_model
 
 
 class TrainState(NamedTuple):
@@ -103,7 +103,7 @@ def _with_moments(run: Run, params: Any) -> TrainState:
 
 
 def _direction(run: Run) -> optax.GradientTransformation:
-    return optax.chain(optax.clip_by_global_norm(run.train.clip_norm), run.optimizer.direction())
+    return optax.chain(optax.clip_by_global_norm(run.train.clip_norm), run.optimizer.direction(decayed_params(run)))
 
 
 def _chunk(

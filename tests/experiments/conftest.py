@@ -16,7 +16,7 @@ from configs import base
 def get_config():
     config = base.get_config()
     config.name = "tiny"
-    config.task = "mqar:length=16,num_pairs=2,vocab_size=16"
+    config.task = "mqar:length=16,num_pairs=2,vocab_size=19"
     config.model.attention = "conv+full"
     config.model.model_dim, config.model.num_heads = 12, 3
     config.train.steps, config.train.schedule, config.train.eval_every = 6, "cosine:warmup_steps=2", 3

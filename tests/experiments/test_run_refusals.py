@@ -21,7 +21,7 @@ BAD_INPUT = [  # arguments, what the line must name
     (["--config.model.attention=full+"], ["empty layer"]),
     (["--config.task=mqra"], ["'mqra'", "mqar"]),
     (["--config.task=mqar:lenght=16"], ["'lenght'", "length"]),
-    (["--config.task=mqar:length=16,num_pairs=5,vocab_size=16"], ["length", "num_pairs", "5"]),
+    (["--config.task=mqar:length=16,num_pairs=5,vocab_size=19"], ["length", "num_pairs", "5"]),
     (["--config.model.num_heads=5"], ["num_heads", "model_dim", "5", "12"]),
     (["--config.model.position=ropes"], ["'ropes'", "rope"]),
     (["--config.model.model_dims=12"], ["'model.model_dims'", "model.model_dim"]),
@@ -37,7 +37,7 @@ BAD_INPUT = [  # arguments, what the line must name
     (["--config.train.optimizer=adam"], ["train.optimizer", "'adam'", "adamw"]),
     (["--config.train.schedule=cosine:warmup_steps=9"], ["train.schedule", "9 and 6"]),
     (
-        ["--config.eval.shifted=mqar:length=8,num_pairs=2,vocab_size=16|mqar:num_pairs=2,length=8,vocab_size=16"],
+        ["--config.eval.shifted=mqar:length=8,num_pairs=2,vocab_size=19|mqar:num_pairs=2,length=8,vocab_size=19"],
         ["twice"],
     ),
     (["--vary=model.attention=conv+full|conv:kernel_size=3+full"], ["same run twice"]),

@@ -53,7 +53,7 @@ class MQAR(FixedLength):
     was trained without them and is tested on them (`config.eval.shifted`) must match keys that it does not know.
 
     References:
-      Arora et al. 2023, "Zoology", arXiv:2312.04927.
+      Arora et al. 2023, "Zoology", arXiv:2312.04927. As in their code, `vocab_size` is greater than `length`.
     """
 
     version: ClassVar[int] = 1
@@ -65,7 +65,7 @@ class MQAR(FixedLength):
 
     length: int = 64  # tokens per row, even
     num_pairs: int = 4  # at most a quarter of the length
-    vocab_size: int = 64  # at least the length
+    vocab_size: int = 128  # more than the length
     power: float = 0.01  # 1 spreads the questions evenly; towards 0 they come earlier
     random_fillers: bool = False
     mixture: str = (
@@ -86,8 +86,8 @@ class MQAR(FixedLength):
             if num_pairs < 1 or length < 4 * num_pairs:
                 raise ValueError(f"`length` must be at least 4 times `num_pairs` >= 1; got {length} and {num_pairs}.")
             check_even("length", length)
-            if self.vocab_size < length:
-                raise ValueError(f"`vocab_size` must be at least `length`; got {self.vocab_size} and {length}.")
+            if self.vocab_size <= length:
+                raise ValueError(f"`vocab_size` must be greater than `length`; got {self.vocab_size} and {length}.")
         self._keys()
         if self.held_out_keys and self.random_fillers:
             raise ValueError(

@@ -40,7 +40,8 @@ class VariableTracking(FixedLength):
     and with a scratchpad `steps_left`, 0 for the value.
 
     References:
-      Hsieh et al. 2024, "RULER", arXiv:2404.06654, section 3.
+      Hsieh et al. 2024, "RULER", arXiv:2404.06654, section 3. RULER asks the inverse: it gives the value and wants all
+      names of the chain.
     """
 
     answers_follow: ClassVar[bool] = True

@@ -118,6 +118,21 @@ def test_gradients_reach_the_table(positions: jax.Array | None) -> None:
     assert np.abs(gradient).max() > 1e-3
 
 
+@pytest.mark.parametrize("encoding", ["alibi", "t5"])
+def test_randomized_biases_are_those_of_the_distances_between_drawn_positions(encoding: str) -> None:
+    """So the same number of tokens is another distance in another row; the own token is at distance 0 in each."""
+    position = make_position(f"randomized:encoding={encoding},max_length=64")
+    places = position.draw(13, jax.random.key(1))
+    bias, plain = (make_layer(spec).bias for spec in (f"randomized:encoding={encoding},max_length=64", encoding))
+    assert bias is not None and plain is not None
+    tokens, drawn = jnp.arange(13), np.asarray(bias(True, places).block(jnp.arange(13), jnp.arange(13)))
+    np.testing.assert_allclose(drawn, plain(True).block(places, places), rtol=1e-6)
+    one_before, own = (np.diagonal(drawn, offset, axis1=1, axis2=2) for offset in (-1, 0))
+    assert (np.ptp(one_before, axis=1) > 0).all() and (np.ptp(own, axis=1) == 0).all()
+    even = np.diagonal(plain(True).block(tokens, tokens), -1, axis1=1, axis2=2)
+    assert (np.ptp(even, axis=1) == 0).all()
+
+
 @pytest.mark.parametrize("position", ["alibi", "t5", "randomized:encoding=alibi"])
 def test_variants_that_cannot_carry_a_bias_raise(position: str) -> None:
     able = {name for name, kind in VARIANTS.items() if kind.supports_bias}

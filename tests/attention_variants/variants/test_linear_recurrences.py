@@ -154,9 +154,17 @@ def test_a_fresh_state_space_has_the_papers_steps_and_rates() -> None:
 
 def test_fresh_gates_keep_most_of_the_past() -> None:
     np.testing.assert_allclose(np.exp(fresh_controls("gated_linear").log_decay), 2 ** (-1 / 16), rtol=1e-6)
-    decay = np.exp(fresh_controls("rwkv6").log_decay).ravel()
-    np.testing.assert_allclose(decay[[0, -1]], [np.exp(-np.exp(-6)), np.exp(-np.exp(-1))], rtol=1e-6)
-    assert (np.diff(decay) < 0).all()
+
+
+def test_rwkv6_starts_as_the_last_layer_of_the_published_code() -> None:
+    """Its layer_id is n_layer - 1; no decay depends on the token."""
+    module = make_variant("rwkv6").make_controls(12, 2, 2, 3, rngs=nnx.Rngs(0))
+    log_decay, bonus = module(jnp.asarray(np.random.RandomState(0).randn(2, 5, 12), jnp.float32))
+    time_decay = [-6 + 5 * (n / 5) ** (0.7 + 1.3) for n in range(6)]
+    time_faaaa = [1 - n / 5 + ((n + 1) % 3 - 1) * 0.1 for n in range(6)]
+    np.testing.assert_allclose(log_decay, np.broadcast_to(-np.exp(time_decay).reshape(2, 3), (2, 5, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(bonus, np.reshape(time_faaaa, (1, 1, 2, 3)), atol=1e-6)
+    assert 0.009 < np.abs(module.up.kernel[...]).max() <= 0.01, "else nothing would be learned"
 
 
 def test_rwkv6_reads_before_it_decays() -> None:
@@ -259,6 +267,22 @@ def test_cosformer_weighs_by_the_cosine_of_the_distance() -> None:
     weights = variant.dense_weights(ones, ones)[0, 0, -1]
     cosines = np.cos(np.pi / 2 * np.arange(4, -1, -1) / 6)
     np.testing.assert_allclose(weights, cosines / cosines.sum(), rtol=1e-6)
+
+
+def test_cosformer_at_the_length_of_its_horizon_is_not_linear_attention() -> None:
+    """Of random keys the older half gets 1 - sin(pi/4) = 0.29 of the last query's weight, not one half."""
+    query, key = (jnp.asarray(np.random.RandomState(seed).rand(1, 512, 1, 16)) for seed in (0, 1))
+    older = {}
+    for spec in ("cosformer:horizon=512", "linear:feature_map=relu"):
+        older[spec] = float(make_variant(spec).dense_weights(query, key)[0, 0, -1, :256].sum())
+    assert list(older.values()) == pytest.approx([1 - np.sin(np.pi / 4), 0.5], abs=0.03)
+
+
+def test_cosformer_by_default_weighs_a_key_512_tokens_ago_with_nothing_and_128_ago_with_most() -> None:
+    ones = jnp.ones((1, 512, 1, 3))
+    weights = make_variant("cosformer").dense_weights(ones, ones)[0, 0, -1, ::-1]
+    assert float(weights[128] / weights[0]) == pytest.approx(0.92, abs=0.005)
+    assert float(weights[511] / weights[0]) < 0.005
 
 
 def test_hedgehog_starts_with_both_softmaxes_of_the_query() -> None:

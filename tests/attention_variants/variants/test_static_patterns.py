@@ -210,6 +210,20 @@ def test_log_sparse_reaches_everything_in_log_many_layers() -> None:
     assert not np.array_equal(reach("log_sparse", 2), causal)
 
 
+def test_log_sparse_counts_distances_from_the_query_not_from_the_edge_of_its_window() -> None:
+    """Public code does the latter; the docstring gives both for this query."""
+    seen = make_variant("log_sparse:window_size=4").pattern(64, 64, True)[40]
+    window, edge = {37, 38, 39, 40}, 37
+    assert set(np.flatnonzero(seen)) == window | {40 - 2**n for n in range(6)} == {8, 24, 32, 36, *window}
+    assert window | {edge - 2**n for n in range(6)} == {5, 21, 29, 33, 35, 36, *window}
+
+
+def test_bigbird_makes_first_tokens_global_and_no_last_ones() -> None:
+    seen = make_variant("bigbird:window_size=3,num_global=4,num_random=0,block_size=4").pattern(37, 37, False)
+    assert seen[:4].all() and seen[:, :4].all()
+    assert not seen[4:30, -4:].any() and not seen[-4:, 4:30].any()
+
+
 def test_two_layers_with_a_global_token_reach_everything() -> None:
     assert reach("global_window:window_size=3,num_global=1", 2, causal=False).all()
     assert not reach("sink_window:window_size=3,num_sinks=1", 2, causal=False).all()

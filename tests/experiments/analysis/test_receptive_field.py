@@ -179,7 +179,7 @@ def test_long_rows_reach_what_the_definitions_say(spec: str, causal: bool, monke
 
 def test_ceilings_of_long_rows_follow_only_the_evidence(monkeypatch: pytest.MonkeyPatch):
     """Rows in which a matrix of all pairs would take 4 GB."""
-    run = tiny_run(task="mqar:length=65536,num_pairs=4,vocab_size=65536", model__attention="conv+sliding_window+linear")
+    run = tiny_run(task="mqar:length=65536,num_pairs=4,vocab_size=65537", model__attention="conv+sliding_window+linear")
     positions, evidence = np.array([9, 300, 65535]), np.array([[8], [9], [0]])
     targets = receptive_field._Targets(positions, evidence, np.ones(3), np.zeros(3), {})
     monkeypatch.setattr(receptive_field, "_MOVED_BYTES", 1)  # one word of columns at a time
@@ -200,14 +200,14 @@ def test_bits_of_evidence_are_the_matrix_of_all_inputs(monkeypatch: pytest.Monke
 
 
 def test_fewer_of_very_long_rows_are_drawn():
-    task = MQAR(length=2**15, num_pairs=4, vocab_size=2**15)
+    task = MQAR(length=2**15, num_pairs=4, vocab_size=2**15 + 1)
     assert receptive_field._rows_per_batch(task) == 128
     assert receptive_field._rows(MQAR(length=2**14, num_pairs=4, vocab_size=2**15), 8192) == 8192
     assert receptive_field._rows(task, 8192) == 4096
 
 
 def test_a_pattern_too_scattered_for_its_length_is_refused_at_once():
-    task, scattered = "mqar:length=1048576,num_pairs=4,vocab_size=1048576", "strided_sparse:stride=8"
-    with pytest.raises(ValueError, match="too many scattered keys in rows of 1048576 tokens"):
+    task, scattered = "mqar:length=1048574,num_pairs=4,vocab_size=1048576", "strided_sparse:stride=8"
+    with pytest.raises(ValueError, match="too many scattered keys in rows of 1048574 tokens"):
         tiny_run(task=task, model__attention=f"conv+{scattered}")
     tiny_run(task=task, model__attention="conv+sliding_window+linear")

@@ -17,7 +17,7 @@ from tests.experiments.tiny import tiny_cost, tiny_run
 # Spec -> (answers, values of each, equally likely sequences of answers), of tasks that say what they need.
 STORED = {
     "compression:length=5,vocab_size=4": (4, 3, 3**4),
-    "mqar:length=12,num_pairs=3,vocab_size=12,random_fillers=true": (3, 6, 6 * 5 * 4),
+    "mqar:length=12,num_pairs=3,vocab_size=13,random_fillers=true": (3, 7, 7 * 6 * 5),
     "mqar_forgetting:length=12,num_pairs=2,num_updates=1,vocab_size=10": (2, 5, 5 * 4),
     "mqar_compositional:length=24,grid_size=2,vocab_size=15": (4, 5, 5 * 4 * 3 * 2),
     "selective_copying:length=9,num_tokens=3,vocab_size=6": (3, 4, 4**3),

@@ -13,6 +13,12 @@ from experiments.config.schema import Config
 from experiments.tasks.recall.mqar import MQAR
 
 REFERENCE = pathlib.Path(__file__).parents[3] / "results" / "reference"
+# Tasks of committed results that are refused today: as many kinds of tokens as tokens. Tables and reports read them.
+REFUSED = {
+    "mqar:length=128,num_pairs=8,vocab_size=128",
+    "mqar:length=512,num_pairs=8,vocab_size=512",
+    "mqar:length=256,num_pairs=4,vocab_size=256,power=1",
+}
 
 
 def digests(**values):
@@ -106,9 +112,28 @@ def test_another_version_of_training_or_task_is_another_run(monkeypatch):
     assert len(names) == 3
 
 
+# Configs of today, and the digests of their rows and functions before some default changed: then each was spelled so
+# that it named the same. "mqar" alone was another task then, and "cosformer" another function.
+OLDER_DEFAULTS = {
+    "28da4294cbea": dict(task="mqar"),  # vocab_size was 64
+    "c5eb54dd483a": dict(task="mqar:power=1"),
+    "eb8c6667a5da": dict(task="mqar:length=128,vocab_size=512"),
+    "d5c97da059b4": dict(task="mqar", eval__shifted="mqar:num_pairs=2"),
+    "da09668b2cea": dict(task="mqar", model__attention="conv+cosformer"),  # horizon was 16384
+    "057b6ff049ed": dict(task="mqar", model__attention="cosformer:horizon=16384"),
+}
+
+
+@pytest.mark.parametrize("name", OLDER_DEFAULTS)
+def test_another_default_gives_no_run_the_name_of_another(name):
+    assert digests(**OLDER_DEFAULTS[name]).run == name
+
+
 def test_committed_runs_keep_their_names():
     """A reference study can be continued without repeating what is there."""
     results = [json.loads(path.read_text()) for path in REFERENCE.glob("*/*/result.json")]
+    assert {result["config"]["task"] for result in results} >= REFUSED
+    results = [result for result in results if result["config"]["task"] not in REFUSED]
     assert len(results) > 50
     for result in results:
         run = Run.read(Config.from_nested(result["config"]))

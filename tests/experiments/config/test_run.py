@@ -112,7 +112,7 @@ BAD = {
     "accuracy above 1": (dict(train__solved_at=99), "`train.solved_at`", "99"),
     "no rows": (dict(eval__test_rows=0), "`eval.test_rows`", "0"),
     "a shifted task that is none": (dict(eval__shifted="mqr"), "'mqr'", "mqar"),
-    "a shifted task of other tokens": (dict(eval__shifted="mqar:vocab_size=99"), "mqar:vocab_size=99", "64; got 99"),
+    "a shifted task of other tokens": (dict(eval__shifted="mqar:vocab_size=99"), "mqar:vocab_size=99", "128; got 99"),
     "a shifted task twice": (dict(eval__shifted="mqar|mqar:length=64"), "`eval.shifted` gives the task mqar twice"),
     "too many layers": (dict(model__attention="+".join(["full"] * 257)), "at most 256 layers", "257"),
     "more specs than layers": (dict(model__attention="conv+full", model__num_layers=1), "at least 2", "got 1"),

@@ -194,7 +194,7 @@ def test_throughput_is_tokens_over_seconds(monkeypatch):
 @pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("attention", ["conv+full", "full+full"])
 def test_full_attention_solves_recall(attention):
-    values = {"task": "mqar:length=64,num_pairs=4,vocab_size=64", "model.attention": attention, "train.eval_every": 50}
+    values = {"task": "mqar:length=64,num_pairs=4,vocab_size=128", "model.attention": attention, "train.eval_every": 50}
     if "conv" not in attention:
         values |= {"model.position": "rope", "model.mlp_dim": 64}
     result = train(Run.read(Config.from_fields(values)))
