@@ -57,6 +57,7 @@ class RecurrentVariant(AttentionVariant):
 
     chunk_size: int = 128
 
+    decays_per_channel = False  # whether `recurrence` returns a log decay per channel of the key
     family = "linear recurrence"
     claims_growth = True
 
@@ -111,7 +112,13 @@ class RecurrentVariant(AttentionVariant):
         sizes = *heads, key_dim, head_dim
         summed = engine.summed_flops(query_length, key_length, *sizes, normalise=self.normalised)
         if causal:
-            executed = engine.chunked_flops(query_length, *sizes, chunk_size=self.chunk_size, normalise=self.normalised)
+            executed = engine.chunked_flops(
+                query_length,
+                *sizes,
+                chunk_size=self.chunk_size,
+                normalise=self.normalised,
+                decays_per_channel=self.decays_per_channel,
+            )
             pairs = query_length * (query_length + 1) // 2
         else:
             executed, pairs = summed, query_length * key_length
