@@ -57,7 +57,7 @@ class Rwkv6Attention(DecayingRecurrentVariant):
 
     Attributes:
       decay_rank: rank of A B.
-      chunk_size: tokens per chunk: speed and memory (chunk_size * head_dim numbers per token and head) only.
+      chunk_size: tokens per chunk: speed only, the function is the same; fastest at a power of two.
 
     References:
       Peng et al. 2024, "Eagle and Finch", arXiv:2404.05892, section 4.2 (Finch). At first A = 0, B is uniform in
@@ -68,8 +68,9 @@ class Rwkv6Attention(DecayingRecurrentVariant):
     """
 
     decay_rank: int = 64
-    chunk_size: int = 16
+    chunk_size: int = 64
 
+    decays_per_channel = True
     controls_type = Rwkv6Controls
     paper = "Peng et al. 2024, arXiv:2404.05892"
     paper_layer = LayerOptions(token_shift="ddlerp", output_gate="silu", output_norm="group")

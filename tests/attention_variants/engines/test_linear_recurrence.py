@@ -170,7 +170,7 @@ def test_any_decay_keeps_its_digits(channels: bool, dtype: Any) -> None:
     arrays = long_arrays(channels, dtype)
 
     def chunked(query: Any, key: Any, value: Any, log_decay: Any) -> Any:
-        chunk_size = 16 if channels else 128
+        chunk_size = 64 if channels else 128
         return engine.linear_recurrence(query, key, value, log_decay=log_decay, chunk_size=chunk_size)[0]
 
     out, gradients = with_gradients(chunked, *arrays)
