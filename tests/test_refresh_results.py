@@ -17,7 +17,7 @@ from tests.page_makers import load
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Returns a study of one run with tests on other rows, and its result."""
-    tests = {"eval__test_lengths": "18,22", "eval__shifted": "copying:length=10,vocab_size=22"}
+    tests = {"eval__test_lengths": "18,20", "eval__shifted": "copying:length=10,vocab_size=22"}
     run = Run.read(tiny_config(name="kept", **tests))
     results = tmp_path_factory.mktemp("results")
     assert run_study([run], results, "a command") == 0

@@ -122,10 +122,10 @@ def _as_once(text: str, separator: str = "|") -> str:
 
 
 def _spec_as_once(spec: str) -> str:
-    name, _, _ = spec.partition(":")
+    name, _, rest = spec.partition(":")
     if name not in _ONCE_DEFAULTS:
         return spec
-    _, given = specs.parse_spec(spec)
+    given = dict(item.split("=") for item in rest.split(",") if item)
     kinds: dict[str, Any] = {**TASKS, **VARIANTS}
     fields = dataclasses.fields(kinds[name])
     values = {field.name: given.get(field.name, str(field.default)) for field in fields}

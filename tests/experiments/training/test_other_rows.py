@@ -181,7 +181,7 @@ def test_without_other_rows_nothing_is_tested():
         ),
         ({"eval__shifted": "mqr"}, ValueError, "`eval.shifted`: unknown task 'mqr'"),
         ({"eval__shifted": "translation:vocab_size=31"}, ValueError, "task's kind of context, none; got tokens"),
-        ({"task": "adding", "eval__shifted": "mqar"}, ValueError, "task's vocab_size, 1; got 64"),
+        ({"task": "adding", "eval__shifted": "mqar"}, ValueError, "task's vocab_size, 1; got 128"),
         (
             {"task": "translation", "eval__shifted": "translation:max_length=33"},
             NotImplementedError, "no longer context than the task, 32; got 33",
@@ -191,7 +191,7 @@ def test_without_other_rows_nothing_is_tested():
             ValueError, "number of answers, 8; got 9",
         ),
         ({"eval__shifted": "mqar||mqar"}, ValueError, "`eval.shifted`: '' is not a spec"),
-        ({"eval__shifted": "mqar"}, ValueError, "`eval.shifted`: mqar must have the task's vocab_size, 31; got 64"),
+        ({"eval__shifted": "mqar"}, ValueError, "`eval.shifted`: mqar must have the task's vocab_size, 31; got 128"),
         (
             {"eval__shifted": "mqar:vocab_size=31,length=28", "model__bidirectional": True},
             ValueError, "task's input_length, 14; got 28",
