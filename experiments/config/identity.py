@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from attention_variants import specs
@@ -27,6 +28,8 @@ _ONCE_FIELDS = {"optimizer": (AdamW, "weight_decay"), "schedule": (Cosine, "warm
 # Defaults that fields of specs once had. A digest is made of specs as they would have been written then: what a default
 # gives today is another thing, and needs another name.
 _ONCE_DEFAULTS: dict[str, dict[str, Any]] = {"mqar": {"vocab_size": 64}, "cosformer": {"horizon": 16384}}
+# What computes other numbers today than under the same spec before, and how often that has happened.
+_REVISIONS = {name: 1 for name in ("kimi_delta", "differential", "native_sparse", "hedgehog", "rwkv6", "t5")}
 FORMAT = 1  # raise it when training itself changes, so that old runs are not taken for new ones
 
 
@@ -64,12 +67,21 @@ def canonical(run: "Run") -> dict[str, Any]:
     for key, default in schema.younger_defaults().items():
         if fields[key] == default:
             del fields[key]
+    if revised := _revised(fields):
+        fields["model.revisions"] = revised
     nested: dict[str, Any] = {}
     for key, value in fields.items():
         section, dot, name = key.rpartition(".")
         if key.split(".")[0] not in schema.OF_THE_STUDY:
             (nested.setdefault(section, {}) if dot else nested)[name] = value
     return nested
+
+
+def _revised(fields: Mapping[str, Any]) -> dict[str, int]:
+    """Returns which parts of a model are revised, and how often."""
+    texts = (str(fields.get(f"model.{name}", "")) for name in ("attention", "encoder", "cross_attention", "position"))
+    words = {word for text in texts for word in re.split(r"[^a-z0-9_]+", text)}
+    return {name: count for name, count in _REVISIONS.items() if name in words}
 
 
 def _canonical_sizes(run: "Run") -> dict[str, Any]:

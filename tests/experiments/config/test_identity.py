@@ -103,6 +103,19 @@ def test_a_change_of_a_preset_is_another_run(monkeypatch):
     assert digests(**fields) != before and digests(model__attention="delta") == plain
 
 
+def test_what_computes_other_numbers_under_the_same_spec_is_another_run(monkeypatch):
+    revised = [
+        dict(model__attention="conv+rwkv6"),
+        dict(model__attention="full", model__position="randomized:encoding=t5"),
+        dict(task="translation", model__cross_attention="hedgehog"),
+        dict(task="translation", model__encoder="full+differential"),
+    ]
+    after, plain = [digests(**fields) for fields in revised], digests(model__attention="conv+linear")
+    monkeypatch.setattr(identity, "_REVISIONS", {})
+    assert not set(after) & {digests(**fields) for fields in revised}
+    assert digests(model__attention="conv+linear") == plain
+
+
 def test_another_version_of_training_or_task_is_another_run(monkeypatch):
     names = {digests().run}
     monkeypatch.setattr(MQAR, "version", MQAR.version + 1)
@@ -137,4 +150,6 @@ def test_committed_runs_keep_their_names():
     assert len(results) > 50
     for result in results:
         run = Run.read(Config.from_nested(result["config"]))
-        assert (result["run_id"], result["cell"]) == run.digests
+        used = f"{run.config.model.attention} {run.config.model.position}"
+        revised = any(name in used for name in identity._REVISIONS)
+        assert ((result["run_id"], result["cell"]) == run.digests) == (not revised)
