@@ -2,8 +2,8 @@
 
 Three forms of one function: chunked (parallel within a chunk, a running state between chunks), recurrent (a chunk of
 one token) and, without decay and not causal, one sum over all keys. A decay is one number per head, or one per channel
-of the key: then the rows of S decay apart, and a chunk holds a factor per pair of its tokens and channel. `decays`
-gives what is left of a key, and explains why nothing overflows. Gradients recompute each chunk from its incoming state.
+of the key: then the rows of S decay apart, and the pairs of a chunk are multiplied by halves. `decays` gives what is
+left of a key, and explains why nothing overflows. Gradients recompute each chunk from its incoming state.
 
 Within, arrays are [chunks, batch, num_kv_heads, group * chunk, dim] as in `block_softmax`.
 
@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from attention_variants.arrays import Outputs, Queries, accumulation_dtype
 from attention_variants.engines.blocks import cut_blocks, even_block, join_blocks
-from attention_variants.engines.decays import chunk_decays
+from attention_variants.engines.decays import chunk_decays, flops_by_halves, products_by_halves
 
 
 class LinearState(NamedTuple):
@@ -59,8 +59,8 @@ def linear_recurrence(
       key: [batch, length, num_kv_heads, head_dim], feature map applied, masked keys 0.
       value: [batch, length, num_kv_heads, value_dim].
       log_decay: <= 0, the log of what is left of the past when this token is written: [batch, length, num_kv_heads],
-        or [batch, length, num_kv_heads, head_dim] for one per channel of the key, which takes chunk_size * head_dim
-        numbers of working memory per token and head. Batch and length may be 1; None forgets nothing.
+        or [batch, length, num_kv_heads, head_dim] for one per channel of the key. Batch and length may be 1; None
+        forgets nothing.
       bonus: for decays per channel: the output reads the state before this token's decay and write, and in place of
         the write sees its own key weighted by `bonus` [batch or 1, length or 1, num_kv_heads, head_dim].
       normalise: divide by the sum of the weights query . key; a query whose weights sum to 0 gives 0.
@@ -83,7 +83,8 @@ def linear_recurrence(
     if bonus is not None and (log_decay is None or log_decay.ndim != 4):
         got = "none" if log_decay is None else log_decay.shape
         raise ValueError(f"`bonus` needs a `log_decay` [batch, length, num_kv_heads, head_dim]; got {got}.")
-    if log_decay is not None and log_decay.ndim == 3:
+    per_channel = log_decay is not None and log_decay.ndim == 4
+    if log_decay is not None and not per_channel:
         log_decay = log_decay[..., None]
     chunk = even_block(length, chunk_size)
     num_chunks = -(-length // chunk)
@@ -95,7 +96,7 @@ def linear_recurrence(
         return cut_blocks(array, num_chunks, chunk, heads)
 
     parts: Any = cut(query, group), cut(key, 1), cut(value, 1), cut(log_decay, 1), cut(bonus, 1)
-    body = functools.partial(_chunk, normalise=normalise)
+    body = functools.partial(_chunk, normalise=normalise, per_channel=per_channel)
     if num_chunks == 1:
         only = jax.tree.map(lambda part: part[0], parts)
         out, state = body(state, *only, return_state=return_state)
@@ -127,12 +128,23 @@ def linear_sum(
 
 
 def chunked_flops(
-    length: int, num_heads: int, num_kv_heads: int, key_dim: int, value_dim: int, *, chunk_size: int, normalise: bool
+    length: int,
+    num_heads: int,
+    num_kv_heads: int,
+    key_dim: int,
+    value_dim: int,
+    *,
+    chunk_size: int,
+    normalise: bool,
+    decays_per_channel: bool = False,
 ) -> int:
-    """FLOPs of the matrix products of `linear_recurrence` on one sequence without a state, whatever the decays."""
+    """FLOPs of the matrix products of `linear_recurrence` on one sequence without a state."""
     chunk = even_block(length, chunk_size)
     num_chunks = -(-length // chunk)
-    within = 2 * num_heads * chunk * chunk * (key_dim + value_dim)
+    products = 2 * chunk * chunk * key_dim
+    if decays_per_channel:
+        products = 2 * chunk * key_dim + flops_by_halves(chunk, 1, 1, key_dim)  # own keys, and those before
+    within = num_heads * (products + 2 * chunk * chunk * value_dim)
     if num_chunks == 1:
         return within
     between = summed_flops(chunk, chunk, num_heads, num_kv_heads, key_dim, value_dim, normalise=normalise)
@@ -163,6 +175,7 @@ def _chunk(
     bonus: Array | None,
     *,
     normalise: bool,
+    per_channel: bool,
     return_state: bool,
 ) -> tuple[Array, LinearState | None]:
     """One chunk: query [batch, kv_heads, group * chunk, dim], the others [batch, kv_heads, chunk, dim or 1]."""
@@ -175,12 +188,8 @@ def _chunk(
         causal = jnp.tril(jnp.ones((chunk, chunk), bool))
         weights = jnp.where(causal, jnp.einsum("bhgid,bhjd->bhgij", query, key), 0.0)
     else:
-        between, from_start, to_end, over = chunk_decays(log_decay, bonus)
+        weights, from_start, to_end, over = _decayed_weights(query, key, log_decay, bonus, per_channel)
         from_start, over = from_start[:, :, None], over[..., None]
-        if log_decay.shape[3] == 1:
-            weights = jnp.einsum("bhgid,bhjd->bhgij", query, key) * between[:, :, None, ..., 0]
-        else:
-            weights = jnp.einsum("bhgid,bhijd->bhgij", query, key[:, :, None] * between)
     out, sums = jnp.einsum("bhgij,bhje->bhgie", weights, value), weights.sum(-1)
     if state is not None:
         query = query * from_start
@@ -192,6 +201,20 @@ def _chunk(
     if return_state:
         state = _write(state, key * to_end, value, over, normalise)
     return out.reshape(*rows, -1), state if return_state else None
+
+
+def _decayed_weights(
+    query: Array, key: Array, log_decay: Array, bonus: Array | None, per_channel: bool
+) -> tuple[Array, ...]:
+    """Weights [batch, kv_heads, group, chunk, chunk]; what is left from the start, to the end, and over the chunk."""
+    if not per_channel:
+        between, *ends = chunk_decays(log_decay)
+        return jnp.einsum("bhgid,bhjd->bhgij", query, key) * between[:, :, None, ..., 0], *ends
+    readers, own_key = jnp.swapaxes(query, 2, 3), key if bonus is None else key * bonus
+    own = jnp.einsum("bhigd,bhid->bhig", readers, own_key)[..., None]
+    reads_first = bonus is not None
+    products, *ends = products_by_halves(readers, key[:, :, :, None], own, log_decay, reads_first=reads_first)
+    return jnp.swapaxes(products, 2, 3), *ends
 
 
 def _write(state: LinearState | None, key: Array, value: Array, over: Any, normalise: bool) -> LinearState:

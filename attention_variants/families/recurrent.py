@@ -57,6 +57,7 @@ class RecurrentVariant(AttentionVariant):
 
     chunk_size: int = 128
 
+    decays_per_channel = False  # whether `recurrence` returns a log decay per channel of the key
     family = "linear recurrence"
     claims_growth = True
 
@@ -105,7 +106,13 @@ class RecurrentVariant(AttentionVariant):
         features, wide = self.feature_flops(query_length, key_length, heads), self._of_features(heads)
         summed = engine.summed_flops(query_length, key_length, *wide, normalise=self.normalised)
         if causal:
-            executed = engine.chunked_flops(query_length, *wide, chunk_size=self.chunk_size, normalise=self.normalised)
+            executed = engine.chunked_flops(
+                query_length,
+                *wide,
+                chunk_size=self.chunk_size,
+                normalise=self.normalised,
+                decays_per_channel=self.decays_per_channel,
+            )
             pairs = query_length * (query_length + 1) // 2
         else:
             executed, pairs = summed, query_length * key_length

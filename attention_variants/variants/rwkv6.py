@@ -54,7 +54,7 @@ class Rwkv6Attention(DecayingRecurrentVariant):
 
     Attributes:
       decay_rank: rank of A B.
-      chunk_size: tokens per chunk: speed and memory (chunk_size * head_dim numbers per token and head) only.
+      chunk_size: tokens per chunk: speed only, the function is the same; fastest at a power of two.
 
     References:
       Peng et al. 2024, "Eagle and Finch", arXiv:2404.05892, section 4.2 (Finch). Its token shift is left to the model's
@@ -63,8 +63,9 @@ class Rwkv6Attention(DecayingRecurrentVariant):
     """
 
     decay_rank: int = 64
-    chunk_size: int = 16
+    chunk_size: int = 64
 
+    decays_per_channel = True
     controls_type = Rwkv6Controls
     paper = "Peng et al. 2024, arXiv:2404.05892"
 
