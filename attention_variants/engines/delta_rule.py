@@ -1,6 +1,6 @@
 """The delta rule: a memory that is corrected, not only added to.
 
-    S_t = Diag(decay_t) S_(t-1),  then, write by write,  S_t += strength f (value - S_t^T e)^T,  output_t = S_t^T query_t
+    S_t = Diag(decay_t) S_(t-1),  then for each write  S_t += strength f (value - S_t^T e)^T,  output_t = S_t^T query_t
 
 A write reads what the memory holds under its erase key e, and puts strength times the difference between that and its
 value under its write key f, which in the plain rule is e again. A token decays the past once and then writes, once or
@@ -23,6 +23,7 @@ References: Yang et al. 2024, arXiv:2406.06484, section 3 (without decay); Yang 
 arXiv:2502.10297, section 3 (several writes per token). All states are float32 (float64 for such inputs).
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -62,10 +63,10 @@ def delta_rule(
       key: [batch, writes, num_kv_heads, head_dim], the erase keys. `writes` is a multiple of length; those of a token
         stand one after the other.
       value: [batch, writes, num_kv_heads, value_dim].
-      write_key: like `key`, where the difference goes; None: `key`. The memory stays bounded where no I - strength f e^T
-        lengthens a vector: with f = e of length at most 1 and a strength from 0 to 2.
-      write_strength: [batch, writes, num_kv_heads]: 0 writes nothing, 1 replaces what stood under a unit key, 2 turns its
-        sign; None: 1.
+      write_key: like `key`, where the difference goes; None: `key`. The memory stays bounded where I - strength f e^T
+        lengthens no vector: with f = e of length at most 1 and a strength from 0 to 2.
+      write_strength: [batch, writes, num_kv_heads]: 0 writes nothing, 1 replaces what stood under a unit key, 2 turns
+        its sign; None: 1.
       log_decay: <= 0, the log of what is left of the past when this token comes: [batch, length, num_kv_heads], or
         [batch, length, num_kv_heads, head_dim] for one per row of the state; None forgets nothing.
       chunk_size: tokens per chunk.
@@ -97,13 +98,14 @@ def delta_rule(
         None if rows is None else cut_blocks(rows.astype(dtype), num_chunks, chunk * (rows.shape[1] // length), 1)
         for rows in (query, key, write_key, write_strength, value, log_decay)
     ]
+    body = functools.partial(_chunk, chunk=chunk)
     if num_chunks == 1:
-        out, state = _chunk(state, *jax.tree.map(lambda part: part[0], parts), chunk, return_state=return_state)
+        out, state = body(state, *jax.tree.map(lambda part: part[0], parts), return_state=return_state)
         out = out[None]
     else:
         start = empty_state(batch, num_kv_heads, head_dim, value_dim, dtype) if state is None else state
         # The scan's own residuals are the incoming states; the rest of a chunk is recomputed.
-        step = jax.checkpoint(lambda carry, xs: _chunk(carry, *xs, chunk, return_state=True)[::-1], prevent_cse=False)
+        step = jax.checkpoint(lambda carry, xs: body(carry, *xs, return_state=True)[::-1], prevent_cse=False)
         state, out = lax.scan(step, start, parts)
     rows = join_blocks(out, 1)[:, : length * (num_heads // num_kv_heads)]
     return _rows_as_heads(rows, length), state if return_state else None
@@ -120,7 +122,7 @@ def chunked_flops(
     writes_per_token: int = 1,
     per_channel: bool = False,
 ) -> int:
-    """FLOPs of the matrix products of `delta_rule` on one sequence without a state; `per_channel`: so are the decays."""
+    """FLOPs of the matrix products of `delta_rule` on one sequence without a state; `per_channel` tells of decays."""
     chunk = even_block(length, chunk_size)
     num_chunks, writes = -(-length // chunk), writes_per_token * chunk
     rows = num_heads // num_kv_heads + writes_per_token  # readers per token and key-value head
@@ -161,8 +163,8 @@ def _chunk(
     strength: Array | None,
     value: Array,
     log_decay: Array | None,
-    chunk: int,
     *,
+    chunk: int,
     return_state: bool,
 ) -> tuple[Array, Array | None]:
     """One chunk: arrays [batch, kv_heads, rows, dim], rows being `chunk` times those of a token."""
@@ -189,9 +191,7 @@ class _Left(NamedTuple):
     over: Float[Array, "batch kv_heads channels"]  # of the state before the chunk at its end
 
 
-def _products(
-    erase: Array, query: Array, write: Array, log_decay: Array | None
-) -> tuple[Array, Array, _Left | None]:
+def _products(erase: Array, query: Array, write: Array, log_decay: Array | None) -> tuple[Array, Array, _Left | None]:
     """Returns what erase keys and what queries find of the writes, [batch, kv_heads, rows, writes], and what is left.
 
     Erase keys read the memory just as queries do, but of their own token only the writes before theirs.

@@ -106,7 +106,7 @@ def test_chunked_equals_token_by_token(decays: str, chunk_size: int, writes: int
 
 
 def test_the_erase_key_may_read_the_memory_before_it_decays() -> None:
-    """RWKV-7: S <- (Diag(d) - (a k) k^T) S + k' v^T is a write of 0 that erases under k / d, and one that erases nothing.
+    """RWKV-7, S <- (Diag(d) - (a k) k^T) S + k' v^T: one write of 0 erases under k / d, one erases nothing.
 
     Peng et al. 2025, arXiv:2503.14456, equation 17; d as there, from 0.545.
     """
