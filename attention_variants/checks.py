@@ -41,10 +41,12 @@ def check_integer(name: str, value: Any, minimum: int, maximum: int = LARGEST_IN
         raise ValueError(f"`{name}` must be at most {maximum}; got {value!r}.")
 
 
-def check_number(name: str, value: Any, low: float, high: float) -> None:
-    """Raises ValueError unless `value` is a number in [low, high]; NaN is in no interval."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"`{name}` must be a number in [{low}, {high}]; got {value!r}.")
+def check_number(name: str, value: Any, low: float, high: float, *, above_low: bool = False) -> None:
+    """Raises ValueError unless `value` is a number in [low, high], or in (low, high]; NaN is in no interval."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or (above_low and value == low):
+        interval = f"{'(' if above_low else '['}{low}, {high}]"
+        raise ValueError(f"`{name}` must be a number in {interval}; got {value!r}.")
 
 
 def check_choice(name: str, value: Any, choices: Any) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_c
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from attention_variants.arrays import KeyMask, Keys, Outputs, PatternMatrix, Queries, Values, Weights, zero_masked
+from attention_variants.arrays import KeyMask, Keys, Outputs, PatternMatrix, Queries, Values, zero_masked
 from attention_variants.checks import check_integer, check_shapes
 from attention_variants.layer_options import LayerOptions
 
@@ -168,14 +168,33 @@ class AttentionVariant(abc.ABC):
         key_mask: KeyMask | None = None,
         bias: Bias | None = None,
         controls: Any = None,
-    ) -> Weights:
-        """The definition, O(length^2): `dense_weights @ value` is the output. Arguments as in `__call__`."""
+    ) -> Float[Array, "batch num_heads query_length writes"]:
+        """The definition, O(length^2): `dense_weights @ dense_values` is the output. Arguments as in `__call__`.
+
+        Returns:
+          [batch, num_heads, query_length, writes_per_token * key_length]: of each key what each of its writes weighs.
+        """
         query, key, key_mask, controls = _as_jax((query, key, key_mask, controls))
         self._check(query, key, None, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
         if key_mask is not None:
             key = zero_masked(key, key_mask)
             controls = self._zero_masked_controls(controls, key_mask)
         return self._dense_weights(query, key, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
+
+    def dense_values(
+        self, value: Values, *, key_mask: KeyMask | None = None, controls: Any = None
+    ) -> Float[Array, "batch writes num_kv_heads value_dim"]:
+        """Returns what `dense_weights` weigh: of each token the values of all its writes, masked ones 0.
+
+        [batch, writes_per_token * key_length, num_kv_heads, value_dim], the writes of a token one after the other. With
+        one write per token that is `value`; further ones come from the controls.
+        """
+        value, key_mask, controls = _as_jax((value, key_mask, controls))
+        if not self.supports_cross:  # else controls are the queries'
+            self._check_controls(controls, value)
+        if key_mask is not None:
+            value, controls = zero_masked(value, key_mask), self._zero_masked_controls(controls, key_mask)
+        return self._dense_values(value, controls)
 
     def extend(
         self, cache: Any, query: Queries, key: Keys, value: Values, *, bias: Bias | None = None, controls: Any = None
@@ -235,6 +254,11 @@ class AttentionVariant(abc.ABC):
         return self
 
     @property
+    def writes_per_token(self) -> int:
+        """How many values a token adds to what queries read; its own, and further ones from the controls."""
+        return 1
+
+    @property
     def has_controls(self) -> bool:
         """Whether calls need `controls`."""
         return self.controls_type is not None
@@ -264,6 +288,10 @@ class AttentionVariant(abc.ABC):
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array: ...
+
+    def _dense_values(self, value: Array, controls: Any) -> Array:
+        """The values of all writes; `value` itself unless `writes_per_token` is more than 1."""
+        return value
 
     @abc.abstractmethod
     def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> Any: ...

@@ -9,6 +9,7 @@ from attention_variants.variants.block_local import BlockLocalAttention
 from attention_variants.variants.block_topk import BlockTopKAttention
 from attention_variants.variants.cosformer import CosformerAttention
 from attention_variants.variants.delta import DeltaAttention
+from attention_variants.variants.delta_product import DeltaProductAttention, GatedDeltaProductAttention
 from attention_variants.variants.differential import DifferentialAttention
 from attention_variants.variants.dilated_window import DilatedWindowAttention
 from attention_variants.variants.fixed_sparse import FixedSparseAttention
@@ -70,6 +71,8 @@ VARIANTS: dict[str, type[AttentionVariant]] = {
     "delta": DeltaAttention,
     "gated_delta": GatedDeltaAttention,
     "kimi_delta": KimiDeltaAttention,
+    "delta_product": DeltaProductAttention,
+    "gated_delta_product": GatedDeltaProductAttention,
 }
 
 

@@ -92,6 +92,7 @@ def shades(name: str) -> np.ndarray:
     causal = variant.supports_causal
     controls = None if module is None else module(x)
     weights = np.asarray(variant.dense_weights(query, key, causal=causal, controls=controls))[0, 0]
+    weights = weights.reshape(LENGTH, LENGTH, variant.writes_per_token).sum(axis=2)
     largest = np.abs(weights).max(axis=1, keepdims=True)
     levels = np.rint(LEVELS * weights / np.where(largest == 0, 1, largest)).astype(int)
     return np.where(variant.pattern(LENGTH, LENGTH, causal), levels, LEVELS + 1)

@@ -178,13 +178,12 @@ def call(variant: AttentionVariant, arguments: Arguments, **options: Any) -> Any
 
 
 def call_dense(variant: AttentionVariant, arguments: Arguments, **options: Any) -> Any:
-    """Returns `dense_weights @ value`."""
+    """Returns `dense_weights @ dense_values`."""
     query, key, value, controls = arguments
     weights = variant.dense_weights(query, key, controls=controls, **options)
-    value = arrays.repeat_heads(value, query.shape[2])
-    if options.get("key_mask") is not None:
-        value = arrays.zero_masked(value, options["key_mask"])
-    return jnp.einsum("bhqk,bkhd->bqhd", weights, value.astype(weights.dtype), precision="highest")
+    values = variant.dense_values(value, key_mask=options.get("key_mask"), controls=controls)
+    values = arrays.repeat_heads(values, query.shape[2]).astype(weights.dtype)
+    return jnp.einsum("bhqw,bwhd->bqhd", weights, values, precision="highest")
 
 
 def with_gradients(function: Callable[..., Any]) -> Callable[..., Any]:

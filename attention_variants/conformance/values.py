@@ -35,7 +35,7 @@ from attention_variants.positions import RotaryPosition
 
 
 def matches_definition(case: Case) -> None:
-    """Output and gradients equal dense_weights @ value in float64: causal, bidirectional, cross, masked, biased."""
+    """Output and gradients equal dense_weights @ dense_values in float64: both ways, cross, masked, biased."""
     variant = case.variant
     for causal in modes(variant):
         for length in case.lengths():  # the edges of windows, blocks and chunks
@@ -97,7 +97,10 @@ def weights_follow_pattern(case: Case) -> None:
         pattern = variant.pattern(case.length, case.length, causal)
         expect(pattern.shape == (case.length, case.length) and pattern.dtype == bool, "pattern must be a bool matrix.")
         expect(not causal or not np.triu(pattern, 1).any(), "the causal pattern shows the future.")
-        expect(not weights[..., ~pattern].any(), f"dense_weights is not zero outside pattern (causal={causal}).")
+        writes = np.repeat(pattern, variant.writes_per_token, axis=1)
+        expected = f"dense_weights must have the shape [batch, heads, query, write] ending in {writes.shape}"
+        expect(weights.shape[2:] == writes.shape, f"{expected}; got {weights.shape}.")
+        expect(not weights[..., ~writes].any(), f"dense_weights is not zero outside pattern (causal={causal}).")
         if variant.normalised:
             sums = weights.sum(-1)[..., pattern.any(-1)]
             expect(np.allclose(sums, 1, atol=1e-5), f"rows must sum to 1; got {sums.min()} to {sums.max()}.")

@@ -1,11 +1,12 @@
 """Attention as a memory that is corrected token by token: what the delta-rule variants share.
 
-A variant gives the module that makes its controls and, by `decay_shape`, what decays. The fast path is the engine
-`delta_rule`; `_dense_weights` follows each query back through the tokens.
+A variant gives the module that makes its controls and, by `decay_shape`, what decays; one whose tokens write more than
+once also gives `writes_per_token`, `writes` and `_dense_values`. The fast path is the engine `delta_rule`;
+`_dense_weights` follows each query back through the writes.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
 from attention_variants.arrays import accumulation_dtype, repeat_heads
-from attention_variants.checks import check_integer
+from attention_variants.checks import check_integer, check_number
 from attention_variants.engines import delta_rule as engine
 from attention_variants.interface import BYTES_PER_SCALAR, AttentionVariant, Cost, HeadSizes
 from attention_variants.patterns.matrices import every_key
@@ -26,8 +27,15 @@ _SMALLEST_SQUARE = 1e-6  # keeps a zero key, such as a masked one, at zero with 
 class DeltaControls(NamedTuple):
     """The learned inputs of the delta rule."""
 
-    write_strength: Float[Array, "batch length num_kv_heads"]  # 0: writes nothing; 1: replaces what the key held
+    write_strength: Float[Array, "batch length num_kv_heads"]  # 0: writes nothing; 1: replaces; 2: reflects
     log_decay: Float[Array, "batch length num_kv_heads *head_dim"] | None = None  # <= 0; None: nothing decays
+
+
+class Writes(NamedTuple):
+    """What the tokens write, those of a token one after the other."""
+
+    key: Float[Array, "batch writes num_kv_heads head_dim"]  # before the feature map
+    strength: Float[Array, "batch writes num_kv_heads"]
 
 
 class DeltaCache(NamedTuple):
@@ -43,22 +51,32 @@ class DeltaRuleVariant(AttentionVariant):
     """Causal attention through a memory written by the delta rule. A subclass gives `make_controls` and the decays."""
 
     chunk_size: int = 64
+    max_strength: float = 1.0
 
     supports_bidirectional = False
     supports_cross = False
     normalised = False
     claims_growth = True
-    controls_type = DeltaControls
+    controls_type: ClassVar[type | None] = DeltaControls
     family = "delta rule"
     cost_order = "length * (chunk_size + head_dim) * head_dim"
     state_order = "head_dim * value_dim"
 
     def __post_init__(self) -> None:
         check_integer("chunk_size", self.chunk_size, 1)
+        check_number("max_strength", self.max_strength, 0.0, 2.0, above_low=True)
 
     def decay_shape(self, num_kv_heads: int, head_dim: int) -> tuple[int, ...] | None:
         """Returns the shape of one token's `log_decay`; None where nothing decays."""
         return None
+
+    def control_shapes(self, num_kv_heads: int, head_dim: int) -> dict[str, tuple[int, ...] | None]:
+        """Returns the shapes of one token's controls; None for what is left out."""
+        return {"write_strength": (num_kv_heads,), "log_decay": self.decay_shape(num_kv_heads, head_dim)}
+
+    def writes(self, key: Array, controls: Any) -> Writes:
+        """Returns keys and strengths of all writes; their values are `dense_values`."""
+        return Writes(key, controls.write_strength)
 
     @property
     @override
@@ -71,11 +89,20 @@ class DeltaRuleVariant(AttentionVariant):
 
     @override
     def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
-        """Ideal is the cheaper of the permitted pairs and the token-by-token rule."""
-        pairs = query_length * (query_length + 1) // 2
+        """Ideal is the cheaper of the permitted pairs, a query and a write each, and the token-by-token rule."""
+        pairs, writes = query_length * (query_length + 1) // 2, self.writes_per_token
+        decay = self.decay_shape(heads.num_kv_heads, heads.head_dim)
+        executed = engine.chunked_flops(
+            query_length,
+            *heads,
+            chunk_size=self.chunk_size,
+            writes_per_token=writes,
+            per_channel=decay is not None and len(decay) > 1,
+        )
+        recurrent = engine.recurrent_flops(query_length, *heads, writes_per_token=writes)
         return Cost(
-            executed_flops=engine.chunked_flops(query_length, *heads, self.chunk_size),
-            ideal_flops=min(engine.recurrent_flops(query_length, *heads), heads.pair_flops * pairs),
+            executed_flops=executed,
+            ideal_flops=min(recurrent, heads.pair_flops * pairs * writes),
             cache_bytes=BYTES_PER_SCALAR * heads.num_kv_heads * heads.head_dim * heads.value_dim,
         )
 
@@ -88,24 +115,44 @@ class DeltaRuleVariant(AttentionVariant):
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
-        query, key = unit_features(query), unit_features(key)
-        return engine.delta_rule(query, key, value, **controls._asdict(), chunk_size=self.chunk_size)[0]
+        return self._write_and_read(query, key, value, controls)[0]
+
+    def _write_and_read(
+        self, query: Array, key: Array, value: Array, controls: Any, **state: Any
+    ) -> tuple[Array, Array | None]:
+        key, strength = self.writes(key, controls)
+        return engine.delta_rule(
+            unit_features(query),
+            unit_features(key),
+            self._dense_values(value, controls),
+            write_strength=strength,
+            log_decay=controls.log_decay,
+            chunk_size=self.chunk_size,
+            **state,
+        )
 
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
-        """Follows u = query_i back: weight_ij = strength_j u . key_j, then u <- decay_j (u - weight_ij key_j)."""
-        num_heads, positions = query.shape[2], jnp.arange(key.shape[1])
+        """Follows u = query_i back: weight_ij = strength_j u . key_j, then u <- u - weight_ij key_j.
+
+        Before the first write of a token u also decays as that token's past does.
+        """
+        (batch, length, num_heads, _), num_kv_heads = query.shape, key.shape[2]
+        key, strength = self.writes(key, controls)
         query, key = unit_features(query), repeat_heads(unit_features(key), num_heads)
-        strength, log_decay = jax.tree.map(lambda leaf: leaf.astype(key.dtype), controls)
+        strength = repeat_heads(strength.astype(key.dtype)[..., None], num_heads)
+        log_decay = controls.log_decay
         if log_decay is None:
-            log_decay = jnp.zeros_like(strength)
-        strength = repeat_heads(strength[..., None], num_heads)
-        decay = jnp.exp(repeat_heads(log_decay.reshape(*log_decay.shape[:3], -1), num_heads))
+            log_decay = jnp.zeros((batch, length, num_kv_heads))
+        log_decay = log_decay.reshape(batch, length, num_kv_heads, -1).astype(key.dtype)
+        decay = jnp.ones((*key.shape[:3], log_decay.shape[3]), key.dtype)
+        decay = decay.at[:, :: self.writes_per_token].set(jnp.exp(repeat_heads(log_decay, num_heads)))
+        positions = jnp.arange(key.shape[1]) // self.writes_per_token
 
         def back(reader: Array, token: Any) -> tuple[Array, Array]:
             key, strength, decay, position = token
-            seen = positions >= position
+            seen = jnp.arange(length) >= position
             weight = jnp.einsum("bhqd,bhd->bhq", reader, key * strength, precision="highest")
             weight = jnp.where(seen, weight, 0.0)
             earlier = (reader - weight[..., None] * key[:, :, None]) * decay[:, :, None]
@@ -118,15 +165,7 @@ class DeltaRuleVariant(AttentionVariant):
     def _extend(
         self, cache: DeltaCache, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
     ) -> tuple[Array, DeltaCache]:
-        out, memory = engine.delta_rule(
-            unit_features(query),
-            unit_features(key),
-            value,
-            **controls._asdict(),
-            chunk_size=self.chunk_size,
-            state=cache.memory,
-            return_state=True,
-        )
+        out, memory = self._write_and_read(query, key, value, controls, state=cache.memory, return_state=True)
         assert memory is not None
         return out, DeltaCache(memory, cache.length + key.shape[1], cache.max_length)
 
@@ -134,9 +173,10 @@ class DeltaRuleVariant(AttentionVariant):
         self, query: Any, key: Any, value: Any, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> None:
         super()._check(query, key, value, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
-        decay = self.decay_shape(key.shape[2], key.shape[3])
-        wanted = {"write_strength": key.shape[:3], "log_decay": None if decay is None else (*key.shape[:2], *decay)}
-        got = {field: None if leaf is None else leaf.shape for field, leaf in controls._asdict().items()}
+        shapes = self.control_shapes(*key.shape[2:])
+        wanted = {name: None if shape is None else (*key.shape[:2], *shape) for name, shape in shapes.items()}
+        given = {name: getattr(controls, name) for name in wanted}
+        got = {name: None if leaf is None else leaf.shape for name, leaf in given.items()}
         if got != wanted:
             raise ValueError(f"`controls` of {type(self).__name__} must have the shapes {wanted}; got {got}.")
 

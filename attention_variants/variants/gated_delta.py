@@ -16,9 +16,10 @@ from attention_variants.parameters import Undecayed
 
 
 class WriteAndDecay(nnx.Module):
-    """x -> write strength sigmoid(W x) and log decay -rate * softplus(W' x + bias), per key-value head."""
+    """x -> write strength m sigmoid(W x) and log decay -rate * softplus(W' x + bias), per key-value head."""
 
-    def __init__(self, model_dim: int, num_kv_heads: int, *, rngs: nnx.Rngs):
+    def __init__(self, model_dim: int, num_kv_heads: int, max_strength: float, *, rngs: nnx.Rngs):
+        self.max_strength = max_strength
         self.strength = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
         self.step = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
         self.step_bias = Undecayed(draw_step_bias(rngs.params(), (num_kv_heads,)))
@@ -27,7 +28,8 @@ class WriteAndDecay(nnx.Module):
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DeltaControls:
         """Returns write strengths and decays, as logs."""
         step = jax.nn.softplus(self.step(x) + self.step_bias[None, None])
-        return DeltaControls(jax.nn.sigmoid(self.strength(x)), -jnp.exp(self.log_rate[None, None]) * step)
+        strength = self.max_strength * jax.nn.sigmoid(self.strength(x))
+        return DeltaControls(strength, -jnp.exp(self.log_rate[None, None]) * step)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,12 +40,14 @@ class GatedDeltaAttention(DeltaRuleVariant):
 
         S_t      = alpha_t S_(t-1) + beta_t f(key_t) (value_t - alpha_t S_(t-1)^T f(key_t))^T
         output_t = S_t^T f(query_t),    f(x) = silu(x) / |silu(x)|
-        alpha_t  = exp(-a softplus(W x_t + b)),    beta_t = sigmoid(W' x_t)
+        alpha_t  = exp(-a softplus(W x_t + b)),    beta_t = m sigmoid(W' x_t)
 
     The decay clears the memory at once, the delta rule one key at a time. alpha = 1 is `delta`. No scale is applied.
 
     Attributes:
       chunk_size: tokens per chunk: speed only, the function is the same.
+      max_strength: m, the largest beta: above 1 the step may have negative eigenvalues (Grazzi et al.
+        2024, arXiv:2411.12537).
 
     References:
       Yang et al. 2024, "Gated Delta Networks: Improving Mamba2 with Delta Rule", arXiv:2412.06464, equation 10 and
@@ -62,4 +66,4 @@ class GatedDeltaAttention(DeltaRuleVariant):
 
     def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns the module that makes write strengths and decays."""
-        return WriteAndDecay(model_dim, heads.num_kv_heads, rngs=rngs)
+        return WriteAndDecay(model_dim, heads.num_kv_heads, self.max_strength, rngs=rngs)

@@ -16,9 +16,10 @@ from attention_variants.parameters import Undecayed
 
 
 class WriteAndChannelDecay(nnx.Module):
-    """x -> write strength sigmoid(W x) per key-value head, log decay -rate * softplus(W_2 W_1 x + bias) per channel."""
+    """x -> write strength m sigmoid(W x) per key-value head, log decay -rate softplus(W_2 W_1 x + bias) per channel."""
 
-    def __init__(self, model_dim: int, num_kv_heads: int, head_dim: int, *, rngs: nnx.Rngs):
+    def __init__(self, model_dim: int, num_kv_heads: int, head_dim: int, max_strength: float, *, rngs: nnx.Rngs):
+        self.max_strength = max_strength
         shape = num_kv_heads, head_dim
         self.strength = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
         self.down = nnx.Linear(model_dim, head_dim, use_bias=False, rngs=rngs)
@@ -29,7 +30,8 @@ class WriteAndChannelDecay(nnx.Module):
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> DeltaControls:
         """Returns write strengths and decays, as logs."""
         step = jax.nn.softplus(self.up(self.down(x)) + self.step_bias[None, None])
-        return DeltaControls(jax.nn.sigmoid(self.strength(x)), -jnp.exp(self.log_rate[None, None]) * step)
+        strength = self.max_strength * jax.nn.sigmoid(self.strength(x))
+        return DeltaControls(strength, -jnp.exp(self.log_rate[None, None]) * step)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,12 +42,14 @@ class KimiDeltaAttention(DeltaRuleVariant):
 
         S_t      = (I - beta_t f(key_t) f(key_t)^T) Diag(alpha_t) S_(t-1) + beta_t f(key_t) value_t^T
         output_t = S_t^T f(query_t),    f(x) = silu(x) / |silu(x)|
-        alpha_t  = exp(-a softplus(W_2 W_1 x_t + b)) per channel,    beta_t = sigmoid(W x_t)
+        alpha_t  = exp(-a softplus(W_2 W_1 x_t + b)) per channel,    beta_t = m sigmoid(W x_t)
 
     With equal channels it is `gated_delta`. No scale is applied.
 
     Attributes:
-      chunk_size: tokens per chunk: speed only, the function is the same. Working memory grows with chunk_size.
+      chunk_size: tokens per chunk: speed only, the function is the same; fastest at a power of two.
+      max_strength: m, the largest beta: above 1 the step may have negative eigenvalues (Grazzi et al.
+        2024, arXiv:2411.12537).
 
     References:
       Kimi Team 2025, "Kimi Linear: An Expressive, Efficient Attention Architecture", arXiv:2510.26692, equation 1 and
@@ -55,7 +59,7 @@ class KimiDeltaAttention(DeltaRuleVariant):
       beta are per key-value head, and 1e-6 under the root of the norm keeps a zero key at zero.
     """
 
-    chunk_size: int = 16
+    chunk_size: int = 32
 
     paper = "Kimi Team 2025, arXiv:2510.26692"
     paper_layer = LayerOptions(
@@ -68,4 +72,4 @@ class KimiDeltaAttention(DeltaRuleVariant):
 
     def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns the module that makes write strengths and decays."""
-        return WriteAndChannelDecay(model_dim, heads.num_kv_heads, heads.head_dim, rngs=rngs)
+        return WriteAndChannelDecay(model_dim, heads.num_kv_heads, heads.head_dim, self.max_strength, rngs=rngs)

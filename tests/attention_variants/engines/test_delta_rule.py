@@ -18,15 +18,19 @@ def unit(array: Any) -> Any:
     return array / np.linalg.norm(array, axis=-1, keepdims=True)
 
 
-def make_arrays(length: int, decays: str = "channel", *, equal_keys: bool = False, seed: int = 0) -> dict[str, Any]:
-    """Unit keys and queries; decays from 0.001 to 1 - 1e-6 mixed, a third of the write strengths 0 and a third 1."""
+def make_arrays(
+    length: int, decays: str = "channel", *, writes: int = 1, equal_keys: bool = False, seed: int = 0
+) -> dict[str, Any]:
+    """Unit keys and queries; decays from 0.001 to 1 - 1e-6 mixed; a fifth of the strengths 0, 1 and 2 each."""
     random = np.random.RandomState(seed)
-    query, key = (unit(random.standard_normal((BATCH, length, heads, DIM))) for heads in (HEADS, KV_HEADS))
+    query = unit(random.standard_normal((BATCH, length, HEADS, DIM)))
+    key = unit(random.standard_normal((BATCH, writes * length, KV_HEADS, DIM)))
     if equal_keys:
         key = np.broadcast_to(key[:, :1], key.shape)
-    strength = np.clip(random.uniform(-1, 2, (BATCH, length, KV_HEADS)), 0, 1)
-    arrays = {"query": query, "key": key, "write_strength": strength}
-    arrays["value"] = random.standard_normal((BATCH, length, KV_HEADS, VALUE_DIM))
+    strength = random.uniform(0, 2, key.shape[:3])
+    exact = random.randint(0, 5, strength.shape)
+    arrays = {"query": query, "key": key, "write_strength": np.where(exact < 3, exact, strength)}
+    arrays["value"] = random.standard_normal((*key.shape[:3], VALUE_DIM))
     if decays != "none":
         extremes = np.log([0.001, 0.5, 1 - 1e-3, 1 - 1e-6, 1 - 1e-6])
         shape = (BATCH, length, KV_HEADS, DIM) if decays == "channel" else (BATCH, length, KV_HEADS)
@@ -35,20 +39,28 @@ def make_arrays(length: int, decays: str = "channel", *, equal_keys: bool = Fals
 
 
 def by_token(arrays: dict[str, Any], state: Any = 0.0) -> tuple[Any, Any]:
-    """The rule as it is defined, a token at a time, in the dtype of the arrays; (output, final state)."""
-    query, key, value, strength = (arrays[name] for name in ("query", "key", "value", "write_strength"))
-    log_decay = arrays.get("log_decay", jnp.zeros_like(strength))
-    decay = jnp.broadcast_to(jnp.exp(log_decay.reshape(*strength.shape, -1)), key.shape)
+    """The rule as it is defined, a write at a time, in the dtype of the arrays; (output, final state)."""
+    query, key, value = (arrays[name] for name in ("query", "key", "value"))
+    strength = arrays.get("write_strength", jnp.ones_like(value[..., 0]))
+    length = query.shape[1]
+    log_decay = arrays.get("log_decay", jnp.zeros((BATCH, length, KV_HEADS), value.dtype))
+    decay = jnp.broadcast_to(jnp.exp(log_decay.reshape(BATCH, length, KV_HEADS, -1)), (BATCH, length, KV_HEADS, DIM))
     state = jnp.zeros((BATCH, KV_HEADS, DIM, VALUE_DIM), value.dtype) + state
 
+    def write(state: Any, one: Any) -> Any:
+        erase, write, value = one
+        surprise = value - jnp.einsum("bhd,bhde->bhe", erase, state)
+        return state + jnp.einsum("bhd,bhe->bhde", write, surprise), None
+
     def step(state: Any, token: Any) -> Any:
-        query, key, value, strength, decay = token
-        state = state * decay[..., None]
-        surprise = value - jnp.einsum("bhd,bhde->bhe", key, state)
-        state = state + jnp.einsum("bh,bhd,bhe->bhde", strength, key, surprise)
+        query, decay, *writes = token
+        state, _ = jax.lax.scan(write, state * decay[..., None], writes)
         return state, jnp.einsum("bhd,bhde->bhe", query, jnp.repeat(state, HEADS // KV_HEADS, axis=1))
 
-    tokens = tuple(jnp.moveaxis(array, 1, 0) for array in (query, key, value, strength, decay))
+    put = arrays.get("write_key", key) * strength[..., None]
+    writes = [array.reshape(BATCH, length, -1, *array.shape[2:]) for array in (key, put, value)]
+    tokens = [jnp.moveaxis(array, 1, 0) for array in (query, decay)]
+    tokens += [array.transpose(1, 2, 0, 3, 4) for array in writes]
     state, out = jax.lax.scan(step, state, tokens)
     return jnp.moveaxis(out, 0, 1), state
 
@@ -70,8 +82,8 @@ def expected(arrays: dict[str, Any]) -> Any:
 
 
 @functools.lru_cache
-def reference(length: int, decays: str) -> Any:
-    return expected(make_arrays(length, decays))
+def reference(length: int, decays: str, writes: int) -> Any:
+    return expected(make_arrays(length, decays, writes=writes))
 
 
 def chunked(chunk_size: int, **options: Any) -> Any:
@@ -85,11 +97,62 @@ def assert_close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
     jax.tree.map(compare, actual, expected)
 
 
-@pytest.mark.parametrize("chunk_size", [1, 8, 64])
+@pytest.mark.parametrize(("chunk_size", "writes"), [(1, 1), (8, 1), (64, 1), (8, 3), (64, 2)])
 @pytest.mark.parametrize("decays", DECAYS)
-def test_chunked_equals_token_by_token(decays: str, chunk_size: int) -> None:
-    """Values and gradients, one chunk, ragged chunks and chunks of one token."""
-    assert_close(pulled(chunked(chunk_size), make_arrays(37, decays)), reference(37, decays))
+def test_chunked_equals_token_by_token(decays: str, chunk_size: int, writes: int) -> None:
+    """Values and gradients, one chunk, ragged chunks and chunks of one token, one write per token and several."""
+    arrays = make_arrays(37, decays, writes=writes)
+    assert_close(pulled(chunked(chunk_size), arrays), reference(37, decays, writes))
+
+
+def test_the_erase_key_may_read_the_memory_before_it_decays() -> None:
+    """RWKV-7, S <- (Diag(d) - (a k) k^T) S + k' v^T: one write of 0 erases under k / d, one erases nothing.
+
+    Peng et al. 2025, arXiv:2503.14456, equation 17; d as there, from 0.545.
+    """
+    random, length = np.random.RandomState(4), 37
+    arrays = make_arrays(length, "none")
+    decay, rate = (random.uniform(low, 1, (BATCH, length, KV_HEADS, DIM)) for low in (0.545, 0.0))
+    new = jnp.asarray(random.standard_normal(rate.shape), jnp.float32)
+    arrays |= {"decay": jnp.asarray(decay, jnp.float32), "rate": jnp.asarray(rate, jnp.float32), "new": new}
+    del arrays["write_strength"]
+
+    def direct(arrays: dict[str, Any]) -> Any:
+        def step(state: Any, token: Any) -> tuple[Any, Any]:
+            query, key, value, decay, rate, new = token
+            erased = jnp.einsum("bhd,bhde->bhe", key, state)[:, :, None]
+            state = state * decay[..., None] - (rate * key)[..., None] * erased + new[..., None] * value[:, :, None]
+            return state, jnp.einsum("bhd,bhde->bhe", query, jnp.repeat(state, HEADS // KV_HEADS, axis=1))
+
+        names = "query", "key", "value", "decay", "rate", "new"
+        start = jnp.zeros((BATCH, KV_HEADS, DIM, VALUE_DIM), arrays["value"].dtype)
+        state, out = jax.lax.scan(step, start, [jnp.moveaxis(arrays[name], 1, 0) for name in names])
+        return jnp.moveaxis(out, 0, 1), state
+
+    def two_writes(arrays: dict[str, Any]) -> Any:
+        def side_by_side(first: Any, second: Any) -> Any:
+            return jnp.stack([first, second], axis=2).reshape(BATCH, -1, *first.shape[2:])
+
+        key, decay, nothing = arrays["key"], arrays["decay"], jnp.zeros_like(arrays["key"])
+        return engine.delta_rule(
+            arrays["query"],
+            side_by_side(key / decay, nothing),
+            side_by_side(jnp.zeros_like(arrays["value"]), arrays["value"]),
+            write_key=side_by_side(arrays["rate"] * key, arrays["new"]),
+            log_decay=jnp.log(decay),
+            chunk_size=8,
+            return_state=True,
+        )
+
+    with jax.enable_x64(True):
+        wanted = pulled(direct, {name: jnp.asarray(array, jnp.float64) for name, array in arrays.items()})
+    assert_close(pulled(two_writes, arrays), wanted)
+
+
+def test_writes_that_are_no_multiple_of_the_tokens_are_named() -> None:
+    arrays = make_arrays(7, "none")
+    with pytest.raises(ValueError, match="must be a multiple of the 14 tokens; got 7"):
+        chunked(8)(arrays | {"query": jnp.concatenate([arrays["query"]] * 2, axis=1)})
 
 
 @pytest.mark.parametrize("length", [1, 8, 9])
@@ -110,13 +173,15 @@ def test_the_state_carries_over(decays: str) -> None:
     """Two parts, the second begun from the first one's state, equal the whole; also a part of one chunk or token."""
 
     def in_two_parts(arrays: dict[str, Any], cut: int) -> Any:
-        first, rest = jax.tree.map(lambda a: a[:, :cut], arrays), jax.tree.map(lambda a: a[:, cut:], arrays)
+        length = arrays["query"].shape[1]
+        first = jax.tree.map(lambda a: a[:, : cut * (a.shape[1] // length)], arrays)
+        rest = jax.tree.map(lambda a: a[:, cut * (a.shape[1] // length) :], arrays)
         out, state = chunked(8)(first)
         more, end = chunked(8, state=state)(rest)
         return jnp.concatenate([out, more], axis=1), end
 
     whole, *parts = jax.jit(lambda a: [chunked(8)(a), *(in_two_parts(a, cut) for cut in (1, 17))])(
-        make_arrays(31, decays)
+        make_arrays(31, decays, writes=2)
     )
     for part in parts:
         assert_close(part, whole)

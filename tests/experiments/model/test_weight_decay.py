@@ -45,6 +45,8 @@ CONTROLS = {
     "rwkv6": {"down.kernel", "up.kernel"},
     "delta": {"linear.kernel"},
     "gated_delta": {"strength.kernel", "step.kernel"},
+    "delta_product": {"strength.kernel", "keys.kernel", "values.kernel"},
+    "gated_delta_product": {"strength.kernel", "keys.kernel", "values.kernel", "step.kernel"},
     "kimi_delta": {"strength.kernel", "down.kernel", "up.kernel"},
 }
 TRAINED = dict(model__attention="kimi_delta+differential", model__norm="layer")  # with undecayed matrices
