@@ -96,7 +96,8 @@ class AttentionVariant(abc.ABC):
     A variant implements `_attend`, `_dense_weights`, `_init_cache`, `_extend`, `pattern` and `cost`, and declares in
     the class attributes what it can do. A request for anything else raises NotImplementedError and is never ignored.
     The public methods check their arguments and set masked keys and values, and what masked tokens control in
-    self-attention, to zero, so that a NaN there cannot leak.
+    self-attention, to zero, so that a NaN there cannot leak. Where tokens write more than one value, a variant also
+    gives `writes_per_token` and `_dense_values`.
     """
 
     supports_causal: ClassVar[bool] = True

@@ -4,7 +4,8 @@ python docs/variants_page.py            writes
 python docs/variants_page.py --check    exit code 1 if the page or a picture is not current
 
 A picture is `dense_weights` of one head on a fixed random input of 16 tokens: rows are queries, columns are keys, blue
-is positive, orange negative, each row relative to its largest weight. Grey is what the pattern never shows.
+is positive, orange negative, each row relative to its largest weight. Several writes of a token are summed. Grey is
+what the pattern never shows.
 """
 
 import pathlib
@@ -36,8 +37,9 @@ Every attention variant that is registered, as `python -m experiments.run --list
 generates this page from the code, and a test fails when it is out of date.
 
 The pictures are `dense_weights` of one head on the same 16 random tokens: rows are queries, columns are keys; blue is
-positive, orange negative, the darkest of each row its largest. Grey cells are never seen. A variant that is both causal
-and bidirectional is drawn causal. *Drawn* gives settings small enough to show at 16 tokens.
+positive, orange negative, the darkest of each row its largest. Where a token writes more than once, a cell is the sum.
+Grey cells are never seen. A variant that is both causal and bidirectional is drawn causal. *Drawn* gives settings small
+enough to show at 16 tokens.
 
 Costs are orders per head and layer, `length` being that of the sequence, for values about as wide as keys; the state
 is what decoding carries. *cross* can attend to another sequence, *bias* can carry ALiBi or T5's bias. Where *RoPE

@@ -211,9 +211,6 @@ CASES: dict[str, Case] = {
     "delta": _case("delta:chunk_size=7"),
     "gated_delta": _case("gated_delta:chunk_size=7"),
     "kimi_delta": _case("kimi_delta:chunk_size=7"),
-    "delta:max_strength=2": _case("delta:max_strength=2,chunk_size=7"),
-    "delta_product": _case("delta_product:chunk_size=7"),
-    "delta_product:num_steps=3": _case("delta_product:num_steps=3,chunk_size=5"),
-    "gated_delta_product": _case("gated_delta_product:chunk_size=7"),
-    "gated_delta_product:num_steps=3": _case("gated_delta_product:num_steps=3,chunk_size=5"),
+    "delta_product": _case("delta_product:num_steps=2,chunk_size=7"),
+    "gated_delta_product": _case("gated_delta_product:num_steps=3,chunk_size=5"),
 }

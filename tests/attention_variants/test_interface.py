@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 from attention_variants.conformance.cases import CASES
 from attention_variants.conformance.inputs import make_arguments
@@ -27,8 +28,8 @@ VALID = {
 
 def valid(variant: AttentionVariant) -> dict[str, Any]:
     """Returns arguments with the variant's controls, if it has any."""
-    controls = make_arguments(variant, LENGTH, batch=BATCH).controls
-    return VALID if controls is None else VALID | {"controls": controls}
+    module = variant.make_controls(11, SIZES, rngs=nnx.Rngs(0))
+    return VALID if module is None else VALID | {"controls": module(jnp.ones((BATCH, LENGTH, 11)))}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from attention_variants import arrays, patterns
 from attention_variants.conformance import Case
 from attention_variants.engines.top_k import best_of_rows
 from attention_variants.families.delta_rule import DeltaControls
+from attention_variants.variants.delta_product import DeltaProductAttention
 from attention_variants.variants.differential import DifferentialAttention
 from attention_variants.variants.full import FullAttention
 from attention_variants.variants.linear import LinearAttention
@@ -60,6 +61,7 @@ class TopK(TopKAttention):
 
 
 TOP_K, DIFFERENTIAL = TopK(num_keys=3), Differential()
+DELTA_PRODUCT = DeltaProductAttention(chunk_size=7)
 
 
 class WiderWindow(Window):
@@ -289,6 +291,18 @@ class WithoutEquality(Window):
 class IgnoresBias(Linear):
     def _check(self, query, key, value, *, bias, **options):
         super()._check(query, key, value, bias=None, **options)
+
+
+class SkipsFurtherSteps(DeltaProductAttention):
+    def _attend(self, query, key, value, *, controls, **options):
+        controls = controls._replace(write_strength=controls.write_strength.at[..., 1:].set(0.0))
+        return super()._attend(query, key, value, controls=controls, **options)
+
+
+class SumsItsWrites(DeltaProductAttention):
+    def _dense_weights(self, query, key, **options):
+        weights = super()._dense_weights(query, key, **options)
+        return weights.reshape(*weights.shape[:3], -1, self.num_steps).sum(-1)
 
 
 class DeclaresNoControls(StateSpaceAttention):

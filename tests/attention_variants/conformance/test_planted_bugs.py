@@ -15,6 +15,7 @@ from attention_variants.interface import AttentionVariant
 from attention_variants.variants import strided_sparse
 from attention_variants.variants.sliding_window import SlidingWindowAttention
 from tests.attention_variants.conformance.broken_variants import (
+    DELTA_PRODUCT,
     DIFFERENTIAL,
     LINEAR,
     LSH,
@@ -64,7 +65,9 @@ from tests.attention_variants.conformance.broken_variants import (
     SeesTheFuture,
     ShortCache,
     ShowsTheFuture,
+    SkipsFurtherSteps,
     StuckCounter,
+    SumsItsWrites,
     TilesHeads,
     TurnsHalvesUnlike,
     WeightsOutsidePattern,
@@ -126,9 +129,11 @@ BUGS = [
     Bug("matches_definition", WINDOW, softmax_without_normaliser_gradient, r"gradients\)\[1\].*query: differs"),
     Bug("matches_definition", LINEAR, constant_normaliser, r"gradients\)\[1\].*query: differs"),
     Bug("matches_definition", STRIDED, merge_without_normaliser_gradient, r"gradients\)\[1\].*query: differs"),
+    Bug("matches_definition", DELTA_PRODUCT, SkipsFurtherSteps, r"differs by .* of the largest entry"),
     Bug("matches_definition_in_bfloat16", WINDOW, RoundedPositions, r"differs by .* at most 4e-02", length=509),
     Bug("weights_follow_pattern", WINDOW, ShowsTheFuture, "the causal pattern shows the future"),
     Bug("weights_follow_pattern", WINDOW, WeightsOutsidePattern, "dense_weights is not zero outside pattern"),
+    Bug("weights_follow_pattern", DELTA_PRODUCT, SumsItsWrites, r"ending in \(19, 38\); got \(4, 6, 19, 19\)"),
     Bug(
         "weights_follow_pattern",
         LINEAR,
