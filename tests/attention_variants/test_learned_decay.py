@@ -16,6 +16,7 @@ from attention_variants.conformance.inputs import (
     ones_of_output,
     with_gradients,
 )
+from attention_variants.layer_options import LayerOptions
 from attention_variants.module import MultiHeadAttention
 from attention_variants.registry import make_variant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
@@ -47,7 +48,7 @@ def make_x(length: int) -> Any:
 
 
 def test_layer_decodes_as_it_runs_in_parallel() -> None:
-    layer, x = make_layer(LearnedDecayAttention(chunk_size=4), short_conv=3), make_x(11)
+    layer, x = make_layer(LearnedDecayAttention(chunk_size=4), options=LayerOptions(short_conv=3)), make_x(11)
 
     @jax.jit
     def decode(x: Any) -> Any:
