@@ -116,7 +116,7 @@ def test_a_later_command_may_select_among_runs_that_have_ended(command, trained,
     _, before, _ = command(vary)
     code, after, err = command(vary, "--select=train.learning_rate")
     assert code == 0 and err == "" and len(trained) == 2
-    assert "Chosen by best mean validation accuracy" in after and "Chosen" not in before
+    assert "Chosen learning rate: by best mean validation" in after and "Chosen" not in before
     assert all(
         run.read("config.json")["study"]["select"] for run in run_folder.open_study(tmp_path / "results" / "tiny")
     )

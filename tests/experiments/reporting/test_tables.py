@@ -165,7 +165,7 @@ def test_notes_tell_what_was_chosen_what_is_missing_and_what_does_not_compare(tm
     write_run(folder, config_of("conv+full", 4), status="failed", error="boom")
     (write_run(folder, config_of("conv+full", 5)) / "result.json").unlink()
     text = " ".join(tables.as_text(read_study(folder)).split())
-    assert "Chosen by best mean validation accuracy for conv+full: train.learning_rate=0.01." in text
+    assert "Chosen learning rate: by best mean validation accuracy of the row" in text and " 0.01 > " in text
     assert "Another CPU, 2 cores, jax 0.10.2, python 3.11.2. Times with different letters cannot be compared." in text
     assert "(a) " in text and "(b) " in text
     assert "2 runs diverged" in text and "1 run failed" in text and "1 run did not finish" in text
