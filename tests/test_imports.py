@@ -39,7 +39,9 @@ LIBRARY = {
     "positions": {"arrays", "biases", "checks", "specs"},
     "module": {"arrays", "checks", "interface", "layer_options", "parameters", "positions", "surroundings"},
     "flax_adapter": {"interface"},
-    "conformance": {"arrays", "conformance", "cost", "interface", "positions", "registry", "specs"},
+    "conformance": {
+        *("arrays", "conformance", "cost", "interface", "layer_options", "module", "positions", "registry", "specs"),
+    },
 }
 USES_FLAX = {"parameters", "biases", "variants", "positions", "module", "surroundings", "flax_adapter", "conformance"}
 

@@ -54,9 +54,9 @@ FAMILIES = {
     "recurrence": "gated_linear:chunk_size=4",
     "delta rule": "gated_delta:chunk_size=4",
 }
-# One family in the quick part, all of them in the whole.
+QUICK = ("delta rule", "rest")  # runs in the quick part, too
 CROSSED = [
-    pytest.param(family, options, marks=() if family == "delta rule" else pytest.mark.slow)
+    pytest.param(family, options, marks=() if (family, options) == QUICK else pytest.mark.slow)
     for family in FAMILIES
     for options in OPTIONS
 ]
@@ -136,6 +136,7 @@ def reached(layer: MultiHeadAttention) -> list[bool]:
     return (np.abs(gradient).max((0, 2)) > 0).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 def test_no_part_reads_the_future(options: str) -> None:
     assert reached(make_layer("full:block_size=4", options)) == [place <= 6 for place in range(LENGTH)]
@@ -151,6 +152,7 @@ def next_token(part: Any) -> Any:
     return late
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [TokenShift, Convolution, OutputGate])
 def test_a_planted_leak_is_caught(part: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part, "__call__", next_token(part))
@@ -160,6 +162,7 @@ def test_a_planted_leak_is_caught(part: Any, monkeypatch: pytest.MonkeyPatch) ->
         np.testing.assert_allclose(decode(layer, make_x(), (5, 1, 7)), layer(make_x()), atol=3e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 def test_everything_is_learned_and_keeps_its_dtype(options: str) -> None:
     layer = make_layer("retention:chunk_size=4", options)

@@ -10,8 +10,10 @@ from attention_variants.families.delta_rule import DeltaControls
 from attention_variants.variants.delta_product import DeltaProductAttention
 from attention_variants.variants.differential import DifferentialAttention
 from attention_variants.variants.full import FullAttention
+from attention_variants.variants.gated_delta import GatedDeltaAttention
 from attention_variants.variants.linear import LinearAttention
 from attention_variants.variants.lsh import LshAttention
+from attention_variants.variants.rwkv6 import Rwkv6Attention
 from attention_variants.variants.sliding_window import SlidingWindowAttention
 from attention_variants.variants.state_space import StateSpaceAttention
 from attention_variants.variants.strided_sparse import StridedSparseAttention
@@ -61,6 +63,7 @@ class TopK(TopKAttention):
 
 
 TOP_K, DIFFERENTIAL = TopK(num_keys=3), Differential()
+GATED_DELTA, RWKV = GatedDeltaAttention(chunk_size=7), Rwkv6Attention(chunk_size=7)
 DELTA_PRODUCT = DeltaProductAttention(chunk_size=7)
 
 

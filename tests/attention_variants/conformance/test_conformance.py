@@ -30,6 +30,8 @@ ALWAYS: dict[str, set[str]] = {
     "numpy_arrays_are_taken": {"sliding_window", "linear", "lsh"},
     "caches_keep_their_form": {"sliding_window", "linear", "gated_delta"},
     "sees_only_pattern": {"sliding_window", "linear", "topk"},
+    "paper_layer_decodes_and_pads": {"gated_delta"},
+    "rotation_is_as_claimed": {"linear", "differential"},
     "weights_follow_pattern": {"sliding_window", "linear", "topk"},
 }
 

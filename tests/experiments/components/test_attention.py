@@ -51,6 +51,7 @@ def test_state_and_parameters_are_counted(family, options):
     assert mixer.control_params(layer) == whole - apart > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("causal", [True, False])
 def test_reach_holds_what_moves_an_output(options, causal):
@@ -96,6 +97,7 @@ def test_options_are_refused_without_attention(values):
     validate(tiny_run(model__attention="full+lstm", **values))
 
 
+@pytest.mark.slow
 def test_the_start_is_the_scale_of_a_mixers_output():
     run = tiny_run(model__attention="conv+full+rwkv6", model__layer="plain+plain+paper")
     _, full, published = start_rms(run)

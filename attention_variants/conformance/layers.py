@@ -1,0 +1,62 @@
+"""A law about whole layers: a variant with what its paper puts around it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attention_variants.conformance.inputs import BATCH, NUM_HEADS, NUM_KV_HEADS, Case, expect_close, modes
+from attention_variants.layer_options import LayerOptions
+from attention_variants.module import MultiHeadAttention
+
+_MODEL_DIM = 4 * NUM_HEADS  # halves and doubles of it divide among the heads
+
+
+def paper_layer_decodes_and_pads(case: Case) -> None:
+    """With its `paper_layer`, a layer decodes what it computes at once, and padding changes no output or gradient."""
+    variant = case.variant
+    if variant.paper_layer == LayerOptions():
+        return
+    layer = MultiHeadAttention(
+        variant,
+        _MODEL_DIM,
+        NUM_HEADS,
+        num_kv_heads=NUM_KV_HEADS,
+        options=variant.paper_layer,
+        rngs=nnx.Rngs(params=0, controls=1),
+    )
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((BATCH, case.length, _MODEL_DIM)), jnp.float32)
+    for causal in modes(variant):
+        whole = _compare_padding(layer, x, causal)
+        if causal:
+            expect_close("decoding with paper_layer", _decode(layer, x), whole, 1e-4)
+
+
+def _compare_padding(layer: MultiHeadAttention, x: Any, causal: bool) -> Any:
+    """Compares the layer on x with the layer on x and padding of NaN; returns the output."""
+    graph, state = nnx.split(layer)
+
+    def run(state: Any, x: Any, key_mask: Any) -> Any:
+        out = nnx.merge(graph, state)(x, causal=causal, key_mask=key_mask)[:, :length]
+        return jnp.square(out).sum(), out
+
+    length, both = x.shape[1], jax.jit(jax.value_and_grad(run, has_aux=True))
+    padded = jnp.concatenate([x, jnp.full_like(x[:, :3], jnp.nan)], axis=1)
+    seen = jnp.broadcast_to(jnp.arange(length + 3) < length, padded.shape[:2])
+    (_, plain), gradient = both(state, x, jnp.ones(x.shape[:2], bool))
+    (_, out), gradient_behind_mask = both(state, padded, seen)
+    expect_close(f"padding with paper_layer, causal={causal}", out, plain, 1e-4)
+    expect_close(f"gradients, causal={causal}", gradient_behind_mask, gradient, 1e-3)
+    return plain
+
+
+def _decode(layer: MultiHeadAttention, x: Any) -> Any:
+    """Decodes a token, a long piece and the last token: programs of two sizes."""
+    extend, cache, outs, start = jax.jit(layer.extend), layer.init_cache(BATCH, x.shape[1]), [], 0
+    for size in (1, x.shape[1] - 2, 1):
+        out, cache = extend(cache, x[:, start : start + size])
+        outs.append(out)
+        start += size
+    return jnp.concatenate(outs, axis=1)
