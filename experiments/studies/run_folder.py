@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ class RunFolder:
         if not isinstance(value, dict):
             raise DamagedError(f"{name} is damaged: it must be a JSON object")
         seal = value.pop(_SEAL, None)
-        if seal is not None and seal != _digest(value):
+        if (seal is None and _has_a_nameless_seal(value)) or (seal is not None and seal != _digest(value)):
             raise DamagedError(f"{name} is damaged: its SHA-256 does not match")
         return value
 
@@ -194,6 +195,12 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "__array__"):
         return _plain(np.asarray(value).tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _has_a_nameless_seal(value: Mapping[str, Any]) -> bool:
+    """Whether some field looks like the digest of the file under a damaged name; earlier versions wrote none."""
+    others = {key: item for key, item in value.items() if key not in ("parameter_hash", _METRICS_SEAL)}
+    return any(isinstance(item, str) and re.fullmatch("[0-9a-f]{64}", item) for item in others.values())
 
 
 def _digest(value: Mapping[str, Any]) -> str:

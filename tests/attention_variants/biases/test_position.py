@@ -78,11 +78,12 @@ def test_a_layer_adds_its_bias_to_the_logits(spec: str, variant: str) -> None:
     layer, x = make_layer(spec, variant), stream()
     positions = layer.position.draw(LENGTH, jax.random.key(7))
     for causal in (True, False):
-        query, key, value = layer._project(x, x, positions)
+        readings, pasts = layer._read(x, layer._no_pasts(len(x), x.dtype))
+        query, key, value, pasts = layer._project(readings, readings, positions, pasts)
         weights = layer.variant.dense_weights(query, key, causal=causal, bias=layer.bias(causal, positions))
         expected = jnp.einsum("bhqk,bkhd->bqhd", weights, jnp.repeat(value, 2, axis=2))
         actual = layer(x, causal=causal, positions=positions)
-        np.testing.assert_allclose(actual, layer._merge(expected), atol=2e-5)
+        np.testing.assert_allclose(actual, layer._merge(expected, value, readings, pasts, causal)[0], atol=2e-5)
         assert np.abs(actual - make_layer("none", variant)(x, causal=causal)).max() > 1e-3
         if "randomized" in spec:
             assert np.abs(actual - layer(x, causal=causal)).max() > 1e-3, "drawn positions differ from 0, 1, 2"

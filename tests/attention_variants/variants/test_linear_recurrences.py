@@ -158,7 +158,7 @@ def test_fresh_gates_keep_most_of_the_past() -> None:
 
 def test_rwkv6_starts_as_the_last_layer_of_the_published_code() -> None:
     """Its layer_id is n_layer - 1; no decay depends on the token."""
-    module = make_variant("rwkv6").make_controls(12, 2, 2, 3, rngs=nnx.Rngs(0))
+    module = make_variant("rwkv6").make_controls(12, HeadSizes(2, 2, 3, 3), rngs=nnx.Rngs(0))
     log_decay, bonus = module(jnp.asarray(np.random.RandomState(0).randn(2, 5, 12), jnp.float32))
     time_decay = [-6 + 5 * (n / 5) ** (0.7 + 1.3) for n in range(6)]
     time_faaaa = [1 - n / 5 + ((n + 1) % 3 - 1) * 0.1 for n in range(6)]

@@ -80,6 +80,18 @@ def test_a_damaged_checkpoint_is_named_and_removed_and_the_older_one_used(folder
     assert len(folder.checkpoints()) == 2
 
 
+def test_a_digest_whose_name_is_damaged_is_not_taken_for_none(folder):
+    """Files of earlier versions have none and are taken as they are."""
+    folder.path.mkdir()
+    folder.write("result.json", {"status": "done", "parameter_hash": "0" * 64, "metrics_sha256": "1" * 64})
+    path = folder.path / "result.json"
+    path.write_text(path.read_text().replace('"sha256"', '"shi256"'))
+    with pytest.raises(run_folder.DamagedError, match="result.json is damaged: its SHA-256 does not match"):
+        folder.read("result.json")
+    path.write_text(json.dumps({"status": "done", "parameter_hash": "0" * 64}))
+    assert folder.read("result.json")["status"] == "done"
+
+
 def test_metrics_leave_out_a_torn_line_and_can_be_replaced(folder):
     folder.path.mkdir()
     for step in (10, 20, 30):
