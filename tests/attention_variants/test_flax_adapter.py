@@ -157,6 +157,7 @@ def test_fully_masked_queries_give_zero(api: str) -> None:
     assert np.isfinite(loss(poisoned)) and np.isfinite(jax.grad(loss)(poisoned)).all()
 
 
+@pytest.mark.slow
 def test_grouped_heads_and_any_batch_axes() -> None:
     query = jax.random.normal(jax.random.key(0), (2, 3, LENGTH, 4, 5))
     key, value = jax.random.normal(jax.random.key(1), (2, 2, 3, LENGTH, 2, 5))
@@ -236,6 +237,7 @@ def test_causal_declared_false_refuses_a_causal_mask() -> None:
     assert np.isnan(jax.jit(lambda x, m: declared(x, mask=m))(_x(), mask)).all()
 
 
+@pytest.mark.slow
 def test_an_ambiguous_mask_asks() -> None:
     first = nnx.make_attention_mask(jnp.ones((1, LENGTH)), jnp.arange(LENGTH)[None] < 1)
     with pytest.raises(ValueError, match="both a causal and a padding mask"):

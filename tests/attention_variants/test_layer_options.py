@@ -186,6 +186,7 @@ def test_options_move_no_projection_and_no_control() -> None:
             jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["softmax_sink", "differential", "hedgehog", "taylor"])
 def test_controls_that_do_not_read_x_serve_a_context(spec: str) -> None:
     """As many queries as keys, or not: what the controls were made from does not matter."""

@@ -187,6 +187,7 @@ def test_the_state_carries_over(decays: str) -> None:
         assert_close(part, whole)
 
 
+@pytest.mark.slow
 def test_no_state_is_the_empty_state_and_is_returned_only_if_wanted() -> None:
     arrays = make_arrays(11)
     empty = engine.empty_state(BATCH, KV_HEADS, DIM, VALUE_DIM, jnp.bfloat16)

@@ -15,6 +15,7 @@ def test_counts_parameters_and_streams():
     assert least_bytes(tiny_run(seed=3)) == least_bytes(run)
 
 
+@pytest.mark.slow
 def test_no_program_gets_by_with_less():
     for values in ({}, {"train__batch_size": 500}, {"model__model_dim": 240}, {"model__attention": "conv+linear+full"}):
         run = tiny_run(**values)

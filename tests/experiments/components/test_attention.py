@@ -63,6 +63,7 @@ def test_reach_holds_what_moves_an_output(options, causal):
     np.testing.assert_array_equal(moved | np.eye(LENGTH, dtype=bool), mixer.reach(sizes, LENGTH, causal))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "options"), CROSSED)
 def test_no_step_is_cheaper_than_its_ideal(family, options):
     mixer, sizes = make_attention(FAMILIES[family]), sizes_with(options)

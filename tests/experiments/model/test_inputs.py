@@ -101,6 +101,7 @@ def test_the_mean_is_that_of_the_row_up_to_where_it_is_read(causal):
         np.testing.assert_allclose(out[row], expected[0], rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_many_answers_are_told_from_one_vector():
     run, model, _ = build(task="compression:length=7", model__attention="full")
     batch = run.task.sample(jax.random.key(0), 3)

@@ -141,6 +141,7 @@ def test_decoding_equals_the_parallel_model(case):
         np.testing.assert_allclose(jnp.concatenate(parts, axis=1), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_drawn_positions_move_the_model_and_only_with_a_key():
     run, model, _ = build(model__position="randomized:encoding=sinusoidal,max_length=50", model__attention="full")
     batch = run.task.sample(jax.random.key(0), 2)
@@ -194,6 +195,7 @@ def test_no_model_reads_ahead_to_an_answer_that_stands_there(name):
         assert stands_ahead[batch.weights > 0].mean() < 0.9
 
 
+@pytest.mark.slow
 def test_a_bidirectional_model_sees_what_comes_after():
     for bidirectional in (True, False):
         run, model, _ = build(model__attention="conv+full", model__bidirectional=bidirectional)

@@ -112,6 +112,7 @@ def test_a_step_without_gradient_moves_what_decays_and_nothing_else(name):
     assert {path.split(".")[-1] for path in matrices if not decayed[path]} == {"step_bias", "log_rate", "vectors"}
 
 
+@pytest.mark.slow
 def test_training_decays_what_is_said_to_decay():
     """The first step of Adam moves a parameter by the learning rate at most; a strong decay, by much more."""
     values = dict(train__optimizer="adamw:weight_decay=1e6", train__schedule="constant:warmup_steps=0")

@@ -47,6 +47,7 @@ def score(run, params, stream):
     return {(test["kind"], test["value"]): test for test in found}
 
 
+@pytest.mark.slow
 def test_strings_are_tested_at_every_length_of_a_range(without_bounds):
     run = tiny_run(task="parity:max_length=5", eval__test_lengths="11,6-9,3", eval__test_rows=400)
     tasks = {test.value: test.task for test in run.tests}
@@ -207,6 +208,7 @@ def test_what_cannot_be_tested_is_refused(values, error, message):
         validate(tiny_run(**values))
 
 
+@pytest.mark.slow
 def test_learned_positions_past_training_are_there_but_untrained():
     run = tiny_run(eval__test_lengths="28", model__position="learned", model__attention="full")
     _, params = make_model(run)

@@ -49,6 +49,7 @@ def test_where_all_rows_were_shown_there_is_no_score():
     assert found == {"repeated_rows": 1.0, "unseen_accuracy": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "has"), [(TASK, True), ("mqar:length=16,num_pairs=2,vocab_size=31", False)])
 def test_results_have_it_where_rows_repeat(task, has):
     result = train(tiny.tiny_run(task=task, train__steps=2))
