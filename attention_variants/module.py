@@ -9,8 +9,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attention_variants.arrays import repeat_heads, zero_masked
-from attention_variants.checks import check_integer
-from attention_variants.interface import AttentionVariant, HeadSizes
+from attention_variants.heads import head_sizes
+from attention_variants.interface import AttentionVariant
 from attention_variants.layer_options import LayerOptions
 from attention_variants.positions import NoPosition, Position
 from attention_variants.surroundings import (
@@ -185,7 +185,7 @@ class MultiHeadAttention(nnx.Module):
             query, key, value, pasts = self._project(readings, readings, positions, pasts)
         else:
             query, key, value, pasts = self._project(readings, self._shift(source, pasts)[0], None, pasts)
-        if key_mask is not None:
+        if key_mask is not None and self.skip is not None:
             value = zero_masked(value, key_mask)  # a convolution carries tokens into the padding behind them
         bias = None if self.bias is None or context is not None else self.bias(causal, positions)
         attend = functools.partial(self.variant, causal=causal, key_mask=key_mask, bias=bias)
@@ -312,42 +312,6 @@ class MultiHeadAttention(nnx.Module):
             raise NotImplementedError(f"{type(self.variant).__name__} does not support attention to a `context`.")
         if self.skip is not None:
             raise NotImplementedError("`skip` adds a token's own value; in attention to a `context` it has none.")
-
-
-def head_sizes(
-    model_dim: int,
-    num_heads: int,
-    num_kv_heads: int | None = None,
-    head_dim: int | None = None,
-    value_dim: int | None = None,
-    options: LayerOptions = LayerOptions(),  # noqa: B008 - frozen
-) -> HeadSizes:
-    """Returns the heads of a layer, see `MultiHeadAttention`; raises ValueError for sizes that do not fit."""
-    num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-    given = {"head_dim": head_dim, "value_dim": value_dim}
-    sizes = {"model_dim": model_dim, "num_heads": num_heads, "num_kv_heads": num_kv_heads}
-    for name, size in (sizes | {name: size for name, size in given.items() if size is not None}).items():
-        check_integer(name, size, 1)
-    if num_heads % num_kv_heads:
-        raise ValueError(
-            f"`num_kv_heads` must divide `num_heads`; got num_kv_heads {num_kv_heads} and num_heads {num_heads}."
-        )
-    if value_dim is None:
-        value_dim = head_dim or _share(model_dim, num_heads, "value_expansion", options.value_expansion)
-    if head_dim is None:
-        head_dim = _share(model_dim, num_heads, "key_expansion", options.key_expansion)
-    return HeadSizes(num_heads, num_kv_heads, head_dim, value_dim)
-
-
-def _share(model_dim: int, num_heads: int, name: str, expansion: float) -> int:
-    """Returns the width of one head."""
-    width = expansion * model_dim
-    if width != int(width) or int(width) % num_heads:
-        times = "" if expansion == 1 else f" times `{name}` {expansion}"
-        raise ValueError(
-            f"`num_heads` must divide `model_dim`{times}; got num_heads {num_heads} and model_dim {model_dim}."
-        )
-    return int(width) // num_heads
 
 
 def _check_kinds(variant: Any, position: Any, options: Any) -> None:

@@ -7,13 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attention_variants.arrays import accumulation_dtype
+from attention_variants.arrays import Outputs, accumulation_dtype
 from attention_variants.engines.causal_convolution import causal_convolution
 from attention_variants.parameters import Undecayed
 
 Stream = Float[Array, "batch length channels"]
 Past = Float[Array, "batch past channels"]
-Outputs = Float[Array, "batch length num_heads value_dim"]
 
 _NORM_START = 0.4  # of the learned scale: about where softmax attention over random tokens starts
 _SHIFT_RANK = 32

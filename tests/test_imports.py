@@ -37,7 +37,8 @@ LIBRARY = {
     },
     "registry": {"interface", "specs", "variants"},
     "positions": {"arrays", "biases", "checks", "specs"},
-    "module": {"arrays", "checks", "interface", "layer_options", "parameters", "positions", "surroundings"},
+    "heads": {"checks", "interface", "layer_options"},
+    "module": {"arrays", "heads", "interface", "layer_options", "positions", "surroundings"},
     "flax_adapter": {"interface"},
     "conformance": {
         *("arrays", "conformance", "cost", "interface", "layer_options", "module", "positions", "registry", "specs"),

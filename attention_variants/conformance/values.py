@@ -65,7 +65,8 @@ def _compare(
     actual = case.steps[causal](arguments, cotangent, key_mask, bias)
     expected = case.definitions[causal](arguments, cotangent, key_mask, bias)
     what = f"{query_length} queries, {key_length} keys, causal={causal}, masked={masked}, (output, gradients)"
-    expect_close(what, actual, expected, TOLERANCE[jnp.dtype(dtype)])
+    # The gradient of a sole key is 0, and found as terms that cancel.
+    expect_close(what, actual, expected, TOLERANCE[jnp.dtype(dtype)] * (2 if key_length == 1 else 1))
 
 
 def controls_are_as_declared(case: Case) -> None:

@@ -21,6 +21,11 @@ def block_of_size(size: int) -> int:
     return min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, size))
 
 
+def power_of_two(size: int) -> int:
+    """Returns the smallest power of two that is at least `size`, for what is halved until nothing is left."""
+    return 1 << (size - 1).bit_length()
+
+
 def cut_blocks(array: Array, num_blocks: int, block: int, group: int) -> Array:
     """[batch, length, heads, dim] -> [blocks, batch, heads // group, group * block, dim], padded with 0."""
     batch, length, heads, dim = array.shape

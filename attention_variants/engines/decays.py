@@ -25,6 +25,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attention_variants.engines.blocks import power_of_two
+
 
 class Decays(NamedTuple):
     """Factors in [0, 1]; `channels` is 1 where one decay serves the whole key."""
@@ -101,7 +103,7 @@ def products_by_halves(
 
 def flops_by_halves(chunk: int, rows: int, writes: int, channels: int) -> int:
     """FLOPs of the matrix products of `products_by_halves` for one sequence and head."""
-    padded = _power_of_two(chunk)
+    padded = power_of_two(chunk)
     return 2 * rows * writes * channels * (padded * (padded - 1) // 2)
 
 
@@ -133,9 +135,5 @@ def _joined_sums(sums: _Sums) -> _Sums:
 
 def _padded(array: Array) -> Array:
     """Pads axis 2, the tokens, to a power of two: tokens that neither write nor decay."""
-    more = _power_of_two(array.shape[2]) - array.shape[2]
+    more = power_of_two(array.shape[2]) - array.shape[2]
     return jnp.pad(array, ((0, 0), (0, 0), (0, more), *((0, 0),) * (array.ndim - 3)))
-
-
-def _power_of_two(size: int) -> int:
-    return 1 << (size - 1).bit_length()

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attention_variants.engines.blocks import power_of_two
+
 
 @jax.custom_jvp
 def unit_lower_inverse(strict: Float[Array, "*batch size size"]) -> Float[Array, "*batch size size"]:
     """Returns (I + strict)^-1; `strict` is 0 on and above the diagonal."""
     size = strict.shape[-1]
-    padding = _power_of_two(size) - size
+    padding = power_of_two(size) - size
     strict = jnp.pad(strict, ((0, 0),) * (strict.ndim - 2) + ((0, padding), (0, padding)))
     inverse = jnp.ones((*strict.shape[:-2], size + padding, 1, 1), strict.dtype)  # of the blocks on the diagonal
     while inverse.shape[-1] < size:
@@ -38,7 +40,7 @@ def _jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
 
 def inverse_flops(size: int) -> int:
     """FLOPs of the matrix products of `unit_lower_inverse` for one matrix."""
-    padded = _power_of_two(size)
+    padded = power_of_two(size)
     halves = [2**level for level in range(1, padded.bit_length() - 1)]
     return sum(padded // (2 * half) * 4 * half**3 for half in halves)
 
@@ -53,7 +55,3 @@ def _diagonal_blocks(matrix: Array, block: int) -> Array:
     num_blocks = matrix.shape[-1] // block
     parts = matrix.reshape(*matrix.shape[:-2], num_blocks, block, num_blocks, block)
     return jnp.moveaxis(jnp.diagonal(parts, axis1=-4, axis2=-2), -1, -3)
-
-
-def _power_of_two(size: int) -> int:
-    return 1 << (size - 1).bit_length()

@@ -9,9 +9,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attention_variants.heads import head_sizes
 from attention_variants.interface import Cost, HeadSizes
 from attention_variants.layer_options import LayerOptions
-from attention_variants.module import head_sizes
 from attention_variants.positions import NoPosition, Position
 from experiments.components.reach import Reach, Runs, spread
 

@@ -111,7 +111,7 @@ def _published(run: "Run") -> dict[str, Any]:
     if schema.PAPER not in run.presets:
         return {}
     built = [(mixer, sizes) for mixer, sizes in (*run.built, *run.built_encoder) if mixer.attends]
-    return {"model.published": [f"{mixer.spec()} {sizes.position} {sizes.options}" for mixer, sizes in built]}
+    return {"model.published": [f"{mixer.spec()} {sizes.position} {sizes.options.text()}" for mixer, sizes in built]}
 
 
 def _canonical_specs(run: "Run") -> dict[str, str]:

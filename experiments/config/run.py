@@ -136,9 +136,9 @@ class Run:
         return LayerSizes(model.model_dim, model.num_heads, num_kv_heads, position, options, *widths)
 
     def _build(self, mixers: tuple[Mixer, ...]) -> tuple[tuple[Mixer, LayerSizes], ...]:
-        found = []
+        found, options = [], self.options
         for layer, mixer in enumerate(mixers):
-            sizes = self._sizes(self.positions[layer % len(self.positions)], self.options)
+            sizes = self._sizes(self.positions[layer % len(self.positions)], options)
             paper = self.presets[layer % len(self.presets)] == PAPER
             found.append(mixer.as_published(sizes, layer) if paper else (mixer, sizes))
         return tuple(found)

@@ -1,7 +1,10 @@
 """Variants with one fault each, and cases that are small, for the laws to catch."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+import pytest
 
 from attention_variants import arrays, patterns
 from attention_variants.conformance import Case
@@ -340,3 +343,14 @@ class NeverForgetsAll(StateSpaceAttention):
 class IgnoresControls(Linear):
     def _check(self, query, key, value, *, controls, **options):
         super()._check(query, key, value, controls=None, **options)
+
+
+def reads_ahead(part: type) -> Callable[[pytest.MonkeyPatch], None]:
+    """Returns what plants into a part around attention that it takes the next token for this one."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        call = part.__call__
+        patch.setattr(part, "__call__", lambda self, x, *rest: call(self, jnp.roll(x, -1, axis=1), *rest))
+
+    plant.__name__ = f"{part.__name__}ReadsAhead"
+    return plant

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attention_variants.layer_options import LayerOptions
+from attention_variants.registry import VARIANTS, example_spec
 from experiments.analysis.start import mixer_rms, start_rms
 from experiments.analysis.state_capacity import state_bytes
 from experiments.components.mixers import Call, LayerSizes
@@ -20,7 +20,7 @@ CROSSED = [(family, options) for family in FAMILIES for options in OPTIONS]
 
 
 def sizes_with(options: str, **more) -> LayerSizes:
-    return SIZES._replace(options=LayerOptions(**OPTIONS[options]), **more)
+    return SIZES._replace(options=OPTIONS[options], **more)
 
 
 def layer_of(mixer, sizes):
@@ -96,6 +96,23 @@ def test_options_are_refused_without_attention(values):
     with pytest.raises(ValueError, match="acts in attention layers; model.attention 'conv.lstm' has none"):
         validate(tiny_run(model__attention="conv+lstm", **values))
     validate(tiny_run(model__attention="full+lstm", **values))
+
+
+@pytest.mark.slow
+def test_published_layers_start_alike():
+    """A factor of 3, at the catalogue's size: else a comparison under one learning rate is one of scales."""
+    found = {}
+    for name, kind in VARIANTS.items():
+        values = dict(model__attention=example_spec(name, 128), model__bidirectional=not kind.supports_causal)
+        run = tiny_run(
+            task="mqar:length=128,num_pairs=8,vocab_size=160",
+            model__layer="paper",
+            model__model_dim=64,
+            model__num_heads=2,
+            **values,
+        )
+        (found[name],) = start_rms(run)
+    assert max(found.values()) <= 3 * min(found.values()), sorted(found.items(), key=lambda item: item[1])
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Which parameters weight decay reaches: kernels of linear maps and embeddings, in every model that can be named."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +62,7 @@ MODELS = {
     **{f"norm {name}": dict(model__norm=name) for name in NORMS},
     "randomized t5": dict(model__position="randomized:encoding=t5"),
     **{
-        f"around attention, as in {name}": {f"model__{field}": value for field, value in options.items()}
+        f"around attention, as in {name}": {f"model__{field}": on for field, on in dataclasses.asdict(options).items()}
         for name, options in OPTIONS.items()
     },
     "an MLP": dict(model__mlp_dim=16),
