@@ -25,10 +25,11 @@ def drawn(task, split, number, rows):
 def test_rows_are_found_that_stand_in_any_batch_of_training():
     """Against a plain search; the last batches of the test and of training matter, what comes after does not."""
     task = make_task(TASK)
-    shown = shown_rows(task, jax.random.key(3), steps=3, train_batch=7, rows=13, test_batch=5)
-    training = [row for step in range(3) for row in drawn(task, TRAIN, step, 7)]
+    shown = shown_rows(task, jax.random.key(3), steps=3, train_batch=11, rows=13, test_batch=5)
+    training = [drawn(task, TRAIN, step, 11) for step in range(4)]
     tested = [row for number in range(3) for row in drawn(task, TEST, number, 5)][:13]
-    assert shown.tolist() == [row in training for row in tested] and 0 < shown.sum() < 13
+    found = [[row in sum(training[:steps], []) for row in tested] for steps in range(5)]
+    assert shown.tolist() == found[3] and found[2] != found[3] != found[4] and any(found[3][10:])
 
 
 def test_a_score_leaves_out_the_rows_that_were_shown():
