@@ -22,6 +22,7 @@ _RESULT = {
     "status": _TEXT,
     "test_accuracy": _MAYBE,
     "validation_accuracy": _MAYBE,
+    "validation_loss?": _MAYBE,
     "test_loss?": _MAYBE,
     "floor?": _MAYBE,
     "ceiling?": _MAYBE,

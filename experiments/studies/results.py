@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 import json
+import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -183,7 +184,7 @@ def _cells(records: Sequence[Record]) -> list[list[Record]]:
 
 
 def _select(cells: list[list[Record]], selects: Sequence[str]) -> list[tuple[list[Record], list[list[Record]]]]:
-    """Returns, of cells that differ only in `selects`, the one of best mean validation accuracy, and all of them."""
+    """Returns, of cells that differ only in `selects`, the best by validation, and all of them."""
     groups: dict[str, list[list[Record]]] = {}
     for cell in cells:
         group = json.dumps({key: value for key, value in cell[0].flat.items() if key not in selects}, sort_keys=True)
@@ -191,8 +192,12 @@ def _select(cells: list[list[Record]], selects: Sequence[str]) -> list[tuple[lis
     return [(max(tried, key=_validation), tried) for tried in groups.values()]
 
 
-def _validation(cell: list[Record]) -> float:
-    return statistics.fmean(record.result["validation_accuracy"] or 0.0 for record in cell if record.result)
+def _validation(cell: list[Record]) -> tuple[float, float]:
+    """Orders cells: by mean validation accuracy, and equal ones, such as all that reach 1, by mean loss."""
+    results = [record.result for record in cell if record.result]
+    accuracy = statistics.fmean(result["validation_accuracy"] or 0.0 for result in results)
+    losses = [result.get("validation_loss") for result in results]
+    return accuracy, -statistics.fmean(math.inf if loss is None else loss for loss in losses)
 
 
 def _choices(cell: list[Record], tried: list[list[Record]], keys: Sequence[str]) -> tuple[Choice, ...]:

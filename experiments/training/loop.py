@@ -178,6 +178,7 @@ def _result(
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
         "validation_accuracy": validation.accuracy,
+        "validation_loss": validation.loss,
         "slices": with_ceilings(run, test.slices),
         "tests": score_other_rows(run, program, best, split_key(jax.random.key(run.seed), TEST)),
         **score_unseen_rows(run, program, best, steps),

@@ -124,6 +124,15 @@ def test_selection_is_by_validation_and_never_by_test(tmp_path):
     assert row.choices == (Choice("train.learning_rate", 0.01, (0.001, 0.01)),)
 
 
+def test_equal_accuracies_are_told_apart_by_loss(tmp_path):
+    for rate, loss in ((0.001, 0.02), (0.003, 0.01), (0.01, None), (0.03, 0.03)):
+        config = config_of("conv+full", learning_rate=rate)
+        config["study"]["select"] = ("train.learning_rate",)
+        write_run(tmp_path / "study", config, validation_accuracy=1.0, validation_loss=loss)
+    (row,) = read_study(tmp_path / "study").rows
+    assert row.choices[0].value == 0.003
+
+
 @pytest.mark.parametrize(
     ("value", "tried", "edge"), [(1, (1, 2, 3), -1), (2, (1, 2, 3), 0), (3, (1, 3), 1), (1, (1,), 0)]
 )
