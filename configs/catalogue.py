@@ -3,9 +3,9 @@
 Every variant trains in the same small model: one layer of it after a gated short convolution, with learned positions,
 at settings whose windows, blocks and states are well below the length. Copying needs the positions because its j-th
 blank asks for the j-th token. Each row takes the learning rate that is best on its validation rows; where that is the
-largest, the table says so, and results/reference/README.md has the command that tries a larger one.
-`configs/catalogue_paper.py` adds the layers as their papers have them, `configs/catalogue_encoder.py` the variants that
-cannot be causal. Hours on two cores; an interrupted study continues:
+smallest or the largest, the table says so. `configs/catalogue_paper.py` adds the layers as their papers have them,
+`configs/catalogue_encoder.py` the variants that cannot be causal. Many hours on two cores; an interrupted study
+continues:
 
     python -m experiments.run --config=configs/catalogue.py
 """
@@ -25,10 +25,10 @@ TASKS = (
 # Every causal variant, its windows, blocks and states well below the length of the tasks.
 CAUSAL = tuple(example_spec(name, LENGTH) for name, kind in VARIANTS.items() if kind.supports_causal)
 RECURRENT = ("lstm", "gru")  # the question that attention came to answer
-RATES = (0.001, 0.003, 0.01)
+RATES = (0.001, 0.003, 0.01, 0.03)
 
 
-def study(mixers: Iterable[str], rates: Iterable[float] = RATES) -> ml_collections.ConfigDict:
+def study(mixers: Iterable[str]) -> ml_collections.ConfigDict:
     """Returns the study of some mixers, each behind a gated short convolution."""
     config = base.get_config()
     config.name = "catalogue"
@@ -38,7 +38,7 @@ def study(mixers: Iterable[str], rates: Iterable[float] = RATES) -> ml_collectio
     config.study.vary = (
         f"task={'|'.join(TASKS)}",
         f"model.attention={'|'.join(f'conv+{spec}' for spec in mixers)}",
-        f"train.learning_rate={'|'.join(map(str, rates))}",
+        f"train.learning_rate={'|'.join(map(str, RATES))}",
     )
     config.study.select = ("train.learning_rate",)
     return config

@@ -1,7 +1,7 @@
-"""How far back can recall reach? The same eight pairs over 64 to 512 tokens, five seeds, two learning rates.
+"""How far back can recall reach? The same eight pairs over 64 to 512 tokens, five seeds.
 
 More filler between the pairs and their queries means more distance to look back; all else stays the same. Validation
-chooses the learning rate of each row. About an hour on two cores; an interrupted study continues:
+chooses the learning rate of each row. Many hours on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/mqar.py
 """
@@ -12,11 +12,11 @@ from configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: four kinds of attention at four lengths, 160 runs."""
+    """Returns the study: four kinds of attention at four lengths, 240 runs."""
     config = base.get_config()
     config.name = "mqar"
     config.model.num_heads = 1
-    config.train.steps = 400
+    config.train.steps = 1000
     config.eval.validation_rows = 256
     config.eval.test_rows = 1024
     config.study.seeds = 5
@@ -28,6 +28,6 @@ def get_config() -> ml_collections.ConfigDict:
         "|conv+sliding_window:window_size=64"
         "|conv+bigbird:window_size=32,num_global=8,num_random=1,block_size=32"
         "|conv+linear:chunk_size=64",
-        "train.learning_rate=0.002|0.003",
+        "train.learning_rate=0.001|0.003|0.01",
     )
     return config
