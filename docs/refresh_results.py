@@ -1,14 +1,18 @@
 """Brings kept results up to date with the code: floors, ceilings, state sizes, names and facts. None was measured.
 
 python docs/refresh_results.py results/reference/mqar ...
+python docs/refresh_results.py --draw accuracy_by_length results/reference/mqar
 
-Scores, FLOPs, times and parameter hashes stay as they were. A folder whose run has another digest now is renamed. Then
-table.md and table.csv are written, and those of the pictures that are there are drawn again, or removed where the
-results have nothing to draw.
+Scores, FLOPs, times and parameter hashes stay as they were. A run that has another digest now is renamed. Then table.md
+and table.csv are written, and those of the pictures that are there, or are named by `--draw`, are drawn again, or removed
+where the results have nothing to draw. Runs in folders and runs in an archive are treated alike.
 """
 
+import argparse
 import pathlib
 import sys
+import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -52,8 +56,18 @@ def refresh(study: pathlib.Path) -> int:
     return len(folders)
 
 
-def redraw(folder: pathlib.Path) -> None:
-    """Writes the tables of a study, and draws again those of its pictures that the folder has."""
+def refresh_archive(study: pathlib.Path) -> int:
+    """Refreshes every run in the archive of a study; returns how many there are."""
+    from experiments.studies import archive
+
+    with tempfile.TemporaryDirectory() as folder:
+        archive.unpack(study, folder)
+        refresh(pathlib.Path(folder))
+        return archive.pack(folder, study)
+
+
+def redraw(folder: pathlib.Path, wanted: Sequence[str] = ()) -> None:
+    """Writes the tables of a study, and draws its pictures: those that the folder has, and those that are wanted."""
     from experiments.reporting import tables
     from experiments.reporting.figures import registry, style
     from experiments.studies.results import read_study
@@ -64,20 +78,27 @@ def redraw(folder: pathlib.Path) -> None:
     with style.style():
         for name, picture in registry.pictures(study).items():
             path = folder / f"{name}.png"
-            if not path.exists():
+            if not path.exists() and name not in wanted:
                 continue
             figure = picture.draw(study)
             if figure is None:  # its results have nothing to draw any more
-                path.unlink()
+                path.unlink(missing_ok=True)
             else:
                 path.write_bytes(style.save(figure, "png"))
 
 
 def main() -> int:
     """Refreshes the studies named on the command line."""
-    for study in map(pathlib.Path, sys.argv[1:]):
-        print(f"{study}: {refresh(study)} runs", flush=True)
-        redraw(study)
+    from experiments.studies.archive import ARCHIVE
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draw", action="append", default=[], help="name of a picture that is to be there")
+    parser.add_argument("study", nargs="+", type=pathlib.Path)
+    asked = parser.parse_args()
+    for study in asked.study:
+        runs = refresh(study) + (refresh_archive(study) if (study / ARCHIVE).exists() else 0)
+        print(f"{study}: {runs} runs", flush=True)
+        redraw(study, asked.draw)
     return 0
 
 

@@ -41,7 +41,8 @@ FLAGS = cli.new_flags()
 _VARIANTS = flags.DEFINE_string(
     "variants",
     None,
-    "Specs of the variants, between '|'; by default every registered one, the window at 128 keys.",
+    "Specs of the variants, between '|'; by default every registered one that can be as --causal says, the window at "
+    "128 keys.",
     flag_values=FLAGS,
 )
 _LENGTHS = flags.DEFINE_list("lengths", ["2048", "4096", "16384"], "Sequence lengths.", flag_values=FLAGS)
@@ -100,7 +101,7 @@ def _measure() -> tuple[Sequence[dict[str, Any]], str, Exception | None]:
         return [dataclasses.asdict(each) for each in drawn], data.render(drawn), failure
     sizes = attention.Sizes(_BATCH.value, _HEADS.value, _DIM.value, _CAUSAL.value, _REPEATS.value, _BASELINE_MAX.value)
     lengths = _lengths(_LENGTHS.value)
-    timings, failure = _collected(attention.measure(attention.contenders(_VARIANTS.value), lengths, sizes))
+    timings, failure = _collected(attention.measure(attention.contenders(_VARIANTS.value, sizes.causal), lengths, sizes))
     return [dataclasses.asdict(each) for each in timings], attention.render(timings, _FORMAT.value, sizes), failure
 
 

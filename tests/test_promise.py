@@ -14,7 +14,6 @@ from tests import recipes
 ROOT = pathlib.Path(__file__).parent.parent
 RECIPES = recipes.read((ROOT / "CONTRIBUTING.md").read_text())
 FOLLOWED = ("A variant", "A task", "A column", "A figure", "An optimizer")
-QUOTED = ("quickstart", "mqar")  # studies whose runs README.md quotes
 
 GENERAL = [f"tests/test_{name}.py" for name in ("contributing", "docs", "imports", "repository")]
 JUST_RUN = (  # by commands with -k, or in writing the page
@@ -38,12 +37,6 @@ MISSING = """\
 """
 
 
-def is_needed(path: pathlib.Path) -> bool:
-    """Leaves out the runs that no page quotes."""
-    run = path.parts[:2] == ("results", "reference") and len(path.parts) > 4
-    return not run or path.parts[2] in QUOTED
-
-
 def copy_to(folder: pathlib.Path) -> None:
     """Copies what git tracks or would track; where there is no git, all but hidden folders."""
     if (ROOT / ".git").exists():
@@ -53,7 +46,7 @@ def copy_to(folder: pathlib.Path) -> None:
     else:
         paths = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()]
         paths = [path for path in paths if not path.parts[0].startswith(".")]
-    for path in filter(is_needed, paths):
+    for path in paths:
         if (ROOT / path).exists():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / path, folder / path)
@@ -133,10 +126,3 @@ def named(output: str) -> str:
     """Returns the steps in the message of the checklist."""
     lines = [line.removeprefix("E").strip() for line in output.splitlines() if line.startswith("E")]
     return "".join(f"{line}\n" for line in lines if line.startswith("- "))
-
-
-def test_only_runs_that_no_page_quotes_are_left_out() -> None:
-    run = "0a1b2c3d4e5f/result.json"
-    assert is_needed(pathlib.Path("results/reference/mqar", run))
-    assert not is_needed(pathlib.Path("results/reference/mad", run))
-    assert is_needed(pathlib.Path("results/reference/mad/table.md")) and is_needed(pathlib.Path("tests/a/b/c/d.py"))

@@ -49,15 +49,19 @@ class Timing:
     memory_growth: float | None = None  # over the shortest length
 
 
-def contenders(specs: str | None) -> dict[str, AttentionVariant | None]:
+def contenders(specs: str | None, causal: bool) -> dict[str, AttentionVariant | None]:
     """Returns name -> variant, the baseline first as None.
 
     Args:
-      specs: of variants, between '|'; None for every registered one, the window at 128 keys.
+      specs: of variants, between '|'; None for every registered one that can do it, the window at 128 keys.
+      causal: whether the attention is to be causal.
     """
     if specs is None:
         sharper = {"sliding_window": "sliding_window:window_size=128"}
-        specs = "|".join(sharper.get(name, name) for name in VARIANTS)
+        able = [
+            name for name, kind in VARIANTS.items() if (kind.supports_causal if causal else kind.supports_bidirectional)
+        ]
+        specs = "|".join(sharper.get(name, name) for name in able)
     names = [name.strip() for name in specs.split("|")]
     return {BASELINE: None} | {name: make_variant(name) for name in names if name != BASELINE}
 
@@ -89,7 +93,7 @@ def measure_at(variants: Mapping[str, AttentionVariant | None], length: int, siz
     query, key, value = jax.random.normal(jax.random.key(0), (3, sizes.batch, length, sizes.num_heads, sizes.head_dim))
     forward, gradient, timings = {}, {}, {}
     for name, variant in variants.items():
-        attend = _attend(variant, sizes)
+        attend = contender(variant, sizes)
         with_gradient = _with_gradient(attend)
         flops = cost.count_flops(with_gradient, query, key, value)
         forward[name] = jax.jit(attend).lower(query, key, value).compile()
@@ -133,7 +137,8 @@ def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
     return "\n".join([*("  ".join(row) for row in aligned), "", what])
 
 
-def _attend(variant: AttentionVariant | None, sizes: Sizes) -> Contender:
+def contender(variant: AttentionVariant | None, sizes: Sizes) -> Contender:
+    """Returns what is timed of a variant, its controls read from constants; of None the baseline."""
     if variant is None:
         return functools.partial(jax.nn.dot_product_attention, is_causal=sizes.causal)
     heads = HeadSizes(sizes.num_heads, sizes.num_heads, sizes.head_dim, sizes.head_dim)

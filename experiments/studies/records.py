@@ -1,4 +1,4 @@
-"""What the run folders of a study hold, read and checked. Whatever is damaged, missing or of another form is named."""
+"""What the runs of a study hold, read and checked. Whatever is damaged, missing or of another form is named."""
 
 import dataclasses
 import functools
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config.schema import cell_fields, default_fields, flatten
-from experiments.studies import forms, legacy, run_folder
+from experiments.studies import archive, forms, legacy, run_folder
+from experiments.studies.archive import PackedRun
 from experiments.studies.run_folder import CONFIG, MANIFEST, METRICS, RESULT, DamagedError, RunFolder
 
 # Times are compared only between runs that agree in these.
@@ -17,7 +18,7 @@ _CHOOSES_BACKEND = "JAX_PLATFORMS"  # a flag whose only effect is the backend, w
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What one run folder holds."""
+    """What one run folder, or one line of an archive, holds."""
 
     config: dict[str, Any]
     manifest: dict[str, Any]
@@ -49,17 +50,17 @@ class Record:
 def read_records(study: str | Path) -> tuple[list[Record], list[str]]:
     """Returns the runs of a study, and a line for everything that is not as it should be."""
     records, problems = [], []
-    for folder in run_folder.open_study(study):
+    for run in archive.open_runs(study):
         found: list[str] = []
-        record = _read(folder, found)
+        record = _read(run, found)
         records += [record] if record is not None else []
-        problems += [f"Run {folder.path.name}: {problem}." for problem in found]
+        problems += [f"Run {run.path.name}: {problem}." for problem in found]
     return records, problems + [f"Folder {name}: there is no run in it." for name in run_folder.other_folders(study)]
 
 
-def _read(folder: RunFolder, problems: list[str]) -> Record | None:
+def _read(run: RunFolder | PackedRun, problems: list[str]) -> Record | None:
     """Returns what can be read, None where that is no run; adds to `problems`."""
-    result, config, manifest = (read_checked(folder, name, problems) for name in (RESULT, CONFIG, MANIFEST))
+    result, config, manifest = (read_checked(run, name, problems) for name in (RESULT, CONFIG, MANIFEST))
     if config is None and result is not None and "config" in result:
         problems.append(f"its config is that in {RESULT}")
         config = result["config"]
@@ -70,13 +71,13 @@ def _read(folder: RunFolder, problems: list[str]) -> Record | None:
         return Record(config, manifest or {}, result, [])
     if manifest is None:
         problems.append(f"without {MANIFEST} its command and date are not known")
-    return Record(config, manifest or {}, result, _metrics(folder, result or {}, problems))
+    return Record(config, manifest or {}, result, _metrics(run, result or {}, problems))
 
 
-def read_checked(folder: RunFolder, name: str, problems: list[str]) -> dict[str, Any] | None:
+def read_checked(run: RunFolder | PackedRun, name: str, problems: list[str]) -> dict[str, Any] | None:
     """Returns what a JSON file says, None where it is missing or not as it should be, which adds to `problems`."""
     try:
-        value = folder.read(name)
+        value = run.read(name)
     except DamagedError as error:
         problems.append(str(error))
         return None
@@ -103,11 +104,11 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
 }
 
 
-def _metrics(folder: RunFolder, result: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any]]:
+def _metrics(run: RunFolder | PackedRun, result: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any]]:
     """Returns the rows of metrics of an ended run, none where they are damaged."""
-    rows = folder.metrics()
+    rows = run.metrics()
     try:
-        folder.check_metrics(result)
+        run.check_metrics(result)
         for row in rows:
             forms.check_row(row)
     except ValueError as error:

@@ -35,7 +35,7 @@ class DamagedError(ValueError):
 
 CONFIG, MANIFEST, RESULT, METRICS = "config.json", "manifest.json", "result.json", "metrics.jsonl"
 _CHECKPOINTS = "checkpoints"
-_SEAL, _METRICS_SEAL = "sha256", "metrics_sha256"
+SEAL, METRICS_SEAL = "sha256", "metrics_sha256"
 
 
 class RunFolder:
@@ -91,15 +91,15 @@ class RunFolder:
             raise DamagedError(f"{name} is damaged: it is no JSON") from error
         if not isinstance(value, dict):
             raise DamagedError(f"{name} is damaged: it must be a JSON object")
-        seal = value.pop(_SEAL, None)
-        if (seal is None and _has_a_nameless_seal(value)) or (seal is not None and seal != _digest(value)):
+        seal = value.pop(SEAL, None)
+        if (seal is None and _has_a_nameless_seal(value)) or (seal is not None and seal != digest(value)):
             raise DamagedError(f"{name} is damaged: its SHA-256 does not match")
         return value
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON file of the folder, with its digest."""
         plain = _plain(value)
-        write_whole(self.path / name, (json.dumps(plain | {_SEAL: _digest(plain)}, indent=1) + "\n").encode())
+        write_whole(self.path / name, (json.dumps(plain | {SEAL: digest(plain)}, indent=1) + "\n").encode())
 
     def result(self) -> dict[str, Any] | None:
         """Returns `result.json`, None where the run has not ended or the file is damaged."""
@@ -118,7 +118,7 @@ class RunFolder:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`, the mark that the run has ended, and keeps only the newest checkpoint."""
-        self.write(RESULT, {**result, _METRICS_SEAL: _file_digest(self.path / METRICS)})
+        self.write(RESULT, {**result, METRICS_SEAL: _file_digest(self.path / METRICS)})
         self.prune(1)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ class RunFolder:
 
     def check_metrics(self, result: Mapping[str, Any]) -> None:
         """Raises DamagedError where `metrics.jsonl` is not what it was when its run ended in `result`."""
-        if _METRICS_SEAL in result and _file_digest(self.path / METRICS) != result[_METRICS_SEAL]:
+        if METRICS_SEAL in result and _file_digest(self.path / METRICS) != result[METRICS_SEAL]:
             raise DamagedError(f"{METRICS} is damaged: its SHA-256 does not match")
 
     def replace_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -199,11 +199,11 @@ def _plain(value: Any) -> Any:
 
 def _has_a_nameless_seal(value: Mapping[str, Any]) -> bool:
     """Whether some field looks like the digest of the file under a damaged name; earlier versions wrote none."""
-    others = {key: item for key, item in value.items() if key not in ("parameter_hash", _METRICS_SEAL)}
+    others = {key: item for key, item in value.items() if key not in ("parameter_hash", METRICS_SEAL)}
     return any(isinstance(item, str) and re.fullmatch("[0-9a-f]{64}", item) for item in others.values())
 
 
-def _digest(value: Mapping[str, Any]) -> str:
+def digest(value: Mapping[str, Any]) -> str:
     """Returns the SHA-256 of what a JSON object says, however it is laid out."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 

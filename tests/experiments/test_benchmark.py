@@ -3,10 +3,11 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from attention_variants import cost
-from attention_variants.registry import make_variant
+from attention_variants.registry import VARIANTS, make_variant
 from experiments import benchmark, cli
 from experiments.benchmarks import attention, data
 
@@ -33,6 +34,17 @@ def test_every_contender_is_measured_at_every_length(monkeypatch, capsys, tmp_pa
     assert figures["jax.nn", 16]["speedup"] == figures["jax.nn", 16]["forward_speedup"] == 1.0
     out = capsys.readouterr().out
     assert len({len(line) for line in out.splitlines()[:8]}) == 1, "columns are aligned"
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_by_default_all_that_can_be_called_are_measured(causal):
+    query = jax.ShapeDtypeStruct((1, 32, 2, 4), jnp.float32)
+    found = attention.contenders(None, causal)
+    sizes = attention.Sizes(batch=1, num_heads=2, head_dim=4, causal=causal)
+    for variant in found.values():
+        jax.eval_shape(attention.contender(variant, sizes), query, query, query)
+    absent = set(VARIANTS) - {name.partition(":")[0] for name in found}
+    assert absent == {name for name, kind in VARIANTS.items() if causal and not kind.supports_causal}
 
 
 def test_what_is_timed_is_what_is_counted(monkeypatch, capsys, tmp_path):

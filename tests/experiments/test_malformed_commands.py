@@ -13,7 +13,7 @@ from experiments import cli
 from experiments.config import schema
 
 EACH = 200
-MAINS = ("run", "table", "report", "benchmark", "show_task")
+MAINS = ("run", "table", "report", "archive", "benchmark", "show_task")
 TYPOS = "abcdefghijklmnopqrstuvwxyz_0"
 SPEC_FIELDS = (
     *("task", "model.attention", "model.position", "model.norm", "train.optimizer", "train.schedule"),
@@ -89,6 +89,10 @@ def command(main: str, flags, rng: random.Random, folder: Path) -> list[str]:
     if main in ("table", "report"):
         missing = [str(folder / misspelled("quickstart", rng))], [f"--study={folder}"], []
         return rng.choice((["results/reference/quickstart", *wrong], *missing))
+    if main == "archive":
+        kept = f"--output={folder / 'kept'}"
+        nothing = [str(folder), kept], [str(folder), kept, "--unpack"], [misspelled("results", rng), kept], [kept]
+        return rng.choice((["results/reference/quickstart", kept, *wrong], ["results/reference/quickstart"], *nothing))
     if main == "show_task":
         return rng.choice((wrong, [f"--task={rng.choice(BAD_SPECS)}"], [f"--task={misspelled('mqar', rng)}zq"], []))
     specs = [f"--variants={rng.choice(BAD_SPECS)}"], [f"--lengths={rng.choice(BAD_NUMBERS)}"]

@@ -1,6 +1,5 @@
 """Digests: the same for equal runs however they are spelt, different for different ones."""
 
-import json
 import pathlib
 
 import pytest
@@ -10,6 +9,7 @@ from attention_variants.variants.delta import DeltaAttention
 from experiments.config import identity
 from experiments.config.run import Run
 from experiments.config.schema import Config
+from experiments.studies import archive
 from experiments.tasks.recall.mqar import MQAR
 
 REFERENCE = pathlib.Path(__file__).parents[3] / "results" / "reference"
@@ -144,7 +144,8 @@ def test_another_default_gives_no_run_the_name_of_another(name):
 
 def test_committed_runs_keep_their_names():
     """A reference study can be continued without repeating what is there."""
-    results = [json.loads(path.read_text()) for path in REFERENCE.glob("*/*/result.json")]
+    archives = [archive.open_archive(study) for study in REFERENCE.iterdir()]
+    results = [run.read("result.json") or {} for runs in archives for run in runs]
     assert {result["config"]["task"] for result in results} >= REFUSED
     results = [result for result in results if result["config"]["task"] not in REFUSED]
     assert len(results) > 50

@@ -1,0 +1,39 @@
+r"""Packs a study into one file, to keep or to send, and unpacks it.
+
+python -m experiments.archive results/mine --output=to_keep/mine
+python -m experiments.archive to_keep/mine --unpack --output=results/mine
+
+The file is `runs.jsonl`: a line per run that has ended, with its config, manifest, metrics and result, without
+checkpoints. `experiments.table` and `experiments.report` read a packed study as it is. Unpacked, a study goes on where
+it was: no run of it is repeated.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments import cli
+from experiments.studies import archive
+
+FLAGS = cli.new_flags()
+_STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without the flag.", flag_values=FLAGS)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder that the packed or unpacked study is in then.", flag_values=FLAGS)
+_UNPACK = flags.DEFINE_bool("unpack", False, "Write run folders from the file.", flag_values=FLAGS)
+
+
+def run() -> None:
+    """Packs or unpacks."""
+    if not _STUDY.value:
+        raise cli.UsageError("name the folder of a study, such as results/quickstart.")
+    if not _OUTPUT.value:
+        raise cli.UsageError("--output is required: the folder that the study is in then.")
+    if not Path(_STUDY.value).is_dir():
+        raise cli.UsageError(f"there is no folder {_STUDY.value!r}.")
+    if _UNPACK.value:
+        print(f"{archive.unpack(_STUDY.value, _OUTPUT.value)} runs unpacked into {_OUTPUT.value}.")
+    else:
+        print(f"{archive.pack(_STUDY.value, _OUTPUT.value)} runs packed into {Path(_OUTPUT.value) / archive.ARCHIVE}.")
+
+
+if __name__ == "__main__":
+    cli.main(run, FLAGS)
