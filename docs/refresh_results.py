@@ -4,8 +4,8 @@ python docs/refresh_results.py results/reference/mqar ...
 python docs/refresh_results.py --draw accuracy_by_length results/reference/mqar
 
 Scores, FLOPs, times and parameter hashes stay as they were. A run that has another digest now is renamed. Then table.md
-and table.csv are written, and those of the pictures that are there, or are named by `--draw`, are drawn again, or removed
-where the results have nothing to draw. Runs in folders and runs in an archive are treated alike.
+and table.csv are written, and the pictures that are there, or are named by `--draw`, are drawn again, or removed where
+the results have nothing to draw. Runs in folders and runs in an archive are treated alike.
 """
 
 import argparse

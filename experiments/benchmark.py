@@ -101,7 +101,8 @@ def _measure() -> tuple[Sequence[dict[str, Any]], str, Exception | None]:
         return [dataclasses.asdict(each) for each in drawn], data.render(drawn), failure
     sizes = attention.Sizes(_BATCH.value, _HEADS.value, _DIM.value, _CAUSAL.value, _REPEATS.value, _BASELINE_MAX.value)
     lengths = _lengths(_LENGTHS.value)
-    timings, failure = _collected(attention.measure(attention.contenders(_VARIANTS.value, sizes.causal), lengths, sizes))
+    contenders = attention.contenders(_VARIANTS.value, sizes.causal)
+    timings, failure = _collected(attention.measure(contenders, lengths, sizes))
     return [dataclasses.asdict(each) for each in timings], attention.render(timings, _FORMAT.value, sizes), failure
 
 

@@ -74,9 +74,10 @@ LIGHT: dict[str, set[str]] = {
     f"{_STUDIES}.intervals": set(),
     f"{_STUDIES}.rows": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy"},
     f"{_STUDIES}.forms": {"experiments.config.schema", f"{_STUDIES}.legacy"},
+    f"{_STUDIES}.archive": {f"{_STUDIES}.run_folder", f"{_STUDIES}.whole_files"},
     f"{_STUDIES}.records": {
         "experiments.config.schema",
-        *(f"{_STUDIES}.{n}" for n in ("forms", "legacy", "run_folder")),
+        *(f"{_STUDIES}.{n}" for n in ("archive", "forms", "legacy", "run_folder")),
     },
     f"{_STUDIES}.results": {
         "experiments.config.schema",

@@ -1,6 +1,6 @@
 """Accuracy on other rows than those of training: rows of other lengths, and rows of shifted tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ def _facets(study: Study, rows: Sequence[Row]) -> _Facets | None:
 
 def _length_panel(axes: Axes, rows: Mapping[str, Row], looks: Mapping[str, Look]) -> list[labels.Mark]:
     lines = {name: _over_lengths(row) for name, row in rows.items()}
-    series.number_axis(axes, sorted({x for line in lines.values() for x, _ in line}), log=True)
+    _length_axis(axes, lines.values())
     for trained in {row.task.train_length for row in rows.values()}:
         _draw_trained_length(axes, trained)
     return series.draw_lines(axes, lines, looks, layout.accuracy_label(rows.values(), "test accuracy"))
@@ -106,9 +106,15 @@ def _lengths_alone(study: Study, tasks: Tasks) -> Figure:
         _draw_trained_length(axes, row.task.train_length)
 
     figure = layout.strips(study, [layout.by_model(study, tasks)], draw, _LABEL)
-    lengths = {x for _, rows in tasks for row in rows for x, _ in _over_lengths(row)}
-    series.number_axis(figure.axes[0], sorted(lengths), log=True)  # all strips share it
+    _length_axis(figure.axes[0], [_over_lengths(row) for _, rows in tasks for row in rows])  # all strips share it
     return figure
+
+
+def _length_axis(axes: Axes, lines: Iterable[Line]) -> None:
+    """Shows the lengths of all lines; a range stands at its middle, under its own name."""
+    tests = {length: test for line in lines for length, test in line}
+    names = {length: test.key.value for length, test in tests.items() if test.key.kind == "length"}
+    series.number_axis(axes, sorted(tests), log=True, names=names)
 
 
 def _draw_trained_length(axes: Axes, length: float | None) -> None:

@@ -16,6 +16,7 @@ from experiments.reporting.figures.style import DASHES, FAINT, HIDDEN, Look
 from experiments.studies.rows import Row, TestScore
 
 Line = Sequence[tuple[float, TestScore]]  # the scores of one model at ascending numbers
+_CHARACTER = 0.095  # inches, of the label of a tick
 _TICK = 0.4  # inches that the label of a tick takes
 _LEAST = 0.7  # stands for 0 on a logarithmic axis
 
@@ -65,13 +66,16 @@ def draw_bar(axes: Axes, score: TestScore, look: Look) -> None:
     layout.beside_strip(axes, score, floor=False)
 
 
-def number_axis(axes: Axes, values: Sequence[float], *, log: bool = False) -> None:
+def number_axis(
+    axes: Axes, values: Sequence[float], *, log: bool = False, names: Mapping[float, str] | None = None
+) -> None:
     """Shows exactly `values`, or those of them that there is room for.
 
     Args:
       axes: in their place.
       values: ascending.
       log: whether the axis is logarithmic in any case; it is where the values grow by a factor of 4 or more.
+      names: of values that stand for something else, such as the middle of a range.
     """
     low, high = min(values), max(values)
     if (log and 0 < low < high) or 0 < low <= high / 4:
@@ -80,9 +84,10 @@ def number_axis(axes: Axes, values: Sequence[float], *, log: bool = False) -> No
     else:
         margin = 0.06 * (high - low) or 1.0
         axes.set_xlim(low - margin, high + margin)
-    axes.xaxis.set_major_locator(FixedLocator(_with_room(axes, sorted(values))))
+    shown = {value: (names or {}).get(value, f"{value:g}") for value in sorted(values)}
+    axes.xaxis.set_major_locator(FixedLocator(_with_room(axes, shown)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shown.get(value, "")))
 
 
 def ceiling_handle() -> Line2D:
@@ -174,13 +179,14 @@ def bin_axis(axes: Axes, *, log: bool) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
 
 
-def _with_room(axes: Axes, values: Sequence[float]) -> list[float]:
-    """Returns those of `values` whose labels do not come too near to each other; the last one stays."""
+def _with_room(axes: Axes, labels: Mapping[float, str]) -> list[float]:
+    """Returns those of the ascending values whose labels do not come too near to each other; the last one stays."""
     dpi = axes.get_figure(root=True).dpi  # type: ignore[union-attr]
-    place = {value: float(axes.transData.transform((value, 0.0))[0]) / dpi for value in values}
-    kept = [values[-1]]
-    for value in reversed(values[:-1]):
-        if place[kept[-1]] - place[value] >= _TICK:
+    place = {value: float(axes.transData.transform((value, 0.0))[0]) / dpi for value in labels}
+    room = max(_TICK, _CHARACTER * max(map(len, labels.values())))
+    kept: list[float] = []
+    for value in sorted(labels, reverse=True):
+        if not kept or place[kept[-1]] - place[value] >= room:
             kept.append(value)
     return kept[::-1]
 

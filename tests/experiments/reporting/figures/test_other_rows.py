@@ -76,6 +76,8 @@ def test_a_range_of_lengths_stands_at_its_middle_and_an_unknown_trained_length_n
     (axes,) = other_rows.accuracy_by_length(read_study(tmp_path / "study")).axes
     assert {(60.5, 0.5), (100.0, 0.4)} <= points(axes)
     assert axes.get_xticks().tolist() == [60.5, 100.0]
+    axes.figure.draw_without_rendering()
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["41-80", "100"]
 
 
 def test_numbers_as_answers_are_right_within_a_tolerance(tmp_path):
