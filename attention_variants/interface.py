@@ -97,7 +97,8 @@ class AttentionVariant(abc.ABC):
     the class attributes what it can do. A request for anything else raises NotImplementedError and is never ignored.
     The public methods check their arguments and set masked keys and values, and what masked tokens control in
     self-attention, to zero, so that a NaN there cannot leak. Where tokens write more than one value, a variant also
-    gives `writes_per_token` and `_dense_values`.
+    gives `writes_per_token` and `_dense_values`, and its controls have `further_keys` and `further_values` [batch,
+    length, num_kv_heads, writes_per_token - 1, width], which a layer treats as it treats keys and values.
     """
 
     supports_causal: ClassVar[bool] = True

@@ -38,6 +38,8 @@ class Pasts(NamedTuple):
     key_conv: Array
     value_conv: Array
     skip: Array
+    further_key_conv: Array
+    further_value_conv: Array
 
 
 class AttentionCache(NamedTuple):
@@ -124,11 +126,17 @@ class MultiHeadAttention(nnx.Module):
         """Makes what only some layers have, each part from a key of its own."""
         options, heads = self.options, self.heads
         shift_rngs, query_rngs, key_rngs, value_rngs, skip_rngs, gate_rngs = (nnx.Rngs(rngs.params()) for _ in range(6))
+        further_key_rngs, further_value_rngs = (nnx.Rngs(rngs.params()) for _ in range(2))
         shift, taps, residual = options.token_shift, options.qkv_conv, options.conv_residual
         self.token_shift = TokenShift(self.model_dim, shift == "ddlerp", shift_rngs) if shift != "none" else None
         self.query_conv = Convolution(taps, self.query.out_features, residual, query_rngs) if taps else None
         self.key_conv = Convolution(taps, self.key.out_features, residual, key_rngs) if taps else None
         self.value_conv = Convolution(taps, self.value.out_features, residual, value_rngs) if taps else None
+        further = taps and (self.variant.writes_per_token - 1) * heads.num_kv_heads
+        self.further_key_conv, self.further_value_conv = (
+            Convolution(taps, further * width, residual, rngs) if further else None
+            for width, rngs in ((heads.head_dim, further_key_rngs), (heads.value_dim, further_value_rngs))
+        )
         self.skip = Skip(options.skip, heads.num_heads, skip_rngs) if options.skip else None
         kind, width = options.output_gate, 1 if options.gate_per_head else heads.value_dim
         sizes = self.model_dim, heads.num_heads, width, heads.value_dim if options.gate_low_rank else 0
@@ -138,7 +146,7 @@ class MultiHeadAttention(nnx.Module):
 
     def parts(self) -> tuple[nnx.Module | None, ...]:
         """Returns what the options add to the projections, None for each that is off; all drawn with the controls."""
-        convolutions = self.query_conv, self.key_conv, self.value_conv
+        convolutions = self.query_conv, self.key_conv, self.value_conv, self.further_key_conv, self.further_value_conv
         return self.token_shift, *convolutions, self.skip, self.gate, self.norm
 
     def __call__(
@@ -189,7 +197,8 @@ class MultiHeadAttention(nnx.Module):
             value = zero_masked(value, key_mask)  # a convolution carries tokens into the padding behind them
         bias = None if self.bias is None or context is not None else self.bias(causal, positions)
         attend = functools.partial(self.variant, causal=causal, key_mask=key_mask, bias=bias)
-        out = attend(query, key, value, controls=self._control(readings))
+        controls, pasts = self._control(readings, None if context is not None else positions, pasts)
+        out = attend(query, key, value, controls=controls)
         return self._merge(out, value, readings, pasts, causal)[0]
 
     def init_cache(self, batch: int, max_length: int, dtype: Any = jnp.float32) -> AttentionCache:
@@ -216,9 +225,8 @@ class MultiHeadAttention(nnx.Module):
         positions = cache.length + jnp.arange(x.shape[1])
         query, key, value, pasts = self._project(readings, readings, positions, pasts)
         bias = None if self.bias is None else self.bias(True)
-        out, attention = self.variant.extend(
-            cache.attention, query, key, value, bias=bias, controls=self._control(readings)
-        )
+        controls, pasts = self._control(readings, positions, pasts)
+        out, attention = self.variant.extend(cache.attention, query, key, value, bias=bias, controls=controls)
         out, pasts = self._merge(out, value, readings, pasts, True)
         kept = (new.astype(old.dtype) for new, old in zip(pasts, cache.pasts, strict=True))
         return out, AttentionCache(attention, Pasts(*kept))
@@ -242,30 +250,48 @@ class MultiHeadAttention(nnx.Module):
         """Returns query, key, value [batch, length, heads, width]; `positions` None: not rotated."""
         query, key = dense(self.query, readings.query), dense(self.key, source.key)
         value = dense(self.value, source.value)
-        if self.query_conv is not None and self.key_conv is not None and self.value_conv is not None:
-            query, query_past = self.query_conv(query, pasts.query_conv)
-            key, key_past = self.key_conv(key, pasts.key_conv)
-            value, value_past = self.value_conv(value, pasts.value_conv)
-            pasts = pasts._replace(query_conv=query_past, key_conv=key_past, value_conv=value_past)
-        if self.options.conv_silu:
-            query, key, value = (jax.nn.silu(array) for array in (query, key, value))
-        if self.options.value_silu:
-            value = jax.nn.silu(value)
-        heads = self.heads
-        query, key = (array.reshape(*array.shape[:2], -1, heads.head_dim) for array in (query, key))
-        value = value.reshape(*value.shape[:2], -1, heads.value_dim)
-        if self.query_norm is not None and self.key_norm is not None:
-            query = self.query_norm(self._wide(query)).astype(value.dtype)
-            key = self.key_norm(self._wide(key)).astype(value.dtype)
-        if positions is not None:
-            parts = self.variant.rotated_parts
-            query, key = (self.position.rotate_parts(array, positions, parts) for array in (query, key))
+        query, query_past = self._mixed(query, self.query_conv, pasts.query_conv)
+        key, key_past = self._mixed(key, self.key_conv, pasts.key_conv)
+        value, value_past = self._mixed(value, self.value_conv, pasts.value_conv)
+        pasts = pasts._replace(query_conv=query_past, key_conv=key_past, value_conv=value_past)
+        query = self._turned(query, self.query_norm, positions)
+        key, value = self._turned(key, self.key_norm, positions), self._cut(value)
         if self.options.qk_shared:
-            query, key = repeat_heads(query, heads.num_heads), repeat_heads(key, heads.num_kv_heads)
+            query, key = repeat_heads(query, self.heads.num_heads), repeat_heads(key, self.heads.num_kv_heads)
         return query, key, value, pasts
 
-    def _control(self, readings: Readings) -> Any:
-        return None if self.controls is None else self.controls(self._wide(readings.controls))
+    def _mixed(self, x: Stream, part: Convolution | None, past: Array) -> tuple[Stream, Array]:
+        """Returns queries, keys or values behind their convolution and its SiLU, where there are such."""
+        if part is not None:
+            x, past = part(x, past)
+        return jax.nn.silu(x) if self.options.conv_silu else x, past
+
+    def _turned(self, x: Stream, norm: nnx.RMSNorm | None, positions: Array | None) -> Array:
+        """Returns queries or keys in heads, normalised and rotated where that is asked for."""
+        heads = x.reshape(*x.shape[:2], -1, self.heads.head_dim)
+        if norm is not None:
+            heads = norm(self._wide(heads)).astype(x.dtype)
+        return heads if positions is None else self.position.rotate_parts(heads, positions, self.variant.rotated_parts)
+
+    def _cut(self, value: Stream) -> Array:
+        """Returns values in heads, behind their own SiLU."""
+        value = jax.nn.silu(value) if self.options.value_silu else value
+        return value.reshape(*value.shape[:2], -1, self.heads.value_dim)
+
+    def _control(self, readings: Readings, positions: Array | None, pasts: Pasts) -> tuple[Any, Pasts]:
+        """Returns the controls; the further keys and values in them get what the key and the value get."""
+        if self.controls is None:
+            return None, pasts
+        controls = self.controls(self._wide(readings.controls))
+        if self.variant.writes_per_token == 1:
+            return controls, pasts
+        key, value = controls.further_keys, controls.further_values
+        keys, values = (x.reshape(*x.shape[:2], -1).astype(readings.key.dtype) for x in (key, value))
+        keys, key_past = self._mixed(keys, self.further_key_conv, pasts.further_key_conv)
+        values, value_past = self._mixed(values, self.further_value_conv, pasts.further_value_conv)
+        keys, values = self._turned(keys, self.key_norm, positions), self._cut(values)
+        controls = controls._replace(further_keys=keys.reshape(key.shape), further_values=values.reshape(value.shape))
+        return controls, pasts._replace(further_key_conv=key_past, further_value_conv=value_past)
 
     def _wide(self, x: Array) -> Array:
         """Returns x as Flax's layers would promote it that meet it with parameters."""
@@ -289,14 +315,20 @@ class MultiHeadAttention(nnx.Module):
 
     def _no_pasts(self, batch: int, dtype: Any) -> Pasts:
         """Returns the pasts of the first token: zeros."""
-        convolutions = (self.query_conv, self.query), (self.key_conv, self.key), (self.value_conv, self.value)
-        width = self.heads.num_heads * self.heads.value_dim
-        sizes = (
-            (0 if self.short_conv is None else self.short_conv.past, self.model_dim),
-            (0 if self.token_shift is None else 1, self.model_dim),
-            *((0 if part is None else part.past, projection.out_features) for part, projection in convolutions),
-            (0 if self.skip is None else self.skip.past, width),
+        heads = self.heads
+        query, key, value = (projection.out_features for projection in (self.query, self.key, self.value))
+        further = (self.variant.writes_per_token - 1) * heads.num_kv_heads
+        parts = (
+            (self.short_conv, self.model_dim),
+            (self.token_shift, self.model_dim),
+            (self.query_conv, query),
+            (self.key_conv, key),
+            (self.value_conv, value),
+            (self.skip, heads.num_heads * heads.value_dim),
+            (self.further_key_conv, further * heads.head_dim),
+            (self.further_value_conv, further * heads.value_dim),
         )
+        sizes = ((0 if part is None else part.past, width) for part, width in parts)
         return Pasts(*(jnp.zeros((batch, *size), dtype) for size in sizes))
 
     def _check_input(self, name: str, x: Any) -> None:

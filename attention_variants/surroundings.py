@@ -72,6 +72,11 @@ class TokenShift(nnx.Module):
         init = nnx.initializers.uniform(0.02)
         self.up = nnx.Param(init(rngs.params(), (count, rank, dim)) - 0.01) if by_content else None
 
+    @property
+    def past(self) -> int:
+        """Earlier tokens that it reads."""
+        return 1
+
     def __call__(self, x: Stream, past: Past) -> tuple[Readings, Past]:
         """Returns the readings of x, and its last token."""
         previous = jnp.concatenate([past.astype(x.dtype), x[:, :-1]], axis=1)

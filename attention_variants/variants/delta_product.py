@@ -80,9 +80,8 @@ class DeltaProductAttention(DeltaRuleVariant):
     References:
       Siems et al. 2025, "DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products",
       arXiv:2502.10297, section 3. The published layer convolves query, keys and values, takes SiLU of values and
-      normalises each head: `paper_layer`, whose convolution and SiLU, like rotary positions, reach the first key and
-      value alone. beta is per key-value head and step; 1e-6 under the root of the norm keeps a
-      zero key at zero.
+      normalises each head: `paper_layer`. beta is per key-value head and step; 1e-6 under the root of the norm keeps
+      a zero key at zero.
     """
 
     num_steps: int = 2

@@ -63,7 +63,9 @@ class Attention(Mixer):
         heads, options = sizes.heads, sizes.options
         cost = self.variant.cost(call.query_length, call.key_length, heads, call.causal)
         query_heads, key_heads = (1, 1) if options.qk_shared else heads[:2]
-        projected = (query_heads + key_heads) * heads.head_dim + heads.num_kv_heads * heads.value_dim
+        further = (self.variant.writes_per_token - 1) * heads.num_kv_heads
+        keys, values = key_heads + further, heads.num_kv_heads + further
+        projected = (query_heads + keys) * heads.head_dim + values * heads.value_dim
         kept = options.short_conv * sizes.model_dim + options.qkv_conv * projected
         kept += (options.token_shift != "none") * sizes.model_dim
         kept += max(options.skip - 1, 0) * heads.num_heads * heads.value_dim

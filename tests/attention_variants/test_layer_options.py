@@ -15,6 +15,7 @@ from attention_variants.heads import head_sizes
 from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
 from attention_variants.module import MultiHeadAttention
+from attention_variants.positions import make_position
 from attention_variants.registry import VARIANTS, make_variant
 from attention_variants.surroundings import Convolution, OutputGate, OutputNorm, Readings, Skip, TokenShift
 from tests.attention_variants.conformance.broken_variants import reads_ahead
@@ -43,7 +44,7 @@ FAMILIES = {
     "chosen": "topk:num_keys=4",
     "modified softmax": "forgetting:block_size=4",
     "recurrence": "gated_linear:chunk_size=4",
-    "delta rule": "gated_delta:chunk_size=4",
+    "delta rule": "gated_delta_product:chunk_size=4",
 }
 QUICK = ("delta rule", "rest")  # runs in the quick part, too
 CROSSED = [
@@ -243,6 +244,43 @@ def test_silu_and_residuals_act_where_they_say() -> None:
         for _ in range(silus):
             expected = jax.nn.silu(expected)
         np.testing.assert_allclose(got.reshape(BATCH, LENGTH, -1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", ["kimi", "rest"])
+def test_further_keys_and_values_get_what_the_first_get(options: str) -> None:
+    """With the first projections and convolutions in place of their own, they are the first key and value."""
+    position = make_position("rope")
+    layer = MultiHeadAttention(
+        make_variant("delta_product:num_steps=3"),
+        MODEL_DIM,
+        HEADS,
+        num_kv_heads=KV_HEADS,
+        value_dim=10,
+        position=position,
+        options=dataclasses.replace(OPTIONS[options], token_shift="none", short_conv=0),
+        rngs=nnx.Rngs(params=0, controls=1),
+    )
+    steps: Any = layer.controls
+    for linear, further, conv, own in (
+        (layer.key, steps.keys, layer.key_conv, layer.further_key_conv),
+        (layer.value, steps.values, layer.value_conv, layer.further_value_conv),
+    ):
+        kernel = linear.kernel[...].reshape(MODEL_DIM, KV_HEADS, 1, -1)
+        further.kernel[...] = jnp.tile(kernel, (1, 1, 2, 1))
+        taps = conv.taps[...].reshape(-1, KV_HEADS, 1, kernel.shape[3])
+        own.taps[...] = jnp.tile(taps, (1, 1, 2, 1)).reshape(own.taps.shape)
+    pasts, positions = layer._no_pasts(BATCH, jnp.float32), jnp.arange(LENGTH)
+    readings, pasts = layer._read(make_x(), pasts)
+    _, key, value, pasts = layer._project(readings, readings, positions, pasts)
+    controls, pasts = layer._control(readings, positions, pasts)
+    for step in range(2):
+        np.testing.assert_allclose(controls.further_keys[:, :, :, step], key, atol=1e-6)
+        np.testing.assert_allclose(controls.further_values[:, :, :, step], value, atol=1e-6)
+    np.testing.assert_allclose(
+        pasts.further_key_conv.reshape(BATCH, -1, KV_HEADS, 2, key.shape[3])[:, :, :, 1],
+        pasts.key_conv.reshape(BATCH, -1, KV_HEADS, key.shape[3]),
+        atol=1e-6,
+    )
 
 
 def test_shared_queries_and_keys_are_those_of_one_head() -> None:

@@ -43,6 +43,9 @@ def test_state_and_parameters_are_counted(family, options):
             (layer.value_conv, layer.value),
         )
     ]
+    used += [
+        (conv, 0 if conv is None else conv.taps.shape[1]) for conv in (layer.further_key_conv, layer.further_value_conv)
+    ]
     own_taps = sum(4 * width for conv, width in used if conv is not None)
     assert mixer.cost(sizes, Call(LENGTH, LENGTH, True)).cache_bytes == held + own_taps
     shared = [layer.query, layer.key, layer.value, layer.output, layer.query_norm, layer.key_norm, layer.short_conv]
