@@ -69,7 +69,8 @@ _STUDIES = "experiments.studies"
 LIGHT: dict[str, set[str]] = {
     "experiments.config.schema": set(),
     f"{_STUDIES}.whole_files": set(),
-    f"{_STUDIES}.run_folder": {f"{_STUDIES}.whole_files"},
+    f"{_STUDIES}.lease": set(),
+    f"{_STUDIES}.run_folder": {f"{_STUDIES}.lease", f"{_STUDIES}.whole_files"},
     f"{_STUDIES}.legacy": set(),
     f"{_STUDIES}.intervals": set(),
     f"{_STUDIES}.rows": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy"},

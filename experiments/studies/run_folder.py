@@ -9,7 +9,6 @@ does not agree is damaged. Earlier versions wrote none, and their files are take
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import math
@@ -22,11 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.studies import lease
 from experiments.studies.whole_files import storage, write_whole
-
-
-class BusyError(RuntimeError):
-    """Another process is working in this run folder."""
 
 
 class DamagedError(ValueError):
@@ -44,15 +40,17 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Names the folder; nothing is read or written."""
         self.path = Path(path)
+        self._lease: lease.Lease | None = None
 
     def create(self, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         """Makes the folder and writes `config.json` and `manifest.json`; what is already saved stays.
 
-        What an earlier attempt left goes: half-written files, and the traceback of a failure.
+        What an earlier attempt left goes: half-written files, leases, and what is said of a failure.
         """
         with storage(self.path):
             (self.path / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-        for leftover in (*self.path.glob("**/.*.tmp"), self.path / "error.txt"):
+        failure = [self.path / RESULT] if self.failed() else []
+        for leftover in (*self.path.glob("**/.*.tmp"), self.path / "error.txt", *failure, *lease.leftovers(self.path)):
             with contextlib.suppress(OSError):
                 leftover.unlink()
         self.write(CONFIG, config)
@@ -60,20 +58,26 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder for this process; the system lets go when a process dies, so no lock can be stale.
+        """Holds the folder for this process, whose writing methods then check that it is still so.
 
         Raises:
           BusyError: another process holds it.
+          LeaseLostError: so do the writing methods, where another process took the folder over.
         """
         with storage(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = open(self.path / ".lock", "ab")
-        with handle:
+        with contextlib.ExitStack() as stack:
+            with storage(self.path):
+                self._lease = stack.enter_context(lease.leased(self.path))
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BusyError(f"{self.path} is in use by another process.") from error
-            yield
+                yield
+            finally:
+                self._lease = None
+
+    def check_lease(self) -> None:
+        """Raises LeaseLostError where this folder was `locked` and another process took it over."""
+        if self._lease is not None:
+            self._lease.check()
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Returns what a JSON file of the folder says, without its digest; None where there is no such file.
@@ -98,6 +102,7 @@ class RunFolder:
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON file of the folder, with its digest."""
+        self.check_lease()
         plain = _plain(value)
         write_whole(self.path / name, (json.dumps(plain | {SEAL: digest(plain)}, indent=1) + "\n").encode())
 
@@ -116,6 +121,10 @@ class RunFolder:
         """Returns whether the run is done or diverged; a failed one is tried again."""
         return has_ended(self.result())
 
+    def failed(self) -> bool:
+        """Returns whether the last attempt, if it has ended, ended in an exception."""
+        return (self.result() or {}).get("status") == "failed"
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`, the mark that the run has ended, and keeps only the newest checkpoint."""
         self.write(RESULT, {**result, METRICS_SEAL: _file_digest(self.path / METRICS)})
@@ -123,6 +132,7 @@ class RunFolder:
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Appends one line to `metrics.jsonl`; `metrics` has a "step"."""
+        self.check_lease()
         with storage(self.path), open(self.path / METRICS, "a", encoding="utf-8") as file:
             file.write(json.dumps(_plain(metrics), allow_nan=False) + "\n")
 
@@ -146,6 +156,7 @@ class RunFolder:
 
     def replace_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes `metrics.jsonl` anew."""
+        self.check_lease()
         content = "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows).encode()
         write_whole(self.path / METRICS, content)
 

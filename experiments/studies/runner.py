@@ -3,6 +3,7 @@
 import datetime
 import functools
 import os
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from experiments.config import identity, schema
 from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.studies import mending, progress
-from experiments.studies.run_folder import BusyError
+from experiments.studies.lease import BusyError, LeaseLostError
 from experiments.studies.training_folder import TrainingFolder
 from experiments.studies.whole_files import StorageError, write_file
 from experiments.training import loop
+
+_LOOKS_EVERY = 5.0  # seconds, at the runs of other processes
 
 
 def read_runs(configs: Sequence[Config]) -> list[Run]:
@@ -46,7 +49,10 @@ def read_runs(configs: Sequence[Config]) -> list[Run]:
 
 
 def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> int:
-    """Trains what has not ended yet, one run after another; returns how many failed."""
+    """Trains what has not ended yet, one run after another; returns how many failed.
+
+    What another process is working on is left to it, and waited for: where that process dies, its run goes on here.
+    """
     labels = labels_of([run.config for run in runs])
     named = [(run, label, run_folder(results, run)) for run, label in zip(runs, labels, strict=True)]
     todo = [
@@ -54,28 +60,58 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
     ]
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.")
-    outcomes = []
+    outcomes: list[str] = []
+    queue, again = list(enumerate(todo, start=1)), False
     with progress.make_display(len(todo)) as display:
-        for index, (run, label, folder) in enumerate(todo, start=1):
-            display.start(index, label, run.train.steps)
-            outcomes.append(run_one(run, folder, command, display))
-    busy = outcomes.count("busy")
-    if busy:
-        print(f"Another process is working on {busy} run{'s' if busy > 1 else ''}.")
+        while queue:
+            busy = []
+            for index, (run, label, folder) in queue:
+                outcome = _attempt(run, folder, command, display, (index, label), again)
+                busy += [(index, (run, label, folder))] if outcome == "busy" else []
+                outcomes += [outcome] if outcome != "busy" else []
+            if busy and not again:
+                print(f"Waiting for the {_counted(len(busy))} that other processes are working on.", flush=True)
+            queue, again = busy, True
+            time.sleep(_LOOKS_EVERY if queue else 0)
     return outcomes.count("failed")
 
 
-def run_one(run: Run, folder: TrainingFolder, command: str, display: progress.Display) -> str:
-    """Trains one run in its folder; returns "done", "diverged", "failed", or "busy" where another process has it."""
+def _counted(runs: int) -> str:
+    return "run" if runs == 1 else f"{runs} runs"
+
+
+def _attempt(
+    run: Run, folder: TrainingFolder, command: str, display: progress.Display, shown: tuple[int, str], again: bool
+) -> str:
+    """Trains one run in its folder, unless another process does.
+
+    Args:
+      run: what to train.
+      folder: where.
+      command: for the manifest.
+      display: told of it.
+      shown: (index, label) of the run.
+      again: whether another process had it when this one last looked; if it has failed there since, it is left alone.
+
+    Returns:
+      "done", "diverged", "failed", or "busy" where another process has it.
+    """
+    index, label = shown
     try:
         with folder.locked():
+            display.start(index, label, run.train.steps)
             if folder.ended():  # by another process, since this one looked
                 display.end("ended in another process")
                 return "done"
+            if again and folder.failed():
+                display.end("failed in another process")
+                return "failed"
             folder.create(run.config.nested(), _manifest(run, command))
             return _train(run, folder, display)
+    except LeaseLostError:
+        display.end("taken over by another process, because this one was silent for too long")
+        return "busy"
     except BusyError:
-        display.end("skipped: another process is working on it")
         return "busy"
 
 
@@ -122,7 +158,7 @@ def _train(run: Run, folder: TrainingFolder, display: progress.Display) -> str:
     head = {**identify(run), "status": "failed"}
     try:
         result = loop.train(run, folder, display.update)
-    except StorageError:
+    except (StorageError, LeaseLostError):
         raise
     except Exception as error:
         message = f"{type(error).__name__}: {cli.one_line(error)}"

@@ -28,6 +28,7 @@ class TrainingFolder(RunFolder):
 
         The rows are in it because selection needs them all, and `metrics.jsonl` may be damaged meanwhile.
         """
+        self.check_lease()
         leaves = jax.tree.leaves(jax.device_get(state))
         arrays = {f"{index:05d}": np.asarray(leaf) for index, leaf in enumerate(leaves)}
         payload = serialization.msgpack_serialize({"step": step, "arrays": arrays, "rows": json.dumps(rows)})

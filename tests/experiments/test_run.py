@@ -1,7 +1,10 @@
 """The main command: what it trains and repeats, and what it tells. Training is mostly replaced by a stand-in."""
 
+import threading
 from collections import Counter
 from typing import Any
+
+import pytest
 
 from attention_variants import specs
 from attention_variants.variants.sliding_window import SlidingWindowAttention
@@ -68,11 +71,28 @@ def test_all_runs_failing_is_exit_code_1_without_a_table(command, trained):
     assert code == 1 and "no luck" in out and "Study" not in out and err == ""
 
 
-def test_a_run_in_the_hands_of_another_process_is_left_alone(command, trained, tmp_path):
-    busy = Run.read(load_config(str(tmp_path / "tiny.py")))
-    with runner.run_folder(tmp_path / "results", busy).locked():
-        code, out, _ = command("--vary=model.attention=full|conv+full")
-    assert code == 0 and len(trained) == 1 and "Another process is working on 1 run" in out
+@pytest.mark.parametrize("status", ["done", "failed", "died"])
+def test_a_run_in_the_hands_of_another_process_is_waited_for(command, trained, tmp_path, monkeypatch, status):
+    """It is trained here where that process has gone, and only there."""
+    monkeypatch.setattr(runner, "_LOOKS_EVERY", 0.02)
+    folder = runner.run_folder(tmp_path / "results", Run.read(load_config(str(tmp_path / "tiny.py"))))
+    taken, end = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with folder.locked():
+            taken.set()
+            end.wait()
+            if status != "died":
+                folder.finish(RESULT | {"status": status, "error": "boom"})
+
+    process = threading.Thread(target=other)
+    process.start()
+    taken.wait()
+    trained.act = lambda run: end.set() or RESULT
+    code, out, _ = command("--vary=model.attention=conv+full|full")
+    process.join()
+    assert code == (status == "failed") and len(trained) == 1 + (status == "died")
+    assert "Waiting for the run that other processes are working on." in out
 
 
 def test_the_run_folder_holds_what_the_design_says(command, trained, tmp_path):

@@ -16,6 +16,7 @@ import pytest
 from flax import serialization
 
 from experiments.studies import run_folder, whole_files
+from experiments.studies.lease import BusyError, LeaseLostError
 from experiments.studies.training_folder import TrainingFolder
 
 
@@ -164,12 +165,23 @@ def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
     assert not list(folder.path.glob("**/.*.tmp")) and not list(folder.path.glob(".probe*"))
 
 
-def test_only_one_process_at_a_time_and_no_lock_outlives_its_process(folder):
+def test_one_process_at_a_time_writes(folder):
     other = TrainingFolder(folder.path)
-    with folder.locked(), pytest.raises(run_folder.BusyError, match="in use by another process"), other.locked():
+    with folder.locked(), pytest.raises(BusyError, match="in use by another process"), other.locked():
         pass
-    with other.locked():  # the file is still there; the lock is not
-        assert (folder.path / ".lock").exists()
+    with other.locked():
+        other.create({"task": "mqar"}, {})
+        (folder.path / ".lease").write_text('{"token": "taken over"}')
+        for write in (
+            lambda: other.log({"step": 1}),
+            lambda: other.replace_metrics([]),
+            lambda: other.save_checkpoint(1, make_state(1), []),
+            lambda: other.write("config.json", {}),
+            lambda: other.finish({"n": 1}),
+        ):
+            with pytest.raises(LeaseLostError, match="was taken over by another process"):
+                write()
+    assert other.read("config.json") == {"task": "mqar"} and not other.checkpoints() and not other.metrics()
 
 
 def test_create_writes_config_and_manifest_and_sweeps_up(folder):
