@@ -48,10 +48,20 @@ def _wait(receiver: int) -> None:
                 _end(signal.Signals(number))
 
 
+def _silence_others() -> int:
+    """Lets what other threads still print go nowhere, such as bars below the last line; returns standard output."""
+    with contextlib.suppress(OSError):
+        screen = os.dup(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return screen
+    return 1
+
+
 def _end(number: signal.Signals) -> None:
     """Prints the line and ends the process; what blocks or fails on the way is left out."""
+    screen = _silence_others()
     for stream, content in (
-        (1, _LEAVE_BARS if os.isatty(1) else b""),
+        (screen, _LEAVE_BARS if os.isatty(screen) else b""),
         (2, f"{_WORDS[number]}; the same command goes on.\n".encode()),
     ):
         with contextlib.suppress(OSError, ValueError):

@@ -5,8 +5,9 @@ python -m experiments.run --config=configs/mqar.py --vary='model.attention=full|
 python -m experiments.run --config=configs/mqar.py --config.train.steps=500 --dry_run
 
 The config file is a Python file and is executed. Any of its fields can be set with --config.a.b=value. A run that has
-ended is never repeated; one that was interrupted continues where it stopped. Starting the same command twice shares the
-runs between the two processes. Exit code: 0, 1 where a run failed, 2 for a mistake in the command.
+ended is never repeated; one that was interrupted continues where it stopped. Starting the same command twice, on one
+machine or on several that share the folder of the results, shares the runs between the processes, and each waits for
+what the others work on; `--shard=0/3` and so on give each a fixed part instead. Exit code: 0, 1 where a run failed, 2 for a mistake in the command.
 """
 
 import shlex
@@ -39,6 +40,9 @@ _SELECT = flags.DEFINE_multi_string(
     "select", [], "a.b,c.d: varied fields to choose by validation accuracy. Replaces study.select", flag_values=FLAGS
 )
 _SEEDS = flags.DEFINE_integer("seeds", None, "Runs per cell of the grid.", lower_bound=1, flag_values=FLAGS)
+_SHARD = flags.DEFINE_string(
+    "shard", None, "i/n: train the i-th of n parts of the runs, from 0, and leave out the others.", flag_values=FLAGS
+)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
 _LISTS = [
@@ -81,7 +85,7 @@ def _read_runs() -> list[Run]:
     for key in {item.partition("=")[0].strip() for item in _VARY.value}:
         if key in {item.partition("=")[0].strip() for item in _OVERRIDE.value}:
             raise cli.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")
-    return runner.read_runs(grid.expand(config, _VARY.value, _SEEDS.value))
+    return runner.read_runs(grid.shard(grid.expand(config, _VARY.value, _SEEDS.value), _SHARD.value))
 
 
 def _plan(runs: Sequence[Run]) -> list[Planned]:

@@ -44,6 +44,25 @@ def expand(config: Config, vary: Sequence[str] = (), seeds: int | None = None) -
     ]
 
 
+def shard(configs: list[Config], part: str | None) -> list[Config]:
+    """Returns every n-th config from the i-th on, for a `part` "i/n"; all of them for None.
+
+    The parts share no config, have all of them together, and are as long as each other but for one.
+
+    Raises:
+      SpecError: `part` is not of that form, or has no config; one line.
+    """
+    if part is None:
+        return configs
+    index, slash, number = part.partition("/")
+    if not (slash and index.strip().isdecimal() and number.strip().isdecimal()) or int(index) >= int(number):
+        raise specs.SpecError(f"--shard must be i/n with 0 <= i < n, such as 0/3; got {part!r}.")
+    chosen = configs[int(index) :: int(number)]
+    if not chosen:
+        raise specs.SpecError(f"--shard={part} has no run; the study has {len(configs)}.")
+    return chosen
+
+
 def parse_vary(vary: Sequence[str]) -> dict[str, list[Any]]:
     """Returns {key: values} of a grid written as `a.b=x|y|z` each; raises SpecError."""
     grid: dict[str, list[Any]] = {}

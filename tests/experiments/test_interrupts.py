@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,29 +23,51 @@ MOMENTS = [*np.geomspace(0.3, 3, 18), None, None]  # seconds: start-up, imports,
 ENDLESS = "--config.train.steps=20000", "--config.train.stop_when_solved=false"
 
 
+class Screen:
+    """What reads the other end all the time, as a terminal does: one that is full takes no last line."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._parts = descriptor, []
+        os.set_blocking(descriptor, False)
+        self._over = threading.Event()
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        while not self._over.wait(0.01):
+            self._take()
+
+    def _take(self) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            while part := os.read(self._descriptor, 1 << 16):
+                self._parts.append(part)
+
+    def text(self) -> str:
+        """Returns all that was written, once nothing more will be."""
+        self._over.set()
+        self._reading.join()
+        self._take()
+        return b"".join(self._parts).decode()
+
+
 @contextlib.contextmanager
-def terminal_or_pipe(terminal: bool) -> Iterator[tuple[int, int]]:
-    """Yields descriptors to read and to write."""
-    ends = pty.openpty() if terminal else os.pipe()
-    yield ends
-    for end in ends:
-        os.close(end)
-
-
-def said(descriptor: int) -> str:
-    os.set_blocking(descriptor, False)
-    parts = []
-    with contextlib.suppress(BlockingIOError, OSError):
-        while part := os.read(descriptor, 1 << 16):
-            parts.append(part)
-    return b"".join(parts).decode()
+def terminal_or_pipe(terminal: bool) -> Iterator[tuple[Screen, int]]:
+    """Yields what is seen, and a descriptor to write to."""
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    screen = Screen(reader)
+    try:
+        yield screen, writer
+    finally:
+        screen.text()
+        for end in (reader, writer):
+            os.close(end)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", WORDS, ids=lambda number: number.name)
 def test_a_signal_at_any_moment_is_one_line_and_loses_nothing(number: signal.Signals, tmp_path: Path) -> None:
     for trial, moment in enumerate(MOMENTS):
-        with terminal_or_pipe(terminal=trial % 2 == 1) as (reader, writer):
+        with terminal_or_pipe(terminal=trial % 2 == 1) as (screen, writer):
             process = start(tmp_path, *ENDLESS, stdin=writer, stdout=writer, stderr=writer)
             if moment is None:
                 wait_for_checkpoint(process, tmp_path)
@@ -54,7 +77,7 @@ def test_a_signal_at_any_moment_is_one_line_and_loses_nothing(number: signal.Sig
             process.send_signal(number)
             code = process.wait(timeout=30)
             assert time.monotonic() - sent < 2, moment
-            text = said(reader)
+            text = screen.text()
             assert os.get_blocking(writer), "what it shares with a shell is as it was"
         assert code == 128 + number, (moment, text)
         *before, last = re.split(r"[\r\n]+", text.strip())

@@ -5,7 +5,7 @@ import pytest
 from attention_variants.specs import SpecError
 from experiments.config.files import apply_overrides
 from experiments.config.schema import Config, cell_fields, varied_keys
-from experiments.studies.grid import expand
+from experiments.studies.grid import expand, shard
 
 
 def config(**values):
@@ -76,3 +76,20 @@ def test_a_wrong_selection_or_number_of_seeds():
         expand(config(study__select=("train.lr",)))
     with pytest.raises(SpecError, match="study.seeds must be an integer >= 1; got 0"):
         expand(config(study__seeds=0))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 7, 11])
+def test_shards_partition_a_study(number):
+    configs = expand(config(), ["model.attention=full|linear|delta"], 5)
+    parts = [shard(configs, f"{index}/{number}") for index in range(number)]
+    assert sorted(map(configs.index, sum(parts, []))) == list(range(15))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert shard(configs, None) == configs
+
+
+@pytest.mark.parametrize("part", ["3/3", "1", "", "/", "a/b", "-1/3", "0/0", "1/2/3", "0.5/2", "¹/3"])
+def test_a_shard_that_cannot_be_is_named(part):
+    with pytest.raises(SpecError, match=r"--shard must be i/n with 0 <= i < n"):
+        shard([], part)
+    with pytest.raises(SpecError, match=r"--shard=2/3 has no run; the study has 1."):
+        shard([None], "2/3")
