@@ -7,7 +7,8 @@ python -m experiments.run --config=configs/mqar.py --config.train.steps=500 --dr
 The config file is a Python file and is executed. Any of its fields can be set with --config.a.b=value. A run that has
 ended is never repeated; one that was interrupted continues where it stopped. Starting the same command twice, on one
 machine or on several that share the folder of the results, shares the runs between the processes, and each waits for
-what the others work on; `--shard=0/3` and so on give each a fixed part instead. Exit code: 0, 1 where a run failed, 2 for a mistake in the command.
+what the others work on; --shard=0/3 and so on give each a fixed part instead. Exit code: 0, 1 where a run failed, 2 for
+a mistake in the command.
 """
 
 import shlex
