@@ -7,8 +7,8 @@ python -m experiments.run --config=configs/mqar.py --config.train.steps=500 --dr
 The config file is a Python file and is executed. Any of its fields can be set with --config.a.b=value. A run that has
 ended is never repeated; one that was interrupted continues where it stopped. Starting the same command twice, on one
 machine or on several that share the folder of the results, shares the runs between the processes, and each waits for
-what the others work on; --shard=0/3 and so on give each a fixed part instead. Exit code: 0, 1 where a run failed, 2 for
-a mistake in the command.
+what the others work on; --workers=2 starts two such processes, and --shard=0/3 and so on give each command a fixed part
+instead. Exit code: 0, 1 where a run failed, 2 for a mistake in the command.
 """
 
 import shlex
@@ -24,7 +24,7 @@ from experiments.config import files
 from experiments.config.run import Run
 from experiments.reporting import html, listings, tables
 from experiments.reporting.plan import Planned, plan_text
-from experiments.studies import grid, runner
+from experiments.studies import grid, runner, workers
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import open_study
 from experiments.studies.whole_files import check_writable
@@ -44,6 +44,10 @@ _SEEDS = flags.DEFINE_integer("seeds", None, "Runs per cell of the grid.", lower
 _SHARD = flags.DEFINE_string(
     "shard", None, "i/n: train the i-th of n parts of the runs, from 0, and leave out the others.", flag_values=FLAGS
 )
+_WORKERS = flags.DEFINE_integer(
+    "workers", 1, "Processes that share the runs, and the cores or devices.", 1, 1024, flag_values=FLAGS
+)
+_WORKER = flags.DEFINE_string("worker", None, "i/n: for the processes of --workers alone.", flag_values=FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
 _LISTS = [
@@ -54,12 +58,20 @@ _LISTS = [
 
 def run() -> int:
     """Does what the flags say; returns 1 where a run failed, else 0."""
+    part = workers.read_part(_WORKER.value) if _WORKER.value else None
+    if part is not None:
+        workers.begin(part)
+    elif _WORKERS.value > 1:
+        workers.leave_memory_to_others()
     command = shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]])
     lists = [text() for flag, text in _LISTS if flag.value]
     if lists:
         print("\n\n".join(lists))
         return 0
     runs = _read_runs()
+    if part is not None:
+        runner.work(part, runs, _RESULTS.value, command.removesuffix(f" --worker={_WORKER.value}"))
+        return 0
     if _DRY_RUN.value:
         print(plan_text(_plan(runs)))
         return 0
@@ -70,7 +82,10 @@ def run() -> int:
         raise cli.UsageError(f"--results={results} is a link to {results.readlink()}, which does not exist.")
     folder = results / runs[0].config.name
     check_writable(folder)
-    failed = runner.run_study(runs, _RESULTS.value, command)
+    if _WORKERS.value > 1:
+        failed = runner.run_in_workers(_WORKERS.value, runs, _RESULTS.value, command)
+    else:
+        failed = runner.run_study(runs, _RESULTS.value, command)
     if any(other.ended() for other in open_study(folder)):
         print(tables.render(read_study(folder), "text"))
         print(f"\nReport: {html.write_report(folder)}")

@@ -1,5 +1,6 @@
 """What a study prints while it runs: bars with the time left on a terminal, one plain line per evaluation elsewhere."""
 
+import json
 import sys
 import time
 from typing import Any, Protocol
@@ -15,8 +16,8 @@ class Display(Protocol):
     def __enter__(self) -> Any: ...
     def __exit__(self, *exception: object) -> None: ...
 
-    def start(self, index: int, label: str, steps: int) -> None:
-        """Run `index` of the study begins."""
+    def start(self, index: int, label: str, steps: int, run: str) -> None:
+        """Run `index` of the study begins, whose id is `run`."""
 
     def update(self, event: dict[str, Any]) -> None:
         """The run has taken a chunk of steps; `event` is what `train` reports."""
@@ -45,7 +46,7 @@ class Lines(Display):
         pass
 
     @override
-    def start(self, index: int, label: str, steps: int) -> None:
+    def start(self, index: int, label: str, steps: int, run: str) -> None:
         self._clock.start()
         self._prefix = f"[{index}/{self._runs}] {label}"
 
@@ -79,7 +80,7 @@ class Bars(Display):
         self._progress.stop()
 
     @override
-    def start(self, index: int, label: str, steps: int) -> None:
+    def start(self, index: int, label: str, steps: int, run: str) -> None:
         self._clock.start()
         self._label, self._index = label, index
         self._run = self._progress.add_task(label, total=steps, note="compiling")
@@ -98,6 +99,54 @@ class Bars(Display):
             self._progress.remove_task(self._run)
         self._progress.update(self._study, completed=self._index)
         self._progress.console.print(f"[{self._index}] {self._label}  {outcome}", markup=False)
+
+
+class Reports(Display):
+    """A line of JSON for whatever happens, for the driver of a worker."""
+
+    def __enter__(self) -> "Reports":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    @override
+    def start(self, index: int, label: str, steps: int, run: str) -> None:
+        self._say(event="start", index=index, label=label, steps=steps, run=run)
+
+    @override
+    def update(self, event: dict[str, Any]) -> None:
+        self._say(**event, event="update")
+
+    @override
+    def end(self, outcome: str) -> None:
+        self._say(event="end", outcome=outcome)
+
+    def _say(self, **values: Any) -> None:
+        print(json.dumps(values), flush=True)
+
+
+class WorkerLines:
+    """One line per evaluation of every worker."""
+
+    def __init__(self, runs: int) -> None:
+        """Args: runs, how many are to end."""
+        self._runs, self._ended = runs, 0
+        self._labels: dict[int, str] = {}
+
+    def event(self, worker: int, event: dict[str, Any]) -> None:
+        """Prints what a worker did."""
+        if event["event"] == "start":
+            self._labels[worker] = event["label"]
+            return
+        if event["event"] == "end":
+            self._ended += 1
+        what = event["outcome"] if event["event"] == "end" else describe(event)
+        self.note(worker, f"{self._labels[worker]}  {what}")
+
+    def note(self, worker: int, text: str) -> None:
+        """Prints a line about a worker."""
+        print(f"[{self._ended}/{self._runs}] worker {worker + 1}: {text}", flush=True)
 
 
 class Clock:

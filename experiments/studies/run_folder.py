@@ -125,6 +125,12 @@ class RunFolder:
         """Returns whether the last attempt, if it has ended, ended in an exception."""
         return (self.result() or {}).get("status") == "failed"
 
+    def forget_failure(self) -> None:
+        """Removes the result of an attempt that failed, unless another process makes a new one."""
+        if self.failed():
+            with contextlib.suppress(lease.BusyError), self.locked():
+                (self.path / RESULT).unlink(missing_ok=True)
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`, the mark that the run has ended, and keeps only the newest checkpoint."""
         self.write(RESULT, {**result, METRICS_SEAL: _file_digest(self.path / METRICS)})

@@ -1,8 +1,10 @@
 """Trains the runs of a study, one after another, each in its folder."""
 
+import contextlib
 import datetime
 import functools
 import os
+import shlex
 import time
 import traceback
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from experiments import cli, runtime
 from experiments.config import identity, schema
 from experiments.config.run import Run
 from experiments.config.schema import Config
-from experiments.studies import mending, progress
+from experiments.studies import mending, progress, workers
 from experiments.studies.lease import BusyError, LeaseLostError
 from experiments.studies.training_folder import TrainingFolder
 from experiments.studies.whole_files import StorageError, write_file
@@ -53,31 +55,85 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
 
     What another process is working on is left to it, and waited for: where that process dies, its run goes on here.
     """
+    todo = _unfinished(runs, results, command)
+    with progress.make_display(len(todo)) as display:
+        return _train_all(todo, command, display, again=False)
+
+
+def run_in_workers(number: int, runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> int:
+    """Does what `run_study` does in several processes, and returns the same.
+
+    Args:
+      number: of processes.
+      runs: of the study.
+      results: the folder of all studies.
+      command: `python -m experiments.run ...`, which the processes repeat.
+    """
+    todo = _unfinished(runs, results, command)
+    folders = {run.digests.run: (run, folder) for run, _, folder in todo}
+    for _, folder in folders.values():
+        folder.forget_failure()  # from here on, a failed run is one that has failed now
+
+    def fail(name: str, error: str) -> None:
+        run, folder = folders[name]
+        with contextlib.suppress(BusyError), folder.locked():
+            folder.create(run.config.nested(), _manifest(run, command))
+            folder.finish(identify(run) | {"status": "failed", "error": error})
+
+    board = progress.WorkerLines(len(todo))
+    if todo:
+        workers.share(min(number, len(todo)), shlex.split(command)[3:], board, fail)
+    rest = [each for each in todo if not (each[2].ended() or each[2].failed())]
+    with progress.make_display(len(rest)) as display:
+        _train_all(rest, command, display, again=True)  # those that other commands work on
+    return sum(folder.failed() for _, _, folder in todo)
+
+
+def work(part: workers.Part, runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> None:
+    """Trains, as one of several workers, the runs that are free, beginning with those that are this one's by order."""
+    todo = [(run, label, folder) for run, label, folder in _named(runs, results) if not folder.ended()]
+    first = part.place * len(todo) // part.number
+    with progress.Reports() as display:
+        for index, (run, label, folder) in enumerate(todo[first:] + todo[:first], start=1):
+            if not (folder.ended() or folder.failed()):
+                _attempt(run, folder, command, display, (index, label), again=True)
+
+
+Todo = list[tuple[Run, str, TrainingFolder]]
+
+
+def _named(runs: Sequence[Run], results: str | os.PathLike[str]) -> Todo:
     labels = labels_of([run.config for run in runs])
-    named = [(run, label, run_folder(results, run)) for run, label in zip(runs, labels, strict=True)]
+    return [(run, label, run_folder(results, run)) for run, label in zip(runs, labels, strict=True)]
+
+
+def _unfinished(runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> Todo:
+    """Returns what has not ended yet, and mends what has."""
     todo = [
-        each for each in named if not mending.mend(each[0], each[2], functools.partial(_manifest, each[0], command))
+        (run, label, folder)
+        for run, label, folder in _named(runs, results)
+        if not mending.mend(run, folder, functools.partial(_manifest, run, command))
     ]
     if len(todo) < len(runs):
-        print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.")
-    outcomes: list[str] = []
-    queue, again = list(enumerate(todo, start=1)), False
-    with progress.make_display(len(todo)) as display:
-        while queue:
-            busy = []
-            for index, (run, label, folder) in queue:
-                outcome = _attempt(run, folder, command, display, (index, label), again)
-                busy += [(index, (run, label, folder))] if outcome == "busy" else []
-                outcomes += [outcome] if outcome != "busy" else []
-            if busy and not again:
-                print(f"Waiting for the {_counted(len(busy))} that other processes are working on.", flush=True)
-            queue, again = busy, True
-            time.sleep(_LOOKS_EVERY if queue else 0)
-    return outcomes.count("failed")
+        print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.", flush=True)
+    return todo
 
 
-def _counted(runs: int) -> str:
-    return "run" if runs == 1 else f"{runs} runs"
+def _train_all(todo: Todo, command: str, display: progress.Display, again: bool) -> int:
+    """Trains runs one after another until all have ended, here or elsewhere; returns how many failed."""
+    failed, queue = 0, list(enumerate(todo, start=1))
+    while queue:
+        busy = []
+        for index, (run, label, folder) in queue:
+            outcome = _attempt(run, folder, command, display, (index, label), again)
+            failed += outcome == "failed"
+            busy += [(index, (run, label, folder))] if outcome == "busy" else []
+        if busy and not again:
+            which = "run" if len(busy) == 1 else f"{len(busy)} runs"
+            print(f"Waiting for the {which} that other processes are working on.", flush=True)
+        queue, again = busy, True
+        time.sleep(_LOOKS_EVERY if queue else 0)
+    return failed
 
 
 def _attempt(
@@ -99,7 +155,7 @@ def _attempt(
     index, label = shown
     try:
         with folder.locked():
-            display.start(index, label, run.train.steps)
+            display.start(index, label, run.train.steps, run.digests.run)
             if folder.ended():  # by another process, since this one looked
                 display.end("ended in another process")
                 return "done"

@@ -9,7 +9,7 @@ def test_bars_on_a_terminal_leave_one_line_per_run(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     with progress.make_display(2) as display:
         for index in (1, 2):
-            display.start(index, f"full[{index}]", 6)
+            display.start(index, f"full[{index}]", 6, f"{index:012x}")
             scores = {"train_loss": 1.0, "validation_accuracy": 0.5}
             display.update({"step": 3, "steps": 6, **scores, "tokens_per_second": 1e4, "seconds_left": 2})
             display.end("solved")
