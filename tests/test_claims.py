@@ -67,7 +67,7 @@ def _field(row: Row, key: str) -> str:
 
 def mean(row: Row) -> float:
     assert row.accuracy is not None
-    return row.accuracy[0]
+    return row.accuracy.mean
 
 
 def near(value: float | None, *shown: float) -> bool:
@@ -96,7 +96,7 @@ _MAD = ("in_context_recall", "noisy_recall", "fuzzy_recall", "memorization", "co
 def _level_with_the_best(s: Scores, row: Row) -> bool:
     """Whether no row of the task is better, its interval apart from that of `row`."""
     others = s.rows(task=_field(row, "task"))
-    return all(mean(other) <= mean(row) or other.accuracy[1] <= row.accuracy[2] for other in others)  # type: ignore[index]
+    return all(mean(other) <= mean(row) or other.accuracy.low <= row.accuracy.high for other in others)  # type: ignore[index]
 
 
 CLAIMS: dict[str, list[Claim]] = {}

@@ -30,7 +30,7 @@ def test_of_more_models_every_row_has_a_strip_with_name_and_score(gallery, name,
     assert layout.crowded(study) and layout.numbered(study)
     grid = [figure.axes[start :: len(study.by_task)] for start in range(len(study.by_task))]
     for column, rows in zip(grid, study.by_task.values(), strict=True):
-        scores = {study.model(row): f"{row.accuracy[0]:.2f}" for row in rows}
+        scores = {study.model(row): f"{row.accuracy.mean:.2f}" for row in rows}
         for axes, model in zip(column, study.models, strict=True):
             assert scores[model] in [text.get_text() for text in axes.texts]
     for axes, model in zip(grid[0], study.models, strict=True):
