@@ -173,6 +173,14 @@ def test_a_difference_has_a_small_p_value_where_its_interval_leaves_out_0(spread
         assert (p_value[apart] < 1.01 * limit).all() and (p_value[~apart] > 0.99 * limit).all()
 
 
+def test_equal_differences_of_rows_that_spread_are_no_point():
+    one = np.array([0.71, 0.83, 0.9, 0.95, 0.97, 0.99, 0.88])
+    found, p_value = intervals.mean_difference(one, one - 0.125), intervals.paired_p(one, one - 0.125)
+    assert found.low <= found.mean <= found.high and found.high - found.low > 0.01
+    assert found.mean == pytest.approx(0.125)
+    assert (p_value < 0.05) == (found.low > 0)
+
+
 def test_a_pair_exchanged_has_the_opposite_difference():
     rng = np.random.default_rng(6)
     one, two = SPREADS["0.9, wide"][1](rng, (7,)), SPREADS["0.995"][1](rng, (7,))

@@ -99,6 +99,14 @@ def test_the_best_row_is_told_apart_from_every_other_one(tmp_path, offsets, firs
     assert paired.best(list(rows.values())) is (None if first is None else rows[NAMES[first]])
 
 
+def test_a_row_that_is_best_by_seeds_of_its_own_is_not_told_apart(tmp_path):
+    better = dict.fromkeys(range(20, 40), 0.99)
+    rows = write(tmp_path / "study", {NAMES[0]: noisy(-0.1, 1) | better, NAMES[1]: noisy(0.0, 2)})
+    full, linear = (rows[name] for name in NAMES[:2])
+    assert full.accuracy.mean > linear.accuracy.mean and paired.differences([linear], full)[0].separates
+    assert paired.best([full, linear]) is None
+
+
 def test_identical_rows_do_not_differ(tmp_path):
     rows = write(tmp_path / "study", {name: dict(enumerate(SHARED)) for name in NAMES[:3]})
     full = rows.pop(NAMES[0])
