@@ -100,8 +100,8 @@ def _columns(model: str, difference: Callable[[Row], Difference | None]) -> list
             ("", "p"),
             lambda row: of(row, "p"),
             _p_value,
-            note=f"p: the larger of those of paired t tests of the differences and of the log-odds, over at least {LEAST} "
-            "common seeds, by Holm's correction for the number of rows of a task.",
+            note="p: the larger of those of paired t tests of the differences and of the log-odds, over at least "
+            f"{LEAST} common seeds, by Holm's correction for the number of rows of a task.",
         ),
         number(
             "separates",
