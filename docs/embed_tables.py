@@ -64,7 +64,7 @@ def study(name: str) -> str:
     from experiments.studies.results import read_study
 
     runs = read_study(REFERENCE / name)
-    rows = [line for line in tables.as_markdown(runs).splitlines() if line.startswith("|")]
+    rows = [line for line in tables.render(runs, "markdown").splitlines() if line.startswith("|")]
     where = describe_environment(runs.environments[0])
     origin = f"`configs/{name}.py`, by the commands in [results/reference](results/reference/README.md)"
     return "\n".join([*rows, "", " ".join([*tables.size_notes(runs), f"{origin}, on {where}, {runs.dates[0][:10]}."])])

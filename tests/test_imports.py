@@ -69,11 +69,11 @@ _STUDIES = "experiments.studies"
 LIGHT: dict[str, set[str]] = {
     "experiments.config.schema": set(),
     f"{_STUDIES}.whole_files": set(),
-    f"{_STUDIES}.lease": set(),
-    f"{_STUDIES}.run_folder": {f"{_STUDIES}.lease", f"{_STUDIES}.whole_files"},
+    f"{_STUDIES}.run_folder": {f"{_STUDIES}.whole_files"},
     f"{_STUDIES}.legacy": set(),
     f"{_STUDIES}.intervals": set(),
     f"{_STUDIES}.rows": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy"},
+    f"{_STUDIES}.paired": {f"{_STUDIES}.intervals", f"{_STUDIES}.rows"},
     f"{_STUDIES}.forms": {"experiments.config.schema", f"{_STUDIES}.legacy"},
     f"{_STUDIES}.archive": {f"{_STUDIES}.run_folder", f"{_STUDIES}.whole_files"},
     f"{_STUDIES}.records": {
@@ -82,7 +82,7 @@ LIGHT: dict[str, set[str]] = {
     },
     f"{_STUDIES}.results": {
         "experiments.config.schema",
-        *(f"{_STUDIES}.{n}" for n in ("records", "run_folder", "rows")),
+        *(f"{_STUDIES}.{n}" for n in ("paired", "records", "run_folder", "rows")),
     },
 }
 FOREIGN_TO_THE_LIBRARY = {"experiments", "configs", "tests", "absl", "optax", "ml_collections", "matplotlib", "rich"}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from experiments.reporting.text import human, plural, rate, setting
+from experiments.studies.intervals import LEAST, Estimate
 from experiments.studies.results import SizeDifference, Study
 from experiments.studies.rows import Choice, Row, ScoreKey, TestScore
 
@@ -21,11 +22,12 @@ _OTHER_ROWS = (
 
 
 class Interval(NamedTuple):
-    """The two ends of an interval, to be written with so many decimals."""
+    """The two ends of an interval or a range, to be written with so many decimals."""
 
     low: float
     high: float
     digits: int
+    kind: str = "interval"  # or "range"
 
 
 class Cell(NamedTuple):
@@ -69,17 +71,10 @@ class Column:
 def columns(study: Study) -> list[Column]:
     """Returns all columns in order, that of the attention first."""
     return [
-        Column(
-            key="model.attention",
-            heading=("", "attention"),
-            value=lambda row: row.attention,
-            text=lambda row: row.attention,
-            mark=lambda row: _size_mark(study, row),
-        ),
-        *_layer(study),
-        *(_varied(key) for key in study.varied),
+        *naming(study),
         *_chosen(study),
-        *_accuracy(study),
+        accuracy(study),
+        *_runs_and_bounds(),
         *_unseen(study),
         *_losses(study),
         *_other_rows(study),
@@ -87,6 +82,29 @@ def columns(study: Study) -> list[Column]:
         *_size_and_flops(),
         *_memory_and_time(study),
     ]
+
+
+def naming(study: Study) -> list[Column]:
+    """Returns the columns that tell rows apart, that of the attention first."""
+    attention = Column(
+        key="model.attention",
+        heading=("", "attention"),
+        value=lambda row: row.attention,
+        text=lambda row: row.attention,
+        mark=lambda row: _size_mark(study, row),
+    )
+    return [attention, *_layer(study), *(_varied(key) for key in study.varied)]
+
+
+def spread(estimate: Estimate | None) -> str | Interval:
+    """Returns the interval or the range of a mean, nothing for a single run."""
+    return Interval(estimate.low, estimate.high, 3, estimate.kind) if estimate and estimate.kind else ""
+
+
+def spread_record(name: str, estimate: Estimate | None) -> dict[str, Any]:
+    """Returns the ends of the interval or range of `name` for CSV, and which of the two it is."""
+    low, high, kind = (estimate.low, estimate.high, estimate.kind) if estimate and estimate.kind else (None, None, "")
+    return {f"{name}_low": low, f"{name}_high": high, f"{name}_spread": kind}
 
 
 def size_marks(study: Study) -> dict[str, str]:
@@ -115,7 +133,7 @@ def environment_letters(study: Study) -> list[str]:
     return [_sign(string.ascii_lowercase, place) for place in range(len(study.environments))]
 
 
-def _number(
+def number(
     key: str, heading: tuple[str, str], value: Callable[[Row], Any], show: Callable[[Any], str] = human, **more: Any
 ) -> Column:
     """Returns a column whose text is `show` of its value."""
@@ -123,7 +141,7 @@ def _number(
 
 
 def _varied(key: str) -> Column:
-    return _number(key, ("", key.split(".")[-1]), lambda row: row.varied[key], setting)
+    return number(key, ("", key.split(".")[-1]), lambda row: row.varied[key], setting)
 
 
 def _layer(study: Study) -> list[Column]:
@@ -131,7 +149,7 @@ def _layer(study: Study) -> list[Column]:
     key = "model.layer"
     if key in study.varied or all(row.config.get(key, "plain") == "plain" for row in study.rows):
         return []
-    return [_number(key, ("", "layer"), lambda row: row.config.get(key, "plain"), str)]
+    return [number(key, ("", "layer"), lambda row: row.config.get(key, "plain"), str)]
 
 
 def _chosen(study: Study) -> list[Column]:
@@ -142,12 +160,12 @@ def _chosen(study: Study) -> list[Column]:
 
     def column(key: str) -> Column:
         name = key.split(".")[-1].replace("_", " ")
-        return _number(
+        return number(
             key,
             ("chosen", name),
             lambda row: found.value if (found := choice(row, key)) else None,
             lambda value: "-" if value is None else setting(value),
-            more=lambda row: {f"{key}, edge": found.edge if (found := choice(row, key)) else None},
+            more=lambda row: _choice_record(key, choice(row, key)),
             mark=lambda row: _EDGES[found.edge] if (found := choice(row, key)) else "",
             note=f"Chosen {name}: by best mean validation accuracy of the row; < or >: the smallest or largest tried, "
             "so that a better one may lie beyond.",
@@ -156,26 +174,38 @@ def _chosen(study: Study) -> list[Column]:
     return [column(key) for key in dict.fromkeys(choice.key for row in study.rows for choice in row.choices)]
 
 
-def _accuracy(study: Study) -> list[Column]:
-    def ends(row: Row) -> dict[str, Any]:
-        _, low, high = row.accuracy or (None, None, None)
-        return {"accuracy_low": low, "accuracy_high": high, "validation_accuracy": row.mean("validation_accuracy")}
+def _choice_record(key: str, choice: Choice | None) -> dict[str, Any]:
+    """Returns what was chosen among what, for CSV: the whole curve and what sums it up."""
+    curve = "; ".join(f"{setting(value)}: {score}" for value, score in choice.curve) if choice else None
+    names = ("edge", "best", "median", "window")
+    return {f"{key}, curve": curve, **{f"{key}, {name}": getattr(choice, name, None) for name in names}}
 
-    def interval(row: Row) -> str | Interval:
-        return Interval(row.accuracy[1], row.accuracy[2], 3) if row.accuracy and len(row.accuracies) > 1 else ""
 
-    return [
-        _number(
-            "accuracy",
-            ("", "accuracy"),
-            lambda row: row.accuracy[0] if row.accuracy else None,
-            rate,
-            more=ends,
-            detail=interval,
-            best=study.best,
-            note="Accuracy: mean over n seeds on test rows that are drawn once, with a 95 % Student interval.",
+def accuracy(study: Study) -> Column:
+    """Returns the column of the test accuracy with its interval or range."""
+    around = {
+        "interval": "a 95 % interval by Student's t of its log-odds",
+        "range": f"the range of the seeds where they are fewer than {LEAST}",
+    }
+    kinds = {row.accuracy.kind for row in study.rows if row.accuracy}
+    words = " or ".join(around[kind] for kind in around if kind in kinds)
+    return number(
+        "accuracy",
+        ("", "accuracy"),
+        lambda row: row.accuracy.mean if row.accuracy else None,
+        rate,
+        more=lambda row: (
+            spread_record("accuracy", row.accuracy) | {"validation_accuracy": row.mean("validation_accuracy")}
         ),
-        _number(
+        detail=lambda row: spread(row.accuracy),
+        best=study.best,
+        note=f"Accuracy: mean over n seeds on test rows that are drawn once{words and ', with '}{words}.",
+    )
+
+
+def _runs_and_bounds() -> list[Column]:
+    return [
+        number(
             "n",
             ("", "n"),
             lambda row: len(row.accuracies),
@@ -183,14 +213,14 @@ def _accuracy(study: Study) -> list[Column]:
             more=lambda row: {"runs": row.ended, "diverged": row.diverged},
             detail=lambda row: f"{row.diverged} div." if row.diverged else "",
         ),
-        _number(
+        number(
             "floor",
             ("", "floor"),
             lambda row: row.mean("floor"),
             rate,
             note="Floor: the accuracy of the best shortcut known for the task.",
         ),
-        _number(
+        number(
             "ceiling",
             ("", "ceiling"),
             lambda row: row.mean("ceiling"),
@@ -206,7 +236,7 @@ def _unseen(study: Study) -> list[Column]:
     if not any(row.values("repeated_rows") for row in study.rows):
         return []
     return [
-        _number(
+        number(
             "unseen_accuracy",
             ("accuracy,", "unseen"),
             lambda row: row.mean("unseen_accuracy"),
@@ -223,14 +253,14 @@ def _losses(study: Study) -> list[Column]:
     if all(row.task.tolerance is None for row in study.rows):
         return []
     return [
-        _number(
+        number(
             "mean sq. error",
             ("mean sq.", "error"),
             lambda row: None if row.task.tolerance is None else row.tests[0].loss,
             note="Mean squared error: on the test rows. Floor of error: that of the best shortcut. Answers within the "
             "tolerance of the task count as accurate.",
         ),
-        _number("floor of error", ("floor of", "error"), lambda row: row.task.loss_floor),
+        number("floor of error", ("floor of", "error"), lambda row: row.task.loss_floor),
     ]
 
 
@@ -250,9 +280,9 @@ def _other(key: ScoreKey, label: str) -> Column:
     first = "accuracy" if key.kind == "length" else f"{key.kind}:"
     name = f"{first} {label}"
 
-    def accuracy(row: Row) -> float | None:
+    def mean(row: Row) -> float | None:
         test = row.test(key)
-        return test.accuracy[0] if test and test.accuracy else None
+        return test.accuracy.mean if test and test.accuracy else None
 
     def bounds(row: Row) -> dict[str, Any]:
         test = row.test(key)
@@ -262,7 +292,7 @@ def _other(key: ScoreKey, label: str) -> Column:
         test = row.test(key)
         return f"({test.floor:.2f} to {test.ceiling:.2f})" if test and None not in (test.floor, test.ceiling) else ""
 
-    return _number(name, (first, label), accuracy, rate, more=bounds, detail=within, note=_OTHER_ROWS)
+    return number(name, (first, label), mean, rate, more=bounds, detail=within, note=_OTHER_ROWS)
 
 
 def _solving() -> list[Column]:
@@ -280,7 +310,7 @@ def _solving() -> list[Column]:
             detail=lambda row: Interval(*row.solve_interval, 2) if row.ended else "",
             note="Solved: runs that reached the validation target, with a 95 % Wilson interval.",
         ),
-        _number(
+        number(
             "steps_to_solve_median",
             ("steps to", "solve"),
             lambda row: row.steps_to_solve,
@@ -292,7 +322,7 @@ def _solving() -> list[Column]:
 
 def _size_and_flops() -> list[Column]:
     return [
-        _number(
+        number(
             "params",
             ("", "params"),
             lambda row: row.mean("params"),
@@ -301,14 +331,14 @@ def _size_and_flops() -> list[Column]:
             note="Params: shared by all variants; after the +, those of the variant's gates or other controls, and of "
             "options around it.",
         ),
-        _number(
+        number(
             "train_flops_executed",
             ("train FLOPs", "executed"),
             lambda row: row.mean("train_flops_executed"),
             note="Train FLOPs: forward and backward over the steps that each run took (a run that solves the task "
             "stops), mean over seeds. Executed: what the fast path computes.",
         ),
-        _number(
+        number(
             "train_flops_ideal",
             ("", "ideal"),
             lambda row: row.mean("train_flops_ideal"),
@@ -320,7 +350,7 @@ def _size_and_flops() -> list[Column]:
 
 def _memory_and_time(study: Study) -> list[Column]:
     return [
-        _number(
+        number(
             "peak_bytes_median",
             ("peak", "memory"),
             lambda row: row.median("peak_bytes"),
@@ -329,14 +359,14 @@ def _memory_and_time(study: Study) -> list[Column]:
         ),
         _timed(study, "step_ms", ("ms per", "step")),
         _timed(study, "tokens_per_second", ("tokens", "per s")),
-        _number(
+        number(
             "cache_bytes",
             ("state", "bytes"),
             lambda row: row.mean("cache_bytes"),
             _bytes,
             note="State bytes: the decoding cache of one sequence of the task's length, over all layers.",
         ),
-        _number(
+        number(
             "task_bits",
             ("task", "bits"),
             lambda row: row.mean("task_bits"),
@@ -351,9 +381,9 @@ def _timed(study: Study, name: str, heading: tuple[str, str]) -> Column:
     letters = environment_letters(study)
 
     def mark(row: Row) -> str:
-        return f"({','.join(letters[index] for index in row.environments)})" if len(letters) > 1 else ""
+        return f"({','.join(letters[index] for index in sorted(set(row.environments)))})" if len(letters) > 1 else ""
 
-    return _number(f"{name}_median", heading, lambda row: row.median(name), mark=mark)
+    return number(f"{name}_median", heading, lambda row: row.median(name), mark=mark)
 
 
 def _bytes(value: float | None) -> str:

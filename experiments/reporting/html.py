@@ -111,7 +111,7 @@ def _bar(score: TestScore, colour: str) -> str:
     """Returns a small picture of a score between its floor and its ceiling."""
     if score.accuracy is None:
         return ""
-    mean, low, high = score.accuracy
+    mean, low, high, _ = score.accuracy
     floor, ceiling = score.floor or 0.0, 1.0 if score.ceiling is None else score.ceiling
     between = f'x="{floor * _BAR:.1f}" width="{max(0, ceiling - floor) * _BAR:.1f}"'
     parts = [
@@ -119,7 +119,7 @@ def _bar(score: TestScore, colour: str) -> str:
         f'<rect {between} y="6" height="4" fill="#c5ccd6"/>',
         f'<rect x="{ceiling * _BAR - 0.75:.1f}" y="2" width="1.5" height="12" fill="#57606a"/>',
     ]
-    if len(score.accuracies) > 1:
+    if score.accuracy.kind:
         whisker = f'x="{low * _BAR:.1f}" width="{(high - low) * _BAR:.1f}"'
         parts.append(f'<rect {whisker} y="6.5" height="3" fill="{colour}"/>')
     parts.append(f'<circle cx="{mean * _BAR:.1f}" cy="8" r="4" fill="{colour}"/>')

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.config.schema import varied_keys
-from experiments.studies import run_folder
+from experiments.studies import paired, run_folder
 from experiments.studies.records import Record, read_records
-from experiments.studies.rows import Choice, ModelSize, Row
+from experiments.studies.rows import Choice, ModelSize, Row, Setup
 
 _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide the size of a model
 
@@ -70,21 +70,22 @@ class Study:
         """The models, those of the best mean accuracy over their tasks first."""
         scores: dict[str, list[float]] = {}
         for row in self.rows:
-            scores.setdefault(self.model(row), []).append(row.accuracy[0] if row.accuracy else -1.0)
+            scores.setdefault(self.model(row), []).append(row.accuracy.mean if row.accuracy else -1.0)
         return sorted(scores, key=lambda model: (-statistics.fmean(scores[model]), natural(model)))
 
     def best(self, row: Row) -> bool:
-        """Returns whether the interval of `row` lies above that of every other row of its task."""
-        rivals = [end for end, rival in self._highest_ends[row.config["task"]] if rival is not row]
-        if row.accuracy is None or len(row.accuracies) < 2 or not rivals:
-            return False
-        return row.accuracy[1] > rivals[0]
+        """Returns whether `row` is told apart from every other row of its task, see `paired.best`."""
+        return self._best[row.config["task"]] is row
 
     @functools.cached_property
-    def _highest_ends(self) -> dict[str, list[tuple[float, Row]]]:
-        """Task -> the two intervals that end highest, with their rows: one of them is the best rival of any row."""
-        ends = {task: [(r.accuracy[2], r) for r in rows if r.accuracy] for task, rows in self.by_task.items()}
-        return {task: sorted(found, key=lambda end: -end[0])[:2] for task, found in ends.items()}
+    def _best(self) -> dict[str, Row | None]:
+        return {task: paired.best(rows) for task, rows in self.by_task.items()}
+
+    @functools.cached_property
+    def mixed_setups(self) -> list[Setup]:
+        """The set-ups of tasks whose runs do not all have the same: versions or devices differ."""
+        found = [list(dict.fromkeys(s for row in rows for s in row.setups)) for rows in self.by_task.values()]
+        return list(dict.fromkeys(setup for setups in found if len(setups) > 1 for setup in setups))
 
     @functools.cached_property
     def other_sizes(self) -> list[tuple[SizeDifference, ...]]:
@@ -201,8 +202,18 @@ def _validation(cell: list[Record]) -> tuple[float, float]:
 
 
 def _choices(cell: list[Record], tried: list[list[Record]], keys: Sequence[str]) -> tuple[Choice, ...]:
-    values = {key: sorted({other[0].flat.get(key) for other in tried}, key=_sortable) for key in keys}
-    return tuple(Choice(key, cell[0].flat.get(key), tuple(values[key])) for key in keys)
+    return tuple(
+        Choice(key, cell[0].flat.get(key), _curve(tried, key), cell[0].flat["train.solved_at"]) for key in keys
+    )
+
+
+def _curve(tried: list[list[Record]], key: str) -> tuple[tuple[Any, float], ...]:
+    """Returns every tried value of `key` with its validation accuracy: the best one, where other keys vary as well."""
+    scores: dict[Any, float] = {}
+    for cell in tried:
+        value, (accuracy, _) = cell[0].flat.get(key), _validation(cell)
+        scores[value] = max(accuracy, scores.get(value, accuracy))
+    return tuple(sorted(scores.items(), key=lambda point: _sortable(point[0])))
 
 
 def _flat(cell: Sequence[Record]) -> dict[str, Any]:
@@ -220,15 +231,26 @@ def _row(
         varied={key: flat.get(key) for key in varied},
         results=tuple(record.result for record in cell if record.result),
         metrics=tuple(record.metrics for record in cell),
-        environments=tuple(sorted({environments.index(record.environment) for record in cell})),
+        seeds=tuple(record.config["seed"] for record in cell),
+        environments=tuple(environments.index(record.environment) for record in cell),
+        setups=tuple(_setup(record, flat["version"]) for record in cell),
         choices=choices,
     )
+
+
+def _setup(record: Record, version: str | None) -> Setup:
+    return Setup(version, record.environment.get("jax"), record.environment.get("device"))
 
 
 def _order(row: Row, varied: Sequence[str]) -> tuple[Any, ...]:
     """Sorts by the other varied keys, then best first, then cheapest first."""
     keys = [_sortable(row.varied[key]) for key in varied]
-    return keys, -(row.accuracy or (-1.0,))[0], row.mean("train_flops_executed") or 0.0, natural(row.attention)
+    return (
+        keys,
+        -(row.accuracy.mean if row.accuracy else -1.0),
+        row.mean("train_flops_executed") or 0.0,
+        natural(row.attention),
+    )
 
 
 def _sortable(value: Any) -> tuple[int, Any]:

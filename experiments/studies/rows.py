@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from attention_variants import specs
 from experiments.studies import intervals, legacy
+from experiments.studies.intervals import Estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,19 +31,48 @@ class ModelSize(NamedTuple):
     mlp_dim: int
 
 
+class Setup(NamedTuple):
+    """With what a run was made; scores of different set-ups differ in more than what a study varies."""
+
+    version: str | None  # of training; None where unknown, as in what follows
+    jax: str | None
+    device: str | None
+
+    def __str__(self) -> str:
+        return f"version {self.version or '?'} with jax {self.jax or '?'} on {self.device or 'an unknown device'}"
+
+
 class Choice(NamedTuple):
-    """What was chosen for a row by validation accuracy."""
+    """What was chosen for a row by validation accuracy, among which values, and how well each of them did."""
 
     key: str  # of the config
     value: Any
-    tried: tuple[Any, ...]  # in order of size
+    curve: tuple[tuple[Any, float], ...]  # (value, mean validation accuracy over seeds) of all tried, in order of size
+    solved_at: float  # validation accuracy that counts as solved
 
     @property
     def edge(self) -> int:
         """-1 where the smallest of several values was chosen, 1 for the largest, else 0: beyond it may be a better."""
-        if len(self.tried) < 2:
-            return 0
-        return {self.tried[0]: -1, self.tried[-1]: 1}.get(self.value, 0)
+        tried = [value for value, _ in self.curve]
+        return {tried[0]: -1, tried[-1]: 1}.get(self.value, 0) if len(tried) > 1 else 0
+
+    @property
+    def best(self) -> float:
+        """The highest validation accuracy of all values."""
+        return max(score for _, score in self.curve)
+
+    @property
+    def median(self) -> float:
+        """The median validation accuracy over the values."""
+        return statistics.median(score for _, score in self.curve)
+
+    @property
+    def window(self) -> float | None:
+        """The largest over the smallest value that solves, 1 for a single one; None without one, or without a ratio."""
+        solving = [value for value, score in self.curve if score >= self.solved_at]
+        if not solving or not all(isinstance(value, int | float) and value > 0 for value in solving):
+            return None
+        return solving[-1] / solving[0]
 
 
 class ScoreKey(NamedTuple):
@@ -65,14 +95,9 @@ class TestScore:
     loss: float | None = None
 
     @functools.cached_property
-    def accuracy(self) -> tuple[float, float, float] | None:
-        """Mean accuracy and its 95 % interval, within [0, 1], all of it for a single run; None without a run."""
-        if not self.accuracies:
-            return None
-        mean, low, high = intervals.mean_interval(self.accuracies)
-        if len(self.accuracies) == 1:
-            return mean, 0.0, 1.0
-        return mean, max(low, 0.0), min(high, 1.0)
+    def accuracy(self) -> Estimate | None:
+        """Mean accuracy with its interval or range, see `intervals.mean_accuracy`; None without a run."""
+        return intervals.mean_accuracy(self.accuracies) if self.accuracies else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +108,9 @@ class Row:
     varied: dict[str, Any]  # what distinguishes the cell, apart from `model.attention`
     results: tuple[dict[str, Any], ...]  # of the ended runs, by seed
     metrics: tuple[list[dict[str, Any]], ...]  # lines of metrics.jsonl of the ended runs
+    seeds: tuple[int, ...]  # of the ended runs, as in what follows
     environments: tuple[int, ...]  # indices into Study.environments
+    setups: tuple[Setup, ...]
     choices: tuple[Choice, ...] = ()
 
     @property
@@ -139,9 +166,15 @@ class Row:
         return self.tests[0].accuracies
 
     @property
-    def accuracy(self) -> tuple[float, float, float] | None:
-        """Mean test accuracy and its 95 % interval, see `TestScore.accuracy`."""
+    def accuracy(self) -> Estimate | None:
+        """Mean test accuracy with its interval or range, see `TestScore.accuracy`."""
         return self.tests[0].accuracy
+
+    @functools.cached_property
+    def accuracy_by_seed(self) -> dict[int, float]:
+        """Test accuracy of every run that has one."""
+        scores = {seed: result["test_accuracy"] for seed, result in zip(self.seeds, self.results, strict=True)}
+        return {seed: score for seed, score in scores.items() if score is not None}
 
     @property
     def solved(self) -> int:

@@ -15,13 +15,12 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.studies import lease
 from experiments.studies.whole_files import storage, write_whole
 
 
@@ -40,44 +39,23 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Names the folder; nothing is read or written."""
         self.path = Path(path)
-        self._lease: lease.Lease | None = None
 
     def create(self, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         """Makes the folder and writes `config.json` and `manifest.json`; what is already saved stays.
 
-        What an earlier attempt left goes: half-written files, leases, and what is said of a failure.
+        What an earlier attempt left goes: half-written files, and what is said of a failure.
         """
         with storage(self.path):
             (self.path / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         failure = [self.path / RESULT] if self.failed() else []
-        for leftover in (*self.path.glob("**/.*.tmp"), self.path / "error.txt", *failure, *lease.leftovers(self.path)):
+        for leftover in (*self.path.glob("**/.*.tmp"), self.path / "error.txt", *failure):
             with contextlib.suppress(OSError):
                 leftover.unlink()
         self.write(CONFIG, config)
         self.write(MANIFEST, manifest)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the folder for this process, whose writing methods then check that it is still so.
-
-        Raises:
-          BusyError: another process holds it.
-          LeaseLostError: so do the writing methods, where another process took the folder over.
-        """
-        with storage(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            with storage(self.path):
-                self._lease = stack.enter_context(lease.leased(self.path))
-            try:
-                yield
-            finally:
-                self._lease = None
-
     def check_lease(self) -> None:
-        """Raises LeaseLostError where this folder was `locked` and another process took it over."""
-        if self._lease is not None:
-            self._lease.check()
+        """Called before anything is written; the folder of a run in training raises LeaseLostError here."""
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Returns what a JSON file of the folder says, without its digest; None where there is no such file.
@@ -124,12 +102,6 @@ class RunFolder:
     def failed(self) -> bool:
         """Returns whether the last attempt, if it has ended, ended in an exception."""
         return (self.result() or {}).get("status") == "failed"
-
-    def forget_failure(self) -> None:
-        """Removes the result of an attempt that failed, unless another process makes a new one."""
-        if self.failed():
-            with contextlib.suppress(lease.BusyError), self.locked():
-                (self.path / RESULT).unlink(missing_ok=True)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`, the mark that the run has ended, and keeps only the newest checkpoint."""

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from flax import serialization
 
-from experiments.studies.run_folder import RunFolder
+from experiments.studies.lease import BusyError, Lease, leased, leftovers
+from experiments.studies.run_folder import RESULT, RunFolder
 from experiments.studies.whole_files import storage, write_whole
 
 KEPT_CHECKPOINTS = 2
@@ -21,7 +22,42 @@ Rows = list[dict[str, Any]]  # of metrics
 
 
 class TrainingFolder(RunFolder):
-    """One run on disk that is being trained. Writing methods raise StorageError."""
+    """One run on disk that is being trained, by one process at a time.
+
+    Writing methods raise StorageError, and LeaseLostError where another process took over what this one had `locked`.
+    """
+
+    _lease: Lease | None = None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process, whose writing methods then check that it is still so.
+
+        Raises:
+          BusyError: another process holds it.
+        """
+        with storage(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            with storage(self.path):
+                self._lease = stack.enter_context(leased(self.path))
+                for leftover in leftovers(self.path):
+                    leftover.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    def check_lease(self) -> None:
+        """Raises LeaseLostError where this folder was `locked` and another process took it over."""
+        if self._lease is not None:
+            self._lease.check()
+
+    def forget_failure(self) -> None:
+        """Removes the result of an attempt that failed, unless another process makes a new one."""
+        if self.failed():
+            with contextlib.suppress(BusyError), self.locked():
+                (self.path / RESULT).unlink(missing_ok=True)
 
     def save_checkpoint(self, step: int, state: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         """Saves a pytree of arrays and the rows of metrics up to it, one file with its SHA-256; keeps the newest two.

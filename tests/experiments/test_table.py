@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import cli, table
-from tests.experiments.fake_study import write_study
+from tests.experiments.fake_study import config_of, write_run, write_study
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,23 @@ def test_what_is_missing_is_said_beside_a_format_without_notes(run, tmp_path):
     assert err == "" and all(line in out for line in expected.splitlines())
 
 
+def test_differences_from_a_model_in_every_format(toy, run):
+    for style, words in {
+        "text": "Study toy, minus conv+full\n",
+        "csv": ",difference,",
+        "latex": "& reference &",
+    }.items():
+        code, out, err = run(str(toy), "--compare=full", f"--format={style}")
+        assert (code, err) == (0, "") and words in out
+
+
+def test_what_does_not_compare_is_said_beside_csv(run, tmp_path):
+    for attention, device in (("conv+full", "A CPU"), ("conv+linear", "A GPU")):
+        write_run(tmp_path / "study", config_of(attention), environment={"device": device})
+    err = run(str(tmp_path / "study"), "--compare=full", "--format=csv")[2]
+    assert "A CPU" in err and "A GPU" in err and "not told apart" in err
+
+
 def test_a_mistake_is_one_line(toy, run):
     for arguments, message in (
         ([], "name the folder of a study"),
@@ -53,6 +70,8 @@ def test_a_mistake_is_one_line(toy, run):
         ([str(toy.parent / "toyy")], f"studies near: {toy}"),
         ([str(toy), "--format=word"], "word"),
         ([str(toy), "--fromat=csv"], "--format"),
+        ([str(toy), "--compare="], "--compare= names no model"),
+        ([str(toy), "--compare=fulll"], "unknown model 'fulll'; valid choices, nearest first: full, "),
     ):
         code, out, err = run(*arguments)
         assert code == 2 and out == "" and err.count("\n") == 1 and message in err, (arguments, err)

@@ -10,8 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.reporting.figures import labels, layout
-from experiments.reporting.figures.labels import Mark
-from experiments.reporting.figures.style import FAINT
+from experiments.reporting.figures.style import FAINT, Mark
 from experiments.reporting.text import human
 from experiments.studies.results import Study
 from experiments.studies.rows import Row, TestScore
@@ -43,12 +42,12 @@ def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: s
                 continue
             look = appearance[study.model(row)]
             _draw_point(axes, row.tests[0], x, layout.mark_style(study, look, size))
-            marks.append(Mark((x, row.accuracy[0]), study.model(row), look))
+            marks.append(Mark((x, row.accuracy.mean), study.model(row), look))
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=parts, numticks=12))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value, unit)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        layout.accuracy_axis(axes, rows, "test accuracy")
+        layout.accuracy_axis(axes, rows, layout.with_spread("test accuracy", rows))
         drawn.append((axes, marks))
     _pad_log([axes for axes, marks in drawn if marks])
     tick = Line2D([], [], color=FAINT, marker="_", markersize=12, markeredgewidth=1.6, linestyle="none")
@@ -61,12 +60,12 @@ def _draw_point(axes: Axes, score: TestScore, x: float, mark: Mapping[str, Any])
     """Draws mean, interval and ceiling of a score at `x`."""
     if score.accuracy is None:
         return
-    (mean, low, high), width, colour = score.accuracy, mark["markersize"] / 8, mark["color"]
+    (mean, low, high, _), width, colour = score.accuracy, mark["markersize"] / 8, mark["color"]
     if score.ceiling is not None:
         axes.plot([x, x], [mean, score.ceiling], color=colour, linewidth=width, linestyle=(0, (1, 2)), zorder=2)
         tick = {"marker": "_", "markersize": 14 * width, "markeredgewidth": 1.6}
         axes.plot([x], [score.ceiling], color=colour, zorder=2, **tick)
-    if len(score.accuracies) > 1:
+    if score.accuracy.kind:
         axes.plot([x, x], [low, high], color=colour, linewidth=2.2 * width, solid_capstyle="butt", zorder=3)
     axes.plot([x], [mean], zorder=4, **mark)
 

@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
 from experiments.reporting.figures.layout import looks, mark_style, names, numbered
-from experiments.reporting.figures.style import INK, Look
+from experiments.reporting.figures.style import INK, Mark
 from experiments.reporting.text import wrap_spec
 from experiments.studies.results import Study
 
@@ -24,14 +24,6 @@ _PLACES = [
 ]
 _LINE = 0.155 * 1.04  # inches, height of one line of a label
 _DIGIT, _LETTER_HEIGHT = 2.6, 4.0  # points, half the size of a digit next to a point
-
-
-class Mark(NamedTuple):
-    """What stands for a row in a panel, and for which model."""
-
-    point: tuple[float, float]
-    model: str
-    look: Look
 
 
 def name_marks(

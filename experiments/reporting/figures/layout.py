@@ -22,6 +22,7 @@ T = TypeVar("T")
 Columns = Sequence[tuple[str, Mapping[str, T]]]  # (heading, {model: what is drawn in its strip})
 _WIDTH = 9.2  # inches, of figures with several panels
 _STRIP, _NAMES, _SCORES = 0.27, 3.3, 0.5  # inches: height of a strip, widths of the names and scores at its sides
+_SPREADS = {"interval": "95 % interval", "range": "range of seeds"}
 _LEAST_STRIP, _BELOW = 1.1, 0.55  # inches: of width, and below the lowest strip, for the axis
 
 
@@ -133,6 +134,13 @@ def accuracy_label(rows: Iterable[Row], label: str) -> str:
     return f"{label}\n(within tolerance)" if any(row.task.tolerance is not None for row in rows) else label
 
 
+def with_spread(label: str, rows: Iterable[Row]) -> str:
+    """Returns `label`, and on a second line what is drawn around the means of `rows`: intervals, ranges or both."""
+    kinds = {row.accuracy.kind for row in rows if row.accuracy}
+    words = [_SPREADS[kind] for kind in _SPREADS if kind in kinds]
+    return f"{label}\nwith {' or '.join(words)}" if words else label
+
+
 def strips(
     study: Study,
     blocks: Sequence[Columns[T]],
@@ -168,7 +176,7 @@ def beside_strip(axes: Axes, score: TestScore, *, floor: bool = True) -> None:
     if floor and score.floor:
         axes.axhline(score.floor, color=FAINT, linewidth=0.7, linestyle=DASHES, zorder=1)
     if score.accuracy:
-        text = f"{score.accuracy[0]:.2f}"
+        text = f"{score.accuracy.mean:.2f}"
         axes.text(1.015, 0.45, text, color=INK, fontsize=8, va="center", transform=axes.transAxes)
 
 

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from experiments.reporting.figures import labels, layout
-from experiments.reporting.figures.labels import Mark
-from experiments.reporting.figures.style import Look
+from experiments.reporting.figures.style import Look, Mark
 from experiments.studies.results import Study
 from experiments.studies.rows import Row
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from experiments.reporting.figures import labels, layout, series
 from experiments.reporting.figures.layout import Tasks
 from experiments.reporting.figures.series import Line
-from experiments.reporting.figures.style import CEILING_TITLE, FAINT, Look, looks_of
+from experiments.reporting.figures.style import CEILING_TITLE, FAINT, Look, Mark, looks_of
 from experiments.studies.results import Study, natural
 from experiments.studies.rows import Row, ScoreKey, TestScore
 
@@ -49,7 +49,7 @@ def accuracy_shifted(study: Study) -> Figure | None:
     """Test accuracy as trained and, each in a column next to it, on the shifted tasks; None without any."""
     tasks = layout.tasks(study, lambda row: any(test.key.kind == "shifted" for test in row.other_rows))
     blocks = [_shifted_columns(study, title, rows) for title, rows in tasks]
-    label = layout.accuracy_label(study.rows, "test accuracy").replace("\n", " ")
+    label = layout.accuracy_label(study.rows, layout.with_spread("test accuracy", study.rows)).replace("\n", " ")
     return layout.strips(study, blocks, series.draw_bar, label) if blocks else None
 
 
@@ -92,12 +92,13 @@ def _facets(study: Study, rows: Sequence[Row]) -> _Facets | None:
     return min(found, key=lambda facets: len(facets.rows), default=None)
 
 
-def _length_panel(axes: Axes, rows: Mapping[str, Row], looks: Mapping[str, Look]) -> list[labels.Mark]:
+def _length_panel(axes: Axes, rows: Mapping[str, Row], looks: Mapping[str, Look]) -> list[Mark]:
     lines = {name: _over_lengths(row) for name, row in rows.items()}
     _length_axis(axes, lines.values())
     for trained in {row.task.train_length for row in rows.values()}:
         _draw_trained_length(axes, trained)
-    return series.draw_lines(axes, lines, looks, layout.accuracy_label(rows.values(), "test accuracy"))
+    label = layout.accuracy_label(rows.values(), layout.with_spread("test accuracy", rows.values()))
+    return series.draw_lines(axes, lines, looks, label)
 
 
 def _lengths_alone(study: Study, tasks: Tasks) -> Figure:

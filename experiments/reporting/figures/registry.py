@@ -23,9 +23,9 @@ FIGURES = {  # by file name
     "accuracy_against_flops": Picture(
         cost.accuracy_against_flops,
         "Accuracy against training compute",
-        "Mean test accuracy with its 95 % interval. The horizontal tick above a point is the ceiling: the most that "
-        "the model can reach with its attention pattern. FLOPs are those of the steps taken; a run stops when it has "
-        "solved the task.",
+        "Mean test accuracy with its 95 % interval, or the range of fewer than 5 seeds. The horizontal tick above a "
+        "point is the ceiling: the most that the model can reach with its attention pattern. FLOPs are those of the "
+        "steps taken; a run stops when it has solved the task.",
     ),
     "accuracy_against_state": Picture(
         cost.accuracy_against_state,
@@ -35,7 +35,8 @@ FIGURES = {  # by file name
     "accuracy_across_tasks": Picture(
         tasks.accuracy_across_tasks,
         "Accuracy across tasks",
-        "Mean test accuracy with its 95 % interval, against the one field in which the tasks differ, or task by task. "
+        "Mean test accuracy with its 95 % interval, or the range of fewer than 5 seeds, against the one field in which "
+        "the tasks differ, or task by task. "
         "The ceiling is the dotted line of the same colour, or the edge of the grey area; the floor is the dashed "
         "line.",
     ),
@@ -43,14 +44,16 @@ FIGURES = {  # by file name
         other_rows.accuracy_by_length,
         "Accuracy at other lengths",
         "The trained models on rows of other lengths. The test accuracy is the score at the vertical line alone. Means "
-        "with their 95 % intervals. The ceiling at each length is the dotted line of the same colour, or the edge of "
+        "with their 95 % intervals, or the ranges of fewer than 5 seeds. "
+        "The ceiling at each length is the dotted line of the same colour, or the edge of "
         "the grey area; the floor is the dashed line.",
     ),
     "accuracy_shifted": Picture(
         other_rows.accuracy_shifted,
         "Accuracy on shifted tasks",
         "The trained models on rows of their own task and, in the other columns, on rows of tasks that differ from it "
-        "as the headings say, which do not count in the test accuracy. Means with their 95 % intervals. The grey area "
+        "as the headings say, which do not count in the test accuracy. Means with their 95 % intervals, or "
+        "the ranges of fewer than 5 seeds. The grey area "
         "is above the ceiling; the dashed line is the floor.",
     ),
     "learning_curves": Picture(

@@ -11,8 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from matplotlib.transforms import ScaledTranslation
 
 from experiments.reporting.figures import layout
-from experiments.reporting.figures.labels import Mark
-from experiments.reporting.figures.style import DASHES, FAINT, HIDDEN, Look
+from experiments.reporting.figures.style import DASHES, FAINT, HIDDEN, Look, Mark
 from experiments.studies.rows import Row, TestScore
 
 Line = Sequence[tuple[float, TestScore]]  # the scores of one model at ascending numbers
@@ -31,7 +30,7 @@ def draw_lines(axes: Axes, lines: Mapping[str, Line], looks: Mapping[str, Look],
     marks = []
     for index, (name, line) in enumerate(lines.items()):
         _draw_line(axes, line, looks[name], shift=3.5 * (index - (len(lines) - 1) / 2))
-        marks += [Mark((x, score.accuracy[0]), name, looks[name]) for x, score in line[-1:] if score.accuracy]
+        marks += [Mark((x, score.accuracy.mean), name, looks[name]) for x, score in line[-1:] if score.accuracy]
     return marks
 
 
@@ -41,9 +40,16 @@ def draw_line_alone(axes: Axes, line: Line, look: Look) -> None:
     ceilings = [1.0 if score.ceiling is None else score.ceiling for _, score in line]
     axes.fill_between(values, ceilings, 1.0, color=HIDDEN, linewidth=0, zorder=1)
     for x, score in line:
-        if score.accuracy and len(score.accuracies) > 1:
-            axes.plot([x, x], score.accuracy[1:], color=colour, linewidth=1.8, solid_capstyle="butt", zorder=3)
-    means = [score.accuracy[0] if score.accuracy else math.nan for _, score in line]
+        if score.accuracy and score.accuracy.kind:
+            axes.plot(
+                [x, x],
+                [score.accuracy.low, score.accuracy.high],
+                color=colour,
+                linewidth=1.8,
+                solid_capstyle="butt",
+                zorder=3,
+            )
+    means = [score.accuracy.mean if score.accuracy else math.nan for _, score in line]
     axes.fill_between(values, means, color=colour, alpha=0.25, linewidth=0)
     axes.plot(values, means, color=colour, marker=look.marker, markersize=4.5, linewidth=1.2, markeredgecolor="white")
     floors = [score.floor or 0.0 for _, score in line]
@@ -57,9 +63,9 @@ def draw_bar(axes: Axes, score: TestScore, look: Look) -> None:
     if score.floor:
         axes.axvline(score.floor, color=FAINT, linewidth=1, linestyle=DASHES, zorder=1)
     if score.accuracy:
-        (mean, low, high), colour = score.accuracy, look.colour
+        (mean, low, high, _), colour = score.accuracy, look.colour
         axes.barh(0.52, mean, height=0.56, color=colour, alpha=0.35, linewidth=0, zorder=2)
-        if len(score.accuracies) > 1:
+        if score.accuracy.kind:
             axes.plot([low, high], [0.52, 0.52], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
         axes.plot([mean], [0.52], marker=look.marker, markersize=6, color=colour, markeredgecolor="white", zorder=4)
     axes.set_xlim(0, 1.04)
@@ -210,10 +216,18 @@ def _draw_line(axes: Axes, line: Line, look: Look, shift: float) -> None:
     ceilings = [(x, score.ceiling) for x, score in line if score.ceiling is not None]
     if ceilings:
         axes.plot(*zip(*ceilings, strict=True), linewidth=1.4, linestyle=(shift, (1, 3)), zorder=2, **style)
-    scored = [(x, score.accuracy, len(score.accuracies)) for x, score in line if score.accuracy]
-    for x, (_, low, high), seeds in scored:
-        if seeds > 1:
-            axes.plot([x, x], [low, high], linewidth=2.2, solid_capstyle="butt", alpha=0.55, zorder=3, **style)
-    means = [accuracy[0] for _, accuracy, _ in scored]
+    scored = [(x, score.accuracy) for x, score in line if score.accuracy]
+    for x, accuracy in scored:
+        if accuracy.kind:
+            axes.plot(
+                [x, x],
+                [accuracy.low, accuracy.high],
+                linewidth=2.2,
+                solid_capstyle="butt",
+                alpha=0.55,
+                zorder=3,
+                **style,
+            )
+    means = [accuracy.mean for _, accuracy in scored]
     mark: dict[str, Any] = {"marker": look.marker, "markersize": 7, "markeredgecolor": "white"}
-    axes.plot([x for x, _, _ in scored], means, linewidth=1.6, zorder=4, **mark, **style)
+    axes.plot([x for x, _ in scored], means, linewidth=1.6, zorder=4, **mark, **style)

@@ -7,9 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.reporting.figures import labels, layout, series
-from experiments.reporting.figures.labels import Mark
 from experiments.reporting.figures.layout import Tasks
-from experiments.reporting.figures.style import CEILING_TITLE, DASHES, FAINT, INK, Look
+from experiments.reporting.figures.style import CEILING_TITLE, DASHES, FAINT, INK, Look, Mark
 from experiments.reporting.text import wrap_spec
 from experiments.studies.results import Study
 from experiments.studies.rows import Row

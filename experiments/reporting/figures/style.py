@@ -48,6 +48,14 @@ class Look(NamedTuple):
     marker: str
 
 
+class Mark(NamedTuple):
+    """What stands for a row in a panel, and for which model."""
+
+    point: tuple[float, float]
+    model: str
+    look: Look
+
+
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """Draws the figures made within it in the style of the reports."""

@@ -38,7 +38,7 @@ def _side_by_side(study: Study) -> Figure:
         for title, rows in layout.by_model(study, layout.tasks(study))
     ]
     blocks = [columns[first : first + _ABREAST] for first in range(0, len(columns), _ABREAST)]
-    label = layout.accuracy_label(study.rows, "test accuracy").replace("\n", " ")
+    label = layout.accuracy_label(study.rows, layout.with_spread("test accuracy", study.rows)).replace("\n", " ")
     return layout.strips(study, blocks, series.draw_bar, label)
 
 
@@ -49,12 +49,18 @@ def _over_field(study: Study, field: str, values: Sequence[float]) -> Figure:
         lines[study.model(row)].append((x, row.tests[0]))
     label = f"{field} of the task"
     if layout.crowded(study):
-        figure = layout.strips(study, [[("test accuracy", lines)]], series.draw_line_alone, label)
+        figure = layout.strips(
+            study,
+            [[(layout.with_spread("test accuracy", study.rows).replace("\n", " "), lines)]],
+            series.draw_line_alone,
+            label,
+        )
         series.number_axis(figure.axes[0], values)  # all strips share it
         return figure
     figure, axes = layout.labelled_axes(len(lines))
     series.number_axis(axes, values)
-    marks = series.draw_lines(axes, lines, layout.looks(study), layout.accuracy_label(study.rows, "test accuracy"))
+    across = layout.accuracy_label(study.rows, layout.with_spread("test accuracy", study.rows))
+    marks = series.draw_lines(axes, lines, layout.looks(study), across)
     axes.set_title(CEILING_TITLE, color=FAINT)
     axes.set_xlabel(label)
     labels.margin_labels(axes, marks)

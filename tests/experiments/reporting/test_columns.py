@@ -9,7 +9,7 @@ from tests.experiments.fake_study import HYBRID, config_of, score, write_run, wr
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    return read_study(write_study(tmp_path_factory.mktemp("results") / "toy"))
+    return read_study(write_study(tmp_path_factory.mktemp("results") / "toy", seeds=5))
 
 
 def column_of(study, key):
@@ -39,9 +39,27 @@ def test_every_shown_column_has_a_heading_of_its_own(toy):
 def test_an_accuracy_has_an_interval_and_stands_out_where_it_is_the_best(toy):
     column = column_of(toy, "accuracy")
     best, second, *_ = toy.rows
-    assert column.value(best) == best.accuracy[0] and column.cell(best).best and not column.cell(second).best
-    assert column.cell(best).detail == Interval(best.accuracy[1], best.accuracy[2], 3)
+    assert column.value(best) == best.accuracy.mean and column.cell(best).best and not column.cell(second).best
+    assert column.cell(best).detail == Interval(best.accuracy.low, best.accuracy.high, 3, "interval")
+    record = column.record(best)
+    assert (record["accuracy_low"], record["accuracy_high"]) == (best.accuracy.low, best.accuracy.high)
+    assert record["accuracy_spread"] == "interval"
     assert [c.key for c in columns(toy) for row in toy.rows if c.cell(row).best] == ["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "kind", "words"),
+    [(1, "", "drawn once."), (3, "range", "once, with the range"), (5, "interval", "with a 95")],
+)
+def test_few_seeds_have_a_range_that_is_called_so_and_nothing_bold(tmp_path, seeds, kind, words):
+    study = read_study(write_study(tmp_path / "study", ["conv+full", "conv+linear"], seeds))
+    column = column_of(study, "accuracy")
+    for row in study.rows:
+        record, detail = column.record(row), column.cell(row).detail
+        assert record["accuracy_spread"] == kind and (detail.kind if detail else "") == kind
+        assert record["accuracy_low"] == (row.accuracy.low if kind else None)
+    assert words in column.note and ("range" in column.note) == (kind == "range")
+    assert any(column.cell(row).best for row in study.rows) == (kind == "interval")
 
 
 def test_parameters_of_controls_are_given_apart(toy):
@@ -98,7 +116,7 @@ def test_tests_on_other_rows_have_a_column_each_lengths_in_order_of_size_first(t
     assert column.record(linear) == dict(zip(names, (0.25, 0.01, 0.55), strict=True))
     assert column_of(study, "shifted: induction").cell(linear)[:3] == ("-", "", "")
     assert column_of(study, "shifted: induction").record(linear)["shifted: induction, floor"] is None
-    assert column_of(study, "accuracy").value(full) == full.accuracy[0]
+    assert column_of(study, "accuracy").value(full) == full.accuracy.mean
 
 
 def test_a_shifted_task_that_rows_call_by_several_names_has_one_column_under_its_spec(tmp_path):
@@ -143,6 +161,15 @@ def test_what_was_chosen_is_a_column_with_a_mark_at_the_edge(tmp_path, toy):
         "conv+strided_sparse:stride=8": ("0.001", "<"),
     }
     assert column.title == "chosen learning rate"
+    record = column.record(row_of(study, "conv+linear"))
+    assert record == {
+        "train.learning_rate": 0.003,
+        "train.learning_rate, curve": "0.001: 0.5; 0.003: 0.9; 0.01: 0.5",
+        "train.learning_rate, edge": 0,
+        "train.learning_rate, best": 0.9,
+        "train.learning_rate, median": 0.5,
+        "train.learning_rate, window": None,
+    }
 
 
 def test_the_layers_surroundings_are_a_column_where_they_are_a_papers(tmp_path, toy):

@@ -81,10 +81,10 @@ def test_the_lede_names_models_of_another_size(toy, tmp_path):
 
 
 def test_the_best_accuracy_is_bold_and_nothing_else(tmp_path):
-    study = read_study(write_study(tmp_path / "study", tasks=["mqar:length=128", "mqar:length=64"]))
+    study = read_study(write_study(tmp_path / "study", seeds=5, tasks=["mqar:length=128", "mqar:length=64"]))
     bold = [row for row in study.rows if study.best(row)]
     page = html.page(study, {})
-    assert re.findall(r'<td class="best">([0-9.]+)', page) == [f"{row.accuracy[0]:.3f}" for row in bold]
+    assert re.findall(r'<td class="best">([0-9.]+)', page) == [f"{row.accuracy.mean:.3f}" for row in bold]
     assert len(bold) == 2 and page.count('class="best"') == 2 and "every other row of its task" in page
 
 

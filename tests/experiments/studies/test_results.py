@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.studies import intervals
+from experiments.studies import paired
 from experiments.studies.results import SizeDifference, natural, read_study
 from experiments.studies.rows import Choice
 from tests.experiments.fake_study import ENVIRONMENT, HYBRID, KINDS, TASK, config_of, write_run, write_study
@@ -13,11 +13,11 @@ SHORT = ["conv+full", "conv+linear"]
 def test_one_row_per_cell_best_first(tmp_path):
     study = read_study(write_study(tmp_path / "toy"))
     assert len(study.rows) == len(KINDS) and study.varied == () and study.name == "toy"
-    means = [row.accuracy[0] for row in study.rows]
+    means = [row.accuracy.mean for row in study.rows]
     assert means == sorted(means, reverse=True)
     full = study.rows[0]
     assert full.attention == "conv+full" and full.ended == 3 and full.solved == 3
-    assert full.accuracy[1] < full.accuracy[0] <= full.accuracy[2] <= 1.0
+    assert full.accuracy.low < full.accuracy.mean <= full.accuracy.high <= 1.0
 
 
 def test_runs_of_one_digest_are_one_cell_however_their_specs_are_spelled(tmp_path):
@@ -52,19 +52,27 @@ def test_a_field_that_only_some_configs_have_is_one_that_varies(tmp_path):
     assert sorted(str(row.varied["model.from_the_future"]) for row in study.rows) == ["3", "None"]
 
 
-def test_the_best_row_is_apart_from_all_others_and_has_several_seeds(tmp_path):
-    for name, seeds, scores in (("overlap", 3, (0.90, 0.50, 0.70)), ("single", 1, (0.9,)), ("apart", 2, (0.9, 0.91))):
-        for seed in range(seeds):
-            write_run(tmp_path / name, config_of("conv+full", seed), test_accuracy=scores[seed])
-            write_run(tmp_path / name, config_of("conv+linear", seed), test_accuracy=0.6 + 0.001 * seed)
-        study = read_study(tmp_path / name)
-        assert [study.best(row) for row in study.rows] == [name == "apart", False], name
+@pytest.mark.parametrize(
+    "scores, best",
+    [
+        ((0.90, 0.91, 0.92, 0.90, 0.91), True),
+        ((0.90, 0.50, 0.70, 0.55, 0.75), False),  # overlap
+        ((0.90, 0.91, 0.92, 0.90), False),  # too few
+        ((0.9,), False),
+    ],
+)
+def test_the_best_row_is_told_apart_from_all_others_over_five_seeds(tmp_path, scores, best):
+    for seed, score in enumerate(scores):
+        write_run(tmp_path / "study", config_of("conv+full", seed), test_accuracy=score)
+        write_run(tmp_path / "study", config_of("conv+linear", seed), test_accuracy=0.6 + 0.001 * seed)
+    study = read_study(tmp_path / "study")
+    assert [study.best(row) for row in study.rows] == [best, False]
 
 
 def test_rows_of_other_tasks_are_no_rivals_and_keys_that_vary_are_named(tmp_path):
     for task, steps in (("mqar:length=64,num_pairs=4", 1000), ("induction", 200)):
         for attention in SHORT:
-            for seed in range(2):
+            for seed in range(5):
                 write_run(tmp_path / "study", config_of(attention, seed, task, steps=steps))
     study = read_study(tmp_path / "study")
     assert study.varied == ("task", "train.steps") and len(study.rows) == 4
@@ -120,8 +128,8 @@ def test_selection_is_by_validation_and_never_by_test(tmp_path):
             write_run(tmp_path / "study", config, validation_accuracy=validation, test_accuracy=test)
     study = read_study(tmp_path / "study")
     (row,) = study.rows
-    assert row.accuracy[0] == pytest.approx(0.2) and study.varied == ()
-    assert row.choices == (Choice("train.learning_rate", 0.01, (0.001, 0.01)),)
+    assert row.accuracy.mean == pytest.approx(0.2) and study.varied == ()
+    assert row.choices == (Choice("train.learning_rate", 0.01, ((0.001, 0.3), (0.01, 0.9)), solved_at=0.99),)
 
 
 def test_equal_accuracies_are_told_apart_by_loss(tmp_path):
@@ -133,11 +141,51 @@ def test_equal_accuracies_are_told_apart_by_loss(tmp_path):
     assert row.choices[0].value == 0.003
 
 
+def test_the_whole_curve_of_a_choice_is_kept_as_means_over_seeds(tmp_path):
+    scores = {0.1: (0.25, 0.75), 0.003: (1.0, 0.99), 0.01: (1.0, 1.0), 0.001: (0.5, None)}
+    for rate, found in scores.items():
+        for seed, score in enumerate(found):
+            config = config_of("conv+full", seed, learning_rate=rate)
+            config["study"]["select"] = ("train.learning_rate",)
+            write_run(tmp_path / "study", config, validation_accuracy=score)
+    (choice,) = read_study(tmp_path / "study").rows[0].choices
+    assert dict(choice.curve) == pytest.approx({0.001: 0.25, 0.003: 0.995, 0.01: 1.0, 0.1: 0.5})
+    assert [value for value, _ in choice.curve] == sorted(scores)
+    assert (choice.value, choice.best, choice.median) == pytest.approx((0.01, 1.0, 0.7475))
+    assert choice.window == pytest.approx(0.01 / 0.003)
+
+
+def test_the_curve_of_one_of_two_choices_is_that_of_the_best_other_one(tmp_path):
+    for rate in (0.01, 0.001):
+        for batch, score in ((16, 0.5), (32, 0.9 if rate == 0.01 else 0.7)):
+            config = config_of("conv+full", learning_rate=rate, batch_size=batch)
+            config["study"]["select"] = ("train.learning_rate", "train.batch_size")
+            write_run(tmp_path / "study", config, validation_accuracy=score)
+    curves = {choice.key: choice.curve for choice in read_study(tmp_path / "study").rows[0].choices}
+    assert curves == {"train.learning_rate": ((0.001, 0.7), (0.01, 0.9)), "train.batch_size": ((16, 0.5), (32, 0.9))}
+
+
+@pytest.mark.parametrize(
+    ("curve", "window"),
+    [
+        (((0.001, 0.5), (0.003, 0.99)), 1),
+        (((0.001, 0.5), (0.003, 0.98)), None),
+        (((0.001, 0.99), (0.002, 0.5), (0.005, 1.0)), 5),
+        ((("adamw", 1.0), ("sgd", 1.0)), None),
+        (((0, 1.0), (3, 1.0)), None),
+    ],
+)
+def test_the_window_of_a_choice_is_how_far_apart_the_values_that_solve_are(curve, window):
+    assert Choice("key", curve[0][0], curve, solved_at=0.99).window == (
+        None if window is None else pytest.approx(window)
+    )
+
+
 @pytest.mark.parametrize(
     ("value", "tried", "edge"), [(1, (1, 2, 3), -1), (2, (1, 2, 3), 0), (3, (1, 3), 1), (1, (1,), 0)]
 )
 def test_a_choice_at_the_edge_of_what_was_tried_is_known_as_one(value, tried, edge):
-    assert Choice("key", value, tried).edge == edge
+    assert Choice("key", value, tuple((each, 0.5) for each in tried), solved_at=0.99).edge == edge
 
 
 def test_diverged_runs_stay_in_the_denominator_failed_and_unfinished_ones_are_counted(tmp_path):
@@ -199,10 +247,20 @@ def test_studies_near_are_named(tmp_path):
             read_study(path)
 
 
-def test_every_interval_is_computed_once_however_often_rows_are_compared(tmp_path, monkeypatch):
-    study = read_study(write_study(tmp_path / "study", [f"conv+linear:chunk_size={n}" for n in range(1, 9)], seeds=2))
-    counted, once = [], intervals.mean_interval
-    monkeypatch.setattr(intervals, "mean_interval", lambda values: counted.append(values) or once(values))
+def test_rows_of_a_task_are_compared_once_however_often_it_is_asked(tmp_path, monkeypatch):
+    study = read_study(write_study(tmp_path / "study", [f"conv+linear:chunk_size={n}" for n in range(1, 9)], seeds=5))
+    counted, once = [], paired.differences
+    monkeypatch.setattr(paired, "differences", lambda rows, first: counted.append(first) or once(rows, first))
     for _ in range(3):
         assert sum(study.best(row) for row in study.rows) <= 1 and len(study.models) == 8
-    assert len(counted) <= 8
+    assert len(counted) == 1
+
+
+def test_setups_differ_in_versions_and_devices_of_one_task(tmp_path):
+    for name, environments in {"one": ({}, {}), "device": ({}, {"device": "GPU"}), "jax": ({}, {"jax": "9"})}.items():
+        for attention, environment in zip(SHORT, environments, strict=True):
+            write_run(tmp_path / name, config_of(attention), environment=environment)
+        write_run(tmp_path / name, config_of("conv+full", task="induction"), environment={"device": "Elsewhere"})
+        found = read_study(tmp_path / name).mixed_setups
+        assert len(found) == (0 if name == "one" else 2), name
+        assert not any(setup.device == "Elsewhere" for setup in found), "rows of other tasks are not compared"

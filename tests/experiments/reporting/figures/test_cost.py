@@ -19,7 +19,7 @@ def test_every_row_is_a_point_of_its_look_in_the_panel_of_its_task(gallery, name
     for axes, rows in zip(panels, study.by_task.values(), strict=True):
         for row in rows:
             look = layout.looks(study)[study.model(row)]
-            assert tuple(look) in look_at(axes, (row.mean(cost), row.accuracy[0])), row.attention
+            assert tuple(look) in look_at(axes, (row.mean(cost), row.accuracy.mean)), row.attention
 
 
 @pytest.mark.parametrize("name", SEVERAL)
@@ -44,7 +44,7 @@ def test_where_colours_repeat_every_point_has_its_number_next_to_it(gallery, nam
     study, figure = gallery.study(name), gallery.figure(name, file)
     numbers = {str(number): model for number, model in enumerate(study.models, 1)}
     for axes, rows in zip(of_tasks(figure), study.by_task.values(), strict=True):
-        points = {study.model(row): (row.mean(cost), row.accuracy[0]) for row in rows}
+        points = {study.model(row): (row.mean(cost), row.accuracy.mean) for row in rows}
         written = [text for text in axes.texts if text.get_text() in numbers]
         assert sorted(text.get_text() for text in written) == sorted(numbers)
         for text in written:

@@ -30,7 +30,7 @@ def test_of_more_models_every_row_has_a_strip_with_name_and_score(gallery, name,
     assert layout.crowded(study) and layout.numbered(study)
     grid = [figure.axes[start :: len(study.by_task)] for start in range(len(study.by_task))]
     for column, rows in zip(grid, study.by_task.values(), strict=True):
-        scores = {study.model(row): f"{row.accuracy[0]:.2f}" for row in rows}
+        scores = {study.model(row): f"{row.accuracy.mean:.2f}" for row in rows}
         for axes, model in zip(column, study.models, strict=True):
             assert scores[model] in [text.get_text() for text in axes.texts]
     for axes, model in zip(grid[0], study.models, strict=True):
@@ -70,3 +70,18 @@ def test_of_more_models_than_looks_pictures_show_the_best(tmp_path):
     assert page(study, {}).count(f"--c:{FAINT}") == 11
     few = dataclasses.replace(study, rows=study.rows[:49])
     assert layout.shown(few) is few and registry.pictures(few)["learning_curves"] == registry.FIGURES["learning_curves"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "label"),
+    [
+        ((1, 1), "accuracy"),
+        ((1, 2), "accuracy\nwith range of seeds"),
+        ((5, 5), "accuracy\nwith 95 % interval"),
+        ((3, 7), "accuracy\nwith 95 % interval or range of seeds"),
+    ],
+)
+def test_what_is_drawn_around_a_mean_is_named_at_the_axis(tmp_path, seeds, label):
+    for attention, count in zip(("conv+full", "conv+linear"), seeds, strict=True):
+        write_study(tmp_path / "study", [attention], count)
+    assert layout.with_spread("accuracy", read_study(tmp_path / "study").rows) == label

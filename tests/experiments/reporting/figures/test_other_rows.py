@@ -18,7 +18,7 @@ def test_every_score_by_length_is_a_point_in_one_panel(gallery, name):
     for row in study.rows:
         lengths = [test for test in row.tests if test.key.kind != "shifted"]
         assert len(lengths) == 4 and lengths[0].length == row.task.train_length
-        assert {(test.length, test.accuracy[0]) for test in lengths} <= found, row.attention
+        assert {(test.length, test.accuracy.mean) for test in lengths} <= found, row.attention
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_shifted_scores_stand_apart_in_a_column_each(gallery, name):
         titles = [one_line(panel.get_title("left")) for panel in grid[0]]
         assert titles[0].endswith("as trained") and titles[1:] == ["shifted: num_pairs=2", "shifted: num_pairs=16"]
         for row in rows:
-            expected = [test.accuracy[0] for test in row.tests if test.key.kind != "length"]
+            expected = [test.accuracy.mean for test in row.tests if test.key.kind != "length"]
             shown = [panel.texts[0].get_text() for panel in grid[study.models.index(study.model(row))]]
             assert shown == [f"{each:.2f}" for each in expected] and len(set(np.round(expected, 6))) == 3
 

@@ -45,9 +45,9 @@ def test_side_by_side_each_score_has_its_ceiling_and_its_floor(gallery):
     for model in study.models:
         for _, rows in layout.tasks(study):
             (row,), axes = [row for row in rows if study.model(row) == model], next(strips)
-            assert {row.accuracy[0], row.mean("floor")} <= {line.get_xdata()[0] for line in axes.lines}
+            assert {row.accuracy.mean, row.mean("floor")} <= {line.get_xdata()[0] for line in axes.lines}
             hidden, bar = axes.patches
-            assert hidden.get_x() == row.mean("ceiling") and bar.get_width() == row.accuracy[0]
+            assert hidden.get_x() == row.mean("ceiling") and bar.get_width() == row.accuracy.mean
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_over_a_field_there_is_a_line_and_a_ceiling_for_each_model(gallery, name
     assert axes.get_xticks().tolist() == values == sorted(values)
     for model in study.models:
         rows = [row for row in study.rows if study.model(row) == model]
-        assert tuple(zip(values, [row.accuracy[0] for row in rows], strict=True)) in paths(axes), model
+        assert tuple(zip(values, [row.accuracy.mean for row in rows], strict=True)) in paths(axes), model
         assert tuple(zip(values, [row.mean("ceiling") for row in rows], strict=True)) in paths(axes), model
 
 

@@ -1,0 +1,71 @@
+"""Differences between rows of one task over the seeds that they share, corrected for how many rows are compared."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.studies import intervals
+from experiments.studies.intervals import Estimate
+from experiments.studies.rows import Row
+
+ERROR_RATE = 0.05  # at which differences of one task are told from 0, all of them together
+
+
+class Difference(NamedTuple):
+    """How much more accurate a row is than the one it is compared with, over the seeds that both have."""
+
+    estimate: Estimate | None  # None without a common seed
+    p: float | None  # by Holm's correction; None with fewer than `intervals.LEAST` common seeds
+    alike: bool  # whether both rows ran with the same versions on the same device, seed by seed
+
+    @property
+    def separates(self) -> bool | None:
+        """Whether the difference is told from 0; None where that cannot be asked."""
+        return self.p <= ERROR_RATE if self.alike and self.p is not None else None
+
+
+def differences(rows: Sequence[Row], reference: Row) -> list[Difference]:
+    """Returns each of `rows` minus `reference`, all of one task.
+
+    A seed draws the same data and the same initial values of what two models share, so what a seed does to both
+    cancels. The correction is for the number of rows that have enough seeds in common with the reference.
+    """
+    pairs = [_pairs(row, reference) for row in rows]
+    tested = [index for index, pair in enumerate(pairs) if len(pair[0]) >= intervals.LEAST]
+    p_values = np.array([intervals.paired_p(*map(np.array, pairs[index])) for index in tested])
+    corrected = dict(zip(tested, intervals.holm(p_values).tolist(), strict=True))
+    number = max(len(tested), 1)
+    return [
+        Difference(
+            intervals.mean_difference(*pairs[index], number) if pairs[index][0] else None,
+            corrected.get(index),
+            alike(row, reference),
+        )
+        for index, row in enumerate(rows)
+    ]
+
+
+def best(rows: Sequence[Row]) -> Row | None:
+    """Returns the row of a task that is better than every other one, each difference told from 0; None without one."""
+    scored = [row for row in rows if row.accuracy]
+    if len(rows) < 2 or not scored:
+        return None
+    first = max(scored, key=lambda row: row.accuracy.mean if row.accuracy else 0.0)
+    behind = differences([row for row in rows if row is not first], first)
+    apart = all(each.separates and each.estimate and each.estimate.mean < 0 for each in behind)
+    return first if apart else None
+
+
+def alike(row: Row, other: Row) -> bool:
+    """Returns whether runs of the same seed had the same versions and device in both rows."""
+    setups = dict(zip(other.seeds, other.setups, strict=True))
+    own = dict(zip(row.seeds, row.setups, strict=True))
+    return all(setups[seed] == setup for seed, setup in own.items() if seed in setups)
+
+
+def _pairs(row: Row, reference: Row) -> tuple[list[float], list[float]]:
+    """Returns the accuracies of both in the order of the seeds that they share."""
+    one, two = row.accuracy_by_seed, reference.accuracy_by_seed
+    shared = [seed for seed in one if seed in two]
+    return [one[seed] for seed in shared], [two[seed] for seed in shared]
