@@ -10,26 +10,12 @@ rows. An hour or two on two cores; an interrupted study continues:
 
 import ml_collections
 
-from configs import base
+from configs import state_tracking
 
 RULES = ("delta", "gated_delta", "kimi_delta")
 
 
 def get_config() -> ml_collections.ConfigDict:
     """Returns the study: three delta rules, each with and without negative eigenvalues."""
-    config = base.get_config()
-    config.name = "negative_eigenvalues"
-    config.model.mlp_dim = 128
-    config.model.num_layers = 2
-    config.train.steps = 1000
-    config.train.stop_when_solved = False  # longer strings are still learned when those of training are solved
-    config.eval.test_lengths = "41-80,81-160,161-256"
-    config.eval.test_rows = 1024
-    config.study.seeds = 3
-    config.study.vary = (
-        "task=parity:min_length=3",
-        f"model.attention={'|'.join(f'{rule}|{rule}:max_strength=2' for rule in RULES)}",
-        "train.learning_rate=0.001|0.003|0.01",
-    )
-    config.study.select = ("train.learning_rate",)
-    return config
+    mixers = [f"{rule}{fields}" for rule in RULES for fields in ("", ":max_strength=2")]
+    return state_tracking.study("negative_eigenvalues", ["parity:min_length=3"], mixers, "41-80,81-160,161-256")

@@ -9,6 +9,8 @@ rate that is best on its validation rows. Hours on two cores; an interrupted stu
     python -m experiments.run --config=configs/state_tracking.py
 """
 
+from collections.abc import Sequence
+
 import ml_collections
 
 from configs import base
@@ -17,21 +19,26 @@ TASKS = ("parity", "even_pairs", "cycle_navigation", "modular_arithmetic")
 MIXERS = ("full", "linear", "gated_delta", "gated_delta:max_strength=2", "gated_delta_product", "lstm")
 
 
-def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: attention, four kinds of state and an LSTM on four formal languages."""
+def study(name: str, tasks: Sequence[str], mixers: Sequence[str], test_lengths: str) -> ml_collections.ConfigDict:
+    """Returns a study of formal languages, whose strings are longer in the tests than in training."""
     config = base.get_config()
-    config.name = "state_tracking"
+    config.name = name
     config.model.mlp_dim = 128
     config.model.num_layers = 2
     config.train.steps = 1000
     config.train.stop_when_solved = False  # longer strings are still learned when those of training are solved
-    config.eval.test_lengths = "41-80,81-160,161-320,321-500"
+    config.eval.test_lengths = test_lengths
     config.eval.test_rows = 1024
     config.study.seeds = 3
     config.study.vary = (
-        f"task={'|'.join(TASKS)}",
-        f"model.attention={'|'.join(MIXERS)}",
+        f"task={'|'.join(tasks)}",
+        f"model.attention={'|'.join(mixers)}",
         "train.learning_rate=0.001|0.003|0.01",
     )
     config.study.select = ("train.learning_rate",)
     return config
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the study: attention, four kinds of state and an LSTM on four formal languages."""
+    return study("state_tracking", TASKS, MIXERS, "41-80,81-160,161-320,321-500")

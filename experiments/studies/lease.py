@@ -102,11 +102,6 @@ def leased(folder: Path) -> Iterator[Lease]:
         lease.release()
 
 
-def is_leased(folder: Path) -> bool:
-    """Returns whether some process has, or had until it died, the lease of a folder."""
-    return (folder / _LEASE).exists()
-
-
 def leftovers(folder: Path) -> list[Path]:
     """Returns what leases of processes that died have left in a folder whose lease this process has."""
     token = _read(folder).get("token")

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -13,8 +13,12 @@ from typing_extensions import override
 class Display(Protocol):
     """How a study reports; used as a context manager around all its runs."""
 
-    def __enter__(self) -> Any: ...
-    def __exit__(self, *exception: object) -> None: ...
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leaves nothing behind."""
+        return None
 
     def start(self, index: int, label: str, steps: int, run: str) -> None:
         """Run `index` of the study begins, whose id is `run`."""
@@ -38,12 +42,6 @@ class Lines(Display):
         """Args: runs, how many will be started."""
         self._clock = Clock(runs)
         self._runs, self._prefix = runs, ""
-
-    def __enter__(self) -> "Lines":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
 
     @override
     def start(self, index: int, label: str, steps: int, run: str) -> None:
@@ -72,10 +70,12 @@ class Bars(Display):
         self._run: TaskID | None = None
         self._label, self._index = "", 0
 
-    def __enter__(self) -> "Bars":
+    @override
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
+    @override
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
@@ -103,12 +103,6 @@ class Bars(Display):
 
 class Reports(Display):
     """A line of JSON for whatever happens, for the driver of a worker."""
-
-    def __enter__(self) -> "Reports":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
 
     @override
     def start(self, index: int, label: str, steps: int, run: str) -> None:
