@@ -16,7 +16,7 @@ import pytest
 
 from experiments.studies import run_folder, workers
 from experiments.studies.workers import Part, cores_of
-from tests.experiments.processes import start
+from tests.experiments.processes import start, wait_for_checkpoint
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 7, 11])
@@ -162,6 +162,21 @@ def test_whatever_is_killed_every_run_ends_once_and_as_if_undisturbed(tmp_path):
 def outcomes_known(folder):
     study = folder / "results" / "tiny"
     return sum(run.ended() for run in run_folder.open_study(study)) if study.exists() else 0
+
+
+@pytest.mark.slow
+def test_workers_end_with_their_driver(tmp_path):
+    endless = "--config.train.steps=1000000", "--config.train.stop_when_solved=false", "--seeds=2", "--workers=2"
+    driver = start(tmp_path, *endless, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_checkpoint(driver, tmp_path)
+    crew = children(driver)
+    driver.kill()
+    driver.wait()
+    end = time.monotonic() + 10
+    while any(map(alive, crew)):
+        assert time.monotonic() < end, "a worker goes on"
+        time.sleep(0.05)
+    assert len(crew) == 2
 
 
 @pytest.mark.slow
