@@ -4,7 +4,10 @@ python -m experiments.run --config=configs/quickstart.py
 python -m experiments.run --config=configs/mqar.py --vary='model.attention=full|linear' --seeds=5
 python -m experiments.run --config=configs/mqar.py --config.train.steps=500 --dry_run
 
-The config file is a Python file and is executed. Any of its fields can be set with --config.a.b=value. A run that has
+The config file is a Python file and is executed. Any of its fields can be set with --config.a.b=value. Alternatives are
+a grid, --vary='train.learning_rate=0.001|0.01', whose values may be ranges: log(1e-4,1e-2,4) or linear(low,high,n) lay
+them out, loguniform(1e-4,1e-2,8) or uniform(low,high,n) draw them, those of several fields together. A config file may
+also define sweep(add), which calls add({"model.attention": "full", ...}) for each cell. A run that has
 ended is never repeated; one that was interrupted continues where it stopped. Starting the same command twice, on one
 machine or on several that share the folder of the results, shares the runs between the processes, and each waits for
 what the others work on; --workers=2 starts two such processes, and --shard=0/3 and so on give each command a fixed part
@@ -13,18 +16,17 @@ instead. Exit code: 0, 1 where a run failed, 2 for a mistake in the command.
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from experiments import cli, runtime
-from experiments.analysis import compute, memory, start
+from experiments.analysis import memory
 from experiments.config import files
 from experiments.config.run import Run
 from experiments.reporting import html, listings, tables
-from experiments.reporting.plan import Planned, plan_text
-from experiments.studies import grid, runner, workers
+from experiments.reporting.plan import plan_text
+from experiments.studies import grid, plans, runner, workers
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import open_study
 from experiments.studies.whole_files import check_writable
@@ -35,7 +37,11 @@ _OVERRIDE = flags.DEFINE_multi_string(
     "override", [], "a.b=value: sets a field of the config, as --config.a.b=value does", flag_values=FLAGS
 )
 _VARY = flags.DEFINE_multi_string(
-    "vary", [], "a.b=x|y|z: alternatives to compare; repeated, a grid. Replaces the config's grid", flag_values=FLAGS
+    "vary",
+    [],
+    "a.b=x|y|z: alternatives, or a range such as a.b=log(1e-4,1e-2,4); repeated, a grid. Replaces the config's grid "
+    "and sweep",
+    flag_values=FLAGS,
 )
 _SELECT = flags.DEFINE_multi_string(
     "select", [], "a.b,c.d: varied fields to choose by validation accuracy. Replaces study.select", flag_values=FLAGS
@@ -50,6 +56,12 @@ _WORKERS = flags.DEFINE_integer(
 _WORKER = flags.DEFINE_string("worker", None, "i/n: for the processes of --workers alone.", flag_values=FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
+_YES = flags.DEFINE_bool(
+    "yes",
+    False,
+    f"Begin even if more than {plans.MOST_RUNS} runs, or {plans.MOST_SECONDS / 3600:.0f} hours, are to be trained.",
+    flag_values=FLAGS,
+)
 _LISTS = [
     (flags.DEFINE_bool(f"list_{name}", False, f"Print {what}.", flag_values=FLAGS), text)
     for name, what, text in listings.LISTINGS
@@ -73,13 +85,15 @@ def run() -> int:
         runner.work(part, runs, _RESULTS.value, command.removesuffix(f" --worker={_WORKER.value}"))
         return 0
     if _DRY_RUN.value:
-        print(plan_text(_plan(runs)))
+        print(plan_text(plans.make_plan(runs, _RESULTS.value)))
         return 0
     runtime.check_device()
     memory.check(runs, runtime.memory_bytes())
     results = Path(_RESULTS.value)
     if results.is_symlink() and not results.exists():
         raise cli.UsageError(f"--results={results} is a link to {results.readlink()}, which does not exist.")
+    if not _YES.value:
+        plans.check_size(runs, _RESULTS.value)
     folder = results / runs[0].config.name
     check_writable(folder)
     if _WORKERS.value > 1:
@@ -96,31 +110,15 @@ def _read_runs() -> list[Run]:
     if _CONFIG.value is None:
         raise cli.UsageError("--config is required, such as --config=configs/quickstart.py.")
     select = [key.strip() for text in _SELECT.value for key in text.split(",")] if _SELECT.value else None
-    config = files.apply_overrides(files.load_config(_CONFIG.value), _OVERRIDE.value, select)
-    grid.check_selected(select or (), _VARY.value or config.study.vary)
+    loaded = files.load(_CONFIG.value)
+    config = files.apply_overrides(loaded.config, _OVERRIDE.value, select)
+    sweep = files.without_overridden(loaded.sweep, _OVERRIDE.value)
+    grid.check_selected(select or (), grid.varied_fields(config, _VARY.value, sweep))
     for key in {item.partition("=")[0].strip() for item in _VARY.value}:
         if key in {item.partition("=")[0].strip() for item in _OVERRIDE.value}:
             raise cli.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")
-    return runner.read_runs(grid.shard(grid.expand(config, _VARY.value, _SEEDS.value), _SHARD.value))
-
-
-def _plan(runs: Sequence[Run]) -> list[Planned]:
-    """Returns the cells of the grid with what each of their runs costs."""
-    cells: dict[str, list[Run]] = {}
-    for each in runs:
-        cells.setdefault(each.digests.cell, []).append(each)
-    first = [each[0].config for each in cells.values()]
-    labels = runner.cell_labels(first)
-    return [
-        Planned(
-            label,
-            [run.seed for run in each],
-            compute.count(each[0], each[0].train.steps),
-            memory.least_bytes(each[0]),
-            start.start_rms(each[0]),
-        )
-        for label, each in zip(labels, cells.values(), strict=True)
-    ]
+    configs = grid.expand(config, _VARY.value, _SEEDS.value, sweep)
+    return runner.read_runs(grid.shard(configs, _SHARD.value))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,39 @@
-"""From a config file, and what the command line changes in it, to a `Config`."""
+"""From a config file, and what the command line changes in it, to a `Config` and the cells of a sweep.
+
+A config file has `get_config()`, and may have `sweep(add)`, which calls `add` for each cell that it wants:
+
+    def sweep(add):
+        for width in (32, 64, 128):
+            add({"model.model_dim": width, "model.num_heads": width // 32})
+"""
 
 import difflib
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 
 from attention_variants import specs
 from experiments.config import schema
-from experiments.config.schema import Config
+from experiments.config.schema import Config, Fields
+
+
+class Loaded(NamedTuple):
+    """What a config file says."""
+
+    config: Config
+    sweep: tuple[Fields, ...]  # what each cell of its sweep sets, flat; empty without one
 
 
 def load_config(path: str) -> Config:
-    """Executes the Python file `path`, calls its `get_config()` and returns the result.
+    """Returns the config of a file, without its sweep; see `load`."""
+    return load(path).config
+
+
+def load(path: str) -> Loaded:
+    """Executes the Python file `path`, and calls its `get_config()` and, if there is one, its `sweep(add)`.
 
     Fields that the file leaves out take their defaults.
 
@@ -23,17 +42,44 @@ def load_config(path: str) -> Config:
     """
     if not Path(path).is_file():
         raise ValueError(f"--config: there is no file {path!r}{_nearest_files(path)}.")
+    cells: list[Any] = []
     try:
-        config = _execute(path).get_config()
+        module = _execute(path)
+        config = module.get_config()
         if isinstance(config, ml_collections.ConfigDict):
             config = config.to_dict()  # fails for a required placeholder that is not set
+        if hasattr(module, "sweep"):
+            module.sweep(cells.append)
     except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split()) or "no message"
         reason = f"{type(error).__name__}: {reason.rstrip('.')}{_failing_line(error, path)}"
         raise ValueError(f"--config: {path} failed: {reason}.") from error
     if not isinstance(config, Mapping):
         raise ValueError(f"--config: get_config() of {path} must return a ConfigDict; got {type(config).__name__}.")
-    return build(schema.flatten(config), f"--config: {path}")
+    label = f"--config: sweep(add) of {path}"
+    if hasattr(module, "sweep") and not cells:
+        raise ValueError(f"{label} adds nothing; it must call add({{'model.attention': 'full'}}) or the like.")
+    return Loaded(build(schema.flatten(config), f"--config: {path}"), tuple(_read_cell(cell, label) for cell in cells))
+
+
+def check_varied(key: str) -> None:
+    """Raises SpecError for a field that does not tell cells apart."""
+    if key.split(".")[0] in (*schema.OF_THE_STUDY, "seed"):
+        hint = "use --seeds" if key == "seed" else "vary a field of the model, the task or the training"
+        raise specs.SpecError(f"cannot vary {key!r}; {hint}.")
+
+
+def _read_cell(cell: Any, label: str) -> Fields:
+    """Returns what a cell sets, typed; raises SpecError, in one line."""
+    if not isinstance(cell, Mapping) or not cell:
+        raise specs.SpecError(f"{label}: add takes a dict such as {{'model.attention': 'full'}}; got {cell!r}.")
+    try:
+        fields = {key: schema.read_value(key, value) for key, value in schema.flatten(cell).items()}
+        for key in fields:
+            check_varied(key)
+    except specs.SpecError as error:
+        raise specs.SpecError(f"{label}: {error}") from error
+    return fields
 
 
 def build(fields: Mapping[str, Any], label: str) -> Config:
@@ -63,6 +109,13 @@ def apply_overrides(config: Config, overrides: Iterable[str], select: Sequence[s
     if select is not None:
         fields |= {"study.select": tuple(select)}
     return build(fields, "--config")
+
+
+def without_overridden(sweep: Iterable[Fields], overrides: Iterable[str]) -> tuple[Fields, ...]:
+    """Returns the cells of a sweep without the fields that `overrides` set; of cells that are equal then, one stays."""
+    keys = {_split(override)[0] for override in overrides}
+    left = [{key: value for key, value in cell.items() if key not in keys} for cell in sweep]
+    return tuple(cell for index, cell in enumerate(left) if cell and cell not in left[:index])
 
 
 def default_config() -> ml_collections.ConfigDict:

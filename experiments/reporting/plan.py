@@ -1,29 +1,21 @@
 """The text of `--dry_run`: the runs of a study and what they will cost."""
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from experiments.reporting.text import human, plural
+from experiments.reporting.text import human, listed, plural
+from experiments.studies.plans import Plan, Planned
 
 _HEADING = (
-    *("run", "seeds", "params", "controls", "train FLOPs", "ideal", "forward/token", "state", "memory >=", "start"),
+    *("run", "seeds", "params", "controls", "train FLOPs", "ideal", "forward/token", "state", "memory >=", "time"),
+    "start",
 )
 _COUNTS = ("params", "control_params", "train_flops_executed", "train_flops_ideal", "forward_flops_per_token")
 
 
-class Planned(NamedTuple):
-    """One cell of a study's grid."""
-
-    name: str  # distinguishes it from the other cells
-    seeds: Sequence[int]
-    cost: Mapping[str, float]  # of one run, with the names of a result's "compute"
-    least_bytes: int  # that one run needs at once
-    start: Sequence[float]  # root mean square of every mixer's output at step 0
-
-
-def plan_text(cells: Sequence[Planned]) -> str:
-    """Returns a line for each cell with its seeds and the cost of a run, and a line with the total."""
+def plan_text(plan: Plan) -> str:
+    """Returns a line for each cell with its seeds and the cost of a run, and lines with the total."""
+    cells = plan.cells
     lines = [_HEADING, *map(_line, cells)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
@@ -33,16 +25,39 @@ def plan_text(cells: Sequence[Planned]) -> str:
         [
             *text,
             f"{runs}, at most {total} training FLOPs in total (a run that solves its task stops).",
+            _time(plan),
             "Start: root mean square of what the mixer of each layer adds at step 0.",
         ]
     )
 
 
+def _time(plan: Plan) -> str:
+    known = plan.speeds.known
+    if not known:
+        return "Time: unknown until a run of any study below --results has ended."
+    seconds = sum((cell.seconds or 0.0) * len(cell.seeds) for cell in plan.cells)
+    devices = dict.fromkeys(f"{speed.environment.get('device', 'an unknown device')}" for speed in known)
+    counted = "" if plan.speeds.complete else "; compilation and evaluation come on top"
+    return (
+        f"Time: about {duration(seconds)}, one run at a time, by the speed of {plural(len(known), 'ended run')} on "
+        f"{listed(devices)}{counted}."
+    )
+
+
+def duration(seconds: float) -> str:
+    """Returns "40 s", "12 min", "3.4 h" or "2.1 days"."""
+    for unit, size, most in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 48 * 3600)):
+        if seconds < most:
+            return f"{seconds / size:.2g} {unit}" if unit == "h" and seconds < 36000 else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.2g} days"
+
+
 def _line(cell: Planned) -> tuple[str, ...]:
     counts = [human(cell.cost[key]) for key in _COUNTS]
     memory = human(cell.cost["cache_bytes"], "B"), human(cell.least_bytes, "B")
+    time = "" if cell.seconds is None else duration(cell.seconds)
     start = "+".join(f"{scale:.2g}" for scale in cell.start)
-    return (cell.name, _spans(cell.seeds), *counts, *memory, start)
+    return (cell.name, _spans(cell.seeds), *counts, *memory, time, start)
 
 
 def _spans(numbers: Sequence[int]) -> str:

@@ -1,36 +1,44 @@
-"""From a config and its grid to the configs of a study's runs."""
+"""From a config, its sweep and its grid to the configs of a study's runs."""
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attention_variants import specs
 from experiments.config import schema
-from experiments.config.files import build
+from experiments.config.files import build, check_varied
 from experiments.config.schema import Config
+from experiments.studies.ranges import Range, read_range
 
 MOST_RUNS = 100_000  # all of them are read before the first is trained
 
+Axis = list[dict[str, Any]]  # its points; each sets one field or, where values are drawn together, several
 
-def expand(config: Config, vary: Sequence[str] = (), seeds: int | None = None) -> list[Config]:
-    """Returns the configs of a study's runs: every cell of the grid at every seed.
+
+def expand(
+    config: Config, vary: Sequence[str] = (), seeds: int | None = None, sweep: Sequence[Mapping[str, Any]] = ()
+) -> list[Config]:
+    """Returns the configs of a study's runs: every cell of the sweep and of the grid at every seed.
 
     All cells of the first seed come first, so that an interrupted study already compares.
 
     Args:
       config: as from `load_config`.
-      vary: replaces `study.vary` unless empty.
+      vary: replaces `study.vary` and the sweep unless empty.
       seeds: replaces `study.seeds` if given.
+      sweep: what the cells of the config file's sweep set; each is crossed with the grid.
 
     Raises:
       SpecError: a grid, a selection or a number of seeds that cannot be; one line.
     """
+    sweep = () if vary else sweep
     vary, seeds = tuple(vary) or config.study.vary, config.study.seeds if seeds is None else seeds
     if seeds < 1:
         raise specs.SpecError(f"config: study.seeds must be an integer >= 1; got {seeds}.")
-    grid = parse_vary(vary)
-    runs = seeds * math.prod(map(len, grid.values()))
+    axes = ([list(map(dict, sweep))] if sweep else []) + parse_vary(vary)
+    _check_axes(sweep, vary)
+    runs = seeds * math.prod(map(len, axes))
     if runs > MOST_RUNS:
         raise specs.SpecError(f"a study may have at most {MOST_RUNS} runs; this one has {runs}.")
     for key in config.study.select:
@@ -39,9 +47,21 @@ def expand(config: Config, vary: Sequence[str] = (), seeds: int | None = None) -
             raise specs.SpecError(f"config: study.select: {schema.unknown_key(key, known)}")
     base = config.fields() | {"study.vary": vary, "study.seeds": seeds}
     return [
-        build(base | dict(zip(grid, values, strict=True)) | {"seed": config.seed + seed}, "--vary")
-        for seed, values in itertools.product(range(seeds), itertools.product(*grid.values()))
+        build(base | dict(itertools.chain(*map(dict.items, cell))) | {"seed": config.seed + seed}, "--vary")
+        for seed, cell in itertools.product(range(seeds), itertools.product(*axes))
     ]
+
+
+def varied_fields(config: Config, vary: Sequence[str], sweep: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the keys that a study varies, see `expand`."""
+    swept = () if vary else sweep
+    return [*dict.fromkeys(key for cell in swept for key in cell), *map(_key, vary or config.study.vary)]
+
+
+def _check_axes(sweep: Sequence[Mapping[str, Any]], vary: Sequence[str]) -> None:
+    for key in dict.fromkeys(key for cell in sweep for key in cell):
+        if key in map(_key, vary):
+            raise specs.SpecError(f"{key} is set by sweep(add) and varied by study.vary; leave it to one of them.")
 
 
 def shard(configs: list[Config], part: str | None) -> list[Config]:
@@ -63,25 +83,41 @@ def shard(configs: list[Config], part: str | None) -> list[Config]:
     return chosen
 
 
-def parse_vary(vary: Sequence[str]) -> dict[str, list[Any]]:
-    """Returns {key: values} of a grid written as `a.b=x|y|z` each; raises SpecError."""
-    grid: dict[str, list[Any]] = {}
+def parse_vary(vary: Sequence[str]) -> list[Axis]:
+    """Returns the axes of a grid written as `a.b=x|y|z` each, where a range may stand for values, see `ranges`.
+
+    Drawn values of several fields make one axis together, as random search has it: its first point is the first draw
+    of each field, and so on.
+
+    Raises:
+      SpecError: something else is written; one line.
+    """
+    axes: dict[str, Axis] = {}
+    drawn: dict[str, Axis] = {}
     for item in vary:
         key, equals, alternatives = (part.strip() for part in item.partition("="))
         if not equals or not key:
             raise specs.SpecError(f"--vary must be like 'model.attention=full|linear'; got {item!r}.")
-        if key.split(".")[0] in (*schema.OF_THE_STUDY, "seed"):
-            hint = "use --seeds" if key == "seed" else "vary a field of the model, the task or the training"
-            raise specs.SpecError(f"--vary cannot vary {key!r}; {hint}.")
-        if key in grid:
+        try:
+            check_varied(key)
+        except specs.SpecError as error:
+            raise specs.SpecError(f"--vary {error}") from error
+        if key in axes:
             raise specs.SpecError(f"--vary gives {key!r} twice; put all alternatives into one, between '|'.")
-        grid[key] = _alternatives(key, alternatives)
-    return grid
+        values, random = _alternatives(key, alternatives)
+        axes[key] = [{key: value} for value in values]
+        if random:
+            drawn[key] = axes[key]
+    if len({len(axis) for axis in drawn.values()}) > 1:
+        numbers = ", ".join(f"{key} {len(axis)}" for key, axis in drawn.items())
+        raise specs.SpecError(f"--vary draws values together, so there must be as many of each; got {numbers}.")
+    together = [dict(itertools.chain(*map(dict.items, point))) for point in zip(*drawn.values(), strict=True)]
+    return [axis for key, axis in axes.items() if key not in drawn] + ([together] if together else [])
 
 
-def check_selected(select: Sequence[str], vary: Sequence[str]) -> None:
-    """Raises SpecError for a field to be selected that `vary` does not vary."""
-    varied, known = [item.partition("=")[0].strip() for item in vary], schema.declared()
+def check_selected(select: Sequence[str], varied: Sequence[str]) -> None:
+    """Raises SpecError for a field to be selected that is not among those `varied`."""
+    known = schema.declared()
     for key in filter(None, select):
         if key not in known:
             raise specs.SpecError(f"--select: {schema.unknown_key(key, known)}")
@@ -89,16 +125,32 @@ def check_selected(select: Sequence[str], vary: Sequence[str]) -> None:
             raise specs.SpecError(f"--select: {key!r} is not varied; varied fields: {', '.join(varied) or '(none)'}.")
 
 
-def _alternatives(key: str, text: str) -> list[Any]:
+def _key(item: str) -> str:
+    return item.partition("=")[0].strip()
+
+
+def _alternatives(key: str, text: str) -> tuple[list[Any], bool]:
+    """Returns the alternatives of a field, and whether they are drawn."""
     values: list[Any] = []
-    for word in (word.strip() for word in text.split("|")):
+    words = [word.strip() for word in text.split("|")]
+    for word in words:
         if not word:
             raise specs.SpecError(f"--vary: {key}={text} has an empty alternative.")
         try:
-            value = schema.read_value(key, word)
+            found = _values(key, word)
         except specs.SpecError as error:
             raise specs.SpecError(f"--vary: {error}") from error
-        if value in values:
-            raise specs.SpecError(f"--vary gives {key}={word} twice.")
-        values.append(value)
-    return values
+        if found.drawn and len(words) > 1:
+            raise specs.SpecError(f"--vary: {key}={word} draws its values and must stand alone; got {text!r}.")
+        for value in found.values:
+            if value in values and not found.drawn:
+                raise specs.SpecError(f"--vary gives {key}={value if len(found.values) > 1 else word} twice.")
+            values.append(value)
+    return values, found.drawn
+
+
+def _values(key: str, word: str) -> Range:
+    """Returns the values that one alternative stands for."""
+    known = schema.declared()
+    found = read_range(key, type(known[key].default), word) if key in known else None
+    return found or Range([schema.read_value(key, word)], drawn=False)

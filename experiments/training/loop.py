@@ -64,9 +64,11 @@ def train(
       the number of the step that met it. Scores are always those of the best parameters by validation, the initial ones
       where the first chunk diverged.
     """
+    clock = _Clock()
     limits = bounds(run, run.task)  # before training, which must not be lost if they cannot be had
     program = compile_program(run)
     state, best, history = _start(run, folder)
+    clock.add(history)
     diverged_at = None
     while diverged_at is None and not _ended(run, state, history):
         first = int(state.step)
@@ -78,7 +80,7 @@ def train(
         if not (finite and math.isfinite(validation.loss) and _all_finite(state.params)):
             diverged_at = int(state.step)
             break
-        row = _metrics(run, stop, loss, validation, step_seconds)
+        row = _metrics(run, stop, loss, validation, step_seconds) | {"seconds": clock.seconds()}
         if not history or _rank(row) > max(map(_rank, history)):
             best = jax.tree.map(jnp.copy, state.params)
         history.append(row)
@@ -89,7 +91,24 @@ def train(
             report(_event(run, row))
     if folder is not None:
         folder.replace_metrics(history)  # whatever became of the file meanwhile
-    return _result(run, program, state, best, history, diverged_at) | limits
+    result = _result(run, program, state, best, history, diverged_at) | limits
+    result["compute"]["seconds"] = clock.seconds()
+    return result
+
+
+class _Clock:
+    """The seconds that a run takes, compilation and evaluation included, over all processes that worked on it."""
+
+    def __init__(self) -> None:
+        self._started, self._before = time.perf_counter(), 0.0
+
+    def add(self, history: History) -> None:
+        """Adds what led to the rows of an earlier process."""
+        self._before = history[-1].get("seconds", 0.0) if history else 0.0
+
+    def seconds(self) -> float:
+        """Returns those so far."""
+        return self._before + time.perf_counter() - self._started
 
 
 def validate(run: Run) -> None:
@@ -158,7 +177,7 @@ def _metrics(run: Run, step: int, loss: float, validation: Evaluation, step_seco
 
 
 def _event(run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
-    event = {name: value for name, value in row.items() if name != "step_ms"}
+    event = {name: value for name, value in row.items() if name not in ("step_ms", "seconds")}
     seconds_left = (run.train.steps - row["step"]) * row["step_ms"] / 1e3
     return event | {"steps": run.train.steps, "seconds_left": seconds_left}
 

@@ -13,7 +13,7 @@ from experiments.config import identity
 from experiments.config.files import load_config
 from experiments.config.run import Run
 from experiments.config.schema import Config
-from experiments.studies import run_folder, runner
+from experiments.studies import plans, run_folder, runner
 from experiments.tasks.recall.mqar import MQAR
 from experiments.training import other_rows
 from tests.experiments.tiny import RESULT
@@ -217,3 +217,33 @@ def test_plain_lines_have_the_time_left_and_no_terminal_codes(command, trained):
     _, out, _ = command()
     (line,) = [line for line in out.splitlines() if "step 3/6" in line]
     assert line == "[1/1] conv+full  seed=0  step 3/6  loss 1.000  validation 0.500  5 k tokens/s  about 1 s left"
+
+
+def test_a_sweep_is_trained_selected_and_overridden(command, trained, tmp_path):
+    with open(tmp_path / "tiny.py", "a") as file:
+        file.write(
+            "\ndef sweep(add):\n"
+            "    for width, rate in ((12, 0.01), (24, 0.02), (24, 0.03)):\n"
+            "        add({'model.model_dim': width, 'train.learning_rate': rate})\n"
+        )
+    assert command("--select=train.learning_rate")[0] == 0
+    assert [(run.model.model_dim, run.train.learning_rate) for run in trained] == [(12, 0.01), (24, 0.02), (24, 0.03)]
+    assert {run.config.study.select for run in trained} == {("train.learning_rate",)}
+    trained.clear()
+    assert command("--config.train.learning_rate=0.02")[0] == 0
+    assert [(run.model.model_dim, run.train.learning_rate) for run in trained] == [(12, 0.02)]  # 24 has ended
+    trained.clear()
+    assert command("--vary=train.learning_rate=log(1e-4,1e-2,3)")[0] == 0
+    assert [(run.model.model_dim, run.train.learning_rate) for run in trained] == [(12, 1e-4), (12, 1e-3)]  # 0.01, too
+    code, _, err = command("--select=train.steps")
+    assert code == 2 and "'train.steps' is not varied; varied fields: model.model_dim, train.learning_rate." in err
+
+
+def test_a_long_study_is_begun_only_when_asked(command, trained, monkeypatch):
+    monkeypatch.setattr(plans, "MOST_RUNS", 3)
+    code, _, err = command("--seeds=4")
+    assert code == 2 and not trained and err.startswith("error: 4 runs are to be trained") and "need --yes" in err
+    code, out, _ = command("--seeds=4", "--dry_run")
+    assert code == 0 and "4 runs, at most" in out and "\nTime: about " in out
+    assert command("--seeds=4", "--yes")[0] == 0 and len(trained) == 4
+    assert command("--seeds=7")[0] == 0 and len(trained) == 7  # three are left

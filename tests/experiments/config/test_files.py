@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from attention_variants.specs import SpecError
-from experiments.config.files import apply_overrides, load_config
+from experiments.config.files import apply_overrides, load, load_config, without_overridden
 from experiments.config.schema import Config
 
 
@@ -91,3 +91,48 @@ def test_a_selection_is_given_as_a_list_or_by_its_flag():
 def test_wrong_overrides(override, message):
     with pytest.raises(SpecError, match=message):
         apply_overrides(Config(), [override])
+
+
+def write_sweep(folder, body: str) -> str:
+    path = write_config(folder, "return base.get_config()")
+    with open(path, "a") as file:
+        file.write("\n\ndef sweep(add):\n" + textwrap.indent(textwrap.dedent(body), "    "))
+    return path
+
+
+def test_a_sweep_adds_cells_nested_or_flat(tmp_path):
+    body = """
+        for width in (32, 96):
+            add({"model.model_dim": width, "model": {"num_heads": width // 32}, "train.learning_rate": 1})
+    """
+    assert load(write_sweep(tmp_path, body)).sweep == tuple(
+        {"model.model_dim": width, "model.num_heads": width // 32, "train.learning_rate": 1.0} for width in (32, 96)
+    )
+    assert load(write_config(tmp_path, "return {}")).sweep == ()
+
+
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("pass", "adds nothing"),
+        ("add({})", "add takes a dict such as .*; got {}"),
+        ("add('model.attention=full')", "add takes a dict such as"),
+        ("add({'model.atention': 'full'})", "'model.atention'; nearest valid keys: model.attention"),
+        ("add({'train.steps': 'many'})", "train.steps must be an integer; got 'many'"),
+        ("add({'seed': 3})", "cannot vary 'seed'; use --seeds"),
+        ("add({'study.seeds': 3})", "cannot vary 'study.seeds'"),
+        ("add({'model.attention': 'full'}); 1 / 0", r"failed: ZeroDivisionError: division by zero \(line"),
+        ("add()", "failed: TypeError"),
+    ],
+)
+def test_a_wrong_sweep_is_one_line(tmp_path, body, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load(write_sweep(tmp_path, body))
+    assert "\n" not in str(caught.value) and str(caught.value).startswith("--config: ")
+
+
+def test_an_override_fixes_a_field_in_every_cell_and_equal_cells_are_one():
+    cells = [{"train.steps": steps, "train.clip_norm": norm} for steps in (1, 2) for norm in (0.5, 1.0)]
+    assert without_overridden(cells, ["train.steps=7"]) == ({"train.clip_norm": 0.5}, {"train.clip_norm": 1.0})
+    assert without_overridden(cells, ["train.steps=7", "train.clip_norm=1"]) == ()
+    assert without_overridden(cells, ["model.attention=full"]) == tuple(cells)

@@ -5,7 +5,7 @@ import pytest
 from attention_variants.specs import SpecError
 from experiments.config.files import apply_overrides
 from experiments.config.schema import Config, cell_fields, varied_keys
-from experiments.studies.grid import expand, shard
+from experiments.studies.grid import check_selected, expand, shard, varied_fields
 
 
 def config(**values):
@@ -58,11 +58,51 @@ def test_a_spec_with_commas_and_layers_stays_one_alternative():
         (["seed=1|2"], "use --seeds"),
         (["name=a|b"], "cannot vary 'name'"),
         (["study.seeds=1|2"], "cannot vary"),
+        (["train.steps=log(1,9)"], r"--vary: train.steps=log\(1,9\): a range is written"),
+        (["train.steps=log(1,100,3)|10"], "gives train.steps=10 twice"),
+        (["train.steps=uniform(1,100,3)|10"], "draws its values and must stand alone"),
+        (
+            ["train.steps=uniform(1,100,3)", "train.learning_rate=loguniform(1e-4,1e-2,4)"],
+            "as many of each; got train.steps 3, train.learning_rate 4",
+        ),
     ],
 )
 def test_a_wrong_grid(vary, message):
     with pytest.raises(SpecError, match=message):
         expand(config(), vary)
+
+
+def test_ranges_mix_with_values_and_are_crossed_with_the_grid():
+    runs = expand(config(), ["train.learning_rate=log(1e-4,1e-2,3)|0.03", "model.attention=full|linear"])
+    assert [run.train.learning_rate for run in runs[::2]] == [1e-4, 1e-3, 1e-2, 0.03] and len(runs) == 8
+
+
+def test_draws_of_several_fields_are_one_axis_crossed_with_the_grid():
+    drawn = ["train.learning_rate=loguniform(1e-4,1e-2,5)", "train.clip_norm=uniform(0.1,2,5)"]
+    runs = expand(config(), [*drawn, "model.attention=full|linear"], seeds=2)
+    points = {(run.train.learning_rate, run.train.clip_norm) for run in runs}
+    assert len(runs) == 2 * 5 * 2 and len(points) == 5 and len({rate for rate, _ in points}) == 5
+
+
+SWEEP = [{"model.model_dim": 32, "model.num_heads": 1}, {"model.model_dim": 96, "model.num_heads": 3}]
+
+
+def test_the_cells_of_a_sweep_are_crossed_with_the_grid_of_the_config():
+    given = config(study__vary=("model.attention=full|linear",))
+    runs = expand(given, sweep=SWEEP, seeds=2)
+    sizes = [(run.model.model_dim, run.model.num_heads, run.model.attention, run.seed) for run in runs]
+    assert sizes[:4] == [(32, 1, "full", 0), (32, 1, "linear", 0), (96, 3, "full", 0), (96, 3, "linear", 0)]
+    assert len(set(sizes)) == len(sizes) == 8
+    assert varied_fields(given, (), SWEEP) == ["model.model_dim", "model.num_heads", "model.attention"]
+    check_selected(["model.num_heads"], varied_fields(given, (), SWEEP))
+
+
+def test_vary_replaces_a_sweep_and_no_field_is_set_by_both_it_and_the_grid():
+    replaced = expand(config(), ["train.steps=1|2"], sweep=SWEEP)
+    assert [run.model.model_dim for run in replaced] == [64, 64]
+    assert varied_fields(config(), ["train.steps=1|2"], SWEEP) == ["train.steps"]
+    with pytest.raises(SpecError, match="model.num_heads is set by sweep.add. and varied by study.vary"):
+        expand(config(study__vary=("model.num_heads=1|2",)), sweep=SWEEP)
 
 
 def test_a_study_has_a_largest_number_of_runs():

@@ -14,7 +14,7 @@ from experiments.training.loop import parameter_hash, train, validate
 from experiments.training.loop import throughput as measure_throughput
 from tests.experiments.tiny import tiny_run
 
-TIMINGS = ("step_ms", "tokens_per_second")
+TIMINGS = ("step_ms", "tokens_per_second", "seconds")
 UNSOLVED = dict(train__stop_when_solved=False)
 
 
@@ -59,7 +59,7 @@ def test_a_result_has_every_field(uninterrupted):
     assert "diverged_at" not in result
     assert set(result["compute"]) == {
         *("params", "control_params", "train_flops_executed", "train_flops_ideal", "forward_flops_per_token"),
-        *("cache_bytes", "peak_bytes", "step_ms", "tokens_per_second"),
+        *("cache_bytes", "peak_bytes", "step_ms", "tokens_per_second", "seconds"),
     }
 
 

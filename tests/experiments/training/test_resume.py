@@ -13,7 +13,7 @@ import pytest
 from experiments.studies import run_folder
 from tests.experiments.processes import start, wait_for_checkpoint
 
-TIMES = ("step_ms", "tokens_per_second")
+TIMES = ("step_ms", "tokens_per_second", "seconds")
 LINES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 FLAGS = (
     *("--config.model.attention=conv+linear", "--config.model.model_dim=24", "--config.train.stop_when_solved=false"),

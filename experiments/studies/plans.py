@@ -1,0 +1,80 @@
+"""What a study is going to train, and what that costs: counted for each cell, and timed by runs that have ended."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from experiments import runtime
+from experiments.analysis import compute, memory, start
+from experiments.config.run import Run
+from experiments.studies.runner import cell_labels, run_folder
+from experiments.studies.speeds import Speeds, read_speeds
+
+MOST_RUNS, MOST_SECONDS = 1_000, 24 * 3600.0  # that a command trains without --yes
+
+
+class Planned(NamedTuple):
+    """One cell of a study's grid."""
+
+    name: str  # distinguishes it from the other cells
+    seeds: Sequence[int]
+    cost: dict[str, int]  # of one run, with the names of a result's "compute"
+    least_bytes: int  # that one run needs at once
+    start: Sequence[float]  # root mean square of every mixer's output at step 0
+    seconds: float | None  # of one run, about; None where no run has ended
+
+
+class Plan(NamedTuple):
+    """The cells of a study, and the runs by which they are timed."""
+
+    cells: Sequence[Planned]
+    speeds: Speeds
+
+
+def make_plan(runs: Sequence[Run], results: str) -> Plan:
+    """Returns the plan of a study.
+
+    Args:
+      runs: of the study.
+      results: the folder of all studies.
+    """
+    speeds = _speeds(runs, results)
+    cells: dict[str, list[Run]] = {}
+    for run in runs:
+        cells.setdefault(run.digests.cell, []).append(run)
+    labels = cell_labels([each[0].config for each in cells.values()])
+    planned = [_planned(label, each, speeds) for label, each in zip(labels, cells.values(), strict=True)]
+    return Plan(planned, speeds)
+
+
+def check_size(runs: Sequence[Run], results: str) -> None:
+    """Raises ValueError, in one line, where more is left to train than a command should begin without being asked."""
+    left = [run for run in runs if not run_folder(results, run).ended()]
+    speeds = _speeds(runs, results)
+    seconds = sum(_seconds(run, speeds) or 0.0 for run in left)
+    if len(left) > MOST_RUNS or seconds > MOST_SECONDS:
+        time = f", about {seconds / 3600:.0f} h one at a time" if seconds else ""
+        raise ValueError(
+            f"{len(left)} runs are to be trained{time}; more than {MOST_RUNS} runs or {MOST_SECONDS / 3600:.0f} h "
+            "need --yes. --dry_run shows them."
+        )
+
+
+def _speeds(runs: Sequence[Run], results: str) -> Speeds:
+    return read_speeds(results, runs[0].config.name, runtime.environment())
+
+
+def _seconds(run: Run, speeds: Speeds) -> float | None:
+    flops = compute.count(run, run.train.steps)["train_flops_executed"]
+    return speeds.seconds(run.model.attention, run.config.task, flops)
+
+
+def _planned(label: str, runs: Sequence[Run], speeds: Speeds) -> Planned:
+    first = runs[0]
+    return Planned(
+        label,
+        [run.seed for run in runs],
+        compute.count(first, first.train.steps),
+        memory.least_bytes(first),
+        start.start_rms(first),
+        _seconds(first, speeds),
+    )
