@@ -1,6 +1,7 @@
 """How fast runs are, by those that have ended: what a plan's estimate of time rests on."""
 
 import contextlib
+import functools
 import itertools
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -114,6 +115,7 @@ def _speed(result: Mapping[str, Any]) -> Speed:
     )
 
 
+@functools.lru_cache(maxsize=1024)
 def _mixers(attention: str) -> tuple[str, ...]:
     """Returns the names in a spec, without their fields."""
-    return tuple(specs.parse_spec(spec)[0] for spec in specs.split_layers(attention))
+    return tuple(spec.partition(":")[0] for spec in specs.split_layers(attention))
