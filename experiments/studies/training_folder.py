@@ -74,19 +74,22 @@ class TrainingFolder(RunFolder):
         write_whole(path, hashlib.sha256(payload).digest() + payload)
         self.prune(KEPT_CHECKPOINTS)
 
-    def load_checkpoint(self, like: Any) -> tuple[Any, Rows] | None:
+    def load_checkpoint(self, like: Any, *, remove_damaged: bool = True) -> tuple[Any, Rows] | None:
         """Returns (state, rows of metrics) of the newest whole checkpoint, None where there is none.
 
-        What is damaged is named and removed, or it would count among the newest two for ever.
+        What is damaged is named and, in training, removed, or it would count among the newest two for ever.
 
         Args:
           like: a pytree of arrays, or of their shapes and dtypes, with the structure of what was saved.
+          remove_damaged: False for readers, who leave it alone.
         """
-        for path, saved in self._whole_checkpoints():
+        for path, saved in self._whole_checkpoints(remove_damaged):
             try:
                 return _decode(saved, like)
             except ValueError as error:
-                self._remove(path, error)
+                self._set_aside(path, error, remove_damaged)
+        if not remove_damaged:
+            return None
         if self.metrics():
             self.warn("no checkpoint is left; the run begins again.")
         return None
@@ -95,7 +98,7 @@ class TrainingFolder(RunFolder):
         """Returns the rows of metrics of the newest whole checkpoint, None where there is none."""
         return next((json.loads(saved["rows"]) for _, saved in self._whole_checkpoints()), None)
 
-    def _whole_checkpoints(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def _whole_checkpoints(self, remove_damaged: bool = True) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Yields the files of the checkpoints and what they hold, newest first."""
         for path in reversed(self.checkpoints()):
             try:
@@ -107,14 +110,15 @@ class TrainingFolder(RunFolder):
                 if "rows" not in saved:
                     raise ValueError("an earlier version wrote it")
             except (OSError, ValueError) as error:
-                self._remove(path, error)
+                self._set_aside(path, error, remove_damaged)
             else:
                 yield path, saved
 
-    def _remove(self, path: Path, error: Exception) -> None:
-        self.warn(f"checkpoints/{path.name} cannot be used and is removed: {error}.")
+    def _set_aside(self, path: Path, error: Exception, remove: bool) -> None:
+        self.warn(f"checkpoints/{path.name} cannot be used{' and is removed' if remove else ''}: {error}.")
         with contextlib.suppress(OSError):
-            path.unlink()
+            if remove:
+                path.unlink()
 
 
 def _decode(saved: Mapping[str, Any], like: Any) -> tuple[Any, Rows]:

@@ -62,6 +62,12 @@ def initial_state(run: Run) -> TrainState:
     return _with_moments(run, make_model(run)[1])
 
 
+def abstract_state(run: Run) -> TrainState:
+    """Returns shapes and dtypes of the state; nothing is drawn."""
+    _, params = abstract_model(run)
+    return jax.eval_shape(functools.partial(_with_moments, run), params)
+
+
 def trace(run: Run) -> None:
     """Traces training with shapes in place of arrays: raises whatever building or training it would raise."""
     _trace(compiled_part(run))

@@ -1,0 +1,125 @@
+"""A study in Python, for notebooks: `experiments.load("results/mine")`. See docs/results.md."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+
+from experiments.config import schema
+from experiments.config.run import Run
+from experiments.config.schema import Config
+from experiments.reporting import columns, tables
+from experiments.studies import legacy, results
+from experiments.studies.records import Record, read_records
+from experiments.studies.training_folder import TrainingFolder
+from experiments.training import step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EndedRun:
+    """One run that is done or has diverged."""
+
+    id: str  # the name of its folder
+    config: dict[
+        str, Any
+    ]  # flat: {"model.attention": "full", ...}; fields that are younger than the run at their defaults
+    result: dict[str, Any]  # what `result.json` says
+    metrics: list[dict[str, Any]]  # one dict per evaluation while training
+    folder: Path  # which an archived study does not have
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.config["seed"]
+
+    def model(self) -> nnx.Module:
+        """Returns the trained model, with the parameters that were best by validation accuracy.
+
+        It maps inputs, positions to read out and, where the task has one, a context to outputs, see `Model`; `task()`
+        gives rows for it.
+
+        Raises:
+          ValueError: the folder of the run has no whole checkpoint, as in an archive, or the run is of a version that
+            computed something else; one line.
+        """
+        run = self._read()
+        graph, _ = step.abstract_model(run)
+        state = step.abstract_state(run)
+        found = TrainingFolder(self.folder).load_checkpoint((state, state.params), remove_damaged=False)
+        if found is None:
+            raise ValueError(
+                f"run {self.id}: {str(self.folder)!r} has no checkpoint that fits its model; only the folder in which "
+                "a run was trained has one."
+            )
+        (_, best), _ = found
+        return nnx.merge(graph, best)
+
+    def task(self) -> Any:
+        """Returns the task: `task().sample(jax.random.key(0), 8)` draws 8 rows. Raises ValueError as `model` does."""
+        return self._read().task
+
+    def _read(self) -> Run:
+        known = {key: value for key, value in self.config.items() if key in schema.declared()}
+        run = Run.read(Config.from_fields(known))
+        if run.digests.run != self.id:
+            raise ValueError(f"run {self.id} is of an earlier version, whose config means another run today.")
+        return run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoadedStudy:
+    """A study as plain values."""
+
+    name: str
+    rows: list[dict[str, Any]]  # those of the table, with the names of its CSV; "task", and "run_ids" of its runs
+    runs: list[EndedRun]  # by attention, task and seed
+    notes: list[str]  # what is said below the table
+
+    def run(self, id: str) -> EndedRun:
+        """Returns the run of an id; raises KeyError."""
+        return {run.id: run for run in self.runs}[id]
+
+    def to_pandas(self) -> Any:
+        """Returns the rows as a `pandas.DataFrame`; raises ImportError where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas() needs pandas, which is not installed: pip install pandas.") from error
+        return pandas.DataFrame(self.rows)
+
+
+def load(path: str | os.PathLike[str]) -> LoadedStudy:
+    """Reads a study: its folder, or the folder of its archive `runs.jsonl`. Nothing is written.
+
+    Raises:
+      ValueError: there is no such folder, or no run in it has ended; one line.
+    """
+    folder = Path(path)
+    study = results.read_study(folder)
+    records, _ = read_records(folder)
+    parts = columns.columns(study)
+    return LoadedStudy(
+        name=study.name,
+        rows=[_record(row, parts) for row in study.rows],
+        runs=sorted((_ended(record, folder) for record in records if record.ended), key=_order),
+        notes=tables.notes(study),
+    )
+
+
+def _record(row: results.Row, parts: list[columns.Column]) -> dict[str, Any]:
+    values = {name: value for column in parts for name, value in column.record(row).items()}
+    return {"task": row.config["task"]} | values | {"run_ids": [result["run_id"] for result in row.results]}
+
+
+def _ended(record: Record, study: Path) -> EndedRun:
+    result = record.result or {}
+    config = schema.default_fields() | schema.flatten(legacy.config_of_today(record.config))
+    return EndedRun(
+        id=result["run_id"], config=config, result=result, metrics=record.metrics, folder=study / result["run_id"]
+    )
+
+
+def _order(run: EndedRun) -> tuple[Any, ...]:
+    return results.natural(run.config["model.attention"]), results.natural(run.config["task"]), run.seed, run.id
