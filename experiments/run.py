@@ -14,6 +14,7 @@ what the others work on; --workers=2 starts two such processes, and --shard=0/3 
 instead. Exit code: 0, 1 where a run failed, 2 for a mistake in the command.
 """
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -80,26 +81,25 @@ def run() -> int:
     if lists:
         print("\n\n".join(lists))
         return 0
-    runs = _read_runs()
+    runs, results = _read_runs(), os.path.expanduser(_RESULTS.value)  # no shell does it after "--results="
     if part is not None:
-        runner.work(part, runs, _RESULTS.value, command.removesuffix(f" --worker={_WORKER.value}"))
+        runner.work(part, runs, results, command.removesuffix(f" --worker={_WORKER.value}"))
         return 0
     if _DRY_RUN.value:
-        print(plan_text(plans.make_plan(runs, _RESULTS.value)))
+        print(plan_text(plans.make_plan(runs, results)))
         return 0
     runtime.check_device()
     memory.check(runs, runtime.memory_bytes())
-    results = Path(_RESULTS.value)
-    if results.is_symlink() and not results.exists():
-        raise cli.UsageError(f"--results={results} is a link to {results.readlink()}, which does not exist.")
+    if os.path.islink(results) and not os.path.exists(results):
+        raise cli.UsageError(f"--results={results} is a link to {os.readlink(results)}, which does not exist.")
     if not _YES.value:
-        plans.check_size(runs, _RESULTS.value)
-    folder = results / runs[0].config.name
+        plans.check_size(runs, results)
+    folder = Path(results) / runs[0].config.name
     check_writable(folder)
     if _WORKERS.value > 1:
-        failed = runner.run_in_workers(_WORKERS.value, runs, _RESULTS.value, command)
+        failed = runner.run_in_workers(_WORKERS.value, runs, results, command)
     else:
-        failed = runner.run_study(runs, _RESULTS.value, command)
+        failed = runner.run_study(runs, results, command)
     if any(other.ended() for other in open_study(folder)):
         print(tables.render(read_study(folder), "text"))
         print(f"\nReport: {html.write_report(folder)}")

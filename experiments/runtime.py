@@ -4,12 +4,15 @@ import contextlib
 import ctypes
 import os
 import platform
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+
+_PATH = re.compile(r"(?<![\w.:/~])[~/][^\s,;'\"]*")
 
 
 class NoDeviceError(ValueError):
@@ -71,7 +74,9 @@ def environment() -> dict[str, Any]:
         "devices": jax.device_count(),
         "cores": cores,
         "flags": {
-            name: os.environ[name] for name in sorted(os.environ) if name == "XLA_FLAGS" or name.startswith("JAX_")
+            name: _PATH.sub("(path)", os.environ[name])  # it may name a user, and moves no number
+            for name in sorted(os.environ)
+            if (name == "XLA_FLAGS" or name.startswith("JAX_")) and "ADDRESS" not in name  # of a host
         },
     }
 

@@ -9,6 +9,7 @@ A config file has `get_config()`, and may have `sweep(add)`, which calls `add` f
 
 import difflib
 import importlib.util
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ def load(path: str) -> Loaded:
     Raises:
       ValueError: one line for a file that is missing, fails, or sets a field that does not exist or has another type.
     """
+    path = os.path.expanduser(path)  # no shell does it after "--config="
     if not Path(path).is_file():
         raise ValueError(f"--config: there is no file {path!r}{_nearest_files(path)}.")
     cells: list[Any] = []

@@ -204,7 +204,7 @@ def _marked(cell: Cell) -> str:
 
 def _plain(value: Any) -> Any:
     """Returns a value for CSV; a text that a spreadsheet would take as a formula begins with an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
 
 
 def _markdown(text: str) -> str:

@@ -4,6 +4,7 @@ A thousand runs are four thousand files in folders. One file is what one keeps i
 Tables and reports read it as they read run folders; unpacked, the study goes on where it was.
 """
 
+import contextlib
 import functools
 import json
 import shlex
@@ -21,6 +22,7 @@ from experiments.studies.run_folder import (
     RunFolder,
     digest,
     has_ended,
+    is_plain,
     open_study,
 )
 from experiments.studies.whole_files import write_file
@@ -36,11 +38,9 @@ class PackedRun:
     def __init__(self, study: Path, number: int, line: str) -> None:
         """Keeps the line; whatever is wrong with it shows when it is read."""
         self._line = line
-        try:
-            name = str(self._content["run"])
-        except (DamagedError, KeyError):
-            name = f"in line {number} of {ARCHIVE}"
-        self.path = study / name
+        self.path = study / f"in line {number} of {ARCHIVE}"
+        with contextlib.suppress(DamagedError):
+            self.path = study / self._content["run"]
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Returns what a JSON file of the folder said, None where there was none; raises DamagedError."""
@@ -68,6 +68,9 @@ class PackedRun:
             raise DamagedError("its line is damaged: it is no JSON object with a digest") from error
         if seal != digest(content):
             raise DamagedError("its line is damaged: its SHA-256 does not match")
+        name = content.get("run")
+        if not isinstance(name, str) or not is_plain(name):
+            raise DamagedError(f"its line is damaged: the name of a run must be a plain folder name; got {name!r}")
         return content
 
 

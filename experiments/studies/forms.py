@@ -32,6 +32,7 @@ _RESULT = {
     "steps_to_solve": _MAYBE,
     "compute": Each(_MAYBE),
     "cell?": _TEXT,
+    "run_id?": _TEXT,
     "version?": _TEXT,
     "slices": Each(
         {"values?": [_COUNT], "edges?": [_COUNT], "accuracy": [_MAYBE], "count": [_NUMBER], "ceiling?": [_MAYBE]}
@@ -72,12 +73,16 @@ def check_config(config: Mapping[str, Any]) -> None:
 def check_result(result: Mapping[str, Any]) -> None:
     """Raises ValueError, in one line, unless `result` is what a run that has ended leaves."""
     _check(result, _RESULT, "")
+    if not result.get("run_id", "0").isalnum():
+        raise ValueError(f"run_id must be a plain folder name; got {result['run_id']!r}")
     if "config" in result:
         check_config(result["config"])
         if "task" not in result or "model" not in result:  # then they are read off the specs
             specs.parse_spec(result["config"]["task"])
             specs.split_layers(result["config"]["model"]["attention"])
     for name, item in result["slices"].items():
+        if not name.isidentifier():  # it becomes part of a file's name
+            raise ValueError(f"slices must be named by plain words; got {name!r}")
         bins = len(item["accuracy"])
         starts = len(item["edges"]) - 1 if "edges" in item else len(item.get("values", ()))
         if not starts == bins == len(item["count"]) == len(item.get("ceiling", item["count"])):

@@ -154,6 +154,11 @@ def has_ended(result: Mapping[str, Any] | None) -> bool:
     return result is not None and result.get("status") in ("done", "diverged")
 
 
+def is_plain(name: str) -> bool:
+    """Returns whether a name can be that of a folder in a study, and of none outside it."""
+    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
+
+
 def open_study(study: str | os.PathLike[str]) -> list[RunFolder]:
     """Returns the run folders of a study: every folder in it that has, or seems to have, files of a run."""
     return [RunFolder(path) for path in _folders(study) if _is_run(path)]

@@ -17,7 +17,9 @@ from experiments.config import identity, schema
 from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.studies import mending, progress, workers
+from experiments.studies.commands import without_machine
 from experiments.studies.lease import BusyError, LeaseLostError
+from experiments.studies.run_folder import is_plain
 from experiments.studies.training_folder import TrainingFolder
 from experiments.studies.whole_files import StorageError, write_file
 from experiments.training import loop
@@ -32,7 +34,7 @@ def read_runs(configs: Sequence[Config]) -> list[Run]:
       ValueError, NotImplementedError: something is wrong with a run, or two runs are the same; one line.
     """
     name = configs[0].name
-    if not name or name != Path(name).name or name.startswith("."):
+    if not is_plain(name):
         raise ValueError(f"config: name must be a plain folder name, such as 'quickstart'; got {name!r}.")
     runs, labels = [], labels_of(configs)
     named: dict[str, str] = {}
@@ -205,7 +207,7 @@ def _manifest(run: Run, command: str) -> dict[str, Any]:
     return {
         "version": identity.version(run),
         "environment": runtime.environment(),
-        "command": command,
+        "command": without_machine(command),
         "date": date,
     }
 
