@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from experiments.reporting.text import human, listed, plural
-from experiments.studies.plans import Plan, Planned
+from experiments.studies.planned import Plan, Planned
 
 _HEADING = (
     *("run", "seeds", "params", "controls", "train FLOPs", "ideal", "forward/token", "state", "memory >=", "time"),

@@ -1,33 +1,15 @@
 """What a study is going to train, and what that costs: counted for each cell, and timed by runs that have ended."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from experiments import runtime
 from experiments.analysis import compute, memory, start
 from experiments.config.run import Run
+from experiments.studies.planned import Plan, Planned
 from experiments.studies.runner import cell_labels, run_folder
 from experiments.studies.speeds import Speeds, read_speeds
 
 MOST_RUNS, MOST_SECONDS = 1_000, 24 * 3600.0  # that a command trains without --yes
-
-
-class Planned(NamedTuple):
-    """One cell of a study's grid."""
-
-    name: str  # distinguishes it from the other cells
-    seeds: Sequence[int]
-    cost: dict[str, int]  # of one run, with the names of a result's "compute"
-    least_bytes: int  # that one run needs at once
-    start: Sequence[float]  # root mean square of every mixer's output at step 0
-    seconds: float | None  # of one run, about; None where no run has ended
-
-
-class Plan(NamedTuple):
-    """The cells of a study, and the runs by which they are timed."""
-
-    cells: Sequence[Planned]
-    speeds: Speeds
 
 
 def make_plan(runs: Sequence[Run], results: str) -> Plan:

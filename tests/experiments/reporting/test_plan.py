@@ -1,7 +1,7 @@
 import pytest
 
 from experiments.reporting.plan import _spans, duration, plan_text
-from experiments.studies.plans import Plan, Planned
+from experiments.studies.planned import Plan, Planned
 from experiments.studies.speeds import Speed, Speeds
 
 COST = {
