@@ -1,6 +1,5 @@
 """Multi-head attention as a Flax module: the projections around any attention variant, and its decoding cache."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attention_variants.arrays import repeat_heads, zero_masked
 from attention_variants.heads import head_sizes
-from attention_variants.interface import AttentionVariant
+from attention_variants.interface import AttentionVariant, Bias
 from attention_variants.layer_options import LayerOptions
 from attention_variants.positions import NoPosition, Position
 from attention_variants.surroundings import (
@@ -40,6 +39,20 @@ class Pasts(NamedTuple):
     skip: Array
     further_key_conv: Array
     further_value_conv: Array
+
+
+class Mixing(NamedTuple):
+    """One call of a layer before its variant mixes the tokens: what the variant is given, and what follows it needs."""
+
+    query: Float[Array, "batch length num_heads head_dim"]
+    key: Float[Array, "batch key_length num_kv_heads head_dim"]
+    value: Float[Array, "batch key_length num_kv_heads value_dim"]
+    causal: bool
+    key_mask: Bool[Array, "batch key_length"] | None
+    bias: Bias | None
+    controls: Any
+    readings: Readings  # of the gate
+    pasts: Pasts
 
 
 class AttentionCache(NamedTuple):
@@ -174,6 +187,23 @@ class MultiHeadAttention(nnx.Module):
           ValueError: shapes do not fit, or causal attention to a context.
           NotImplementedError: the variant does not support what was asked.
         """
+        mixing = self.prepare(x, context=context, causal=causal, key_mask=key_mask, positions=positions)
+        return self.finish(mixing, self.attend(mixing))
+
+    def prepare(
+        self,
+        x: Stream,
+        *,
+        context: Float[Array, "batch context_length model_dim"] | None = None,
+        causal: bool = True,
+        key_mask: Bool[Array, "batch key_length"] | None = None,
+        positions: Int[Array, " length"] | None = None,
+    ) -> Mixing:
+        """Does what comes before the attention; arguments and errors as in `__call__`.
+
+        `finish(mixing, attend(mixing))` is the layer. What lies between can be looked at, or replaced: `weights` and
+        `values` define what `attend` returns, and `finish` takes any output of heads.
+        """
         self._check_input("x", x)
         if context is not None:
             self._check_input("context", context)
@@ -196,10 +226,40 @@ class MultiHeadAttention(nnx.Module):
         if key_mask is not None and self.skip is not None:
             value = zero_masked(value, key_mask)  # a convolution carries tokens into the padding behind them
         bias = None if self.bias is None or context is not None else self.bias(causal, positions)
-        attend = functools.partial(self.variant, causal=causal, key_mask=key_mask, bias=bias)
         controls, pasts = self._control(readings, None if context is not None else positions, pasts)
-        out = attend(query, key, value, controls=controls)
-        return self._merge(out, value, readings, pasts, causal)[0]
+        return Mixing(query, key, value, causal, key_mask, bias, controls, readings, pasts)
+
+    def attend(self, mixing: Mixing) -> Float[Array, "batch length num_heads value_dim"]:
+        """Returns the output of every head, by the variant's fast path."""
+        return self.variant(
+            mixing.query,
+            mixing.key,
+            mixing.value,
+            causal=mixing.causal,
+            key_mask=mixing.key_mask,
+            bias=mixing.bias,
+            controls=mixing.controls,
+        )
+
+    def weights(self, mixing: Mixing) -> Float[Array, "batch num_heads length writes"]:
+        """Returns how much each token weighs in each output, by the definition; see `dense_weights`."""
+        return self.variant.dense_weights(
+            mixing.query,
+            mixing.key,
+            causal=mixing.causal,
+            key_mask=mixing.key_mask,
+            bias=mixing.bias,
+            controls=mixing.controls,
+        )
+
+    def values(self, mixing: Mixing) -> Float[Array, "batch writes num_heads value_dim"]:
+        """Returns what `weights` weigh, for each head: their product is what `attend` returns."""
+        values = self.variant.dense_values(mixing.value, key_mask=mixing.key_mask, controls=mixing.controls)
+        return repeat_heads(values, self.heads.num_heads)
+
+    def finish(self, mixing: Mixing, out: Float[Array, "batch length num_heads value_dim"]) -> Stream:
+        """Does what follows the attention: skip, gate, norm and the output projection."""
+        return self._merge(out, mixing.value, mixing.readings, mixing.pasts, mixing.causal)[0]
 
     def init_cache(self, batch: int, max_length: int, dtype: Any = jnp.float32) -> AttentionCache:
         """Returns an empty cache for `max_length` tokens of causal self-attention."""

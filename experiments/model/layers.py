@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from attention_variants.module import MultiHeadAttention
 from experiments.components.mixers import LayerSizes, Mixer, Stream
 from experiments.config.run import Run
+from experiments.model.hooks import NONE, Hooks, Site
 
 
 class MLP(nnx.Module):
@@ -38,13 +39,21 @@ class Layer(nnx.Module):
         self.mlp = MLP(model_dim, mlp_dim, mlp_rngs) if mlp_dim else None
 
     def __call__(
-        self, x: Stream, *, causal: bool, positions: Int[Array, " length"], context: Stream | None = None
+        self,
+        x: Stream,
+        *,
+        causal: bool,
+        positions: Int[Array, " length"],
+        context: Stream | None = None,
+        site: Site = Site(0),  # noqa: B008 - frozen
+        hooks: Hooks = NONE,
     ) -> Stream:
-        """Applies the layer to a whole sequence whose tokens stand at `positions`."""
-        x = x + self.mixer(flat(self.norm, x), causal=causal, positions=positions)
+        """Applies the layer to a whole sequence whose tokens stand at `positions`; `hooks` are told of the `site`."""
+        x = x + hooks.mix(site, self.mixer, flat(self.norm, x), causal=causal, positions=positions)
         if self.cross is not None and self.cross_norm is not None:
-            x = x + self.cross(flat(self.cross_norm, x), context=context, causal=False)
-        return self._feed_forward(x)
+            across = site._replace(part="cross")
+            x = x + hooks.mix(across, self.cross, flat(self.cross_norm, x), context=context, causal=False)
+        return hooks.stream(site, self._feed_forward(x))
 
     def extend(self, cache: Any, x: Stream) -> tuple[Stream, Any]:
         """Continues a sequence by one or more tokens."""

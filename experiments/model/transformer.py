@@ -17,6 +17,7 @@ from experiments.components.optimizers import AdamW
 from experiments.components.schedules import Cosine
 from experiments.config.run import Run
 from experiments.config.schema import EvalConfig, TrainConfig
+from experiments.model.hooks import NONE, Hooks, Site
 from experiments.model.layers import MLP, Layer, flat
 from experiments.model.streams import INIT, split_key
 from experiments.tasks.base import Context
@@ -61,12 +62,12 @@ class Encoder(nnx.Module):
         )
         self.norm: Any = run.norm.make_layer(model_dim)
 
-    def __call__(self, inputs: Array) -> Stream:
+    def __call__(self, inputs: Array, hooks: Hooks = NONE) -> Stream:
         """Returns what the row attends to."""
         positions = jnp.arange(inputs.shape[1])
-        x = self.embedding(inputs, positions)
-        for layer in self.layers:
-            x = layer(x, causal=False, positions=positions)
+        x = hooks.stream(Site(-1, "encoder"), self.embedding(inputs, positions))
+        for number, layer in enumerate(self.layers):
+            x = layer(x, causal=False, positions=positions, site=Site(number, "encoder"), hooks=hooks)
         return flat(self.norm, x)
 
 
@@ -131,19 +132,22 @@ class Model(nnx.Module):
         scored: Int[Array, "batch scored"],
         positions: Int[Array, " length"] | None = None,
         context: Int[Array, "batch context_length"] | Float[Array, "batch context_length channels"] | None = None,
+        hooks: Hooks = NONE,
     ) -> Float[Array, "batch scored vocab"]:
         """Returns the logits at the inputs `scored` [batch, scored], and computes no others.
 
         The inputs stand at `positions`, which `self.position.draw` gives; without them at 0, 1, 2 ... as in decoding.
+        `hooks` may look at the pass, or change it.
         """
         if (self.encoder is None) != (context is None):
             raise ValueError(f"`context` must be {'None' if self.encoder is None else 'given'} for this task's model.")
         if positions is None:
             positions = jnp.arange(inputs.shape[1])
-        encoded = None if self.encoder is None or context is None else self.encoder(context)
-        x = self.embedding(inputs, positions)
-        for layer in self.layers:
-            x = layer(x, causal=self.causal, positions=positions, context=encoded)
+        encoded = None if self.encoder is None or context is None else self.encoder(context, hooks)
+        x = hooks.stream(Site(-1), self.embedding(inputs, positions))
+        for number, layer in enumerate(self.layers):
+            site = Site(number)
+            x = layer(x, causal=self.causal, positions=positions, context=encoded, site=site, hooks=hooks)
         return self._unembed(self._read_out(x, scored))
 
     def _read_out(self, x: Stream, scored: Int[Array, "batch scored"]) -> Stream:
