@@ -5,16 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flax import nnx
-
 from experiments.config import schema
-from experiments.config.run import Run
-from experiments.config.schema import Config
+from experiments.model.transformer import Model
 from experiments.reporting import columns, tables
-from experiments.studies import legacy, results
+from experiments.studies import legacy, results, trained
 from experiments.studies.records import Record, read_records
-from experiments.studies.training_folder import TrainingFolder
-from experiments.training import step
+from experiments.tasks.base import Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +30,7 @@ class EndedRun:
         """The seed of the run."""
         return self.config["seed"]
 
-    def model(self) -> nnx.Module:
+    def model(self) -> Model:
         """Returns the trained model, with the parameters that were best by validation accuracy.
 
         It maps inputs, positions to read out and, where the task has one, a context to outputs, see `Model`; `task()`
@@ -44,28 +40,11 @@ class EndedRun:
           ValueError: the folder of the run has no whole checkpoint, as in an archive, or the run is of a version that
             computed something else; one line.
         """
-        run = self._read()
-        graph, _ = step.abstract_model(run)
-        state = step.abstract_state(run)
-        found = TrainingFolder(self.folder).load_checkpoint((state, state.params), remove_damaged=False)
-        if found is None:
-            raise ValueError(
-                f"run {self.id}: {str(self.folder)!r} has no checkpoint that fits its model; only the folder in which "
-                "a run was trained has one."
-            )
-        (_, best), _ = found
-        return nnx.merge(graph, best)
+        return trained.trained_model(self.folder, trained.read_run(self.id, self.config))
 
-    def task(self) -> Any:
+    def task(self) -> Task:
         """Returns the task: `task().sample(jax.random.key(0), 8)` draws 8 rows. Raises ValueError as `model` does."""
-        return self._read().task
-
-    def _read(self) -> Run:
-        known = {key: value for key, value in self.config.items() if key in schema.declared()}
-        run = Run.read(Config.from_fields(known))
-        if run.digests.run != self.id:
-            raise ValueError(f"run {self.id} is of an earlier version, whose config means another run today.")
-        return run
+        return trained.read_run(self.id, self.config).task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,64 @@
+"""The trained model of a run that has ended, read from its folder."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+
+from experiments.config import schema
+from experiments.config.run import Run
+from experiments.config.schema import Config
+from experiments.model.transformer import Model, abstract_model
+from experiments.studies import legacy
+from experiments.studies.run_folder import CONFIG, DamagedError, RunFolder
+from experiments.studies.training_folder import TrainingFolder
+from experiments.training import step
+
+
+def read_run(name: str, config: Mapping[str, Any]) -> Run:
+    """Returns the run of a config, flat or nested.
+
+    Raises:
+      ValueError: the config means another run today than the one whose id is `name`; one line.
+    """
+    fields = schema.flatten(legacy.config_of_today(config))
+    run = Run.read(Config.from_fields({key: value for key, value in fields.items() if key in schema.declared()}))
+    if run.digests.run != name:
+        raise ValueError(f"run {name} is of an earlier version, whose config means another run today.")
+    return run
+
+
+def open_run(folder: str | os.PathLike[str]) -> Run:
+    """Returns the run of a folder.
+
+    Raises:
+      ValueError: it is no run folder, or `read_run` refuses its config; one line.
+    """
+    folder = Path(folder)
+    try:
+        config = RunFolder(folder).read(CONFIG)
+    except DamagedError as error:
+        raise ValueError(f"run {folder.name}: {error}.") from error
+    if config is None:
+        raise ValueError(f"{str(folder)!r} is no run folder: it has no {CONFIG}.")
+    return read_run(folder.name, config)
+
+
+def trained_model(folder: str | os.PathLike[str], run: Run) -> Model:
+    """Returns the model of a run with the parameters that were best by validation accuracy; removes nothing.
+
+    Raises:
+      ValueError: the folder has no whole checkpoint, as an archive has none; one line.
+    """
+    graph, _ = abstract_model(run)
+    state = step.abstract_state(run)
+    found = TrainingFolder(folder).load_checkpoint((state, state.params), remove_damaged=False)
+    if found is None:
+        raise ValueError(
+            f"run {run.digests.run}: {str(folder)!r} has no checkpoint that fits its model; only the folder in which a "
+            "run was trained has one."
+        )
+    (_, best), _ = found
+    return nnx.merge(graph, best)
