@@ -1,6 +1,6 @@
 """Multi-head attention as a Flax module: the projections around any attention variant, and its decoding cache."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attention_variants.arrays import repeat_heads, zero_masked
 from attention_variants.heads import head_sizes
-from attention_variants.interface import AttentionVariant, Bias
+from attention_variants.interface import AttentionVariant
 from attention_variants.layer_options import LayerOptions
+from attention_variants.layer_values import AttentionCache, Mixing, Pasts
 from attention_variants.positions import NoPosition, Position
 from attention_variants.surroundings import (
     Convolution,
@@ -26,50 +27,6 @@ from attention_variants.surroundings import (
 Stream = Float[Array, "batch length model_dim"]
 
 _OF_OPTIONS = 1  # folded into the key of the controls: options draw nothing that controls draw
-
-
-class Pasts(NamedTuple):
-    """What the parts around attention read of the tokens before: each [batch, past, channels], past 0 where off."""
-
-    short_conv: Array
-    token_shift: Array
-    query_conv: Array
-    key_conv: Array
-    value_conv: Array
-    skip: Array
-    further_key_conv: Array
-    further_value_conv: Array
-
-
-class Mixing(NamedTuple):
-    """One call of a layer before its variant mixes the tokens: what the variant is given, and what follows it needs."""
-
-    query: Float[Array, "batch length num_heads head_dim"]
-    key: Float[Array, "batch key_length num_kv_heads head_dim"]
-    value: Float[Array, "batch key_length num_kv_heads value_dim"]
-    causal: bool
-    key_mask: Bool[Array, "batch key_length"] | None
-    bias: Bias | None
-    controls: Any
-    readings: Readings  # of the gate
-    pasts: Pasts
-
-
-class AttentionCache(NamedTuple):
-    """What one layer carries while decoding."""
-
-    attention: Any  # the variant's own cache
-    pasts: Pasts
-
-    @property
-    def length(self) -> Int[Array, ""]:
-        """Tokens seen so far; the next token's position."""
-        return self.attention.length
-
-    @property
-    def max_length(self) -> Int[Array, ""]:
-        """Tokens the cache was made for."""
-        return self.attention.max_length
 
 
 class MultiHeadAttention(nnx.Module):

@@ -10,7 +10,15 @@ from experiments.config.schema import declared
 from tests import recipes
 
 ROOT = pathlib.Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/studies.md", "docs/speed.md", "docs/results.md", "docs/inspection.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/design.md",
+    "docs/studies.md",
+    "docs/speed.md",
+    "docs/results.md",
+    "docs/inspection.md",
+]
 PACKAGES = ("attention_variants", "experiments", "configs", "tests")
 # Classes and files that the reader of CONTRIBUTING.md adds.
 _STEPS = [step for recipe in recipes.read((ROOT / "CONTRIBUTING.md").read_text()).values() for step in recipe.steps]

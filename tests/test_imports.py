@@ -38,7 +38,8 @@ LIBRARY = {
     "registry": {"interface", "specs", "variants"},
     "positions": {"arrays", "biases", "checks", "specs"},
     "heads": {"checks", "interface", "layer_options"},
-    "module": {"arrays", "heads", "interface", "layer_options", "positions", "surroundings"},
+    "layer_values": {"interface", "surroundings"},
+    "module": {"arrays", "heads", "interface", "layer_options", "layer_values", "positions", "surroundings"},
     "flax_adapter": {"interface"},
     "conformance": {
         *("arrays", "conformance", "cost", "interface", "layer_options", "module", "positions", "registry", "specs"),
