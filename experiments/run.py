@@ -27,7 +27,7 @@ from experiments.config import files
 from experiments.config.run import Run
 from experiments.reporting import html, listings, tables
 from experiments.reporting.plan import plan_text
-from experiments.studies import grid, plans, runner, workers
+from experiments.studies import forecast, grid, runner, workers
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import open_study
 from experiments.studies.whole_files import check_writable
@@ -60,7 +60,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, a
 _YES = flags.DEFINE_bool(
     "yes",
     False,
-    f"Begin even if more than {plans.MOST_RUNS} runs, or {plans.MOST_SECONDS / 3600:.0f} hours, are to be trained.",
+    f"Begin even if more than {forecast.MOST_RUNS} runs, or {forecast.MOST_SECONDS / 3600:.0f} hours, are to be trained.",
     flag_values=FLAGS,
 )
 _LISTS = [
@@ -86,14 +86,14 @@ def run() -> int:
         runner.work(part, runs, results, command.removesuffix(f" --worker={_WORKER.value}"))
         return 0
     if _DRY_RUN.value:
-        print(plan_text(plans.make_plan(runs, results)))
+        print(plan_text(forecast.make_plan(runs, results)))
         return 0
     runtime.check_device()
     memory.check(runs, runtime.memory_bytes())
     if os.path.islink(results) and not os.path.exists(results):
         raise cli.UsageError(f"--results={results} is a link to {os.readlink(results)}, which does not exist.")
     if not _YES.value:
-        plans.check_size(runs, results)
+        forecast.check_size(runs, results)
     folder = Path(results) / runs[0].config.name
     check_writable(folder)
     if _WORKERS.value > 1:

@@ -13,7 +13,7 @@ from experiments.config import identity
 from experiments.config.files import load_config
 from experiments.config.run import Run
 from experiments.config.schema import Config
-from experiments.studies import plans, run_folder, runner
+from experiments.studies import forecast, run_folder, runner
 from experiments.tasks.recall.mqar import MQAR
 from experiments.training import other_rows
 from tests.experiments.tiny import RESULT
@@ -240,7 +240,7 @@ def test_a_sweep_is_trained_selected_and_overridden(command, trained, tmp_path):
 
 
 def test_a_long_study_is_begun_only_when_asked(command, trained, monkeypatch):
-    monkeypatch.setattr(plans, "MOST_RUNS", 3)
+    monkeypatch.setattr(forecast, "MOST_RUNS", 3)
     code, _, err = command("--seeds=4")
     assert code == 2 and not trained and err.startswith("error: 4 runs are to be trained") and "need --yes" in err
     code, out, _ = command("--seeds=4", "--dry_run")

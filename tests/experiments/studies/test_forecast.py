@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import runtime
-from experiments.studies import plans, runner, speeds
+from experiments.studies import forecast, runner, speeds
 from experiments.studies.speeds import Speed, Speeds, read_speeds
 from tests.experiments.tiny import RESULT, tiny_cost, tiny_run
 
@@ -84,7 +84,7 @@ def test_the_studies_that_come_with_the_code_serve_a_new_user(tmp_path):
 
 def test_a_plan_times_every_cell(tmp_path):
     run = write_study(tmp_path / "mine", 1000.0)
-    plan = plans.make_plan([run, tiny_run(name="mine", seed=1)], str(tmp_path))
+    plan = forecast.make_plan([run, tiny_run(name="mine", seed=1)], str(tmp_path))
     (cell,) = plan.cells
     assert cell.seeds == [0, 1]
     assert cell.seconds == pytest.approx(cell.cost["train_flops_executed"] / 1000.0 + 3.0, rel=1e-3)
@@ -94,16 +94,16 @@ def test_too_much_is_not_begun_unasked_and_what_has_ended_does_not_count(tmp_pat
     monkeypatch.setattr(runtime, "environment", lambda: HERE)
     run = write_study(tmp_path / "mine", 1000.0, seeds=2)
     runs = [tiny_run(name="mine", seed=seed) for seed in range(5)]
-    plans.check_size(runs, str(tmp_path))
-    monkeypatch.setattr(plans, "MOST_RUNS", 3)
-    plans.check_size(runs, str(tmp_path))
+    forecast.check_size(runs, str(tmp_path))
+    monkeypatch.setattr(forecast, "MOST_RUNS", 3)
+    forecast.check_size(runs, str(tmp_path))
     with pytest.raises(ValueError, match=r"4 runs are to be trained, about .* need --yes"):
-        plans.check_size([*runs, tiny_run(name="mine", seed=5)], str(tmp_path))
-    monkeypatch.setattr(plans, "MOST_RUNS", 1000)
+        forecast.check_size([*runs, tiny_run(name="mine", seed=5)], str(tmp_path))
+    monkeypatch.setattr(forecast, "MOST_RUNS", 1000)
     one = tiny_cost()["train_flops_executed"] / 1000.0 + 3.0
-    monkeypatch.setattr(plans, "MOST_SECONDS", 3 * one + 1)
-    plans.check_size(runs, str(tmp_path))
-    monkeypatch.setattr(plans, "MOST_SECONDS", 3 * one - 1)
+    monkeypatch.setattr(forecast, "MOST_SECONDS", 3 * one + 1)
+    forecast.check_size(runs, str(tmp_path))
+    monkeypatch.setattr(forecast, "MOST_SECONDS", 3 * one - 1)
     with pytest.raises(ValueError, match="3 runs are to be trained"):
-        plans.check_size(runs, str(tmp_path))
+        forecast.check_size(runs, str(tmp_path))
     assert run.digests.run
