@@ -60,7 +60,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, a
 _YES = flags.DEFINE_bool(
     "yes",
     False,
-    f"Begin even if more than {forecast.MOST_RUNS} runs, or {forecast.MOST_SECONDS / 3600:.0f} hours, are to be trained.",
+    f"Begin even if more than {forecast.MOST_RUNS} runs or {forecast.MOST_SECONDS / 3600:.0f} h are to be trained.",
     flag_values=FLAGS,
 )
 _LISTS = [
