@@ -8,7 +8,8 @@ The config file is a Python file and is executed. Any of its fields can be set w
 ended is never repeated; one that was interrupted continues where it stopped. Starting the same command twice, on one
 machine or on several that share the folder of the results, shares the runs between the processes, and each waits for
 what the others work on; --workers=2 starts two such processes, and --shard=0/3 and so on give each command a fixed part
-instead. Exit code: 0, 1 where a run failed, 2 for a mistake in the command.
+instead. --devices=4 lets four devices share every batch of a run, and --distributed those of several processes. Exit
+code: 0, 1 where a run failed, 2 for a mistake in the command.
 """
 
 import shlex
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import cli, runtime
+from experiments import cli, distributed, runtime
 from experiments.analysis import compute, memory, start
 from experiments.config import files
 from experiments.config.run import Run
@@ -28,6 +29,7 @@ from experiments.studies import grid, runner, workers
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import open_study
 from experiments.studies.whole_files import check_writable
+from experiments.training import parallel
 
 FLAGS = cli.new_flags()
 _CONFIG = flags.DEFINE_string("config", None, "Python file with get_config(); it is executed.", flag_values=FLAGS)
@@ -48,6 +50,7 @@ _WORKERS = flags.DEFINE_integer(
     "workers", 1, "Processes that share the runs, and the cores or devices.", 1, 1024, flag_values=FLAGS
 )
 _WORKER = flags.DEFINE_string("worker", None, "i/n: for the processes of --workers alone.", flag_values=FLAGS)
+_SHARING = distributed.Sharing(FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
 _LISTS = [
@@ -68,6 +71,7 @@ def run() -> int:
     if lists:
         print("\n\n".join(lists))
         return 0
+    _SHARING.check(_WORKERS.value)
     runs = _read_runs()
     if part is not None:
         runner.work(part, runs, _RESULTS.value, command.removesuffix(f" --worker={_WORKER.value}"))
@@ -75,8 +79,20 @@ def run() -> int:
     if _DRY_RUN.value:
         print(plan_text(_plan(runs)))
         return 0
+    with _SHARING.started():
+        return _train(runs, command)
+
+
+def _train(runs: Sequence[Run], command: str) -> int:
+    """Trains what has not ended, then prints the table and writes the report; returns 1 where a run failed, else 0."""
     runtime.check_device()
-    memory.check(runs, runtime.memory_bytes())
+    devices = parallel.devices()
+    devices.check(runs)
+    memory.check(runs, runtime.memory_bytes(), devices.number)
+    parallel.check_same([run.digests.run for run in runs])
+    if not parallel.leads():
+        runner.follow(runs)
+        return 0
     results = Path(_RESULTS.value)
     if results.is_symlink() and not results.exists():
         raise cli.UsageError(f"--results={results} is a link to {results.readlink()}, which does not exist.")

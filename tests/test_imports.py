@@ -62,6 +62,8 @@ EXPERIMENTS: dict[str, set[str]] = {
     "interrupts": set(),
     "streams": set(),
     "runtime": set(),
+    "distributed": {"cli", "training", "plain_errors"},
+    "plain_errors": set(),
     "": {"runtime", "interrupts"},  # the package itself sets the process up
 }
 # Reading results, and drawing them, needs no task, no model and no compiler: exactly these may be imported.

@@ -1,0 +1,166 @@
+"""How several devices, or several processes on one or more hosts, share every batch of a command's runs: its flags.
+
+`--devices=4` takes devices of this process. With `--distributed` the same command is started once per process, and all
+devices of all processes are taken. The processes find each other by `jax.distributed`: from flags, or from what the
+cluster (Slurm, Open MPI, Kubernetes ...) says in the environment. They trust each other and their network: nothing is
+encrypted or authenticated.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import NoReturn
+
+import jax
+from absl import flags
+from jax.experimental import multihost_utils
+
+from experiments import cli, plain_errors
+from experiments.training import parallel
+from experiments.training.parallel import Devices
+
+# Seconds without a sign of life after which a process counts as dead, and JAX ends all others. The sockets of a process
+# that has died close at once; only one that was stopped, or a host that has vanished, takes so long.
+SILENT_AFTER = 60
+_WAITS_FOR_OTHERS = 300  # seconds, for all processes to start
+_PARTS_WITHIN = 30  # seconds, for all processes to end
+
+
+class Sharing:
+    """The flags of a main that say which devices share its batches."""
+
+    def __init__(self, values: flags.FlagValues) -> None:
+        """Defines the flags."""
+        self._values = values
+        self._devices = flags.DEFINE_integer(
+            "devices", 1, "Devices of this process that share every batch.", 1, 4096, flag_values=values
+        )
+        self._distributed = flags.DEFINE_bool(
+            "distributed",
+            False,
+            "This is one of several processes, each started with this command, whose devices share every batch.",
+            flag_values=values,
+        )
+        self._address = flags.DEFINE_string(
+            "coordinator_address", None, "host:port of process 0; by default as the cluster says.", flag_values=values
+        )
+        self._number = flags.DEFINE_integer(
+            "num_processes", None, "Of --distributed; by default as the cluster says.", 1, flag_values=values
+        )
+        self._place = flags.DEFINE_integer(
+            "process_id", None, "Of this process, from 0; by default as the cluster says.", 0, flag_values=values
+        )
+
+    def check(self, workers: int) -> None:
+        """Raises UsageError for flags that contradict each other.
+
+        Args:
+          workers: the number of `--workers`.
+        """
+        place, number = self._place.value, self._number.value
+        given = {
+            "--coordinator_address": self._address.value,
+            "--num_processes": number,
+            "--process_id": place,
+        }
+        named = [name for name, value in given.items() if value is not None]
+        if named and not self._distributed.value:
+            raise cli.UsageError(f"{named[0]} needs --distributed.")
+        if named and len(named) < len(given):
+            raise cli.UsageError(f"{', '.join(given)} must be given together, or none of them; got {', '.join(named)}.")
+        if named and not re.fullmatch(r"(\[[^\]]+\]|[^:\s]+):\d{1,5}", self._address.value):
+            raise cli.UsageError(f"--coordinator_address must be host:port; got {self._address.value!r}.")
+        if place is not None and number is not None and place >= number:
+            raise cli.UsageError(f"--process_id must be below --num_processes={number}; got {place}.")
+        if self._distributed.value and self._devices.value > 1:
+            raise cli.UsageError("--devices is for one process; --distributed takes all devices of every process.")
+        if workers > 1 and (self._distributed.value or self._devices.value > 1):
+            flag = "--distributed" if self._distributed.value else f"--devices={self._devices.value}"
+            raise cli.UsageError(
+                f"{flag} lets all devices share one run, and --workers={workers} gives each run to one; "
+                "leave one of them out."
+            )
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[None]:
+        """Lets the devices share every batch inside; joins the other processes, if there are any.
+
+        With several processes an exception ends this one at once, with one line: to leave in good order, all would
+        have to leave together.
+
+        Raises:
+          ValueError: there are not so many devices, or no cluster is found; one line.
+        """
+        if not self._distributed.value:
+            with parallel.shared_by(Devices.first(self._devices.value)):
+                yield
+            return
+        if not self._values["traceback"].value:
+            _speak_plainly()
+        self._join()
+        try:
+            with parallel.shared_by(Devices.everywhere()):
+                _meet()
+                yield
+        except Exception as error:
+            self._end(error)
+
+    def _join(self) -> None:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from `interrupts`
+        address = self._address.value
+        try:
+            jax.distributed.initialize(
+                address,
+                self._number.value,
+                self._place.value,
+                cluster_detection_method="deactivate" if address else None,
+                initialization_timeout=_WAITS_FOR_OTHERS,
+                heartbeat_timeout_seconds=SILENT_AFTER,
+                shutdown_timeout_seconds=_PARTS_WITHIN,
+                coordinator_bind_address=os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", address),
+            )
+        except ValueError as error:
+            raise cli.UsageError(
+                "--distributed finds no cluster in the environment; give --coordinator_address=host:port, "
+                f"--num_processes and --process_id. JAX says: {cli.one_line(error)}"
+            ) from error
+
+    def _end(self, error: Exception) -> NoReturn:
+        if self._values["traceback"].value or not isinstance(error, (*cli.USAGE_ERRORS, parallel.OutOfStepError)):
+            traceback.print_exception(error)
+        line = cli.one_line(error).rstrip(".")
+        again = "; start the same command again in every process" * isinstance(error, parallel.OutOfStepError)
+        print(f"error: {line}{again}.", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2 if isinstance(error, cli.USAGE_ERRORS) else 1)
+
+
+def _speak_plainly() -> None:
+    """Lets standard error go through `plain_errors.py`, which ends with this process."""
+    command = [sys.executable, "-E", "-S", plain_errors.__file__]
+    with open(os.dup(2), "wb") as screen:
+        filtered = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=screen, start_new_session=True)
+    assert filtered.stdin is not None
+    with filtered.stdin as pipe:
+        os.dup2(pipe.fileno(), 2)
+    filtered.returncode = 0  # it outlives this process, and nobody is to wait for it
+
+
+def _meet() -> None:
+    """Waits for the other processes; Gloo connects them, and says so on standard output, which is not its own."""
+    sys.stdout.flush()
+    screen, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        with parallel.in_step():
+            multihost_utils.sync_global_devices("joined")
+    finally:
+        os.dup2(screen, 1)
+        os.close(screen)
+        os.close(nowhere)
