@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import jax
@@ -28,6 +28,20 @@ from experiments.training.parallel import Devices
 SILENT_AFTER = 60
 _WAITS_FOR_OTHERS = 300  # seconds, for all processes to start
 _PARTS_WITHIN = 30  # seconds, for all processes to end
+_PLACES = ("--coordinator_address", "--num_processes", "--process_id")  # in which processes of one run differ
+
+
+def without_places(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments of a command that all of its processes share: what a manifest may say, with no host."""
+    kept, rest = [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, _ = argument.partition("=")
+        if f"--{name.lstrip('-')}" not in _PLACES:
+            kept.append(argument)
+        elif not equals:
+            del rest[:1]  # the value
+    return kept
 
 
 class Sharing:
@@ -61,19 +75,15 @@ class Sharing:
         Args:
           workers: the number of `--workers`.
         """
-        place, number = self._place.value, self._number.value
-        given = {
-            "--coordinator_address": self._address.value,
-            "--num_processes": number,
-            "--process_id": place,
-        }
+        address, number, place = self._address.value, self._number.value, self._place.value
+        given = dict(zip(_PLACES, (address, number, place), strict=True))
         named = [name for name, value in given.items() if value is not None]
         if named and not self._distributed.value:
             raise cli.UsageError(f"{named[0]} needs --distributed.")
         if named and len(named) < len(given):
             raise cli.UsageError(f"{', '.join(given)} must be given together, or none of them; got {', '.join(named)}.")
-        if named and not re.fullmatch(r"(\[[^\]]+\]|[^:\s]+):\d{1,5}", self._address.value):
-            raise cli.UsageError(f"--coordinator_address must be host:port; got {self._address.value!r}.")
+        if address is not None and not re.fullmatch(r"(\[[^\]]+\]|[^:\s]+):\d{1,5}", address):
+            raise cli.UsageError(f"--coordinator_address must be host:port; got {address!r}.")
         if place is not None and number is not None and place >= number:
             raise cli.UsageError(f"--process_id must be below --num_processes={number}; got {place}.")
         if self._distributed.value and self._devices.value > 1:

@@ -66,7 +66,7 @@ def run() -> int:
         workers.begin(part)
     elif _WORKERS.value > 1:
         workers.leave_memory_to_others()
-    command = shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "experiments.run", *distributed.without_places(sys.argv[1:])])
     lists = [text() for flag, text in _LISTS if flag.value]
     if lists:
         print("\n\n".join(lists))

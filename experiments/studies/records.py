@@ -12,7 +12,7 @@ from experiments.studies.archive import PackedRun
 from experiments.studies.run_folder import CONFIG, MANIFEST, METRICS, RESULT, DamagedError, RunFolder
 
 # Times are compared only between runs that agree in these.
-_TIMING = ("device", "devices", "cores", "backend", "jax", "jaxlib", "python", "platform", "flags")
+_TIMING = ("device", "devices", "processes", "cores", "backend", "jax", "jaxlib", "python", "platform", "flags")
 _CHOOSES_BACKEND = "JAX_PLATFORMS"  # a flag whose only effect is the backend, which is recorded by itself
 
 

@@ -239,7 +239,9 @@ def _row(
 
 
 def _setup(record: Record, version: str | None) -> Setup:
-    return Setup(version, record.environment.get("jax"), record.environment.get("device"))
+    device, devices = record.environment.get("device"), record.environment.get("devices", 1)
+    several = f"{devices} x {device}" if devices != 1 else device  # which add up the parts of a batch in another order
+    return Setup(version, record.environment.get("jax"), several)
 
 
 def _order(row: Row, varied: Sequence[str]) -> tuple[Any, ...]:
