@@ -47,6 +47,15 @@ class Record:
         return cell_fields(default_fields() | flatten(legacy.config_of_today(self.config))) | {"version": version}
 
 
+def devices_text(environment: Mapping[str, Any]) -> str | None:
+    """Returns the device, None where it is unknown, and of several that shared a batch how many.
+
+    They count as another device, because they add up the parts of a batch in another order.
+    """
+    device, devices = environment.get("device"), environment.get("devices", 1)
+    return device if devices == 1 or device is None else f"{devices} x {device}"
+
+
 def read_records(study: str | Path) -> tuple[list[Record], list[str]]:
     """Returns the runs of a study, and a line for everything that is not as it should be."""
     records, problems = [], []
