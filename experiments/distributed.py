@@ -19,7 +19,7 @@ import jax
 from absl import flags
 from jax.experimental import multihost_utils
 
-from experiments import cli, plain_errors
+from experiments import cli, plain_errors, runtime
 from experiments.training import parallel
 from experiments.training.parallel import Devices
 
@@ -103,9 +103,10 @@ class Sharing:
         have to leave together.
 
         Raises:
-          ValueError: there are not so many devices, or no cluster is found; one line.
+          ValueError: there are no or not so many devices, or no cluster is found; one line.
         """
         if not self._distributed.value:
+            runtime.check_device()
             with parallel.shared_by(Devices.first(self._devices.value)):
                 yield
             return
@@ -113,6 +114,7 @@ class Sharing:
             _speak_plainly()
         self._join()
         try:
+            runtime.check_device()
             with parallel.shared_by(Devices.everywhere()):
                 _meet()
                 yield

@@ -85,7 +85,6 @@ def run() -> int:
 
 def _train(runs: Sequence[Run], command: str) -> int:
     """Trains what has not ended, then prints the table and writes the report; returns 1 where a run failed, else 0."""
-    runtime.check_device()
     devices = parallel.devices()
     devices.check(runs)
     memory.check(runs, runtime.memory_bytes(), devices.number)

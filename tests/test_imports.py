@@ -62,7 +62,7 @@ EXPERIMENTS: dict[str, set[str]] = {
     "interrupts": set(),
     "streams": set(),
     "runtime": set(),
-    "distributed": {"cli", "training", "plain_errors"},
+    "distributed": {"cli", "runtime", "training", "plain_errors"},
     "plain_errors": set(),
     "": {"runtime", "interrupts"},  # the package itself sets the process up
 }

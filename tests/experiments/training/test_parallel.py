@@ -15,8 +15,9 @@ from experiments.training import loop, parallel, step
 from experiments.training.parallel import Devices
 from tests.experiments.tiny import tiny_run
 
-# Rounding alone: a wrong mean, a row read twice or a gradient left out moves these numbers by more than 1e-3.
-CLOSE = {"rtol": 2e-4, "atol": 2e-5}
+# Rounding moves these numbers by less than a tenth of this. What is planted below, or a mean of the devices' means where
+# they read different numbers of targets, moves them by more than a thousand times as much.
+CLOSE = {"rtol": 2e-5, "atol": 2e-6}
 SIZES = {"train__batch_size": 8, "train__eval_every": 1, "eval__batch_size": 8, "train__stop_when_solved": False}
 # AdamW and clipping take away how large a gradient is.
 UNCLIPPED = {"train__optimizer": "sgd", "train__clip_norm": 1e6, "train__learning_rate": 0.1}
@@ -31,7 +32,6 @@ RUNS = {
         "model__position": "randomized:max_length=31",
     },
     "rows with different numbers of targets": {"task": "dyck:length=14", "model__attention": "conv+delta"},
-    "numbers": {"task": "adding:length=14"},
     "a context": {"task": "translation", "model__attention": "full"},
 }
 
@@ -120,12 +120,11 @@ def test_the_rows_are_those_of_one_device_to_the_bit(spec):
 
 
 def test_every_device_does_its_part():
-    run = tiny_run(**SIZES | {"train__batch_size": 64})
     flops = []
     for number in (1, 4):
         with parallel.shared_by(Devices.first(number)):
-            flops.append(step.compile_program(run).chunk.cost_analysis()["flops"])
-    assert flops[1] < 0.4 * flops[0], "a step of each device, the update of all parameters included"
+            flops.append(step.compile_program(tiny_run(**SIZES)).chunk.cost_analysis()["flops"])
+    assert flops[1] < 0.3 * flops[0], "of a step, the update of all parameters included"
 
 
 @pytest.fixture(scope="module")
