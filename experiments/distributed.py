@@ -9,8 +9,10 @@ encrypted or authenticated.
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -27,6 +29,7 @@ from experiments.training.parallel import Devices
 # that has died close at once; only one that was stopped, or a host that has vanished, takes so long.
 SILENT_AFTER = 60
 _WAITS_FOR_OTHERS = 300  # seconds, for all processes to start
+_PATIENCE = 20.0  # seconds, before it is said that others are waited for
 _PARTS_WITHIN = 30  # seconds, for all processes to end
 _PLACES = ("--coordinator_address", "--num_processes", "--process_id")  # in which processes of one run differ
 
@@ -82,7 +85,9 @@ class Sharing:
             raise cli.UsageError(f"{named[0]} needs --distributed.")
         if named and len(named) < len(given):
             raise cli.UsageError(f"{', '.join(given)} must be given together, or none of them; got {', '.join(named)}.")
-        if address is not None and not re.fullmatch(r"(\[[^\]]+\]|[^:\s]+):\d{1,5}", address):
+        if address is not None and not (
+            re.fullmatch(r"(\[[^\]]+\]|[^:\s]+):\d{1,5}", address) and 0 < int(address.rpartition(":")[2]) < 2**16
+        ):
             raise cli.UsageError(f"--coordinator_address must be host:port; got {address!r}.")
         if place is not None and number is not None and place >= number:
             raise cli.UsageError(f"--process_id must be below --num_processes={number}; got {place}.")
@@ -99,11 +104,11 @@ class Sharing:
     def started(self) -> Iterator[None]:
         """Lets the devices share every batch inside; joins the other processes, if there are any.
 
-        With several processes an exception ends this one at once, with one line: to leave in good order, all would
-        have to leave together.
+        With --distributed an exception ends this process at once, with one line: to leave in good order, all would have
+        to leave together.
 
         Raises:
-          ValueError: there are no or not so many devices, or no cluster is found; one line.
+          ValueError: there are no devices, or not so many; one line.
         """
         if not self._distributed.value:
             runtime.check_device()
@@ -112,8 +117,8 @@ class Sharing:
             return
         if not self._values["traceback"].value:
             _speak_plainly()
-        self._join()
         try:
+            self._join()
             runtime.check_device()
             with parallel.shared_by(Devices.everywhere()):
                 _meet()
@@ -124,7 +129,12 @@ class Sharing:
     def _join(self) -> None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from `interrupts`
-        address = self._address.value
+        address, bound = self._address.value, os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", self._address.value)
+        if bound and self._place.value == 0:
+            _check_free(bound)
+        waiting = threading.Timer(_PATIENCE, lambda: print("Waiting for all processes to start.", file=sys.stderr))
+        waiting.daemon = True
+        waiting.start()
         try:
             jax.distributed.initialize(
                 address,
@@ -134,13 +144,15 @@ class Sharing:
                 initialization_timeout=_WAITS_FOR_OTHERS,
                 heartbeat_timeout_seconds=SILENT_AFTER,
                 shutdown_timeout_seconds=_PARTS_WITHIN,
-                coordinator_bind_address=os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", address),
+                coordinator_bind_address=bound,
             )
         except ValueError as error:
             raise cli.UsageError(
                 "--distributed finds no cluster in the environment; give --coordinator_address=host:port, "
                 f"--num_processes and --process_id. JAX says: {cli.one_line(error)}"
             ) from error
+        finally:
+            waiting.cancel()
 
     def _end(self, error: Exception) -> NoReturn:
         if self._values["traceback"].value or not isinstance(error, (*cli.USAGE_ERRORS, parallel.OutOfStepError)):
@@ -151,6 +163,19 @@ class Sharing:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(2 if isinstance(error, cli.USAGE_ERRORS) else 1)
+
+
+def _check_free(address: str) -> None:
+    """Raises UsageError unless process 0 can listen there; where it cannot, jaxlib crashes now and then."""
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as listener:
+            listener.bind(place)
+    except OSError as error:
+        raise cli.UsageError(
+            f"--coordinator_address={address} must be a free port of the host of process 0: {cli.one_line(error)}."
+        ) from error
 
 
 def _speak_plainly() -> None:

@@ -15,8 +15,8 @@ from experiments.training import loop, parallel, step
 from experiments.training.parallel import Devices
 from tests.experiments.tiny import tiny_run
 
-# Rounding moves these numbers by less than a tenth of this. What is planted below, or a mean of the devices' means where
-# they read different numbers of targets, moves them by more than a thousand times as much.
+# Rounding moves these numbers by less than a tenth of this. What is planted below, or a mean of means where devices
+# read different numbers of targets, moves them by a thousand times as much.
 CLOSE = {"rtol": 2e-5, "atol": 2e-6}
 SIZES = {"train__batch_size": 8, "train__eval_every": 1, "eval__batch_size": 8, "train__stop_when_solved": False}
 # AdamW and clipping take away how large a gradient is.
