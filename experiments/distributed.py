@@ -155,11 +155,10 @@ class Sharing:
             waiting.cancel()
 
     def _end(self, error: Exception) -> NoReturn:
-        if self._values["traceback"].value or not isinstance(error, (*cli.USAGE_ERRORS, parallel.OutOfStepError)):
+        plain = (*cli.USAGE_ERRORS, parallel.LostProcessError)
+        if self._values["traceback"].value or not isinstance(error, plain):
             traceback.print_exception(error)
-        line = cli.one_line(error).rstrip(".")
-        again = "; start the same command again in every process" * isinstance(error, parallel.OutOfStepError)
-        print(f"error: {line}{again}.", file=sys.stderr)
+        print(f"error: {cli.one_line(error)}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(2 if isinstance(error, cli.USAGE_ERRORS) else 1)

@@ -76,10 +76,13 @@ def environment(devices: int = 1, processes: int = 1) -> dict[str, Any]:
         "devices": devices,
         **({"processes": processes} if processes > 1 else {}),
         "cores": cores,
-        "flags": {
-            name: os.environ[name] for name in sorted(os.environ) if name == "XLA_FLAGS" or name.startswith("JAX_")
-        },
+        "flags": {name: os.environ[name] for name in sorted(os.environ) if _is_flag(name)},
     }
+
+
+def _is_flag(name: str) -> bool:
+    """Returns whether a variable of the environment may change numbers or times; what names hosts does not."""
+    return name == "XLA_FLAGS" or (name.startswith("JAX_") and not name.startswith("JAX_COORDINATOR_"))
 
 
 def _cpu_name() -> str:

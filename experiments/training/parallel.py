@@ -36,6 +36,10 @@ class OutOfStepError(RuntimeError):
     """The processes of a run do not all do the same any more, so that this one cannot go on; one line."""
 
 
+class LostProcessError(OutOfStepError):
+    """Another process of the run is gone."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Devices:
     """The devices that share every batch. Hashable; compiled programs belong to them."""
@@ -193,7 +197,8 @@ def in_step() -> Iterator[None]:
     """What all processes do together; with several, an exception in one leaves the others waiting.
 
     Raises:
-      OutOfStepError: there are several processes, and an exception other than OSError was raised inside.
+      LostProcessError: there are several processes, and an exception inside says that another one is gone.
+      OutOfStepError: there are several, and any other exception was raised inside but OSError, which stays as it is.
     """
     try:
         yield
@@ -204,8 +209,11 @@ def in_step() -> Iterator[None]:
             raise
         text = " ".join(str(error).split())
         if any(word in text.lower() for word in _LOST):
-            raise OutOfStepError("another process of this run ended or cannot be reached any more") from error
-        raise OutOfStepError(f"this process cannot go on: {type(error).__name__}: {text}") from error
+            raise LostProcessError(
+                "another process of this run ended or cannot be reached any more; "
+                "start the same command again in every process."
+            ) from error
+        raise OutOfStepError(f"this process cannot go on: {type(error).__name__}: {text}.") from error
 
 
 def _mesh(found: Sequence[jax.Device]) -> Mesh:

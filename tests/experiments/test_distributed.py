@@ -194,11 +194,11 @@ def test_what_jax_says_of_other_processes_becomes_one_line(said, heard):
 
 def test_an_exception_with_others_waiting_ends_the_command(monkeypatch):
     monkeypatch.setattr(parallel.Devices, "processes", 2)
-    for error, expected in (
-        (ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer"), "another process"),
-        (RuntimeError("a bug"), "this process cannot go on: RuntimeError: a bug"),
+    for error, kind, expected in (
+        (ValueError("Gloo all-reduce failed"), parallel.LostProcessError, plain_errors.LOST.removeprefix("error: ")),
+        (RuntimeError("a bug"), parallel.OutOfStepError, "this process cannot go on: RuntimeError: a bug."),
     ):
-        with pytest.raises(parallel.OutOfStepError, match=expected), parallel.in_step():
+        with pytest.raises(kind, match=f"^{expected}$"), parallel.in_step():
             raise error
     with pytest.raises(OSError, match="full"), parallel.in_step():
         raise OSError("full")
@@ -208,7 +208,9 @@ def test_an_exception_with_others_waiting_ends_the_command(monkeypatch):
     assert not issubclass(parallel.OutOfStepError, cli.USAGE_ERRORS), "its exit code is 1"
 
 
-def test_an_environment_says_how_many_share_a_batch():
+def test_an_environment_says_how_many_share_a_batch_and_not_where(monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "some.host:1")
+    assert "some.host" not in str(runtime.environment())
     assert runtime.environment()["devices"] == 1 and "processes" not in runtime.environment()
     shared = runtime.environment(8, 2)
     assert (shared["devices"], shared["processes"]) == (8, 2)
