@@ -101,10 +101,16 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("bug", PLANTED)
-def test_a_planted_bug_is_caught(bug, monkeypatch):
+@pytest.fixture(scope="module")
+def unclipped():
     run = tiny_run(**SIZES | UNCLIPPED | {"train__steps": 4})
-    one = train(run, 1)
+    return run, train(run, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_planted_bug_is_caught(bug, unclipped, monkeypatch):
+    run, one = unclipped
     monkeypatch.setattr(*PLANTED[bug])
     step._compile.cache_clear()
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
