@@ -11,17 +11,19 @@ also define sweep(add), which calls add({"model.attention": "full", ...}) for ea
 ended is never repeated; one that was interrupted continues where it stopped. Starting the same command twice, on one
 machine or on several that share the folder of the results, shares the runs between the processes, and each waits for
 what the others work on; --workers=2 starts two such processes, and --shard=0/3 and so on give each command a fixed part
-instead. Exit code: 0, 1 where a run failed, 2 for a mistake in the command.
+instead. --devices=4 lets four devices share every batch of a run, and --distributed those of several processes. Exit
+code: 0, 1 where a run failed, 2 for a mistake in the command.
 """
 
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
-from experiments import cli, runtime
+from experiments import cli, distributed, runtime
 from experiments.analysis import memory
 from experiments.config import files
 from experiments.config.run import Run
@@ -31,6 +33,7 @@ from experiments.studies import forecast, grid, runner, workers
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import open_study
 from experiments.studies.whole_files import check_writable
+from experiments.training import parallel
 
 FLAGS = cli.new_flags()
 _CONFIG = flags.DEFINE_string("config", None, "Python file with get_config(); it is executed.", flag_values=FLAGS)
@@ -55,6 +58,7 @@ _WORKERS = flags.DEFINE_integer(
     "workers", 1, "Processes that share the runs, and the cores or devices.", 1, 1024, flag_values=FLAGS
 )
 _WORKER = flags.DEFINE_string("worker", None, "i/n: for the processes of --workers alone.", flag_values=FLAGS)
+_SHARING = distributed.Sharing(FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
 _YES = flags.DEFINE_bool(
@@ -76,11 +80,12 @@ def run() -> int:
         workers.begin(part)
     elif _WORKERS.value > 1:
         workers.leave_memory_to_others()
-    command = shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "experiments.run", *distributed.without_places(sys.argv[1:])])
     lists = [text() for flag, text in _LISTS if flag.value]
     if lists:
         print("\n\n".join(lists))
         return 0
+    _SHARING.check(_WORKERS.value)
     runs, results = _read_runs(), os.path.expanduser(_RESULTS.value)  # no shell does it after "--results="
     if part is not None:
         runner.work(part, runs, results, command.removesuffix(f" --worker={_WORKER.value}"))
@@ -88,8 +93,19 @@ def run() -> int:
     if _DRY_RUN.value:
         print(plan_text(forecast.make_plan(runs, results)))
         return 0
-    runtime.check_device()
-    memory.check(runs, runtime.memory_bytes())
+    with _SHARING.started():
+        return _train(runs, results, command)
+
+
+def _train(runs: Sequence[Run], results: str, command: str) -> int:
+    """Trains what has not ended, then prints the table and writes the report; returns 1 where a run failed, else 0."""
+    devices = parallel.devices()
+    devices.check(runs)
+    memory.check(runs, runtime.memory_bytes(), devices.number)
+    parallel.check_same([run.digests.run for run in runs])
+    if not parallel.leads():
+        runner.follow(runs)
+        return 0
     if os.path.islink(results) and not os.path.exists(results):
         raise cli.UsageError(f"--results={results} is a link to {os.readlink(results)}, which does not exist.")
     if not _YES.value:

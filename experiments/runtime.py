@@ -51,7 +51,7 @@ def check_device() -> None:
 
 def memory_bytes() -> int:
     """Returns the memory that there is to compute in: that of the device, or on a CPU what this process may use."""
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
@@ -60,8 +60,13 @@ def memory_bytes() -> int:
     return min(limits)
 
 
-def environment() -> dict[str, Any]:
-    """Returns what a run's numbers and times depend on in addition to its config: versions, device, cores, platform."""
+def environment(devices: int = 1, processes: int = 1) -> dict[str, Any]:
+    """Returns what a run's numbers and times depend on in addition to its config: versions, devices, cores, platform.
+
+    Args:
+      devices: that share each batch.
+      processes: that they belong to; named only where there are several.
+    """
     versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
     device = jax.devices()[0]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -71,14 +76,18 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()}-{platform.machine()}",
         "backend": device.platform,
         "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
-        "devices": jax.device_count(),
+        "devices": devices,
+        **({"processes": processes} if processes > 1 else {}),
         "cores": cores,
-        "flags": {
-            name: _PATH.sub("(path)", os.environ[name])  # it may name a user, and moves no number
-            for name in sorted(os.environ)
-            if (name == "XLA_FLAGS" or name.startswith("JAX_")) and "ADDRESS" not in name  # of a host
+        "flags": {  # a path may name a user, and moves no number
+            name: _PATH.sub("(path)", os.environ[name]) for name in sorted(os.environ) if _is_flag(name)
         },
     }
+
+
+def _is_flag(name: str) -> bool:
+    """Returns whether a variable of the environment may change numbers or times; what names hosts does not."""
+    return name == "XLA_FLAGS" or (name.startswith("JAX_") and not name.startswith("JAX_COORDINATOR_"))
 
 
 def _cpu_name() -> str:

@@ -65,6 +65,8 @@ EXPERIMENTS: dict[str, set[str]] = {
     "streams": set(),
     "runtime": set(),
     "": {"runtime", "interrupts", "api"},  # the package sets the process up, and has one function
+    "distributed": {"cli", "runtime", "training", "plain_errors"},
+    "plain_errors": set(),
 }
 # Reading results, and drawing them, needs no task, no model and no compiler: exactly these may be imported.
 _STUDIES = "experiments.studies"

@@ -22,6 +22,7 @@ REFUSED = (
 )
 ALLOWED = {
     ("experiments/studies/whole_files.py", "socket"),  # the name of the host, in the name of a temporary file
+    ("experiments/distributed.py", "socket"),  # JAX's processes find each other, where --distributed asks for it
 }
 CALLS = {"eval", "exec", "compile", "__import__"}  # of what was read
 

@@ -9,8 +9,8 @@ _COPIES = 3  # of the parameters: the current ones, the best ones, a gradient
 _BYTES = 4  # of a float32
 
 
-def least_bytes(run: Run) -> int:
-    """Returns the bytes that training or evaluation holds at once, at the least.
+def least_bytes(run: Run, devices: int = 1) -> int:
+    """Returns the bytes that training or evaluation holds at once, at the least, on each of the devices that share it.
 
     Counted are three copies of the parameters, and in training the residual stream before every layer, which the
     backward pass reads; in evaluation one layer's stream. Attention, logits and moments of the optimizer come on top.
@@ -19,13 +19,13 @@ def least_bytes(run: Run) -> int:
     parameters = counted["params"] + counted["control_params"]
     stream = run.task.input_length * run.model.model_dim
     trained, evaluated = run.train.batch_size * stream * len(run.layers), run.eval.batch_size * stream
-    return _BYTES * (_COPIES * parameters + max(trained, evaluated))
+    return _BYTES * (_COPIES * parameters + max(trained, evaluated) // devices)
 
 
-def check(runs: Sequence[Run], there_are: int) -> None:
-    """Raises ValueError, in one line, where a run needs more memory than `there_are` bytes."""
+def check(runs: Sequence[Run], there_are: int, devices: int = 1) -> None:
+    """Raises ValueError, in one line, where a run needs more memory than `there_are` bytes on each of its devices."""
     for run in runs:
-        needed = least_bytes(run)
+        needed = least_bytes(run, devices)
         if needed > there_are:
             raise ValueError(
                 f"model.attention={run.model.attention} needs at least {needed / 1e9:.3g} GB of memory; there are "

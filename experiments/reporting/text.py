@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from experiments.studies.records import devices_text
+
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -54,11 +56,12 @@ def wrap_spec(spec: str, width: int) -> list[str]:
 
 
 def describe_environment(environment: Mapping[str, Any]) -> str:
-    """Returns device, cores, versions and flags on one line."""
+    """Returns devices, cores, versions and flags on one line."""
     versions = [f"{name} {environment[name]}" for name in ("jax", "python") if name in environment]
     flags = [f"{name}={value}" for name, value in environment.get("flags", {}).items()]
-    device = f"{environment.get('device', 'unknown device')}, {environment.get('cores', '?')} cores"
-    return ", ".join([device, *versions, *flags])
+    processes = [f"{environment['processes']} processes"] if "processes" in environment else []
+    device = f"{devices_text(environment) or 'unknown device'}, {environment.get('cores', '?')} cores"
+    return ", ".join([device, *processes, *versions, *flags])
 
 
 def _significant(value: float, digits: int) -> str:

@@ -12,7 +12,7 @@ from experiments.studies.archive import PackedRun
 from experiments.studies.run_folder import CONFIG, MANIFEST, METRICS, RESULT, DamagedError, RunFolder
 
 # Times are compared only between runs that agree in these.
-_TIMING = ("device", "devices", "cores", "backend", "jax", "jaxlib", "python", "platform", "flags")
+_TIMING = ("device", "devices", "processes", "cores", "backend", "jax", "jaxlib", "python", "platform", "flags")
 _CHOOSES_BACKEND = "JAX_PLATFORMS"  # a flag whose only effect is the backend, which is recorded by itself
 
 
@@ -45,6 +45,15 @@ class Record:
         """
         version = (self.result or {}).get("version", self.manifest.get("version"))
         return cell_fields(default_fields() | flatten(legacy.config_of_today(self.config))) | {"version": version}
+
+
+def devices_text(environment: Mapping[str, Any]) -> str | None:
+    """Returns the device, None where it is unknown, and of several that shared a batch how many.
+
+    They count as another device, because they add up the parts of a batch in another order.
+    """
+    device, devices = environment.get("device"), environment.get("devices", 1)
+    return device if devices == 1 or device is None else f"{devices} x {device}"
 
 
 def read_records(study: str | Path) -> tuple[list[Record], list[str]]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from experiments.config.schema import varied_keys
 from experiments.studies import paired, run_folder
-from experiments.studies.records import Record, read_records
+from experiments.studies.records import Record, devices_text, read_records
 from experiments.studies.rows import Choice, ModelSize, Row, Setup
 
 _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide the size of a model
@@ -239,7 +239,7 @@ def _row(
 
 
 def _setup(record: Record, version: str | None) -> Setup:
-    return Setup(version, record.environment.get("jax"), record.environment.get("device"))
+    return Setup(version, record.environment.get("jax"), devices_text(record.environment))
 
 
 def _order(row: Row, varied: Sequence[str]) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from experiments.studies.lease import BusyError, LeaseLostError
 from experiments.studies.run_folder import is_plain
 from experiments.studies.training_folder import TrainingFolder
 from experiments.studies.whole_files import StorageError, write_file
-from experiments.training import loop
+from experiments.training import loop, parallel
 
 _LOOKS_EVERY = 5.0  # seconds, at the runs of other processes
 
@@ -59,7 +59,19 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
     """
     todo = _unfinished(runs, results, command)
     with progress.make_display(len(todo)) as display:
-        return _train_all(todo, command, display, again=False)
+        failed = _train_all(todo, command, display, again=False)
+    parallel.part()
+    return failed
+
+
+def follow(runs: Sequence[Run]) -> None:
+    """Trains, as a process of `parallel.devices()` that is not the first, what the first one says."""
+    known = {run.digests.run: run for run in runs}
+    while (word := parallel.hear()) != parallel.END:
+        if word in known:
+            with parallel.in_step():
+                loop.train(known[word])
+    parallel.part()
 
 
 def run_in_workers(number: int, runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> int:
@@ -134,7 +146,9 @@ def _train_all(todo: Todo, command: str, display: progress.Display, again: bool)
             which = "run" if len(busy) == 1 else f"{len(busy)} runs"
             print(f"Waiting for the {which} that other processes are working on.", flush=True)
         queue, again = busy, True
-        time.sleep(_LOOKS_EVERY if queue else 0)
+        if queue:
+            parallel.announce(parallel.WAIT)
+            time.sleep(_LOOKS_EVERY)
     return failed
 
 
@@ -202,11 +216,16 @@ def identify(run: Run) -> dict[str, Any]:
     }
 
 
+def _environment() -> dict[str, Any]:
+    devices = parallel.devices()
+    return runtime.environment(devices.number, devices.processes)
+
+
 def _manifest(run: Run, command: str) -> dict[str, Any]:
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {
         "version": identity.version(run),
-        "environment": runtime.environment(),
+        "environment": _environment(),
         "command": without_machine(command),
         "date": date,
     }
@@ -215,16 +234,18 @@ def _manifest(run: Run, command: str) -> dict[str, Any]:
 def _train(run: Run, folder: TrainingFolder, display: progress.Display) -> str:
     head = {**identify(run), "status": "failed"}
     try:
-        result = loop.train(run, folder, display.update)
-    except (StorageError, LeaseLostError):
+        parallel.announce(run.digests.run)
+        with parallel.in_step():
+            result = loop.train(run, folder, display.update)
+    except (StorageError, LeaseLostError, parallel.OutOfStepError):
         raise
     except Exception as error:
         message = f"{type(error).__name__}: {cli.one_line(error)}"
         write_file(folder.path / "error.txt", traceback.format_exc())
-        folder.finish(head | {"error": message, "environment": runtime.environment()})
+        folder.finish(head | {"error": message, "environment": _environment()})
         display.end(f"failed: {message}")
         return "failed"
-    folder.finish(head | result | {"environment": runtime.environment()})
+    folder.finish(head | result | {"environment": _environment()})
     display.end(_outcome(result))
     return result["status"]
 

@@ -19,6 +19,7 @@ from experiments.analysis.receptive_field import slice_ceilings
 from experiments.config.run import Run
 from experiments.model.streams import TEST, VALIDATION, split_key
 from experiments.tasks.registry import task_facts
+from experiments.training import parallel
 from experiments.training.evaluation import Evaluation, evaluate
 from experiments.training.other_rows import score_other_rows
 from experiments.training.step import Program, TrainState, compile_program, initial_state, trace
@@ -51,6 +52,7 @@ def train(
     """Trains, selects by validation and tests once.
 
     With a folder the run continues from its newest checkpoint, and ends with the same bits as one never interrupted.
+    `parallel.devices()` share its batches; of several processes all call this, and the first one alone has the folder.
 
     Args:
       run: what to train.
@@ -148,10 +150,10 @@ def _start(run: Run, folder: Folder | None) -> tuple[TrainState, Any, History]:
     """Returns (state, best parameters, metrics so far), from the newest checkpoint or from the beginning."""
     state = initial_state(run)
     best = jax.tree.map(jnp.copy, state.params)  # the state's own arrays are donated to the first chunk
-    if folder is None:
-        return state, best, []
-    (state, best), history = folder.load_checkpoint((state, best)) or ((state, best), [])
-    folder.replace_metrics(history)  # without rows that are about to be written again
+    saved = folder.load_checkpoint((state, best)) if folder is not None else None
+    (state, best), history = parallel.devices().agree(*(saved or ((state, best), [])))
+    if folder is not None:
+        folder.replace_metrics(history)  # without rows that are about to be written again
     return state, best, history
 
 

@@ -8,7 +8,6 @@ would see it: one of another length compiles again.
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
@@ -19,7 +18,9 @@ from experiments.config.run import Run
 from experiments.model.objective import Readout, read_out
 from experiments.model.streams import model_key
 from experiments.tasks.base import Batch, Task
+from experiments.training import parallel
 from experiments.training.evaluation import evaluate
+from experiments.training.parallel import Devices
 from experiments.training.step import Program, compiled_part
 
 
@@ -35,7 +36,7 @@ def score_other_rows(run: Run, program: Program, params: Any, stream: PRNGKeyArr
     Returns:
       One dict per test: kind, value, label, length (see `OtherRows`), accuracy, loss, floor and ceiling.
     """
-    samplers, read = _compile(compiled_part(run), program.graph)
+    samplers, read = _compile(compiled_part(run), program.graph, parallel.devices())
     found = []
     for test, sample in zip(run.tests, samplers, strict=True):
         score = evaluate(functools.partial(_draw_and_read, sample, read, params), stream, run.eval.test_rows)
@@ -51,13 +52,13 @@ def scored(run: Run, test: OtherRows, accuracy: float, loss: float) -> dict[str,
 
 
 @functools.lru_cache(maxsize=64)
-def _compile(run: Run, graph: Any) -> tuple[list[Any], Any]:
+def _compile(run: Run, graph: Any, devices: Devices) -> tuple[list[Any], Any]:
     """Returns what draws the rows of each test, and the program that reads them; shared by all seeds of a cell."""
     tasks = [test.task for test in run.tests]
     length = max((task.input_length for task in tasks), default=0)
     scored = max((task.num_scored() for task in tasks), default=0)
-    samplers = [jax.jit(functools.partial(_sample_padded, run, task, length, scored)) for task in tasks]
-    return samplers, jax.jit(functools.partial(_read, run.task, graph))
+    samplers = [devices.jit(functools.partial(_sample_padded, run, task, length, scored)) for task in tasks]
+    return samplers, devices.jit(functools.partial(_read, run.task, graph, devices))
 
 
 def _draw_and_read(sample: Any, read: Any, params: Any, rng: PRNGKeyArray) -> Readout:
@@ -84,5 +85,6 @@ def _pad(array: Array, size: int) -> Array:
     return jnp.pad(array, ((0, 0), (0, size - array.shape[1]), *((0, 0),) * (array.ndim - 2)))
 
 
-def _read(task: Task, graph: Any, params: Any, batch: Batch, positions: Array) -> Readout:
+def _read(task: Task, graph: Any, devices: Devices, params: Any, batch: Batch, positions: Array) -> Readout:
+    batch = devices.spread(batch)
     return read_out(nnx.merge(graph, params)(batch.inputs, batch.positions, positions, batch.context), batch, task)

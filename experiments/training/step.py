@@ -14,6 +14,8 @@ from experiments.config.run import Run
 from experiments.model.objective import Readout, gradient_step, read_batch
 from experiments.model.streams import TRAIN, model_key, split_key
 from experiments.model.transformer import abstract_model, decayed_params, make_model
+from experiments.training import parallel
+from experiments.training.parallel import Devices
 
 
 class TrainState(NamedTuple):
@@ -31,7 +33,8 @@ class Program:
     graph: Any  # of the model
     chunk: Any  # compiled `_chunk`; its state is donated
     reader: Any  # jitted `_read_batch`
-    peak_bytes: int | None  # arguments, results and temporaries of a chunk, donated buffers once; None: not reported
+    # Of a chunk, on one device: arguments, results and temporaries, donated buffers once; None: not reported.
+    peak_bytes: int | None
 
     def advance(self, run: Run, state: TrainState, stop: int) -> tuple[TrainState, float, bool]:
         """Trains to step `stop`, or to the first step with NaN or infinity; `state` is used up.
@@ -45,8 +48,11 @@ class Program:
 
 
 def compile_program(run: Run) -> Program:
-    """Compiles a run ahead of time; runs that differ only in what is not compiled in share the result."""
-    return _compile(compiled_part(run))
+    """Compiles a run ahead of time for `parallel.devices()`.
+
+    Runs that differ only in what is not compiled in share the result.
+    """
+    return _compile(compiled_part(run), parallel.devices())
 
 
 def compiled_part(run: Run) -> Run:
@@ -76,15 +82,16 @@ def trace(run: Run) -> None:
 @functools.lru_cache(maxsize=256)
 def _trace(run: Run) -> None:
     graph, params = abstract_model(run)
-    jax.eval_shape(functools.partial(_chunk, run, graph), *_abstract_arguments(run, params))
+    jax.eval_shape(functools.partial(_chunk, run, graph, Devices()), *_abstract_arguments(run, params))
 
 
 @functools.lru_cache(maxsize=64)
-def _compile(run: Run) -> Program:
+def _compile(run: Run, devices: Devices) -> Program:
     graph, params = abstract_model(run)
-    chunk = jax.jit(functools.partial(_chunk, run, graph), donate_argnums=0)
+    chunk: Any = devices.jit(functools.partial(_chunk, run, graph, devices), donate_argnums=0)
     compiled = chunk.lower(*_abstract_arguments(run, params)).compile()
-    return Program(graph, compiled, jax.jit(functools.partial(_read_batch, run, graph)), _peak_bytes(compiled))
+    reader = devices.jit(functools.partial(_read_batch, run, graph, devices))
+    return Program(graph, compiled, reader, _peak_bytes(compiled))
 
 
 def _peak_bytes(compiled: jax.stages.Compiled) -> int | None:
@@ -113,14 +120,14 @@ def _direction(run: Run) -> optax.GradientTransformation:
 
 
 def _chunk(
-    run: Run, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Array, stop: Array
+    run: Run, graph: Any, devices: Devices, state: TrainState, seed: PRNGKeyArray, peak: Array, stop: Array
 ) -> tuple[TrainState, Float[Array, ""], Bool[Array, ""]]:
     """A loop whose end is an argument, so that a shorter last chunk needs no compilation of its own."""
     first = state.step
 
     def body(carry: Any) -> Any:
         state, total, _ = carry
-        state, loss, finite = _step(run, graph, state, seed, peak)
+        state, loss, finite = _step(run, graph, devices, state, seed, peak)
         return state, total + loss, finite
 
     def proceed(carry: Any) -> Any:
@@ -130,9 +137,9 @@ def _chunk(
     return state, total / (state.step - first), finite
 
 
-def _step(run: Run, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Array) -> Any:
+def _step(run: Run, graph: Any, devices: Devices, state: TrainState, seed: PRNGKeyArray, peak: Array) -> Any:
     rng = jax.random.fold_in(split_key(seed, TRAIN), state.step)
-    batch = run.task.training_batch(run.task.sample(rng, run.train.batch_size))
+    batch = run.task.training_batch(devices.spread(run.task.sample(rng, run.train.batch_size)))
     loss, gradient = gradient_step(run, graph, state.params, batch, model_key(rng))
     direction, moments = _direction(run).update(gradient, state.moments, state.params)
     rate = peak * run.schedule.share(state.step, run.train.steps)
@@ -141,5 +148,6 @@ def _step(run: Run, graph: Any, state: TrainState, seed: PRNGKeyArray, peak: Arr
     return TrainState(state.step + 1, params, moments), loss, finite
 
 
-def _read_batch(run: Run, graph: Any, params: Any, rng: PRNGKeyArray) -> Readout:
-    return read_batch(run, graph, params, run.task.sample(rng, run.eval.batch_size), model_key(rng))
+def _read_batch(run: Run, graph: Any, devices: Devices, params: Any, rng: PRNGKeyArray) -> Readout:
+    batch = devices.spread(run.task.sample(rng, run.eval.batch_size))
+    return read_batch(run, graph, params, batch, model_key(rng))

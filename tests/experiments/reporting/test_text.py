@@ -39,4 +39,6 @@ def test_specs_are_broken_between_their_fields():
 def test_an_environment_is_one_line():
     environment = {"device": "CPU", "cores": 2, "jax": "0.10", "python": "3.11", "flags": {"XLA_FLAGS": "--fast"}}
     assert text.describe_environment(environment) == "CPU, 2 cores, jax 0.10, python 3.11, XLA_FLAGS=--fast"
+    shared = text.describe_environment(environment | {"devices": 8, "processes": 2})
+    assert shared == "8 x CPU, 2 cores, 2 processes, jax 0.10, python 3.11, XLA_FLAGS=--fast"
     assert text.describe_environment({}) == "unknown device, ? cores"

@@ -257,7 +257,9 @@ def test_rows_of_a_task_are_compared_once_however_often_it_is_asked(tmp_path, mo
 
 
 def test_setups_differ_in_versions_and_devices_of_one_task(tmp_path):
-    for name, environments in {"one": ({}, {}), "device": ({}, {"device": "GPU"}), "jax": ({}, {"jax": "9"})}.items():
+    cases = {"one": {}, "device": {"device": "GPU"}, "devices": {"devices": 4}, "jax": {"jax": "9"}}
+    for name, other in cases.items():
+        environments: tuple[dict, ...] = ({}, other)
         for attention, environment in zip(SHORT, environments, strict=True):
             write_run(tmp_path / name, config_of(attention), environment=environment)
         write_run(tmp_path / name, config_of("conv+full", task="induction"), environment={"device": "Elsewhere"})
