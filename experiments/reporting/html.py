@@ -10,7 +10,7 @@ from experiments.reporting import tables
 from experiments.reporting.columns import size_marks
 from experiments.reporting.figures import layout, registry
 from experiments.reporting.figures.style import COLOURS, save, style
-from experiments.reporting.page.markup import definitions, text
+from experiments.reporting.page.markup import definitions, spec, text
 from experiments.reporting.page.pictures import figure
 from experiments.reporting.page.runs import runs_of_rows
 from experiments.reporting.page.table import results_table
@@ -96,7 +96,7 @@ def _lede(study: Study) -> str:
     """Says in a sentence what was compared, and where models differ in more than that."""
     seeds = sorted({row.ended for row in study.rows})
     runs = plural(seeds[0], "run") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} runs"
-    tasks = listed(f"<code>{text(task)}</code>" for task in study.by_task)
+    tasks = listed(f"<code>{spec(task)}</code>" for task in study.by_task)
     if len(study.rows) == 1:
         return f"One model, {runs}, on {tasks}."
     varied = listed(["attention", *(f"<code>{text(key)}</code>" for key in study.varied)])

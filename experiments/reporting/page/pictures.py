@@ -10,11 +10,11 @@ from experiments.reporting.figures.registry import Picture
 from experiments.reporting.figures.style import FAINT, HIDDEN, INK
 from experiments.reporting.page.markup import text
 from experiments.reporting.tables import interval_text
-from experiments.reporting.text import human, plural, rate
+from experiments.reporting.text import human, plural, rate, setting
 from experiments.studies.results import Study
 from experiments.studies.rows import Row
 
-_REACH = 11  # radius of what can be hit around a mark, in points
+_REACH = 9  # radius of what can be hit around a mark, in points
 # What a dark page shows instead of the neutral colours of the pictures, and of two colours too dark for it.
 _DARK = {
     **{"#ffffff": "#15181b", INK: "#dde2e7", "#57606a": "#a9b2bb", FAINT: "#8a929c", "#b8bec6": "#59626b"},
@@ -44,7 +44,7 @@ def figure(name: str, picture: Picture, svg: bytes, study: Study, anchors: Mappi
         f'<img alt="{alt}" width="{width:.0f}" height="{height:.0f}" decoding="async" '
         f'src="data:image/svg+xml;base64,{data}">'
     )
-    links = "".join(_link(mark, study, anchors[mark.anchor]) for mark in marks)
+    links = "".join(_link(mark, anchors[mark.anchor]) for mark in marks)
     over = f'<svg class="points" viewBox="0 0 {width:g} {height:g}" role="group" aria-label="Rows">{links}</svg>'
     hint = ' <span class="hint">Point at a mark for its numbers; choose it to open its runs.</span>' if links else ""
     return (
@@ -61,18 +61,17 @@ def _marks(drawing: str) -> list[_Mark]:
     return sorted((_Mark(anchor, float(x), float(y)) for anchor, x, y in found), key=lambda mark: (mark.x, mark.y))
 
 
-def _link(mark: _Mark, study: Study, row: Row) -> str:
+def _link(mark: _Mark, row: Row) -> str:
     """Returns the link over a mark; its title says what the row's line in the table begins with."""
-    accuracy = rate(row.accuracy.mean if row.accuracy else None)
-    around = interval_text(spread(row.accuracy))
-    ceiling = row.tests[0].ceiling
+    around, ceiling = interval_text(spread(row.accuracy)), row.tests[0].ceiling
+    varied = ", ".join(f"{key.split('.')[-1]} {setting(value)}" for key, value in row.varied.items())
     lines = [
-        study.label(row),
-        f"accuracy {accuracy} {around}".strip(),
+        row.attention,
+        *filter(None, [varied]),
+        " ".join(filter(None, ["accuracy", rate(row.accuracy.mean if row.accuracy else None), around])),
         *([f"ceiling {ceiling:.3f}"] if ceiling is not None else []),
+        f"{human(row.mean('train_flops_executed'))} FLOPs of training, {human(row.mean('cache_bytes'), 'B')} of state",
         plural(row.ended, "run"),
-        f"{human(row.mean('train_flops_executed'))} FLOPs of training",
-        f"{human(row.mean('cache_bytes'), 'B')} of state",
     ]
     title = f"<title>{text(chr(10).join(lines))}</title>"
     return f'<a href="#{mark.anchor}">{title}<circle cx="{mark.x:.1f}" cy="{mark.y:.1f}" r="{_REACH}"/></a>'

@@ -100,6 +100,11 @@
       say();
     }
 
+    function showAll() {
+      document.getElementById("filters").reset();
+      filter();
+    }
+
     function startSorting() {
       heads.forEach((head, column) => {
         if ("fixed" in head.dataset) return;
@@ -117,7 +122,7 @@
       const texts = new Map(rows.map((row) => [row, fields.map((c) => row.cells[c].textContent).join(" ").toLowerCase()]));
       input.addEventListener("input", filter);
       filters.push((row) => input.value.toLowerCase().split(/\s+/).every((word) => texts.get(row).includes(word)));
-      form.append(element("label", {}, "contains", input));
+      form.append(element("label", {}, "name contains", input));
       for (const column of fields) {
         const choices = [...new Set(rows.map((row) => value(row, column)))].sort(collator.compare);
         if (choices.length < 2 || choices.length > MOST_CHOICES) continue;
@@ -127,10 +132,10 @@
         filters.push((row) => !select.value || select.value === `=${value(row, column)}`);
         form.append(element("label", {}, titles[column], select));
       }
-      const reset = element("button", { type: "reset" }, "Show all");
-      form.addEventListener("reset", () => setTimeout(filter));
+      const all = element("button", { type: "button" }, "Show all");
+      all.addEventListener("click", showAll);
       form.addEventListener("submit", (event) => event.preventDefault());
-      form.append(reset);
+      form.append(all);
       form.hidden = false;
     }
 
@@ -140,9 +145,8 @@
     function toggle(row, open = !isOpen(row)) {
       const button = buttonOf(row);
       if (open && !details.has(row)) {
-        const source = document.getElementById(row.dataset.row);
-        const cell = element("td", { colSpan: heads.length }, source.querySelector(".inside"));
-        const detail = element("tr", { id: `${row.dataset.row}-runs`, className: `detail ${source.className}` }, cell);
+        const cell = element("td", { colSpan: heads.length }, document.getElementById(row.dataset.row));
+        const detail = element("tr", { id: `${row.dataset.row}-runs`, className: `detail ${row.classList[0]}` }, cell);
         details.set(row, detail);
         row.after(detail);
         button.setAttribute("aria-controls", detail.id);
@@ -182,10 +186,7 @@
     function reveal(anchor) {
       const row = rows.find((each) => each.dataset.row === anchor);
       if (!row) return false;
-      if (row.hidden) {
-        document.getElementById("filters").reset();
-        filters.length && rows.forEach((each) => { each.hidden = false; });
-      }
+      if (row.hidden) showAll();
       rows.forEach((each) => each.classList.toggle("chosen", each === row));
       toggle(row, true);
       row.scrollIntoView({ block: "center" });
@@ -202,11 +203,12 @@
 
   function startPoints(reveal) {
     const tip = document.getElementById("tip");
+    const breakable = (spec) => spec.split(/(?<=[+:,])/).flatMap((piece) => [piece, element("wbr")]);
 
     function show(link) {
       const box = link.getBoundingClientRect();
       const lines = link.getAttribute("aria-label").split("\n");
-      tip.replaceChildren(...lines.map((line) => element("div", {}, line)));
+      tip.replaceChildren(...lines.map((line) => element("div", {}, ...breakable(line))));
       tip.hidden = false;
       const { offsetWidth: width, offsetHeight: height } = tip;
       const left = Math.max(8, Math.min(box.right + 4, root.clientWidth - width - 8));

@@ -1,5 +1,6 @@
 """The runs behind each row of the table: their results, their learning curves, and what was chosen for them."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from experiments.studies.rows import Choice, Row
 
 _MOST_POINTS = 90  # of a learning curve; there are thousands of curves in a page
 _MOST_TICKS = 7
+_COLUMNS = ("seed", "status", "accuracy", "validation", "steps", "solved at", "training time")
 
 
 def runs_of_rows(study: Study, anchors: Mapping[str, Row]) -> str:
@@ -21,19 +23,16 @@ def runs_of_rows(study: Study, anchors: Mapping[str, Row]) -> str:
     for anchor, row in anchors.items():
         score = f"accuracy {rate(row.accuracy.mean if row.accuracy else None)}, {plural(row.ended, 'run')}"
         summary = f"<summary><span>{spec(study.label(row))}</span> <small>{score}</small></summary>"
-        inside = "".join([_seeds(study, row), _curves(row), *map(_choice, row.choices), _config(row, keys)])
-        parts.append(
-            f'<details id="{anchor}" class="{colours[study.model(row)]}">{summary}'
-            f'<div class="inside">{inside}</div></details>'
-        )
+        inside = "".join([_seeds(row), _curves(row), *map(_choice, row.choices), _config(row, keys)])
+        opened = f'<div class="inside" id="{anchor}">{inside}</div>'
+        parts.append(f'<details class="{colours[study.model(row)]}">{summary}{opened}</details>')
     return "\n".join(parts)
 
 
-def _seeds(study: Study, row: Row) -> str:
+def _seeds(row: Row) -> str:
     """Returns the table of a row's runs."""
-    several = len(study.environments) > 1
-    names = ["seed", "status", "accuracy", "validation", "steps", "solved at", "training time"]
-    heads = "".join(f'<th scope="col">{name}</th>' for name in [*names, *(["made with"] if several else [])])
+    setups = list(dict.fromkeys(row.setups))
+    heads = "".join(f'<th scope="col">{name}</th>' for name in [*_COLUMNS, *(["made with"] if len(setups) > 1 else [])])
     lines = []
     for place, (seed, result, setup) in enumerate(zip(row.seeds, row.results, row.setups, strict=True)):
         solved = result["steps_to_solve"]
@@ -44,12 +43,13 @@ def _seeds(study: Study, row: Row) -> str:
             f"{result['steps']:,}",
             "-" if solved is None else f"{solved:,}",
             _training_time(result),
-            *([text(setup)] if several else []),
+            *([text(setup)] if len(setups) > 1 else []),
         ]
         data = "".join(f"<td>{cell}</td>" for cell in cells)
         lines.append(f'<tr data-run="{place}"><th scope="row">{seed}</th>{data}</tr>')
-    table = f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f'<div class="part"><table class="seeds"><caption>Runs</caption>{table}</table></div>'
+    table = f"<caption>Runs</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    note = f'<p class="over">All by {text(setups[0])}.</p>' if len(setups) == 1 else ""
+    return f'<div class="part wide" role="group" aria-label="Runs" tabindex="0"><table class="seeds">{table}</table>{note}</div>'
 
 
 def _training_time(result: Mapping[str, Any]) -> str:
@@ -60,11 +60,11 @@ def _training_time(result: Mapping[str, Any]) -> str:
 
 def _curves(row: Row) -> str:
     """Returns the chart of validation accuracy, a line for each run."""
-    runs = {
+    found = {
         place: [(float(m["step"]), float(m["validation_accuracy"])) for m in lines]
         for place, lines in enumerate(row.metrics)
-        if lines
     }
+    runs = {place: curve for place, points in found.items() if (curve := [p for p in points if math.isfinite(p[1])])}
     if not runs:
         return ""
     last = max(step for curve in runs.values() for step, _ in curve) or 1.0
@@ -119,4 +119,4 @@ def _config(row: Row, keys: list[str]) -> str:
     if not keys:
         return ""
     cells = {key: spec(setting(row.config.get(key))) for key in keys}
-    return f'<div class="part"><p class="over">Config, where rows differ</p>{definitions(cells)}</div>'
+    return f'<div class="part differ"><p class="over">Config, where rows differ</p>{definitions(cells)}</div>'
