@@ -10,9 +10,9 @@ from experiments.reporting import tables
 from experiments.reporting.columns import size_marks
 from experiments.reporting.figures import layout, registry
 from experiments.reporting.figures.style import COLOURS, save, style
+from experiments.reporting.page.details import runs_of_rows
 from experiments.reporting.page.markup import definitions, spec, text
 from experiments.reporting.page.pictures import figure
-from experiments.reporting.page.runs import runs_of_rows
 from experiments.reporting.page.table import results_table
 from experiments.reporting.text import describe_environment, listed, plural
 from experiments.studies.results import Study, read_study

@@ -52,7 +52,7 @@ def looks(study: Study) -> dict[str, Look]:
 
 
 def anchor(row: Row) -> str:
-    """Returns what a row is called in an SVG file, as the `gid` of its mark, and in the page, whose links lead there."""
+    """Returns the name of a row in SVG files, the `gid` of its mark, and in the page, whose links lead there."""
     written = json.dumps(row.config, sort_keys=True, default=str)
     return f"row-{hashlib.sha256(written.encode()).hexdigest()[:10]}"
 

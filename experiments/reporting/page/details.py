@@ -49,7 +49,8 @@ def _seeds(row: Row) -> str:
         lines.append(f'<tr data-run="{place}"><th scope="row">{seed}</th>{data}</tr>')
     table = f"<caption>Runs</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
     note = f'<p class="over">All by {text(setups[0])}.</p>' if len(setups) == 1 else ""
-    return f'<div class="part wide" role="group" aria-label="Runs" tabindex="0"><table class="seeds">{table}</table>{note}</div>'
+    box = '<div class="part wide" role="group" aria-label="Runs" tabindex="0">'
+    return f'{box}<table class="seeds">{table}</table>{note}</div>'
 
 
 def _training_time(result: Mapping[str, Any]) -> str:
