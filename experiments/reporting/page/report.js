@@ -4,6 +4,7 @@
 (() => {
   const root = document.documentElement;
   const THEME = "attention-variants-theme";
+  const REACH = 24; // pixels around a mark
   const MOST_CHOICES = 60; // of a list to filter by; what has more is found by text
 
   // A file may be opened where nothing can be stored; the theme then lasts as long as the page.
@@ -231,7 +232,7 @@
       next.focus();
     }
 
-    for (const group of document.querySelectorAll(".points")) {
+    function start(group) {
       const links = [...group.querySelectorAll("a")];
       links.forEach((link, place) => {
         const title = link.querySelector("title"); // else the browser shows it as well
@@ -239,21 +240,44 @@
         link.setAttribute("tabindex", place ? "-1" : "0");
         title.remove();
       });
-      const linkOf = (event) => event.target.closest("a");
-      group.addEventListener("mouseover", (event) => linkOf(event) && show(linkOf(event)));
-      group.addEventListener("mouseout", (event) => event.relatedTarget !== tip && hide());
-      group.addEventListener("focusin", (event) => linkOf(event).matches(":focus-visible") && show(linkOf(event)));
+      const circles = links.map((link) => link.querySelector("circle"));
+      const places = circles.map((circle) => [circle.cx.baseVal.value, circle.cy.baseVal.value]);
+
+      // Marks may lie close together, and a finger is wide: what counts is the nearest within reach.
+      function nearest(event) {
+        const box = group.getBoundingClientRect();
+        const scale = box.width / group.viewBox.baseVal.width;
+        const far = places.map(([x, y]) => Math.hypot(event.clientX - box.left - x * scale, event.clientY - box.top - y * scale));
+        const least = far.indexOf(Math.min(...far));
+        return far[least] <= REACH ? links[least] : null;
+      }
+      function point(event) {
+        const link = nearest(event);
+        links.forEach((each) => each.classList.toggle("near", each === link));
+        group.classList.toggle("near", link !== null);
+        if (link) show(link);
+        else hide();
+      }
+      group.addEventListener("pointermove", point);
+      group.addEventListener("pointerleave", (event) => {
+        links.forEach((each) => each.classList.remove("near"));
+        if (event.relatedTarget !== tip) hide();
+      });
+      group.addEventListener("focusin", (event) => event.target.matches("a:focus-visible") && show(event.target));
       group.addEventListener("focusout", hide);
       group.addEventListener("keydown", (event) => step(event, links));
       group.addEventListener("click", (event) => {
-        const target = linkOf(event)?.getAttribute("href");
-        if (!target || event.ctrlKey || event.metaKey) return;
+        const link = event.detail ? nearest(event) : event.target.closest("a"); // 0 is the Enter key
+        if (!link || event.ctrlKey || event.metaKey) return;
         event.preventDefault();
         hide();
+        const target = link.getAttribute("href");
         if (location.hash !== target) history.pushState(null, "", target); // so that Back returns to the picture
         reveal(target.slice(1));
       });
     }
+
+    document.querySelectorAll(".points").forEach(start);
     tip.addEventListener("mouseleave", hide);
     addEventListener("keydown", (event) => event.key === "Escape" && hide());
   }

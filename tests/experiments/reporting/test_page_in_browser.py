@@ -291,7 +291,7 @@ def test_what_a_config_says_stays_text(visit, tmp_path, hostile):
 
 
 def test_a_phone_shows_it_without_sideways_scrolling(visit):
-    page = visit(**PHONE)
+    page = visit(**PHONE, reduced_motion="reduce")
     page.locator("button.open").first.click()
     wide, width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert wide <= width == 360
@@ -300,6 +300,10 @@ def test_a_phone_shows_it_without_sideways_scrolling(visit):
         "all => all.map((each) => [each.textContent, each.offsetHeight, each.offsetWidth])"
     )
     assert len(sizes) > 20 and [size for size in sizes if min(size[1:]) < 44] == []
+    page.locator(".points").scroll_into_view_if_needed()
+    mark = page.locator(".points a").first.bounding_box()
+    page.touchscreen.tap(mark["x"] + mark["width"] / 2 - 20, mark["y"] + mark["height"] / 2)  # a finger is wide
+    assert page.evaluate("document.activeElement.ariaExpanded") == "true" and page.locator("tr.detail").count() == 2
     boxes = page.locator(".scroll").evaluate_all("all => all.map((each) => each.scrollWidth > each.clientWidth)")
     assert boxes == [True, True] and page.locator(".scroll[tabindex='0'][role=region]").count() == 2
 
