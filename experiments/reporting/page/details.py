@@ -46,10 +46,10 @@ def _seeds(row: Row) -> str:
             *([text(setup)] if len(setups) > 1 else []),
         ]
         data = "".join(f"<td>{cell}</td>" for cell in cells)
-        lines.append(f'<tr data-run="{place}"><th scope="row">{seed}</th>{data}</tr>')
+        lines.append(f'<tr data-run="{place}"><th scope="row">{text(seed)}</th>{data}</tr>')
     table = f"<caption>Runs</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
     made = f"All with {setups[0]}. " if len(setups) == 1 else ""
-    note = f'<p class="over">{text(made)}Training time: the steps, each as long as the median.</p>'
+    note = f'<p class="over">{text(made)}Training time: steps times the median time of one.</p>'
     box = '<div class="part wide" role="group" aria-label="Runs" tabindex="0">'
     return f'{box}<table class="seeds">{table}</table>{note}</div>'
 

@@ -15,7 +15,7 @@ from experiments.studies.results import Study
 from experiments.studies.rows import Row
 
 _REACH = 9  # radius of what can be hit around a mark, in points
-# What a dark page shows instead of the neutral colours of the pictures, and of two colours too dark for it.
+# What a dark page, see report.css, shows instead of neutral colours of the pictures, and of two too dark for it.
 _DARK = {
     **{"#ffffff": "#15181b", INK: "#dde2e7", "#57606a": "#a9b2bb", FAINT: "#8a929c", "#b8bec6": "#59626b"},
     **{"#e8ebef": "#282d32", HIDDEN: "#30363c", "#cccccc": "#3a424b", "#000000": "#dde2e7"},

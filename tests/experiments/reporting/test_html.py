@@ -11,7 +11,7 @@ import pytest
 from experiments.reporting import html
 from experiments.reporting.figures.registry import FIGURES
 from experiments.studies.results import read_study
-from tests.experiments.fake_study import KINDS, config_of, write_run, write_study
+from tests.experiments.fake_study import KINDS, config_of, task_facts, write_run, write_study
 
 ALWAYS = {"accuracy_against_flops", "accuracy_against_state", "learning_curves", "accuracy_by_distance"}
 OF_SOME = {"accuracy_across_tasks", "accuracy_by_length", "accuracy_shifted"}  # several tasks, or tests on other rows
@@ -135,6 +135,16 @@ def test_every_row_is_there_and_specs_are_escaped(tmp_path):
     page = re.sub("</?(wbr|span)[^>]*>", "", html.page(study, {}))
     assert re.findall(r'<td data-v="mqar:[^"]*">(mqar:[^<]*)', page) == [row.config["task"] for row in study.rows]
     assert page.count("conv+full:note=&lt;i&gt;&amp;") >= 2 and "<i>" not in page
+
+
+def test_what_results_say_is_escaped(tmp_path):
+    slices = {"part": {"values": [1, 2], "accuracy": [0.5, 0.6], "count": [5, 5]}}
+    facts = task_facts("mqar") | {"slice_labels": {"part": '<b>"'}}
+    environment = {"device": "<b>", "jax": "<b>", "flags": {"<b>": "<b>"}}
+    write_run(tmp_path / "one", config_of("conv+full"), slices=slices, task=facts, environment=environment)
+    page = html.page(read_study(tmp_path / "one"), {"accuracy_by_part": b'<svg viewBox="0 0 9 9"></svg>'})
+    assert "<b>" not in page and page.count("Accuracy by &lt;b&gt;&quot;") == 4
+    assert "All with version 1.1 with jax &lt;b&gt; on &lt;b&gt;." in page
 
 
 def test_pictures_come_where_they_apply(tmp_path):
