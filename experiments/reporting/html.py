@@ -9,9 +9,9 @@ from string import Template
 from experiments.reporting import tables
 from experiments.reporting.columns import size_marks
 from experiments.reporting.figures import layout, registry
-from experiments.reporting.figures.style import COLOURS, save, style
+from experiments.reporting.figures.style import COLOURS, FAINT, save, style
 from experiments.reporting.page.details import runs_of_rows
-from experiments.reporting.page.markup import definitions, spec, text
+from experiments.reporting.page.markup import colour_class, definitions, spec, text
 from experiments.reporting.page.pictures import figure
 from experiments.reporting.page.table import results_table
 from experiments.reporting.text import describe_environment, listed, plural
@@ -83,7 +83,8 @@ def _anchors(study: Study) -> dict[str, Row]:
 
 
 def _style_sheet() -> str:
-    colours = "".join(f".c{place}{{--own:{colour}}}" for place, colour in enumerate(COLOURS))
+    classes = [(colour_class(colour), colour) for colour in COLOURS] + [(colour_class(None), FAINT)]
+    colours = "".join(f".{name}{{--own:{colour}}}" for name, colour in classes)
     return (_PARTS / "report.css").read_text().replace("/* colours of the pictures */", colours)
 
 
