@@ -1,5 +1,6 @@
 """The table of the page: a line for each row of the study, with what its script sorts and filters by."""
 
+import math
 from typing import Any
 
 from experiments.reporting import tables
@@ -48,9 +49,9 @@ def _cell(column: Column, row: Row) -> str:
 
 
 def _sortable(value: Any) -> str:
-    """Returns what a cell is sorted by: a number, a text, or nothing."""
+    """Returns what a cell is sorted by: a number, a text, or nothing, as of NaN and infinity."""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}" if math.isfinite(value) else ""
     return "" if value is None else text(value)
 
 
