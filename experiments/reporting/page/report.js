@@ -120,7 +120,8 @@
       const form = document.getElementById("filters");
       const fields = heads.map((_, column) => column).filter((column) => "field" in heads[column].dataset);
       const input = element("input", { type: "search", autocomplete: "off", spellcheck: false });
-      const texts = new Map(rows.map((row) => [row, fields.map((c) => row.cells[c].textContent).join(" ").toLowerCase()]));
+      const textOf = (row) => fields.map((column) => row.cells[column].textContent).join(" ").toLowerCase();
+      const texts = new Map(rows.map((row) => [row, textOf(row)]));
       input.addEventListener("input", filter);
       filters.push((row) => input.value.toLowerCase().split(/\s+/).every((word) => texts.get(row).includes(word)));
       form.append(element("label", {}, "name contains", input));
@@ -247,7 +248,8 @@
       function nearest(event) {
         const box = group.getBoundingClientRect();
         const scale = box.width / group.viewBox.baseVal.width;
-        const far = places.map(([x, y]) => Math.hypot(event.clientX - box.left - x * scale, event.clientY - box.top - y * scale));
+        const [left, top] = [event.clientX - box.left, event.clientY - box.top];
+        const far = places.map(([x, y]) => Math.hypot(left - x * scale, top - y * scale));
         const least = far.indexOf(Math.min(...far));
         return far[least] <= REACH ? links[least] : null;
       }
