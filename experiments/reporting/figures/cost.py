@@ -41,7 +41,8 @@ def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: s
             if row.accuracy is None or not x:
                 continue
             look = appearance[study.model(row)]
-            _draw_point(axes, row.tests[0], x, layout.mark_style(study, look, size))
+            mark = layout.mark_style(study, look, size) | {"gid": layout.anchor(row)}
+            _draw_point(axes, row.tests[0], x, mark)
             marks.append(Mark((x, row.accuracy.mean), study.model(row), look))
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=parts, numticks=12))

@@ -4,6 +4,8 @@ One threshold decides for all pictures: `MOST_LINES` models in a panel, as many 
 """
 
 import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -47,6 +49,12 @@ def numbered(study: Study) -> bool:
 def looks(study: Study) -> dict[str, Look]:
     """Returns the look of each model, which is the same in all tasks."""
     return looks_of(study.models)
+
+
+def anchor(row: Row) -> str:
+    """Returns the name of a row in SVG files, the `gid` of its mark, and in the page, whose links lead there."""
+    written = json.dumps(row.config, sort_keys=True, default=str)
+    return f"row-{hashlib.sha256(written.encode()).hexdigest()[:10]}"
 
 
 def mark_style(study: Study, look: Look, size: float) -> dict[str, Any]:

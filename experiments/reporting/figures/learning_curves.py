@@ -32,8 +32,8 @@ def _together(study: Study) -> Figure:
             if not curves:
                 continue
             for curve in curves:
-                axes.plot(*zip(*_thinned(curve), strict=True), color=look.colour, linewidth=0.9, alpha=0.4)
-            steps, median = zip(*_thinned(_median(curves)), strict=True)
+                axes.plot(*zip(*thinned(curve), strict=True), color=look.colour, linewidth=0.9, alpha=0.4)
+            steps, median = zip(*thinned(_median(curves)), strict=True)
             axes.plot(steps, median, color=look.colour, linewidth=2.2)
             axes.plot(steps[-1:], median[-1:], zorder=4, **layout.mark_style(study, look, 6))
             marks.append(Mark((steps[-1], median[-1]), study.model(row), look))
@@ -56,8 +56,8 @@ def _draw_alone(axes: Axes, row: Row, look: Look) -> None:
     if not curves:
         return
     for curve in curves:
-        axes.plot(*zip(*_thinned(curve), strict=True), color=look.colour, linewidth=0.7, alpha=0.5)
-    steps, median = zip(*_thinned(_median(curves)), strict=True)
+        axes.plot(*zip(*thinned(curve), strict=True), color=look.colour, linewidth=0.7, alpha=0.5)
+    steps, median = zip(*thinned(_median(curves)), strict=True)
     axes.fill_between(steps, median, color=look.colour, alpha=0.25, linewidth=0)
     axes.plot(steps, median, color=look.colour, linewidth=1.5)
     axes.plot(steps[-1:], median[-1:], color=look.colour, marker=look.marker, markersize=4, markeredgecolor="white")
@@ -80,10 +80,10 @@ def _median(curves: Sequence[_Curve]) -> _Curve:
     return list(zip(steps, np.median(table, axis=0).tolist(), strict=True))
 
 
-def _thinned(curve: _Curve) -> _Curve:
+def thinned(curve: _Curve, most: int = _MOST_POINTS) -> _Curve:
     """Returns a curve with no more points than can be seen: the lowest and the highest of each short stretch."""
-    stretch = -(-2 * len(curve) // _MOST_POINTS)
-    if len(curve) <= _MOST_POINTS:
+    stretch = -(-2 * len(curve) // most)
+    if len(curve) <= most:
         return curve
     kept = {0, len(curve) - 1}
     for start in range(0, len(curve), stretch):

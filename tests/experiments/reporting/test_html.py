@@ -1,14 +1,17 @@
 """The report is one page that needs nothing else, and its pictures show every row."""
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from experiments.reporting import html
 from experiments.reporting.figures.registry import FIGURES
 from experiments.studies.results import read_study
-from tests.experiments.fake_study import KINDS, config_of, write_run, write_study
+from tests.experiments.fake_study import KINDS, config_of, task_facts, write_run, write_study
 
 ALWAYS = {"accuracy_against_flops", "accuracy_against_state", "learning_curves", "accuracy_by_distance"}
 OF_SOME = {"accuracy_across_tasks", "accuracy_by_length", "accuracy_shifted"}  # several tasks, or tests on other rows
@@ -19,11 +22,13 @@ class Links(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loaded, self.open, self.text = [], [], []
+        self.loaded, self.inside, self.open, self.text = [], [], [], []
 
     def handle_starttag(self, tag, attrs):
-        self.loaded += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
-        if tag not in ("meta", "img", "wbr", "rect", "circle", "br"):
+        found = [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.loaded += [value for value in found if not value.startswith("#")]
+        self.inside += [value for value in found if value.startswith("#")]
+        if tag not in ("meta", "link", "img", "wbr", "br"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -54,10 +59,45 @@ def test_the_page_is_self_contained_and_well_formed(toy):
     page = (toy / "report.html").read_text()
     links = Links()
     links.feed(page)
-    assert links.open == [] and len(links.loaded) == len(list(toy.glob("*.svg"))) >= len(ALWAYS)
-    assert all(link.startswith("data:image/svg+xml;base64,") for link in links.loaded)
-    assert not re.search(r"""(@import|url\(|src=["']?https?:|href=)""", page)
+    assert links.open == [] and len(links.loaded) == len(list(toy.glob("*.svg"))) + 1 >= len(ALWAYS)
+    icon, *pictures = links.loaded
+    assert icon == "data:," and all(link.startswith("data:image/svg+xml;base64,") for link in pictures)
+    assert not re.search(r"""(@import|url\(|src=["']?https?:|href=["']?https?:|fetch\(|XMLHttp|sendBeacon)""", page)
     assert 'name="viewport"' in page
+
+
+def test_links_lead_to_parts_of_the_page(toy):
+    page = (toy / "report.html").read_text()
+    links, names = Links(), re.findall(' id="([^"]+)"', page)
+    links.feed(page)
+    assert len(names) == len(set(names)) and {link.removeprefix("#") for link in links.inside} <= set(names)
+    rows = re.findall('<tr class="c[0-6]" data-row="(row-[0-9a-f]+)">', page)
+    # From its name in the table, and from its marks in two pictures or more.
+    assert len(rows) == 6 and all(links.inside.count(f"#{row}") >= 3 for row in rows)
+
+
+def test_the_page_allows_its_own_style_and_script_alone(toy):
+    page, files = (toy / "report.html").read_text(), Path(html.__file__).parent / "page"
+    (policy,) = re.findall('http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    script, style = (re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL) for tag in ("script", "style"))
+    assert script == [(files / "report.js").read_text()] and len(style) == 1  # nothing of a study is in either
+    for kind, (content,) in (("script", script), ("style", style)):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none'; ") and not re.search(r"<[^>]+ (style|on\w+)=", page)
+
+
+def test_runs_of_each_row_are_listed_with_what_differs(toy):
+    page = (toy / "report.html").read_text()
+    assert page.count("<details ") == 6 and page.count('<table class="seeds">') == 6
+    seeds = re.findall(r'<tr data-run="(\d)"><th scope="row">(\d)</th><td>done</td>', page)
+    assert seeds == [("0", "0"), ("1", "1")] * 6 and page.count('class="curve" data-run=') == 12
+    study = read_study(toy)
+    accuracies = [f"<td>{score:.3f}</td>" for row in study.rows for score in row.accuracies]
+    places = [page.index(f'id="{anchor}"') for anchor in re.findall('data-row="([^"]+)"', page)]
+    for number, start in enumerate(places):
+        inside = page[start:].partition("</details>")[0]
+        assert all(cell in inside for cell in accuracies[2 * number : 2 * number + 2])
 
 
 def test_the_page_says_what_was_run_and_where(toy):
@@ -84,7 +124,8 @@ def test_the_best_accuracy_is_bold_and_nothing_else(tmp_path):
     study = read_study(write_study(tmp_path / "study", seeds=5, tasks=["mqar:length=128", "mqar:length=64"]))
     bold = [row for row in study.rows if study.best(row)]
     page = html.page(study, {})
-    assert re.findall(r'<td class="best">([0-9.]+)', page) == [f"{row.accuracy.mean:.3f}" for row in bold]
+    shown = re.findall(r'<td class="best" data-v="[0-9.]+">([0-9.]+)', page)
+    assert shown == [f"{row.accuracy.mean:.3f}" for row in bold]
     assert len(bold) == 2 and page.count('class="best"') == 2 and "every other row of its task" in page
 
 
@@ -92,8 +133,18 @@ def test_every_row_is_there_and_specs_are_escaped(tmp_path):
     tasks = [f"mqar:length={length},num_pairs=8" for length in (64, 256)]
     study = read_study(write_study(tmp_path / "study", ["conv+full:note=<i>&", "conv+linear"], 1, tasks))
     page = re.sub("</?(wbr|span)[^>]*>", "", html.page(study, {}))
-    assert re.findall(r"<td>(mqar:[^<]*)", page) == [row.config["task"] for row in study.rows]
+    assert re.findall(r'<td data-v="mqar:[^"]*">(mqar:[^<]*)', page) == [row.config["task"] for row in study.rows]
     assert page.count("conv+full:note=&lt;i&gt;&amp;") >= 2 and "<i>" not in page
+
+
+def test_what_results_say_is_escaped(tmp_path):
+    slices = {"part": {"values": [1, 2], "accuracy": [0.5, 0.6], "count": [5, 5]}}
+    facts = task_facts("mqar") | {"slice_labels": {"part": '<b>"'}}
+    environment = {"device": "<b>", "jax": "<b>", "flags": {"<b>": "<b>"}}
+    write_run(tmp_path / "one", config_of("conv+full"), slices=slices, task=facts, environment=environment)
+    page = html.page(read_study(tmp_path / "one"), {"accuracy_by_part": b'<svg viewBox="0 0 9 9"></svg>'})
+    assert "<b>" not in page and page.count("Accuracy by &lt;b&gt;&quot;") == 4
+    assert "All with version 1.1 with jax &lt;b&gt; on &lt;b&gt;." in page
 
 
 def test_pictures_come_where_they_apply(tmp_path):
@@ -104,7 +155,7 @@ def test_pictures_come_where_they_apply(tmp_path):
     drawn = re.findall('<figure id="([a-z_]+)"', page)
     assert drawn == [name for name in names if name in drawn] and set(drawn) >= ALWAYS | OF_SOME | set(names[-2:])
     assert {path.stem for path in folder.glob("*.png")} == set(drawn)
-    assert "<h2>Accuracy by length of the string</h2>" in page
+    assert ">Accuracy by length of the string</h2>" in page
 
 
 def test_every_picture_lies_next_to_the_page(toy):

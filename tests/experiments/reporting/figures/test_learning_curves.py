@@ -46,7 +46,7 @@ def test_a_long_curve_keeps_its_ends_and_its_extremes_and_few_points():
     steps = np.arange(1, 100_001)
     scores = np.where(steps == 54_321, 1.0, np.where(steps == 77_777, 0.0, 0.5 + 0.1 * np.sin(steps)))
     curve = list(zip(steps.tolist(), scores.tolist(), strict=True))
-    thin = learning_curves._thinned(curve)
+    thin = learning_curves.thinned(curve)
     assert len(thin) <= learning_curves._MOST_POINTS + 2 and set(thin) <= set(curve) and thin == sorted(thin)
     assert {curve[0], curve[-1], (54_321, 1.0), (77_777, 0.0)} <= set(thin)
-    assert learning_curves._thinned(curve[:2000]) == curve[:2000]
+    assert learning_curves.thinned(curve[:2000]) == curve[:2000]
