@@ -80,9 +80,10 @@ LIGHT: dict[str, set[str]] = {
         "experiments.config.schema",
         *(f"{_STUDIES}.{n}" for n in ("archive", "forms", "legacy", "run_folder")),
     },
+    f"{_STUDIES}.cells": {f"{_STUDIES}.records"},
     f"{_STUDIES}.results": {
         "experiments.config.schema",
-        *(f"{_STUDIES}.{n}" for n in ("paired", "records", "run_folder", "rows")),
+        *(f"{_STUDIES}.{n}" for n in ("cells", "paired", "records", "run_folder", "rows")),
     },
 }
 FOREIGN_TO_THE_LIBRARY = {"experiments", "configs", "tests", "absl", "optax", "ml_collections", "matplotlib", "rich"}

@@ -38,7 +38,7 @@ def comparison(study: Study, name: str) -> tables.Table:
     unlike = any(difference and not difference.alike for difference in found.values())
     missing = [task for task, members in study.by_task.items() if members[0] not in rows]
     warnings = [*_unlike_note(unlike), *_missing_note(model, missing), *tables.warnings(study)]
-    return tables.Table(f"Study {study.name}, minus {model}", columns, rows, notes, warnings)
+    return tables.Table(f"{study.title}, minus {model}", columns, rows, notes, warnings)
 
 
 def find_model(study: Study, name: str) -> str:

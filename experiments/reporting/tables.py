@@ -47,7 +47,7 @@ def of_study(study: Study) -> Table:
     """Returns the table of a study."""
     parts = columns(study)
     notes = [explanations(parts), *size_notes(study), *_best_note(study), *_environments(study)]
-    return Table(f"Study {study.name}", parts, study.rows, notes, warnings(study))
+    return Table(study.title, parts, study.rows, notes, warnings(study))
 
 
 def as_text(table: Table) -> str:

@@ -24,6 +24,7 @@ class Record:
     manifest: dict[str, Any]
     result: dict[str, Any] | None  # None where the run has not ended
     metrics: list[dict[str, Any]]  # empty where it has not ended
+    studies: tuple[str, ...] = ()  # that have it, where several are read as one
 
     @property
     def ended(self) -> bool:
