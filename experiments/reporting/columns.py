@@ -1,15 +1,15 @@
-"""The columns of a study's table, each with its heading, its cells and the note that explains it.
+"""The columns of a study's table.
 
 `columns` is the one list that every format renders, CSV included. A new column is one more entry in it.
 """
 
-import dataclasses
 import string
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
+from experiments.reporting.column import Column, Interval, number, spread, spread_record
 from experiments.reporting.text import human, plural, rate, setting
-from experiments.studies.intervals import LEAST, Estimate
+from experiments.studies.intervals import LEAST
 from experiments.studies.results import SizeDifference, Study
 from experiments.studies.rows import Choice, Row, ScoreKey, TestScore
 
@@ -19,53 +19,6 @@ _OTHER_ROWS = (
     "Accuracy at a length, and shifted: of tests on other rows than those of training, which do not count in the test "
     "accuracy; in brackets their floor and ceiling."
 )
-
-
-class Interval(NamedTuple):
-    """The two ends of an interval or a range, to be written with so many decimals."""
-
-    low: float
-    high: float
-    digits: int
-    kind: str = "interval"  # or "range"
-
-
-class Cell(NamedTuple):
-    """What stands in a table for one row and column."""
-
-    text: str
-    mark: str  # refers to a note below the table; may be empty
-    detail: str | Interval  # in addition, smaller or on a line of its own; may be empty
-    best: bool  # whether it is emphasised
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column of a table."""
-
-    key: str  # its name in CSV
-    heading: tuple[str, str]  # two lines, the first of which may be empty
-    value: Callable[[Row], Any]  # at full precision, for CSV
-    text: Callable[[Row], str]
-    more: Callable[[Row], dict[str, Any]] = lambda row: {}  # more values for CSV, by name
-    detail: Callable[[Row], str | Interval] = lambda row: ""
-    mark: Callable[[Row], str] = lambda row: ""
-    best: Callable[[Row], bool] = lambda row: False
-    note: str = ""  # explains the column below the table
-    shown: bool = True  # False: only CSV has it
-
-    @property
-    def title(self) -> str:
-        """The heading on one line."""
-        return " ".join(self.heading).strip()
-
-    def cell(self, row: Row) -> Cell:
-        """Returns what stands in the table for `row`."""
-        return Cell(self.text(row), self.mark(row), self.detail(row), self.best(row))
-
-    def record(self, row: Row) -> dict[str, Any]:
-        """Returns the values for CSV by name."""
-        return {self.key: self.value(row), **self.more(row)}
 
 
 def columns(study: Study) -> list[Column]:
@@ -96,17 +49,6 @@ def naming(study: Study) -> list[Column]:
     return [attention, *_layer(study), *(_varied(key) for key in study.varied)]
 
 
-def spread(estimate: Estimate | None) -> str | Interval:
-    """Returns the interval or the range of a mean, nothing for a single run."""
-    return Interval(estimate.low, estimate.high, 3, estimate.kind) if estimate and estimate.kind else ""
-
-
-def spread_record(name: str, estimate: Estimate | None) -> dict[str, Any]:
-    """Returns the ends of the interval or range of `name` for CSV, and which of the two it is."""
-    low, high, kind = (estimate.low, estimate.high, estimate.kind) if estimate and estimate.kind else (None, None, "")
-    return {f"{name}_low": low, f"{name}_high": high, f"{name}_spread": kind}
-
-
 def size_marks(study: Study) -> dict[str, str]:
     """Returns the mark of each size that is not the usual one of the study, and how it differs in words."""
     words = [" and ".join(map(_difference, other)) for other in study.other_sizes]
@@ -131,13 +73,6 @@ def _sign(signs: str, place: int) -> str:
 def environment_letters(study: Study) -> list[str]:
     """Returns the letter of each environment of a study; times are marked by them where there are several."""
     return [_sign(string.ascii_lowercase, place) for place in range(len(study.environments))]
-
-
-def number(
-    key: str, heading: tuple[str, str], value: Callable[[Row], Any], show: Callable[[Any], str] = human, **more: Any
-) -> Column:
-    """Returns a column whose text is `show` of its value."""
-    return Column(key=key, heading=heading, value=value, text=lambda row: show(value(row)), **more)
 
 
 def _varied(key: str) -> Column:

@@ -5,7 +5,8 @@ from typing import Any
 
 from attention_variants import specs
 from experiments.reporting import tables
-from experiments.reporting.columns import Column, accuracy, naming, number, spread, spread_record
+from experiments.reporting.column import Column, number, spread, spread_record
+from experiments.reporting.columns import accuracy, naming
 from experiments.reporting.text import listed
 from experiments.studies import paired
 from experiments.studies.intervals import LEAST, Estimate

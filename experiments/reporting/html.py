@@ -9,7 +9,8 @@ from string import Template
 from typing import Any
 
 from experiments.reporting import tables
-from experiments.reporting.columns import Cell, columns, size_marks
+from experiments.reporting.column import Cell
+from experiments.reporting.columns import columns, size_marks
 from experiments.reporting.figures import layout, registry
 from experiments.reporting.figures.style import FAINT, save, style
 from experiments.reporting.text import describe_environment, listed, plural

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from experiments.reporting.columns import Cell, Column, Interval, columns, environment_letters, size_marks
+from experiments.reporting.column import Cell, Column, Interval
+from experiments.reporting.columns import columns, environment_letters, size_marks
 from experiments.reporting.text import describe_environment, one_line, plural, wrap_spec
 from experiments.studies.intervals import LEAST
 from experiments.studies.results import Study

@@ -134,7 +134,10 @@ def read_study(path: str | Path, *others: str | Path) -> Study:
     Raises:
       ValueError: there is no such folder, or no run in it has ended.
     """
-    paths = list({Path(each).resolve(): Path(each) for each in (path, *others)}.values())
+    folders: dict[Path, Path] = {}
+    for each in map(Path, (path, *others)):
+        folders.setdefault(each.resolve(), each)
+    paths = list(folders.values())
     names = [each.name or each.resolve().name for each in paths]
     names = [str(each) if names.count(name) > 1 else name for each, name in zip(paths, names, strict=True)]
     studies, problems = {}, []
