@@ -14,7 +14,7 @@ class Interval(NamedTuple):
 
     low: float
     high: float
-    digits: int
+    digits: int | None  # None: as people read numbers, see `human`
     kind: str = "interval"  # or "range"
 
 
@@ -41,6 +41,7 @@ class Column:
     best: Callable[[Row], bool] = lambda row: False
     note: str = ""  # explains the column below the table
     shown: bool = True  # False: only CSV has it
+    names_row: bool = False  # whether it tells rows apart, and so is part of every table
 
     @property
     def title(self) -> str:
@@ -63,9 +64,9 @@ def number(
     return Column(key=key, heading=heading, value=value, text=lambda row: show(value(row)), **more)
 
 
-def spread(estimate: Estimate | None) -> str | Interval:
+def spread(estimate: Estimate | None, digits: int | None = 3) -> str | Interval:
     """Returns the interval or the range of a mean, nothing for a single run."""
-    return Interval(estimate.low, estimate.high, 3, estimate.kind) if estimate and estimate.kind else ""
+    return Interval(estimate.low, estimate.high, digits, estimate.kind) if estimate and estimate.kind else ""
 
 
 def spread_record(name: str, estimate: Estimate | None) -> dict[str, Any]:

@@ -3,18 +3,19 @@
 `columns` is the one list that every format renders, CSV included. A new column is one more entry in it.
 """
 
+import dataclasses
 import string
-from collections.abc import Iterator
 from typing import Any
 
-from experiments.reporting.column import Column, Interval, number, spread, spread_record
+from experiments.reporting.column import Column, Interval, number
+from experiments.reporting.score_columns import beside, chosen, score
 from experiments.reporting.text import human, plural, rate, setting
-from experiments.studies.intervals import LEAST
+from experiments.studies.metrics import ACCURACY
 from experiments.studies.results import SizeDifference, Study
-from experiments.studies.rows import Choice, Row, ScoreKey, TestScore
+from experiments.studies.rows import Row, ScoreKey
 
+TIMES = ("step_ms_median", "tokens_per_second_median")  # columns whose cells say where they were measured
 _SIZE_MARKS = "†‡§¶"
-_EDGES = {-1: "<", 0: "", 1: ">"}  # of what was tried
 _OTHER_ROWS = (
     "Accuracy at a length, and shifted: of tests on other rows than those of training, which do not count in the test "
     "accuracy; in brackets their floor and ceiling."
@@ -23,17 +24,24 @@ _OTHER_ROWS = (
 
 def columns(study: Study) -> list[Column]:
     """Returns all columns in order, that of the attention first."""
+    first = score(study)
     return [
         *naming(study),
-        *_chosen(study),
-        accuracy(study),
-        *_runs_and_bounds(),
-        *_unseen(study),
-        *_losses(study),
-        *_other_rows(study),
-        *_solving(),
-        *_size_and_flops(),
-        *_memory_and_time(study),
+        *chosen(study),
+        first,
+        *beside(
+            first,
+            [
+                *_runs_and_bounds(study),
+                *_unseen(study),
+                *_losses(study),
+                *_other_rows(study),
+                *_solving(),
+                *_size_and_flops(),
+                *_memory_and_time(study),
+            ],
+            study.rows[0],
+        ),
     ]
 
 
@@ -46,7 +54,8 @@ def naming(study: Study) -> list[Column]:
         text=lambda row: row.attention,
         mark=lambda row: _size_mark(study, row),
     )
-    return [attention, *_layer(study), *(_varied(key) for key in study.varied)]
+    parts = [attention, *_layer(study), *(_varied(key) for key in study.varied)]
+    return [dataclasses.replace(column, names_row=True) for column in parts]
 
 
 def size_marks(study: Study) -> dict[str, str]:
@@ -87,63 +96,13 @@ def _layer(study: Study) -> list[Column]:
     return [number(key, ("", "layer"), lambda row: row.config.get(key, "plain"), str)]
 
 
-def _chosen(study: Study) -> list[Column]:
-    """Returns a column for each field that was chosen by validation accuracy."""
-
-    def choice(row: Row, key: str) -> Choice | None:
-        return next((choice for choice in row.choices if choice.key == key), None)
-
-    def column(key: str) -> Column:
-        name = key.split(".")[-1].replace("_", " ")
-        return number(
-            key,
-            ("chosen", name),
-            lambda row: found.value if (found := choice(row, key)) else None,
-            lambda value: "-" if value is None else setting(value),
-            more=lambda row: _choice_record(key, choice(row, key)),
-            mark=lambda row: _EDGES[found.edge] if (found := choice(row, key)) else "",
-            note=f"Chosen {name}: by best mean validation accuracy of the row; < or >: the smallest or largest tried, "
-            "so that a better one may lie beyond.",
-        )
-
-    return [column(key) for key in dict.fromkeys(choice.key for row in study.rows for choice in row.choices)]
-
-
-def _choice_record(key: str, choice: Choice | None) -> dict[str, Any]:
-    """Returns what was chosen among what, for CSV: the whole curve and what sums it up."""
-    curve = "; ".join(f"{setting(value)}: {score}" for value, score in choice.curve) if choice else None
-    names = ("edge", "best", "median", "window")
-    return {f"{key}, curve": curve, **{f"{key}, {name}": getattr(choice, name, None) for name in names}}
-
-
-def accuracy(study: Study) -> Column:
-    """Returns the column of the test accuracy with its interval or range."""
-    around = {
-        "interval": "a 95 % interval by Student's t of its log-odds",
-        "range": f"the range of the seeds where they are fewer than {LEAST}",
-    }
-    kinds = {row.accuracy.kind for row in study.rows if row.accuracy}
-    words = " or ".join(around[kind] for kind in around if kind in kinds)
-    return number(
-        "accuracy",
-        ("", "accuracy"),
-        lambda row: row.accuracy.mean if row.accuracy else None,
-        rate,
-        more=lambda row: (
-            spread_record("accuracy", row.accuracy) | {"validation_accuracy": row.mean("validation_accuracy")}
-        ),
-        detail=lambda row: spread(row.accuracy),
-        best=study.best,
-        note=f"Accuracy: mean over n seeds on test rows that are drawn once{words and ', with '}{words}.",
-    )
-
-
-def _runs_and_bounds() -> list[Column]:
+def _runs_and_bounds(study: Study) -> list[Column]:
+    other = "" if study.metric is ACCURACY else " Both are those of the score."
     return [
         number(
             "n",
             ("", "n"),
-            lambda row: len(row.accuracies),
+            lambda row: len(row.score.accuracies),
             str,
             more=lambda row: {"runs": row.ended, "diverged": row.diverged},
             detail=lambda row: f"{row.diverged} div." if row.diverged else "",
@@ -151,17 +110,19 @@ def _runs_and_bounds() -> list[Column]:
         number(
             "floor",
             ("", "floor"),
-            lambda row: row.mean("floor"),
+            lambda row: row.score.floor,
             rate,
+            shown=any(row.score.floor is not None for row in study.rows) or study.metric is ACCURACY,
             note="Floor: the accuracy of the best shortcut known for the task.",
         ),
         number(
             "ceiling",
             ("", "ceiling"),
-            lambda row: row.mean("ceiling"),
+            lambda row: row.score.ceiling,
             rate,
+            shown=any(row.score.ceiling is not None for row in study.rows) or study.metric is ACCURACY,
             note="Ceiling: the most that the attention pattern and the state can reach, on average over many rows; no "
-            "floor is above it.",
+            f"floor is above it.{other}",
         ),
     ]
 
@@ -199,21 +160,13 @@ def _losses(study: Study) -> list[Column]:
     ]
 
 
-def _other_rows(study: Study) -> Iterator[Column]:
-    """Yields a column for each test on other rows: lengths from short to long, then shifted tasks as they are met."""
-    found: dict[ScoreKey, list[TestScore]] = {}
-    for test in (test for row in study.rows for test in row.other_rows):
-        found.setdefault(test.key, []).append(test)
-    labels = {key: {test.label for test in tests} for key, tests in found.items()}
-    lengths = sorted((k for k in found if k.kind == "length"), key=lambda k: (found[k][0].length or 0.0, k.value))
-    for key in [*lengths, *(key for key in found if key.kind != "length")]:
-        shared = len(labels[key]) == 1 and list(labels.values()).count(labels[key]) == 1
-        yield _other(key, next(iter(labels[key])) if shared else key.value)
+def _other_rows(study: Study) -> list[Column]:
+    """Returns a column for each test on other rows: lengths from short to long, then shifted tasks as they are met."""
+    return [_other(ScoreKey(*key), parts) for key, parts in study.names_of_tests.items()]
 
 
-def _other(key: ScoreKey, label: str) -> Column:
-    first = "accuracy" if key.kind == "length" else f"{key.kind}:"
-    name = f"{first} {label}"
+def _other(key: ScoreKey, parts: tuple[str, str]) -> Column:
+    name = " ".join(parts)
 
     def mean(row: Row) -> float | None:
         test = row.test(key)
@@ -227,7 +180,7 @@ def _other(key: ScoreKey, label: str) -> Column:
         test = row.test(key)
         return f"({test.floor:.2f} to {test.ceiling:.2f})" if test and None not in (test.floor, test.ceiling) else ""
 
-    return number(name, (first, label), mean, rate, more=bounds, detail=within, note=_OTHER_ROWS)
+    return number(name, parts, mean, rate, more=bounds, detail=within, note=_OTHER_ROWS)
 
 
 def _solving() -> list[Column]:

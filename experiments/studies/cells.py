@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.studies.records import Record
+from experiments.studies.record import Record
 
 STUDY = "study"  # the key by which cells of several studies differ
 

@@ -7,16 +7,21 @@ in each of them by itself.
 import collections
 import dataclasses
 import functools
+import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from experiments.config.schema import varied_keys
-from experiments.studies import cells, paired, run_folder
+from experiments.studies import cells, metrics, paired, run_folder
 from experiments.studies.cells import Chosen
-from experiments.studies.records import Record, read_records
+from experiments.studies.legacy import tests_of_today
+from experiments.studies.metrics import Metric
+from experiments.studies.paired import Difference
+from experiments.studies.record import Record
+from experiments.studies.records import read_records
 from experiments.studies.rows import Choice, ModelSize, Row, Setup
 
 _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide the size of a model
@@ -76,11 +81,38 @@ class Study:
 
     @functools.cached_property
     def models(self) -> list[str]:
-        """The models, those of the best mean accuracy over their tasks first."""
-        scores: dict[str, list[float]] = {}
+        """The models, those of the best mean score over their tasks first; those without one in some task last."""
+        ranks: dict[str, list[float]] = {}
         for row in self.rows:
-            scores.setdefault(self.model(row), []).append(row.accuracy.mean if row.accuracy else -1.0)
-        return sorted(scores, key=lambda model: (-statistics.fmean(scores[model]), natural(model)))
+            ranks.setdefault(self.model(row), []).append(row.metric.rank(row.score.accuracy))
+
+        def place(model: str) -> tuple[Any, ...]:
+            known = [rank for rank in ranks[model] if math.isfinite(rank)]
+            return len(ranks[model]) - len(known), statistics.fmean(known) if known else 0.0, natural(model)
+
+        return sorted(ranks, key=place)
+
+    @property
+    def metric(self) -> Metric:
+        """The score by which rows are ordered and compared."""
+        return self.rows[0].metric
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """All metrics that some run has, by name."""
+        return metrics.available([(result, row.config["task"]) for row in self.rows for result in row.results])
+
+    @functools.cached_property
+    def names_of_tests(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """What tests on other rows are called, in two parts, by kind and value."""
+        return metrics.names_of_tests(
+            [test for row in self.rows for r in row.results for test in tests_of_today(r, row.config["task"])]
+        )
+
+    def by_metric(self, metric: Metric) -> Self:
+        """Returns the study ordered and compared by another of its `metrics`."""
+        rows = [dataclasses.replace(row, metric=metric) for row in self.rows]
+        return dataclasses.replace(self, rows=tuple(sorted(rows, key=lambda row: _order(row, self.varied))))
 
     def best(self, row: Row) -> bool:
         """Returns whether `row` is told apart from every other row of its task, see `paired.best`."""
@@ -89,6 +121,17 @@ class Study:
     @functools.cached_property
     def _best(self) -> dict[str, Row | None]:
         return {task: paired.best(rows) for task, rows in self.by_task.items()}
+
+    def minus(self, model: str) -> dict[str, list[tuple[Row, Difference | None]]]:
+        """Returns the rows of every task that has `model`, each with its difference from that row, itself with None."""
+        found = {}
+        for task, rows in self.by_task.items():
+            reference = next((row for row in rows if self.model(row) == model), None)
+            if reference is not None:
+                others = [row for row in rows if row is not reference]
+                differences = dict(zip(map(id, others), paired.differences(others, reference), strict=True))
+                found[task] = [(row, differences.get(id(row))) for row in rows]
+        return found
 
     @functools.cached_property
     def mixed_setups(self) -> list[Setup]:
@@ -238,7 +281,7 @@ def _order(row: Row, varied: Sequence[str]) -> tuple[Any, ...]:
     keys = [_sortable(row.varied[key]) for key in varied if key != cells.STUDY]
     return (
         keys,
-        -(row.accuracy.mean if row.accuracy else -1.0),
+        row.metric.rank(row.score.accuracy),
         row.mean("train_flops_executed") or 0.0,
         natural(row.attention),
         _sortable(row.varied.get(cells.STUDY)),
