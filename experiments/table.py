@@ -57,7 +57,7 @@ _METRIC = flags.DEFINE_string(
     "metric",
     None,
     "Score that is shown, ordered, bold and compared in place of the test accuracy: loss, validation_accuracy, "
-    "solve_rate, steps_to_solve, 'accuracy at 128', 'shifted: ...', or a bin of a slice such as distance=16-31.",
+    "solve_rate, steps_to_solve_median, 'accuracy at 128', 'shifted: ...', or a bin of a slice such as distance=16-31.",
     flag_values=FLAGS,
 )
 _FORMAT = flags.DEFINE_enum("format", "text", list(tables.STYLES), "Format of the table.", flag_values=FLAGS)

@@ -5,7 +5,7 @@ Rows are selected from those that stand in the table: what a study chooses by va
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from experiments.reporting.columns import columns
 from experiments.reporting.names import find, find_models, known
 from experiments.reporting.tables import Table
 from experiments.reporting.text import human, plural, setting
+from experiments.studies.cells import STUDY
 from experiments.studies.results import Study, natural
 from experiments.studies.rows import Row
 
@@ -26,7 +27,6 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": lambda one, two: one > two,
     ">=": lambda one, two: one >= two,
 }
-_COMMA = re.compile(r",(?! )")  # between names; one before a blank is part of a name
 
 
 class Field(NamedTuple):
@@ -58,7 +58,7 @@ def select(study: Study, models: str | None = None, where: Sequence[str] = ()) -
     if models is not None:
         wanted = find_models(study, models)
         rows = [row for row in rows if study.model(row) in wanted]
-    every = fields(study, columns(study))
+    every = fields(columns(study), rows)
     for condition in (_read(text, every) for text in where):
         kept = [row for row in rows if _holds(every[condition.name].value(row), condition)]
         if not kept:
@@ -86,7 +86,7 @@ def choose(study: Study, wanted: str, parts: Sequence[Column]) -> list[Column]:
         for name in column.more(study.rows[0]):
             every.setdefault(name, _more(column, name))
     found = {column.key: column for column in parts if column.names_row}
-    for word in filter(None, map(str.strip, _COMMA.split(wanted))):
+    for word in words(wanted, every):
         matching = [name for name, column in every.items() if column.shown and fnmatchcase(name, word)]
         names = matching or [find("--columns", "column", word, {n: (c.title,) for n, c in every.items()})]
         for name in names:
@@ -102,8 +102,9 @@ def sort(study: Study, table: Table, wanted: str) -> Table:
     Raises:
       SpecError: there is no such field; the nearest ones first.
     """
-    every, rows = fields(study, [*table.columns, *columns(study)]), list(table.rows)
-    for word in [each.strip() for each in _COMMA.split(wanted) if each.strip()][::-1]:
+    rows = list(table.rows)
+    every = fields([*table.columns, *columns(study)], rows)
+    for word in words(wanted, every)[::-1]:
         down = word.startswith("-")
         value = every[find("--sort", "field", word.removeprefix("-"), _others(every))].value
         missing = [row for row in rows if value(row) is None]
@@ -112,17 +113,28 @@ def sort(study: Study, table: Table, wanted: str) -> Table:
     return table._replace(rows=rows)
 
 
-def fields(study: Study, parts: Sequence[Column]) -> dict[str, Field]:
-    """Returns by name what rows have a value of: what is in CSV, the fields of the config, and those of the task."""
-    records = {id(row): {n: v for c in reversed(parts) for n, v in c.record(row).items()} for row in study.rows}
+def fields(parts: Sequence[Column], rows: Sequence[Row]) -> dict[str, Field]:
+    """Returns by name what `rows` have a value of: what is in CSV, the fields of the config, and those of the task."""
+    records = {id(row): {n: v for c in reversed(parts) for n, v in c.record(row).items()} for row in rows}
     titles = {column.key: column.title for column in parts}
-    names = dict.fromkeys(name for column in parts for name in column.record(study.rows[0]))
+    names = dict.fromkeys(name for column in parts for name in column.record(rows[0]))
     found = {name: Field(_of_record(records, name), (titles.get(name, name), _last(name))) for name in names}
-    for key in dict.fromkeys(key for row in study.rows for key in row.config):
+    for key in dict.fromkeys(key for row in rows for key in row.config):
         found.setdefault(key, Field(_of_config(key), (_last(key),)))
-    for key in dict.fromkeys(key for row in study.rows for key in row.task.fields):
+    for key in dict.fromkeys(key for row in rows for key in row.task.fields):
         found.setdefault(f"task.{key}", Field(_of_task(key), (key,)))
     return found
+
+
+def words(text: str, names: Collection[str]) -> list[str]:
+    """Returns what stands between the commas of `text`; a comma may also be part of one of `names`, after `-` too."""
+    found, rest = [], text.split(",")
+    while rest:
+        sizes = range(len(rest), 1, -1)
+        size = next((n for n in sizes if ",".join(rest[:n]).strip().removeprefix("-") in names), 1)
+        found.append(",".join(rest[:size]).strip())
+        rest = rest[size:]
+    return [word for word in found if word]
 
 
 def _of_record(records: Mapping[int, Mapping[str, Any]], name: str) -> Callable[[Row], Any]:
@@ -206,7 +218,8 @@ def _text(value: Any) -> str:
 def _values(rows: Sequence[Row], every: Mapping[str, Field], condition: _Condition) -> str:
     """Says which values a field has in these rows, those nearest to the wanted one first."""
     values = {_text(every[condition.name].value(row)) for row in rows}
-    ordered = specs.nearest_first(condition.wanted, values)
+    numbers = all(_number(value) is not None for value in values)
+    ordered = sorted(values, key=natural) if numbers else specs.nearest_first(condition.wanted, values)
     more = f" and {len(ordered) - 8} more" if len(ordered) > 8 else ""
     return f"{condition.name} is {', '.join(ordered[:8])}{more} in the rows before it"
 
@@ -217,7 +230,7 @@ def _sortable(value: Any) -> tuple[int, Any]:
 
 def _restrict(study: Study, rows: Sequence[Row]) -> Study:
     """Returns the study of these rows alone, which differ in fewer keys and ran in fewer environments."""
-    varied = tuple(key for key in study.varied if len({str(row.varied[key]) for row in rows}) > 1)
+    varied = tuple(key for key in study.varied if key == STUDY or len({str(row.varied[key]) for row in rows}) > 1)
     used = sorted({index for row in rows for index in row.environments})
     kept = [
         dataclasses.replace(

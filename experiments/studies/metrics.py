@@ -84,7 +84,7 @@ _FIELDS = (
         kind=RATE,
     ),
     Metric(
-        name="steps_to_solve",
+        name="steps_to_solve_median",
         label="steps to solve, median",
         of_run=lambda result: math.inf if result["steps_to_solve"] is None else float(result["steps_to_solve"]),
         kind=STEPS,
