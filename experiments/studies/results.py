@@ -69,9 +69,9 @@ class Study:
             groups.setdefault(row.config["task"], []).append(row)
         return groups
 
-    def model(self, row: Row) -> str:
+    def model(self, row: Row, *, without: Sequence[str] = ()) -> str:
         """Returns the label without what belongs to the task: rows of one model differ in their task alone."""
-        return self.label(row, without=self._of_tasks)
+        return self.label(row, without=[*self._of_tasks, *without])
 
     @functools.cached_property
     def _of_tasks(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.reporting.figures import layout, tasks
+from experiments.reporting.figures import layout, sizes, tasks
 from experiments.studies.results import read_study
 from experiments.studies.rows import TaskFacts
 from tests.experiments.fake_study import config_of, task_facts, write_run
@@ -27,7 +27,7 @@ def facts(spec):
     ],
 )
 def test_the_field_in_which_tasks_differ_is_one_and_a_number(specs, field):
-    assert tasks.numeric_field([facts(spec) for spec in specs]) == field
+    assert sizes.numeric_field([facts(spec) for spec in specs]) == field
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_side_by_side_each_score_has_its_ceiling_and_its_floor(gallery):
 def test_over_a_field_there_is_a_line_and_a_ceiling_for_each_model(gallery, name):
     study = gallery.study(name)
     (axes,) = gallery.figure(name, FILE).axes
-    _, values = tasks.numeric_field([rows[0].task for rows in study.by_task.values()])
+    _, values = sizes.numeric_field([rows[0].task for rows in study.by_task.values()])
     assert axes.get_xticks().tolist() == values == sorted(values)
     for model in study.models:
         rows = [row for row in study.rows if study.model(row) == model]
