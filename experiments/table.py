@@ -6,6 +6,7 @@ python -m experiments.table results/quickstart --compare=full
 python -m experiments.table results/mqar results/mad --rows='full|linear*' --where='task=mqar*' --where='length>=128'
 python -m experiments.table results/mqar --columns=accuracy,state_bytes,params --sort=-accuracy,params
 python -m experiments.table results/mqar --metric=loss --compare=full
+python -m experiments.table results/mqar results/mad --rows=full --pictures=pictures
 
 Folders stand first. A run that is in several of them counts once, and a column names the study of each row. What is
 chosen by validation accuracy is chosen in each study, before rows are selected. Columns and fields go by their names in
@@ -65,6 +66,12 @@ _COMPARE = flags.DEFINE_string(
     "compare", None, "Model from which each row of its task is to differ, such as full.", flag_values=FLAGS
 )
 _OUTPUT = flags.DEFINE_string("output", None, "File to write; the default is the terminal.", flag_values=FLAGS)
+_PICTURES = flags.DEFINE_string(
+    "pictures",
+    None,
+    "Folder to which pictures of the rows that are shown are drawn, too, as PNG and SVG, by the score that is shown.",
+    flag_values=FLAGS,
+)
 _EMPTY = {  # flag: what to do instead of leaving it empty
     "output": "names no file; leave it out to print the table",
     "compare": "names no model; leave it out to print the scores themselves",
@@ -72,6 +79,7 @@ _EMPTY = {  # flag: what to do instead of leaving it empty
     "columns": "names no column; leave it out to show all",
     "sort": "names no field; leave it out for the order of the study",
     "metric": "names no score; leave it out for the test accuracy",
+    "pictures": "names no folder; leave it out to draw none",
 }
 
 
@@ -98,6 +106,10 @@ def run() -> None:
         print(text)
     else:
         write_file(_OUTPUT.value, f"{text}\n")
+    if _PICTURES.value is not None:
+        from experiments.reporting.figures.files import write_pictures  # matplotlib takes a second to import
+
+        write_pictures(study, _PICTURES.value)
 
 
 def _selected() -> tuple[Study, list[str]]:

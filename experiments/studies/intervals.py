@@ -28,6 +28,11 @@ class Estimate(NamedTuple):
         """What the ends are: "interval", "range", or nothing for a single run."""
         return "interval" if self.n >= LEAST else "range" if self.n > 1 else ""
 
+    @property
+    def seen(self) -> tuple[float, float]:
+        """The ends as they can be drawn: one that is infinite, of runs that do not solve, stands at the mean."""
+        return self.low, self.high if math.isfinite(self.high) else self.mean
+
 
 class _Interval(Estimate):
     """One whose ends are an interval, however few runs there are."""

@@ -85,6 +85,14 @@ def test_another_score(toy, run):
     assert "test loss minus that of conv+full" in " ".join(run(str(toy), "--metric=loss", "--compare=full")[1].split())
 
 
+@pytest.mark.slow
+def test_pictures_are_of_the_rows_and_the_score_that_are_shown(toy, run, tmp_path):
+    code, _, err = run(str(toy), "--rows=full|linear", "--metric=loss", f"--pictures={tmp_path / 'pictures'}")
+    files = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert (code, err) == (0, "") and {"paired_differences.png", "accuracy_against_flops.svg"} <= files
+    assert len({name.partition(".")[0] for name in files}) * 2 == len(files)
+
+
 def test_a_mistake_is_one_line(toy, run):
     for arguments, message in (
         ([], "name the folder of a study"),
@@ -99,6 +107,7 @@ def test_a_mistake_is_one_line(toy, run):
         ([str(toy), "--rows="], "--rows= names no model"),
         ([str(toy), "--columns="], "--columns= names no column"),
         ([str(toy), "--sort="], "--sort= names no field"),
+        ([str(toy), "--pictures="], "--pictures= names no folder"),
         ([str(toy), "--metric="], "--metric= names no score"),
         ([str(toy), "--metric=acuracy"], "--metric: unknown score 'acuracy'; valid choices, nearest first: accuracy, "),
         ([str(toy), "--metric=solve_rate", "--compare=full"], "solve_rate is not compared in pairs"),

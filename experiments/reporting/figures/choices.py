@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from experiments.reporting.figures import labels, layout, series
 from experiments.reporting.figures.style import FAINT, INK, Look, Mark
-from experiments.reporting.text import setting
+from experiments.reporting.text import setting, wrap_spec
 from experiments.studies.results import Study
 from experiments.studies.rows import Choice, Row
 
 _ROOM = 0.12  # of the axis, on either side of what was tried, for arrows
+_NAME = 14  # characters in a line of the name of a value
 _ARROW = 13  # points, from the chosen value at the edge of what was tried to where a better one may lie
 
 
@@ -66,7 +67,7 @@ def _values(study: Study, key: str) -> dict[Any, float]:
 
 
 def _value_axis(axes: Axes, values: dict[Any, float]) -> None:
-    names = {place: setting(value) for value, place in values.items()}
+    names = {place: "\n".join(wrap_spec(setting(value), _NAME)) for value, place in values.items()}
     numbers = all(isinstance(value, int | float) for value in values)
     series.number_axis(axes, sorted(names), log=numbers, names=names, room=_ROOM)
 

@@ -15,7 +15,7 @@ from experiments.reporting.text import human
 from experiments.studies.results import Study
 from experiments.studies.rows import Row, TestScore
 
-_FRONT = "no cheaper model scores as high"
+_FRONT = "no cheaper model scores as well"
 _FRONT_LINE: dict[str, Any] = {"color": INK, "linewidth": 1.1, "alpha": 0.45, "drawstyle": "steps-post", "zorder": 1.5}
 _FRONT_EDGE = {"markeredgecolor": INK, "markeredgewidth": 1.5}
 
@@ -94,13 +94,13 @@ def _draw_point(axes: Axes, score: TestScore, x: float, mark: Mapping[str, Any])
     """Draws mean, interval and ceiling of a score at `x`."""
     if score.accuracy is None:
         return
-    (mean, low, high, _), width, colour = score.accuracy, mark["markersize"] / 8, mark["color"]
+    mean, width, colour = score.accuracy.mean, mark["markersize"] / 8, mark["color"]
     if score.ceiling is not None:
         axes.plot([x, x], [mean, score.ceiling], color=colour, linewidth=width, linestyle=(0, (1, 2)), zorder=2)
         tick = {"marker": "_", "markersize": 14 * width, "markeredgewidth": 1.6}
         axes.plot([x], [score.ceiling], color=colour, zorder=2, **tick)
     if score.accuracy.kind:
-        axes.plot([x, x], [low, high], color=colour, linewidth=2.2 * width, solid_capstyle="butt", zorder=3)
+        axes.plot([x, x], score.accuracy.seen, color=colour, linewidth=2.2 * width, solid_capstyle="butt", zorder=3)
     axes.plot([x], [mean], zorder=4, **mark)
 
 

@@ -12,7 +12,6 @@ from experiments.reporting.figures.style import FAINT, INK, Look
 from experiments.studies.paired import Difference
 from experiments.studies.results import Study
 
-_ABREAST = 3  # tasks side by side
 _ROOM = 0.06  # of the range of all intervals, beside them
 _FULL = ("conv+full", "full")  # what others are compared with, where the study has it
 
@@ -42,13 +41,13 @@ def paired_differences(study: Study) -> Figure | None:
     ends = [end for each in effects if each.estimate for end in each.estimate[:3]]
     if not ends:
         return None
-    abreast = 2 if len(columns) == 4 else _ABREAST
-    blocks = [columns[first : first + abreast] for first in range(0, len(columns), abreast)]
     better = "" if study.metric.higher else " (lower is better)"
     label = f"{study.metric.label} minus that of {reference}{better}"
     low, high = min(0.0, *ends), max(0.0, *ends)
     room = _ROOM * (high - low) or 1.0
-    return layout.strips(study, blocks, functools.partial(_draw, limits=(low - room, high + room)), label)
+    return layout.strips(
+        study, layout.abreast(columns), functools.partial(_draw, limits=(low - room, high + room)), label
+    )
 
 
 def _plain(attention: str) -> str:

@@ -67,17 +67,17 @@ def margin_labels(axes: Axes, marks: Sequence[Mark]) -> None:
     inches = axes.bbox.height / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     lines = [wrap_spec(mark.model, 34) for mark in marks]
     low, high = axes.get_ylim()
-    levels = [1.04 * (mark.point[1] - low) / (high - low) for mark in marks]  # of the axes; accuracies end at 1.04
+    levels = [(mark.point[1] - low) / (high - low) for mark in marks]  # of the axes
     order = sorted(range(len(marks)), key=levels.__getitem__)
     sizes = [_LINE / inches * (len(lines[i]) + 0.7) for i in order]
-    heights = spread([levels[i] for i in order], sizes, 0.0, 1.06)
-    right = axes.get_yaxis_transform()
-    text: dict[str, Any] = {"color": INK, "fontsize": 9, "va": "center", "linespacing": 1.15, "transform": right}
+    heights = spread([levels[i] for i in order], sizes, 0.0, 1.02)
+    inside = axes.transAxes
+    text: dict[str, Any] = {"color": INK, "fontsize": 9, "va": "center", "linespacing": 1.15, "transform": inside}
     for place, i in zip(heights, order, strict=True):
         point, _, (colour, marker), strong = marks[i]
         arrow = {"arrowstyle": "-", "color": colour, "lw": 0.7, "alpha": 0.55, "shrinkA": 0, "shrinkB": 4}
-        axes.annotate("", point, (1.035, place), textcoords=right, annotation_clip=False, arrowprops=arrow)
-        axes.plot([1.05], [place], marker=marker, markersize=6, color=colour, transform=right, clip_on=False)
+        axes.annotate("", point, (1.035, place), textcoords=inside, annotation_clip=False, arrowprops=arrow)
+        axes.plot([1.05], [place], marker=marker, markersize=6, color=colour, transform=inside, clip_on=False)
         axes.text(1.075, place, "\n".join(lines[i]), fontweight="bold" if strong else "normal", **text)
 
 

@@ -101,7 +101,7 @@ def panels(study: Study, chosen: Tasks) -> tuple[Figure, list[tuple[Axes, list[R
 
 def panel_grid(titles: Sequence[str], *, tall: bool = False) -> tuple[Figure, list[Axes]]:
     """Returns a figure and a panel under each title."""
-    columns = min(len(titles), 2 if len(titles) in (2, 4) else 3)
+    columns = min(len(titles), _abreast(len(titles)))
     height = math.ceil(len(titles) / columns)
     panel = 4.6 if tall else 2.8 if columns < 3 else 2.5
     figure = Figure(figsize=(_WIDTH, panel * height + 0.5), layout="constrained")
@@ -111,6 +111,17 @@ def panel_grid(titles: Sequence[str], *, tall: bool = False) -> tuple[Figure, li
     for axes in grid[len(titles) :]:
         axes.set_axis_off()
     return figure, grid[: len(titles)]
+
+
+def abreast(columns: Columns[T]) -> list[Columns[T]]:
+    """Returns columns in blocks of a few that stand side by side."""
+    size = _abreast(len(columns))
+    return [columns[first : first + size] for first in range(0, len(columns), size)]
+
+
+def _abreast(number: int) -> int:
+    """Returns how many of so many panels stand side by side."""
+    return 2 if number in (2, 4) else 3
 
 
 def labelled_axes(models: int) -> tuple[Figure, Axes]:

@@ -26,7 +26,7 @@ FIGURES = {  # by file name
         "Mean test accuracy with its 95 % interval, or the range of fewer than 5 seeds. The horizontal tick above a "
         "point is the ceiling: the most that the model can reach with its attention pattern. FLOPs are those of the "
         "steps taken; a run stops when it has solved the task. The line is the front by means: no cheaper model scores "
-        "as high as the models on it, whose marks have a dark edge. Intervals may overlap.",
+        "as well as the models on it, whose marks have a dark edge. Intervals may overlap.",
     ),
     "accuracy_against_state": Picture(
         cost.accuracy_against_state,
@@ -45,7 +45,7 @@ FIGURES = {  # by file name
     "paired_differences": Picture(
         effects.paired_differences,
         "Paired differences",
-        "The score of each model minus that of the reference, full attention or else the best model, on the same task "
+        "Mean test accuracy minus that of the reference, full attention or else the best model, on the same task "
         "and over the seeds that both have, with intervals that hold for all rows of a task at once (Bonferroni), or "
         "the range of fewer than 5 seeds. A filled mark is told from 0 (t test, p at most 0.05 by Holm's correction).",
     ),
@@ -102,9 +102,9 @@ def _over_sizes(study: Study) -> dict[str, Picture]:
         f"accuracy_over_{size.name}": Picture(
             functools.partial(scaling.score_over, size=size),
             f"Accuracy over {size.name.replace('_', ' ')}",
-            "Mean score with its 95 % interval, or the range of fewer than 5 seeds, of the models that the study has "
-            "at several such sizes. The ceiling is the dotted line of the same colour, or the edge of the grey area; "
-            "the floor is the dashed line.",
+            "Mean test accuracy with its 95 % interval, or the range of fewer than 5 seeds, of the models that the "
+            "study has at several such sizes. The ceiling is the dotted line of the same colour, or the edge of the "
+            "grey area; the floor is the dashed line.",
         )
         for size in sizes.varied(study)
     }

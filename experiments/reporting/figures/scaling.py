@@ -36,14 +36,24 @@ def _best_first(study: Study, size: Size, panels: dict[str, _Lines]) -> list[str
     return [name for name in dict.fromkeys(map(size.line, rows)) if name in drawn]
 
 
+def _show_all(axes: Axes, groups: Iterable[_Lines]) -> None:
+    """Shows the values of all lines of all panels, which share an axis; lines that are shifted set no limits."""
+    lines = [line for group in groups for line in group.values()]
+    ends = [end for line in lines for _, score in line if score.accuracy for end in score.accuracy.seen]
+    room = 0.05 * (max(ends) - min(ends)) or 1.0
+    axes.set_ylim(min(ends) - room, max(ends) + room)
+
+
 def _together(study: Study, size: Size, panels: dict[str, _Lines], names: list[str]) -> Figure:
     looks = layout.looks(study) if set(names) <= set(study.models) else looks_of(names)
-    label = layout.score_label(study)
+    label, unit = layout.score_label(study), study.metric.kind.unit
     if len(panels) == 1:
         (group,) = panels.values()
         figure, axes = layout.labelled_axes(len(group))
         _number_axis(axes, size, [group])
-        marks = series.draw_lines(axes, group, looks, label, unit=study.metric.kind.unit)
+        marks = series.draw_lines(axes, group, looks, label, unit=unit)
+        if not unit:
+            _show_all(axes, panels.values())
         axes.set_title(CEILING_TITLE if _has_ceilings([group]) else "", color=FAINT)
         axes.set_xlabel(size.label)
         labels.margin_labels(axes, marks)
@@ -51,7 +61,9 @@ def _together(study: Study, size: Size, panels: dict[str, _Lines], names: list[s
     figure, grid = layout.panel_grid(list(panels))
     for axes, group in zip(grid, panels.values(), strict=True):
         _number_axis(axes, size, [group])
-        series.draw_lines(axes, group, looks, label, unit=study.metric.kind.unit)
+        series.draw_lines(axes, group, looks, label, unit=unit)
+    if not unit:
+        _show_all(grid[0], panels.values())
     labels.name_axis(grid, size.label)
     styles = {name: layout.mark_style(study, looks[name], 7.5) for name in names}
     labels.legend_below(figure, styles, *([series.ceiling_handle()] if _has_ceilings(panels.values()) else []))

@@ -206,7 +206,7 @@ def _with_room(axes: Axes, labels: Mapping[float, str]) -> list[float]:
     """Returns those of the ascending values whose labels do not come too near to each other; the last one stays."""
     dpi = axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     place = {value: float(axes.transData.transform((value, 0.0))[0]) / dpi for value in labels}
-    room = max(_TICK, _CHARACTER * max(map(len, labels.values())))
+    room = max(_TICK, _CHARACTER * max(len(line) for label in labels.values() for line in label.split("\n")))
     kept: list[float] = []
     for value in sorted(labels, reverse=True):
         if not kept or place[kept[-1]] - place[value] >= room:
@@ -238,7 +238,7 @@ def _draw_line(axes: Axes, line: Line, look: Look, shift: float) -> None:
         if accuracy.kind:
             axes.plot(
                 [x, x],
-                [accuracy.low, accuracy.high],
+                accuracy.seen,
                 linewidth=2.2,
                 solid_capstyle="butt",
                 alpha=0.55,

@@ -5,8 +5,6 @@ from matplotlib.figure import Figure
 from experiments.reporting.figures import layout, scaling, series, sizes
 from experiments.studies.results import Study
 
-_ABREAST = 3  # tasks side by side
-
 
 def accuracy_across_tasks(study: Study) -> Figure | None:
     """The score against the one numeric field in which the tasks differ, or else task by task; None of one task."""
@@ -22,5 +20,4 @@ def _side_by_side(study: Study) -> Figure:
         (title, {model: row.score for model, row in rows.items()})
         for title, rows in layout.by_model(study, layout.tasks(study))
     ]
-    blocks = [columns[first : first + _ABREAST] for first in range(0, len(columns), _ABREAST)]
-    return layout.strips(study, blocks, series.draw_bar, layout.score_label(study).replace("\n", " "))
+    return layout.strips(study, layout.abreast(columns), series.draw_bar, layout.score_label(study).replace("\n", " "))
