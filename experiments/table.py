@@ -107,7 +107,7 @@ def run() -> None:
     else:
         write_file(_OUTPUT.value, f"{text}\n")
     if _PICTURES.value is not None:
-        from experiments.reporting.figures.files import write_pictures  # matplotlib takes a second to import
+        from experiments.reporting.pictures import write_pictures  # matplotlib takes a second to import
 
         write_pictures(study, _PICTURES.value)
 

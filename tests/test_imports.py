@@ -72,8 +72,8 @@ LIGHT: dict[str, set[str]] = {
     f"{_STUDIES}.run_folder": {f"{_STUDIES}.whole_files"},
     f"{_STUDIES}.legacy": set(),
     f"{_STUDIES}.intervals": set(),
-    f"{_STUDIES}.metrics": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy"},
-    f"{_STUDIES}.rows": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy", f"{_STUDIES}.metrics"},
+    f"{_STUDIES}.scores": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy"},
+    f"{_STUDIES}.rows": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy", f"{_STUDIES}.scores"},
     f"{_STUDIES}.paired": {f"{_STUDIES}.intervals", f"{_STUDIES}.rows"},
     f"{_STUDIES}.forms": {"experiments.config.schema", f"{_STUDIES}.legacy"},
     f"{_STUDIES}.archive": {f"{_STUDIES}.run_folder", f"{_STUDIES}.whole_files"},
@@ -87,7 +87,7 @@ LIGHT: dict[str, set[str]] = {
         "experiments.config.schema",
         *(
             f"{_STUDIES}.{n}"
-            for n in ("cells", "legacy", "metrics", "paired", "record", "records", "run_folder", "rows")
+            for n in ("cells", "legacy", "paired", "record", "records", "run_folder", "rows", "scores")
         ),
     },
 }

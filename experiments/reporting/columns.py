@@ -10,9 +10,9 @@ from typing import Any
 from experiments.reporting.column import Column, Interval, number
 from experiments.reporting.score_columns import beside, chosen, score
 from experiments.reporting.text import human, plural, rate, setting
-from experiments.studies.metrics import ACCURACY
 from experiments.studies.results import SizeDifference, Study
 from experiments.studies.rows import Row, ScoreKey
+from experiments.studies.scores import ACCURACY
 
 TIMES = ("step_ms_median", "tokens_per_second_median")  # columns whose cells say where they were measured
 _SIZE_MARKS = "†‡§¶"

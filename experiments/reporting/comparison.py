@@ -10,10 +10,10 @@ from experiments.reporting.names import find_model
 from experiments.reporting.score_columns import score
 from experiments.reporting.text import human, listed
 from experiments.studies.intervals import LEAST, Estimate
-from experiments.studies.metrics import ACCURACY
 from experiments.studies.paired import Difference
 from experiments.studies.results import Study
 from experiments.studies.rows import Row
+from experiments.studies.scores import ACCURACY
 
 _UNLIKE = "*"  # marks rows that ran with other versions or on another device
 

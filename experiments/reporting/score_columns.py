@@ -7,9 +7,9 @@ from typing import Any
 from experiments.reporting.column import Column, number, spread, spread_record
 from experiments.reporting.text import human, rate, setting
 from experiments.studies.intervals import LEAST
-from experiments.studies.metrics import ACCURACY, Metric
 from experiments.studies.results import Study
 from experiments.studies.rows import Choice, Row
+from experiments.studies.scores import ACCURACY, Metric
 
 _EDGES = {-1: "<", 0: "", 1: ">"}  # of what was tried
 

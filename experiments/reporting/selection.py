@@ -107,9 +107,9 @@ def sort(study: Study, table: Table, wanted: str) -> Table:
     for word in words(wanted, every)[::-1]:
         down = word.startswith("-")
         value = every[find("--sort", "field", word.removeprefix("-"), _others(every))].value
-        missing = [row for row in rows if value(row) is None]
-        known_rows = [row for row in rows if value(row) is not None]
-        rows = [*sorted(known_rows, key=lambda row: _sortable(value(row)), reverse=down), *missing]  # noqa: B023
+        found = [(value(row), row) for row in rows]
+        present = sorted((pair for pair in found if pair[0] is not None), key=_sortable, reverse=down)
+        rows = [row for _, row in present] + [row for known_value, row in found if known_value is None]
     return table._replace(rows=rows)
 
 
@@ -160,8 +160,7 @@ def _last(key: str) -> str:
 
 def _more(column: Column, name: str) -> Column:
     """Returns the column of a value that only CSV has."""
-    value = lambda row: column.more(row).get(name)  # noqa: E731 - used twice below
-    return number(name, ("", name.replace("_", " ")), value, _show)
+    return number(name, ("", name.replace("_", " ")), lambda row: column.more(row).get(name), _show)
 
 
 def _show(value: Any) -> str:
@@ -224,7 +223,8 @@ def _values(rows: Sequence[Row], every: Mapping[str, Field], condition: _Conditi
     return f"{condition.name} is {', '.join(ordered[:8])}{more} in the rows before it"
 
 
-def _sortable(value: Any) -> tuple[int, Any]:
+def _sortable(pair: tuple[Any, Row]) -> tuple[int, Any]:
+    value = pair[0]
     return (0, float(value)) if isinstance(value, int | float) else (1, natural(str(value)))
 
 

@@ -12,9 +12,9 @@ from experiments.reporting.column import Cell, Column, Interval
 from experiments.reporting.columns import TIMES, columns, environment_letters, size_marks
 from experiments.reporting.text import describe_environment, human, one_line, plural, wrap_spec
 from experiments.studies.intervals import LEAST
-from experiments.studies.metrics import ACCURACY
 from experiments.studies.results import Study
 from experiments.studies.rows import Row
+from experiments.studies.scores import ACCURACY
 
 _LABEL_WIDTH = 26
 _PROBLEMS = 10  # named below a table

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from experiments.config.schema import varied_keys
-from experiments.studies import cells, metrics, paired, run_folder
+from experiments.studies import cells, paired, run_folder, scores
 from experiments.studies.cells import Chosen
 from experiments.studies.legacy import tests_of_today
-from experiments.studies.metrics import Metric
 from experiments.studies.paired import Difference
 from experiments.studies.record import Record
 from experiments.studies.records import read_records
 from experiments.studies.rows import Choice, ModelSize, Row, Setup
+from experiments.studies.scores import Metric
 
 _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide the size of a model
 
@@ -100,12 +100,12 @@ class Study:
     @functools.cached_property
     def metrics(self) -> dict[str, Metric]:
         """All metrics that some run has, by name."""
-        return metrics.available([(result, row.config["task"]) for row in self.rows for result in row.results])
+        return scores.available([(result, row.config["task"]) for row in self.rows for result in row.results])
 
     @functools.cached_property
     def names_of_tests(self) -> dict[tuple[str, str], tuple[str, str]]:
         """What tests on other rows are called, in two parts, by kind and value."""
-        return metrics.names_of_tests(
+        return scores.names_of_tests(
             [test for row in self.rows for r in row.results for test in tests_of_today(r, row.config["task"])]
         )
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from attention_variants import specs
 from experiments.studies import intervals, legacy
 from experiments.studies.intervals import Estimate
-from experiments.studies.metrics import ACCURACY, Metric
+from experiments.studies.scores import ACCURACY, Metric
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure, FigureBase
 from experiments.reporting.figures.style import COLOURS, DASHES, FAINT, INK, MOST_LOOKS, Look, looks_of
 from experiments.reporting.text import wrap_spec
 from experiments.studies.intervals import Estimate
-from experiments.studies.metrics import SHARE
 from experiments.studies.results import Study
 from experiments.studies.rows import Row, TestScore, task_differences
+from experiments.studies.scores import SHARE
 
 MOST_LINES = len(COLOURS)  # of models in one panel; more are drawn in strips
 Tasks = Sequence[tuple[str, list[Row]]]  # (title, rows) of each task

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments.reporting.figures import choices, cost, effects, layout, other_rows, scaling, sizes, slices, tasks
+from experiments.reporting.figures import choices, cost, effects, layout, other_rows, scaling, sizes, slices
 from experiments.reporting.figures.learning_curves import learning_curves
 from experiments.studies.results import Study
 
@@ -35,7 +35,7 @@ FIGURES = {  # by file name
         "line is the front, as in the picture above.",
     ),
     "accuracy_across_tasks": Picture(
-        tasks.accuracy_across_tasks,
+        scaling.accuracy_across_tasks,
         "Accuracy across tasks",
         "Mean test accuracy with its 95 % interval, or the range of fewer than 5 seeds, against the one field in which "
         "the tasks differ, or task by task. "

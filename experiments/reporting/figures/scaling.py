@@ -1,12 +1,12 @@
-"""The score against a size that the study varies: a line for each model."""
+"""The score across the tasks of a study, and against a size that it varies: a line for each model."""
 
 from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting.figures import labels, layout, series
-from experiments.reporting.figures.sizes import Size, lines
+from experiments.reporting.figures import labels, layout, series, sizes
+from experiments.reporting.figures.sizes import Size
 from experiments.reporting.figures.style import CEILING_TITLE, FAINT, looks_of
 from experiments.studies.results import Study
 from experiments.studies.rows import TestScore
@@ -14,11 +14,28 @@ from experiments.studies.rows import TestScore
 _Lines = dict[str, list[tuple[float, TestScore]]]
 
 
+def accuracy_across_tasks(study: Study) -> Figure | None:
+    """The score against the one numeric field in which the tasks differ, or else task by task; None of one task."""
+    field, _ = sizes.numeric_field([rows[0].task for rows in study.by_task.values()])
+    if field:
+        return score_over(study, sizes.of_task(study, field))
+    return _side_by_side(study) if len(study.by_task) > 1 and study.metric.kind.unit else None
+
+
+def _side_by_side(study: Study) -> Figure:
+    """Draws a bar for each model and task, a few tasks abreast."""
+    columns = [
+        (title, {model: row.score for model, row in rows.items()})
+        for title, rows in layout.by_model(study, layout.tasks(study))
+    ]
+    return layout.strips(study, layout.abreast(columns), series.draw_bar, layout.score_label(study).replace("\n", " "))
+
+
 def score_over(study: Study, size: Size) -> Figure | None:
     """Draws the score against `size`, a panel for each task that differs in more than it; None without a line."""
     panels = {
         title: {line: [(x, row.score) for x, row in points.items()] for line, points in group.items()}
-        for title, group in lines(study, size).items()
+        for title, group in sizes.lines(study, size).items()
     }
     names = _best_first(study, size, panels)
     panels = {title: {name: group[name] for name in names if name in group} for title, group in panels.items()}

@@ -7,7 +7,7 @@ from scipy import stats
 
 from experiments.reporting import comparison, selection, tables
 from experiments.reporting.columns import columns
-from experiments.studies import intervals, metrics, paired
+from experiments.studies import intervals, paired, scores
 from experiments.studies.results import read_study
 from tests.experiments.fake_study import KINDS, config_of, score, write_run, write_study
 
@@ -31,7 +31,7 @@ def losses(tmp_path_factory):
 
 
 def test_the_default_is_the_test_accuracy(losses):
-    assert losses.metric is metrics.ACCURACY and all(row.score is row.tests[0] for row in losses.rows)
+    assert losses.metric is scores.ACCURACY and all(row.score is row.tests[0] for row in losses.rows)
     assert by(losses, "accuracy").rows == losses.rows
 
 
