@@ -90,6 +90,8 @@ def test_what_is_left_differs_in_fewer_keys_and_environments_and_is_told_apart_b
     part, (note,) = selection.select(study, "full|linear", ["task=mqar"])
     assert len(study.environments) == 2 and [e["device"] for e in part.environments] == ["Imaginary CPU @ 2.00GHz"]
     assert part.varied == () and part.models == ["conv+full", "conv+linear"]
+    for each in (part, selection.select(study, "strided_sparse")[0]):  # one of them has the second environment alone
+        assert len(each.environments) == 1 and {index for row in each.rows for index in row.environments} == {0}
     assert note.startswith("Shown: 2 of 4 rows (--rows=full|linear --where=task=mqar). All have task=mqar.")
     assert [study.best(row) for row in study.rows if row.attention == "conv+full"] == [False]
     assert [part.best(row) for row in part.rows] == [True, False]
