@@ -17,8 +17,9 @@ _Lines = dict[str, list[tuple[float, TestScore]]]
 def accuracy_across_tasks(study: Study) -> Figure | None:
     """The score against the one numeric field in which the tasks differ, or else task by task; None of one task."""
     field, _ = sizes.numeric_field([rows[0].task for rows in study.by_task.values()])
-    if field:
-        return score_over(study, sizes.of_task(study, field))
+    over = score_over(study, sizes.of_task(study, field)) if field else None
+    if over is not None:
+        return over
     return _side_by_side(study) if len(study.by_task) > 1 and study.metric.kind.unit else None
 
 

@@ -23,6 +23,13 @@ def test_the_reference_is_full_attention_or_else_the_best(tmp_path, kinds, refer
     assert effects.reference_of(read_study(write_study(tmp_path / "study", kinds, 1))) == reference
 
 
+def test_full_attention_is_the_reference_where_another_is_better(tmp_path):
+    for attention, score in (("conv+full", 0.5), ("conv+linear", 0.75)):
+        write_run(tmp_path / "study", config_of(attention), test_accuracy=score)
+    study = read_study(tmp_path / "study")
+    assert study.models[0] == "conv+linear" and effects.reference_of(study) == "conv+full"
+
+
 def strips(study):
     """Returns {(task, model): axes}."""
     axes = iter(effects.paired_differences(study).axes)
