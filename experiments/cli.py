@@ -16,6 +16,7 @@ signal (`interrupts.py`). `--traceback` shows where a one-line error came from. 
 stops no work; where standard output fails otherwise, the work is done and the code is 2.
 """
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -94,12 +95,16 @@ def parse(flag_values: flags.FlagValues) -> None:
 def as_flags(arguments: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
     """Returns the arguments as absl can parse them.
 
-    The folder of a study may stand first, for mains with a flag --study. --config.a.b=value, or --config.a.b value,
-    stands for --override=a.b=value in mains that have it.
+    The folder of a study may stand first, for mains with a flag --study, and several where that may be repeated.
+    --config.a.b=value, or --config.a.b value, stands for --override=a.b=value in mains that have it.
     """
     rest, found = list(arguments), []
-    if "study" in flag_values and rest and not rest[0].startswith("-"):
-        rest[0] = f"--study={rest[0]}"
+    if "study" in flag_values:
+        several = isinstance(flag_values["study"], flags.MultiFlag)
+        leading = list(itertools.takewhile(lambda argument: not argument.startswith("-"), rest))[
+            : None if several else 1
+        ]
+        rest[: len(leading)] = [f"--study={folder}" for folder in leading]
     while rest:
         argument = rest.pop(0)
         stem = argument.lstrip("-")

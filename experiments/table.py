@@ -1,45 +1,124 @@
-r"""Prints the table of a study from its run folders.
+r"""Prints the table of a study, or of several as one, from their run folders.
 
 python -m experiments.table results/quickstart
 python -m experiments.table results/quickstart --format=markdown --output=table.md
 python -m experiments.table results/quickstart --compare=full
+python -m experiments.table results/mqar results/mad --rows='full|linear*' --where='task=mqar*' --where='length>=128'
+python -m experiments.table results/mqar --columns=accuracy,state_bytes,params --sort=-accuracy,params
+python -m experiments.table results/mqar --metric=loss --compare=full
+python -m experiments.table results/mqar results/mad --rows=full --pictures=pictures
+
+Folders stand first. A run that is in several of them counts once, and a column names the study of each row. What is
+chosen by validation accuracy is chosen in each study, before rows are selected. Columns and fields go by their names in
+the first line of --format=csv, by their headings (state_bytes), or by the beginning of one. Quote what has a *, | or <.
 """
 
+import functools
 import sys
 
 from absl import flags
 
 from experiments import cli
-from experiments.reporting import comparison, tables
-from experiments.studies.results import read_study
+from experiments.reporting import comparison, names, selection, tables
+from experiments.studies.results import Study, read_study
 from experiments.studies.whole_files import write_file
 
 FLAGS = cli.new_flags()
-_STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without the flag.", flag_values=FLAGS)
+_STUDY = flags.DEFINE_multi_string(
+    "study", None, "Folder of a study; may be repeated, and stand first without the flag.", flag_values=FLAGS
+)
+_ROWS = flags.DEFINE_string(
+    "rows",
+    None,
+    "Models to show: names or globs with | between them, with or without conv+ and fields, such as 'full|linear*'.",
+    flag_values=FLAGS,
+)
+_WHERE = flags.DEFINE_multi_string(
+    "where",
+    None,
+    "Condition on the rows to show, FIELD=VALUE or with != < <= > >=; may be repeated, and all must hold. FIELD is one "
+    "of the config (train.learning_rate), of the task (task.length) or of CSV (accuracy). VALUE after = and != may be "
+    "a glob, and several with | between them.",
+    flag_values=FLAGS,
+)
+_COLUMNS = flags.DEFINE_string(
+    "columns",
+    None,
+    "Columns to show, in this order, with commas between them; those that name a row stay in front. All formats.",
+    flag_values=FLAGS,
+)
+_SORT = flags.DEFINE_string(
+    "sort",
+    None,
+    "Fields by which rows are sorted, with commas between them; after - the largest comes first. The default is by "
+    "what the study varies, then best first.",
+    flag_values=FLAGS,
+)
+_METRIC = flags.DEFINE_string(
+    "metric",
+    None,
+    "Score that is shown, ordered, bold and compared in place of the test accuracy: loss, validation_accuracy, "
+    "solve_rate, steps_to_solve_median, 'accuracy at 128', 'shifted: ...', or a bin of a slice such as distance=16-31.",
+    flag_values=FLAGS,
+)
 _FORMAT = flags.DEFINE_enum("format", "text", list(tables.STYLES), "Format of the table.", flag_values=FLAGS)
 _COMPARE = flags.DEFINE_string(
     "compare", None, "Model from which each row of its task is to differ, such as full.", flag_values=FLAGS
 )
 _OUTPUT = flags.DEFINE_string("output", None, "File to write; the default is the terminal.", flag_values=FLAGS)
+_PICTURES = flags.DEFINE_string(
+    "pictures",
+    None,
+    "Folder to which pictures of the rows that are shown are drawn, too, as PNG and SVG, by the score that is shown.",
+    flag_values=FLAGS,
+)
+_EMPTY = {  # flag: what to do instead of leaving it empty
+    "output": "names no file; leave it out to print the table",
+    "compare": "names no model; leave it out to print the scores themselves",
+    "rows": "names no model; leave it out to show all",
+    "columns": "names no column; leave it out to show all",
+    "sort": "names no field; leave it out for the order of the study",
+    "metric": "names no score; leave it out for the test accuracy",
+    "pictures": "names no folder; leave it out to draw none",
+}
 
 
 def run() -> None:
     """Prints or writes the table."""
-    if not _STUDY.value:
+    if not _STUDY.value or not all(_STUDY.value):
         raise cli.UsageError("name the folder of a study, such as results/quickstart.")
-    if _OUTPUT.value == "":
-        raise cli.UsageError("--output= names no file; leave it out to print the table.")
-    if _COMPARE.value == "":
-        raise cli.UsageError("--compare= names no model; leave it out to print the scores themselves.")
-    study = read_study(_STUDY.value)
-    table = tables.of_study(study) if _COMPARE.value is None else comparison.comparison(study, _COMPARE.value)
+    for flag, instead in _EMPTY.items():
+        if FLAGS[flag].value == "":
+            raise cli.UsageError(f"--{flag}= {instead}.")
+    study, notes = _selected()
+    choose = list if _COLUMNS.value is None else functools.partial(selection.choose, study, _COLUMNS.value)
+    if _COMPARE.value is None:
+        table = tables.of_study(study, choose)
+    else:
+        table = comparison.comparison(study, _COMPARE.value, choose)
+    table = table._replace(notes=[*table.notes, *notes])
+    if _SORT.value is not None:
+        table = selection.sort(study, table, _SORT.value)
     text = tables.STYLES[_FORMAT.value](table)
-    for note in table.warnings if _FORMAT.value == "csv" else ():  # which has no notes
+    for note in [*table.warnings, *notes] if _FORMAT.value == "csv" else ():  # which has no notes
         print(note, file=sys.stderr)
     if _OUTPUT.value is None:
         print(text)
     else:
         write_file(_OUTPUT.value, f"{text}\n")
+    if _PICTURES.value is not None:
+        from experiments.reporting.pictures import write_pictures  # matplotlib takes a second to import
+
+        write_pictures(study, _PICTURES.value)
+
+
+def _selected() -> tuple[Study, list[str]]:
+    """Returns the rows that are asked for, by the metric that is, and what is to be said of them."""
+    study, notes = selection.select(read_study(*(_STUDY.value or ())), _ROWS.value, _WHERE.value or ())
+    if _METRIC.value is not None:
+        metrics = {name: (metric.label,) for name, metric in study.metrics.items()}
+        study = study.by_metric(study.metrics[names.find("--metric", "score", _METRIC.value, metrics)])
+    return study, notes
 
 
 if __name__ == "__main__":

@@ -76,17 +76,23 @@ LIGHT: dict[str, set[str]] = {
     f"{_STUDIES}.run_folder": {f"{_STUDIES}.whole_files"},
     f"{_STUDIES}.legacy": set(),
     f"{_STUDIES}.intervals": set(),
-    f"{_STUDIES}.rows": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy"},
+    f"{_STUDIES}.scores": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy"},
+    f"{_STUDIES}.rows": {f"{_STUDIES}.intervals", f"{_STUDIES}.legacy", f"{_STUDIES}.scores"},
     f"{_STUDIES}.paired": {f"{_STUDIES}.intervals", f"{_STUDIES}.rows"},
     f"{_STUDIES}.forms": {"experiments.config.schema", f"{_STUDIES}.legacy"},
     f"{_STUDIES}.archive": {f"{_STUDIES}.run_folder", f"{_STUDIES}.whole_files"},
-    f"{_STUDIES}.records": {
+    f"{_STUDIES}.record": {
         "experiments.config.schema",
-        *(f"{_STUDIES}.{n}" for n in ("archive", "forms", "legacy", "run_folder")),
+        *(f"{_STUDIES}.{n}" for n in ("legacy", "run_folder")),
     },
+    f"{_STUDIES}.records": {f"{_STUDIES}.{n}" for n in ("archive", "forms", "record", "run_folder")},
+    f"{_STUDIES}.cells": {f"{_STUDIES}.record"},
     f"{_STUDIES}.results": {
         "experiments.config.schema",
-        *(f"{_STUDIES}.{n}" for n in ("paired", "records", "run_folder", "rows")),
+        *(
+            f"{_STUDIES}.{n}"
+            for n in ("cells", "legacy", "paired", "record", "records", "run_folder", "rows", "scores")
+        ),
     },
 }
 FOREIGN_TO_THE_LIBRARY = {"experiments", "configs", "tests", "absl", "optax", "ml_collections", "matplotlib", "rich"}

@@ -1,86 +1,47 @@
-"""The columns of a study's table, each with its heading, its cells and the note that explains it.
+"""The columns of a study's table.
 
 `columns` is the one list that every format renders, CSV included. A new column is one more entry in it.
 """
 
 import dataclasses
 import string
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+from experiments.reporting.column import Column, Interval, number
+from experiments.reporting.score_columns import beside, chosen, score
 from experiments.reporting.text import human, plural, rate, setting
-from experiments.studies.intervals import LEAST, Estimate
 from experiments.studies.results import SizeDifference, Study
-from experiments.studies.rows import Choice, Row, ScoreKey, TestScore
+from experiments.studies.rows import Row, ScoreKey
+from experiments.studies.scores import ACCURACY
 
+TIMES = ("step_ms_median", "tokens_per_second_median")  # columns whose cells say where they were measured
 _SIZE_MARKS = "†‡§¶"
-_EDGES = {-1: "<", 0: "", 1: ">"}  # of what was tried
 _OTHER_ROWS = (
     "Accuracy at a length, and shifted: of tests on other rows than those of training, which do not count in the test "
     "accuracy; in brackets their floor and ceiling."
 )
 
 
-class Interval(NamedTuple):
-    """The two ends of an interval or a range, to be written with so many decimals."""
-
-    low: float
-    high: float
-    digits: int
-    kind: str = "interval"  # or "range"
-
-
-class Cell(NamedTuple):
-    """What stands in a table for one row and column."""
-
-    text: str
-    mark: str  # refers to a note below the table; may be empty
-    detail: str | Interval  # in addition, smaller or on a line of its own; may be empty
-    best: bool  # whether it is emphasised
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column of a table."""
-
-    key: str  # its name in CSV
-    heading: tuple[str, str]  # two lines, the first of which may be empty
-    value: Callable[[Row], Any]  # at full precision, for CSV
-    text: Callable[[Row], str]
-    more: Callable[[Row], dict[str, Any]] = lambda row: {}  # more values for CSV, by name
-    detail: Callable[[Row], str | Interval] = lambda row: ""
-    mark: Callable[[Row], str] = lambda row: ""
-    best: Callable[[Row], bool] = lambda row: False
-    note: str = ""  # explains the column below the table
-    shown: bool = True  # False: only CSV has it
-
-    @property
-    def title(self) -> str:
-        """The heading on one line."""
-        return " ".join(self.heading).strip()
-
-    def cell(self, row: Row) -> Cell:
-        """Returns what stands in the table for `row`."""
-        return Cell(self.text(row), self.mark(row), self.detail(row), self.best(row))
-
-    def record(self, row: Row) -> dict[str, Any]:
-        """Returns the values for CSV by name."""
-        return {self.key: self.value(row), **self.more(row)}
-
-
 def columns(study: Study) -> list[Column]:
     """Returns all columns in order, that of the attention first."""
+    first = score(study)
     return [
         *naming(study),
-        *_chosen(study),
-        accuracy(study),
-        *_runs_and_bounds(),
-        *_unseen(study),
-        *_losses(study),
-        *_other_rows(study),
-        *_solving(),
-        *_size_and_flops(),
-        *_memory_and_time(study),
+        *chosen(study),
+        first,
+        *beside(
+            first,
+            [
+                *_runs_and_bounds(study),
+                *_unseen(study),
+                *_losses(study),
+                *_other_rows(study),
+                *_solving(),
+                *_size_and_flops(),
+                *_memory_and_time(study),
+            ],
+            study.rows[0],
+        ),
     ]
 
 
@@ -93,18 +54,8 @@ def naming(study: Study) -> list[Column]:
         text=lambda row: row.attention,
         mark=lambda row: _size_mark(study, row),
     )
-    return [attention, *_layer(study), *(_varied(key) for key in study.varied)]
-
-
-def spread(estimate: Estimate | None) -> str | Interval:
-    """Returns the interval or the range of a mean, nothing for a single run."""
-    return Interval(estimate.low, estimate.high, 3, estimate.kind) if estimate and estimate.kind else ""
-
-
-def spread_record(name: str, estimate: Estimate | None) -> dict[str, Any]:
-    """Returns the ends of the interval or range of `name` for CSV, and which of the two it is."""
-    low, high, kind = (estimate.low, estimate.high, estimate.kind) if estimate and estimate.kind else (None, None, "")
-    return {f"{name}_low": low, f"{name}_high": high, f"{name}_spread": kind}
+    parts = [attention, *_layer(study), *(_varied(key) for key in study.varied)]
+    return [dataclasses.replace(column, names_row=True) for column in parts]
 
 
 def size_marks(study: Study) -> dict[str, str]:
@@ -133,13 +84,6 @@ def environment_letters(study: Study) -> list[str]:
     return [_sign(string.ascii_lowercase, place) for place in range(len(study.environments))]
 
 
-def number(
-    key: str, heading: tuple[str, str], value: Callable[[Row], Any], show: Callable[[Any], str] = human, **more: Any
-) -> Column:
-    """Returns a column whose text is `show` of its value."""
-    return Column(key=key, heading=heading, value=value, text=lambda row: show(value(row)), **more)
-
-
 def _varied(key: str) -> Column:
     return number(key, ("", key.split(".")[-1]), lambda row: row.varied[key], setting)
 
@@ -152,63 +96,13 @@ def _layer(study: Study) -> list[Column]:
     return [number(key, ("", "layer"), lambda row: row.config.get(key, "plain"), str)]
 
 
-def _chosen(study: Study) -> list[Column]:
-    """Returns a column for each field that was chosen by validation accuracy."""
-
-    def choice(row: Row, key: str) -> Choice | None:
-        return next((choice for choice in row.choices if choice.key == key), None)
-
-    def column(key: str) -> Column:
-        name = key.split(".")[-1].replace("_", " ")
-        return number(
-            key,
-            ("chosen", name),
-            lambda row: found.value if (found := choice(row, key)) else None,
-            lambda value: "-" if value is None else setting(value),
-            more=lambda row: _choice_record(key, choice(row, key)),
-            mark=lambda row: _EDGES[found.edge] if (found := choice(row, key)) else "",
-            note=f"Chosen {name}: by best mean validation accuracy of the row; < or >: the smallest or largest tried, "
-            "so that a better one may lie beyond.",
-        )
-
-    return [column(key) for key in dict.fromkeys(choice.key for row in study.rows for choice in row.choices)]
-
-
-def _choice_record(key: str, choice: Choice | None) -> dict[str, Any]:
-    """Returns what was chosen among what, for CSV: the whole curve and what sums it up."""
-    curve = "; ".join(f"{setting(value)}: {score}" for value, score in choice.curve) if choice else None
-    names = ("edge", "best", "median", "window")
-    return {f"{key}, curve": curve, **{f"{key}, {name}": getattr(choice, name, None) for name in names}}
-
-
-def accuracy(study: Study) -> Column:
-    """Returns the column of the test accuracy with its interval or range."""
-    around = {
-        "interval": "a 95 % interval by Student's t of its log-odds",
-        "range": f"the range of the seeds where they are fewer than {LEAST}",
-    }
-    kinds = {row.accuracy.kind for row in study.rows if row.accuracy}
-    words = " or ".join(around[kind] for kind in around if kind in kinds)
-    return number(
-        "accuracy",
-        ("", "accuracy"),
-        lambda row: row.accuracy.mean if row.accuracy else None,
-        rate,
-        more=lambda row: (
-            spread_record("accuracy", row.accuracy) | {"validation_accuracy": row.mean("validation_accuracy")}
-        ),
-        detail=lambda row: spread(row.accuracy),
-        best=study.best,
-        note=f"Accuracy: mean over n seeds on test rows that are drawn once{words and ', with '}{words}.",
-    )
-
-
-def _runs_and_bounds() -> list[Column]:
+def _runs_and_bounds(study: Study) -> list[Column]:
+    other = "" if study.metric is ACCURACY else " Both are those of the score."
     return [
         number(
             "n",
             ("", "n"),
-            lambda row: len(row.accuracies),
+            lambda row: len(row.score.accuracies),
             str,
             more=lambda row: {"runs": row.ended, "diverged": row.diverged},
             detail=lambda row: f"{row.diverged} div." if row.diverged else "",
@@ -216,17 +110,19 @@ def _runs_and_bounds() -> list[Column]:
         number(
             "floor",
             ("", "floor"),
-            lambda row: row.mean("floor"),
+            lambda row: row.score.floor,
             rate,
+            shown=any(row.score.floor is not None for row in study.rows) or study.metric is ACCURACY,
             note="Floor: the accuracy of the best shortcut known for the task.",
         ),
         number(
             "ceiling",
             ("", "ceiling"),
-            lambda row: row.mean("ceiling"),
+            lambda row: row.score.ceiling,
             rate,
+            shown=any(row.score.ceiling is not None for row in study.rows) or study.metric is ACCURACY,
             note="Ceiling: the most that the attention pattern and the state can reach, on average over many rows; no "
-            "floor is above it.",
+            f"floor is above it.{other}",
         ),
     ]
 
@@ -264,21 +160,13 @@ def _losses(study: Study) -> list[Column]:
     ]
 
 
-def _other_rows(study: Study) -> Iterator[Column]:
-    """Yields a column for each test on other rows: lengths from short to long, then shifted tasks as they are met."""
-    found: dict[ScoreKey, list[TestScore]] = {}
-    for test in (test for row in study.rows for test in row.other_rows):
-        found.setdefault(test.key, []).append(test)
-    labels = {key: {test.label for test in tests} for key, tests in found.items()}
-    lengths = sorted((k for k in found if k.kind == "length"), key=lambda k: (found[k][0].length or 0.0, k.value))
-    for key in [*lengths, *(key for key in found if key.kind != "length")]:
-        shared = len(labels[key]) == 1 and list(labels.values()).count(labels[key]) == 1
-        yield _other(key, next(iter(labels[key])) if shared else key.value)
+def _other_rows(study: Study) -> list[Column]:
+    """Returns a column for each test on other rows: lengths from short to long, then shifted tasks as they are met."""
+    return [_other(ScoreKey(*key), parts) for key, parts in study.names_of_tests.items()]
 
 
-def _other(key: ScoreKey, label: str) -> Column:
-    first = "accuracy" if key.kind == "length" else f"{key.kind}:"
-    name = f"{first} {label}"
+def _other(key: ScoreKey, parts: tuple[str, str]) -> Column:
+    name = " ".join(parts)
 
     def mean(row: Row) -> float | None:
         test = row.test(key)
@@ -292,7 +180,7 @@ def _other(key: ScoreKey, label: str) -> Column:
         test = row.test(key)
         return f"({test.floor:.2f} to {test.ceiling:.2f})" if test and None not in (test.floor, test.ceiling) else ""
 
-    return number(name, (first, label), mean, rate, more=bounds, detail=within, note=_OTHER_ROWS)
+    return number(name, parts, mean, rate, more=bounds, detail=within, note=_OTHER_ROWS)
 
 
 def _solving() -> list[Column]:

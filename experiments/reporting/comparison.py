@@ -3,71 +3,53 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attention_variants import specs
 from experiments.reporting import tables
-from experiments.reporting.columns import Column, accuracy, naming, number, spread, spread_record
-from experiments.reporting.text import listed
-from experiments.studies import paired
+from experiments.reporting.column import Column, number, spread, spread_record
+from experiments.reporting.columns import naming
+from experiments.reporting.names import find_model
+from experiments.reporting.score_columns import score
+from experiments.reporting.text import human, listed
 from experiments.studies.intervals import LEAST, Estimate
 from experiments.studies.paired import Difference
 from experiments.studies.results import Study
 from experiments.studies.rows import Row
+from experiments.studies.scores import ACCURACY
 
 _UNLIKE = "*"  # marks rows that ran with other versions or on another device
-_PREFIX = "conv+"  # most models begin with a convolution, and names may leave it out
 
 
-def comparison(study: Study, name: str) -> tables.Table:
+def comparison(study: Study, name: str, choose: tables.Choose = list) -> tables.Table:
     """Returns the table of each row minus that of a model on the same task; the task's correction is its own.
 
+    Args:
+      study: of the rows.
+      name: of the model.
+      choose: returns which columns the table has, given all.
+
     Raises:
-      ValueError: `name` is that of no model or of several.
+      ValueError: `name` is that of no model or of several, or the metric is not one to compare in pairs.
     """
+    if study.metric.kind.difference is None:
+        raise ValueError(
+            f"--compare: {study.metric.name} is not compared in pairs of seeds; accuracies and losses are."
+        )
     model = find_model(study, name)
-    found: dict[int, Difference | None] = {}  # by the identity of rows; None of the reference
-    rows: list[Row] = []
-    for members in study.by_task.values():
-        reference = next((row for row in members if study.model(row) == model), None)
-        if reference is not None:
-            others = [row for row in members if row is not reference]
-            found |= dict(zip(map(id, others), paired.differences(others, reference), strict=True))
-            found[id(reference)] = None
-            rows += members
-    columns = [*naming(study), accuracy(study), *_columns(model, lambda row: found[id(row)])]
+    pairs = [pair for members in study.minus(model).values() for pair in members]
+    found = {id(row): difference for row, difference in pairs}
+    columns = choose([*naming(study), score(study), *_columns(study, model, lambda row: found[id(row)])])
     notes = [tables.explanations(columns), *tables.size_notes(study)]
-    unlike = any(difference and not difference.alike for difference in found.values())
-    missing = [task for task, members in study.by_task.items() if members[0] not in rows]
+    unlike = any(difference and not difference.alike for _, difference in pairs)
+    missing = [task for task in study.by_task if task not in study.minus(model)]
     warnings = [*_unlike_note(unlike), *_missing_note(model, missing), *tables.warnings(study)]
-    return tables.Table(f"Study {study.name}, minus {model}", columns, rows, notes, warnings)
+    return tables.Table(f"{study.title}, minus {model}", columns, [row for row, _ in pairs], notes, warnings)
 
 
-def find_model(study: Study, name: str) -> str:
-    """Returns the model of a study that `name` names: by its label or attention, with or without `conv+` and fields.
-
-    Raises:
-      ValueError: there is none, nearest ones first, or there are several.
-    """
-    spelled = {model: _spellings(model, study) for model in study.models}
-    for place in range(len(next(iter(spelled.values())))):
-        found = [model for model, spellings in spelled.items() if spellings[place] == name]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise ValueError(f"--compare={name} names {len(found)} models; write one of {', '.join(map(repr, found))}.")
-    raise specs.SpecError(
-        f"--compare: {specs.unknown('model', name, [spellings[1] for spellings in spelled.values()])}"
-    )
-
-
-def _spellings(model: str, study: Study) -> list[str]:
-    """Returns what may name a model, the most exact first."""
-    attention = next(row.attention for row in study.rows if study.model(row) == model)
-    plain = "+".join(part.partition(":")[0] for part in specs.split_layers(attention))
-    return [text for whole in (model, attention, plain) for text in (whole, whole.removeprefix(_PREFIX))]
-
-
-def _columns(model: str, difference: Callable[[Row], Difference | None]) -> list[Column]:
+def _columns(study: Study, model: str, difference: Callable[[Row], Difference | None]) -> list[Column]:
     """Returns the columns of the differences from `model`."""
+    unit, what = study.metric.kind.unit, "accuracy" if study.metric is ACCURACY else study.metric.label
+    test = (
+        "the larger of those of paired t tests of the differences and of the log-odds" if unit else "of a paired t test"
+    )
 
     def estimate(row: Row) -> Estimate | None:
         found = difference(row)
@@ -76,7 +58,7 @@ def _columns(model: str, difference: Callable[[Row], Difference | None]) -> list
     def text(row: Row) -> str:
         if difference(row) is None:
             return "reference"
-        return f"{found.mean:+.3f}" if (found := estimate(row)) else "-"
+        return _signed(found.mean, unit) if (found := estimate(row)) else "-"
 
     def of(row: Row, field: str) -> Any:
         return getattr(difference(row), field, None)
@@ -88,9 +70,9 @@ def _columns(model: str, difference: Callable[[Row], Difference | None]) -> list
             value=lambda row: found.mean if (found := estimate(row)) else None,
             text=text,
             more=lambda row: spread_record("difference", estimate(row)) | {"alike": of(row, "alike")},
-            detail=lambda row: spread(estimate(row)),
+            detail=lambda row: spread(estimate(row), 3 if unit else None),
             mark=lambda row: _UNLIKE if of(row, "alike") is False else "",
-            note=f"Difference: accuracy minus that of {model} on the same task, mean over common seeds. Its interval "
+            note=f"Difference: {what} minus that of {model} on the same task, mean over common seeds. Its interval "
             "is of pairs, wide enough that in 95 % of studies those of a task are right all at once (Bonferroni's "
             f"correction); with fewer than {LEAST} common seeds it is the range.",
         ),
@@ -100,8 +82,8 @@ def _columns(model: str, difference: Callable[[Row], Difference | None]) -> list
             ("", "p"),
             lambda row: of(row, "p"),
             _p_value,
-            note="p: the larger of those of paired t tests of the differences and of the log-odds, over at least "
-            f"{LEAST} common seeds, by Holm's correction for the number of rows of a task.",
+            note=f"p: {test}, over at least {LEAST} common seeds, by Holm's correction for the number of rows of a "
+            "task.",
         ),
         number(
             "separates",
@@ -124,6 +106,10 @@ def _unlike_note(unlike: bool) -> Sequence[str]:
 
 def _missing_note(model: str, tasks: Sequence[str]) -> Sequence[str]:
     return (f"Left out, for {model} is not there: {listed(tasks)}.",) if tasks else ()
+
+
+def _signed(value: float, unit: bool) -> str:
+    return f"{value:+.3f}" if unit else f"{'-' if value < 0 else '+'}{human(abs(value))}"
 
 
 def _dash(value: int | None) -> str:

@@ -9,11 +9,12 @@ from string import Template
 from experiments.reporting import tables
 from experiments.reporting.columns import size_marks
 from experiments.reporting.figures import layout, registry
-from experiments.reporting.figures.style import COLOURS, FAINT, save, style
+from experiments.reporting.figures.style import COLOURS, FAINT
 from experiments.reporting.page.details import runs_of_rows
 from experiments.reporting.page.markup import colour_class, definitions, spec, text
 from experiments.reporting.page.pictures import figure
 from experiments.reporting.page.table import results_table
+from experiments.reporting.pictures import write_pictures
 from experiments.reporting.text import describe_environment, listed, plural
 from experiments.studies.results import Study, read_study
 from experiments.studies.rows import Row
@@ -30,16 +31,7 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
       StorageError: the files cannot be written.
     """
     study, output = read_study(folder), Path(output or folder)
-    pictures = {}
-    with style():
-        for name, picture in registry.pictures(study).items():
-            drawn = picture.draw(study)
-            if drawn is None:
-                continue
-            for kind in ("png", "svg"):
-                content = save(drawn, kind)
-                write_file(output / f"{name}.{kind}", content)
-            pictures[name] = content
+    pictures = write_pictures(study, output)
     path = output / "report.html"
     write_file(path, page(study, pictures))
     return path

@@ -1,17 +1,20 @@
 """The table of a study as text, Markdown, LaTeX and CSV, and the notes below it."""
 
 import csv
+import functools
 import io
 import re
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from experiments.reporting.columns import Cell, Column, Interval, columns, environment_letters, size_marks
-from experiments.reporting.text import describe_environment, one_line, plural, wrap_spec
+from experiments.reporting.column import Cell, Column, Interval
+from experiments.reporting.columns import TIMES, columns, environment_letters, size_marks
+from experiments.reporting.text import describe_environment, human, one_line, plural, wrap_spec
 from experiments.studies.intervals import LEAST
 from experiments.studies.results import Study
 from experiments.studies.rows import Row
+from experiments.studies.scores import ACCURACY
 
 _LABEL_WIDTH = 26
 _PROBLEMS = 10  # named below a table
@@ -21,6 +24,9 @@ _LATEX = {
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
     **{"†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}"},
 }
+
+
+Choose = Callable[[list[Column]], list[Column]]  # which of all columns a table has
 
 
 class Table(NamedTuple):
@@ -43,11 +49,11 @@ def render(study: Study, style: str) -> str:
     return STYLES[style](of_study(study))
 
 
-def of_study(study: Study) -> Table:
-    """Returns the table of a study."""
-    parts = columns(study)
-    notes = [explanations(parts), *size_notes(study), *_best_note(study), *_environments(study)]
-    return Table(f"Study {study.name}", parts, study.rows, notes, warnings(study))
+def of_study(study: Study, choose: Choose = list) -> Table:
+    """Returns the table of a study, with those of its columns that `choose` returns, given all."""
+    parts = choose(columns(study))
+    notes = [explanations(parts), *size_notes(study), *_best_note(study, parts), *_environments(study, parts)]
+    return Table(study.title, parts, study.rows, notes, warnings(study))
 
 
 def as_text(table: Table) -> str:
@@ -134,17 +140,23 @@ def interval_text(interval: str | Interval, form: str = "[{0}, {2}]") -> str:
     """Returns a cell's detail as text: an interval in the given form of low end, dash and high end, a range as one."""
     if isinstance(interval, str):
         return interval
-    low, high = (f"{end:.{interval.digits}f}" for end in interval[:2])
+    show = human if interval.digits is None else functools.partial(_fixed, digits=interval.digits)
+    low, high = map(show, interval[:2])
     dash = " to " if interval.low < 0 else "-"
     return f"range {low}{dash}{high}" if interval.kind == "range" else form.format(low, dash, high)
 
 
-def _best_note(study: Study) -> list[str]:
-    if not any(study.best(row) for row in study.rows):
+def _fixed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}"
+
+
+def _best_note(study: Study, parts: Sequence[Column]) -> list[str]:
+    if not any(column.best(row) for column in parts for row in study.rows):
         return []
+    better = "more accurate" if study.metric is ACCURACY else "better"
     rivals = "row of its task" if "task" in study.varied else "row"
     return [
-        f"Bold (Markdown, LaTeX, HTML): more accurate than every other {rivals}, each paired difference over at least "
+        f"Bold (Markdown, LaTeX, HTML): {better} than every other {rivals}, each paired difference over at least "
         f"{LEAST} common seeds told from 0 (t test, p at most 0.05 by Holm's correction for the number of rows)."
     ]
 
@@ -158,8 +170,8 @@ def _mixed_setups(study: Study) -> list[str]:
     ]
 
 
-def _environments(study: Study) -> list[str]:
-    if len(study.environments) == 1:
+def _environments(study: Study, parts: Sequence[Column]) -> list[str]:
+    if len(study.environments) == 1 or not any(column.key in TIMES for column in parts):
         return []
     described = zip(environment_letters(study), map(describe_environment, study.environments), strict=True)
     return [f"({letter}) {text}. Times with different letters cannot be compared." for letter, text in described]

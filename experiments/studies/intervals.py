@@ -28,6 +28,23 @@ class Estimate(NamedTuple):
         """What the ends are: "interval", "range", or nothing for a single run."""
         return "interval" if self.n >= LEAST else "range" if self.n > 1 else ""
 
+    @property
+    def seen(self) -> tuple[float, float]:
+        """The ends as they can be drawn: one that is infinite, of runs that do not solve, stands at the mean."""
+        return self.low, self.high if math.isfinite(self.high) else self.mean
+
+
+class _Interval(Estimate):
+    """One whose ends are an interval, however few runs there are."""
+
+    kind = "interval"
+
+
+class _Range(Estimate):
+    """One whose ends are the range, however many runs there are."""
+
+    kind = "range"
+
 
 def mean_accuracy(values: Sequence[float]) -> Estimate:
     """Returns the mean of independent accuracies and its 95 % interval, or their range if they are few.
@@ -53,6 +70,38 @@ def mean_accuracy(values: Sequence[float]) -> Estimate:
         return estimate
     low, high = log_odds_ends(runs)
     return estimate._replace(low=float(low), high=float(high))
+
+
+def mean_number(values: Sequence[float]) -> Estimate:
+    """Returns the mean of independent numbers and its 95 % interval by Student's t, or their range if they are few."""
+    runs = np.asarray(values, np.float64)
+    return _with_interval(_range(runs), runs)
+
+
+def number_difference(one: Sequence[float], two: Sequence[float], comparisons: int = 1) -> Estimate:
+    """Returns the mean of `one` - `two`, any numbers paired by seed, with its interval or range.
+
+    The interval is Student's, by Bonferroni's correction for so many `comparisons`.
+    """
+    runs = np.asarray(one, np.float64) - np.asarray(two, np.float64)
+    return _with_interval(_range(runs), runs, comparisons)
+
+
+def number_p(one: Runs, two: Runs) -> Each:
+    """Returns two-sided p values that paired numbers have equal means, by Student's t test of their differences."""
+    return 2 * stats.t.sf(_student((one - two).mean(-1), one - two), one.shape[-1] - 1)
+
+
+def solve_rate(solved: Sequence[float]) -> Estimate:
+    """Returns the share of runs that solve, 1 of each or 0, and its Wilson interval, however few they are."""
+    rate = float(np.mean(solved))
+    return _Interval(rate, *wilson(round(sum(solved)), len(solved)), len(solved))
+
+
+def median_and_range(steps: Sequence[float]) -> Estimate | None:
+    """Returns the median steps to solve and their range; None where the median run is unsolved, which is infinite."""
+    median = median_steps([None if math.isinf(value) else int(value) for value in steps])
+    return None if median is None else _Range(median, min(steps), max(steps), len(steps))
 
 
 def log_odds_ends(runs: Runs) -> tuple[Each, Each]:
@@ -144,6 +193,14 @@ def _range(runs: Float[np.ndarray, "runs"]) -> Estimate:
     """Returns mean and range; rounding moves no mean out of the range."""
     low, high = float(runs.min()), float(runs.max())
     return Estimate(min(max(float(runs.mean()), low), high), low, high, runs.size)
+
+
+def _with_interval(estimate: Estimate, runs: Float[np.ndarray, "runs"], comparisons: int = 1) -> Estimate:
+    """Returns a mean with its interval by Student's t, or as it is where the runs are few or equal."""
+    if estimate.n < LEAST or estimate.low == estimate.high:
+        return estimate
+    half = float(_half(runs, comparisons))
+    return estimate._replace(low=estimate.mean - half, high=estimate.mean + half)
 
 
 def _half(runs: Runs, comparisons: int = 1) -> Each:

@@ -13,9 +13,9 @@ ERROR_RATE = 0.05  # at which differences of one task are told from 0, all of th
 
 
 class Difference(NamedTuple):
-    """How much more accurate a row is than the one it is compared with, over the seeds that both have."""
+    """By how much the score of a row is above that of the row it is compared with, over the seeds that both have."""
 
-    estimate: Estimate | None  # None without a common seed
+    estimate: Estimate | None  # None without a common seed, and by a metric that is not compared in pairs
     p: float | None  # by Holm's correction; None with fewer than `intervals.LEAST` common seeds
     alike: bool  # whether both rows ran with the same versions on the same device, seed by seed
 
@@ -31,14 +31,17 @@ def differences(rows: Sequence[Row], reference: Row) -> list[Difference]:
     A seed draws the same data and the same initial values of what two models share, so what a seed does to both
     cancels. The correction is for the number of rows that have enough seeds in common with the reference.
     """
+    kind = reference.metric.kind
     pairs = [_pairs(row, reference) for row in rows]
+    if kind.difference is None or kind.p is None:
+        return [Difference(None, None, alike(row, reference)) for row in rows]
     tested = [index for index, pair in enumerate(pairs) if len(pair[0]) >= intervals.LEAST]
-    p_values = np.array([intervals.paired_p(*map(np.array, pairs[index])) for index in tested])
+    p_values = np.array([kind.p(*map(np.array, pairs[index])) for index in tested])
     corrected = dict(zip(tested, intervals.holm(p_values).tolist(), strict=True))
     number = max(len(tested), 1)
     return [
         Difference(
-            intervals.mean_difference(*pairs[index], number) if pairs[index][0] else None,
+            kind.difference(*pairs[index], number) if pairs[index][0] else None,
             corrected.get(index),
             alike(row, reference),
         )
@@ -48,12 +51,13 @@ def differences(rows: Sequence[Row], reference: Row) -> list[Difference]:
 
 def best(rows: Sequence[Row]) -> Row | None:
     """Returns the row of a task that is better than every other one, each difference told from 0; None without one."""
-    scored = [row for row in rows if row.accuracy]
+    scored = [row for row in rows if row.score.accuracy]
     if len(rows) < 2 or not scored:
         return None
-    first = max(scored, key=lambda row: row.accuracy.mean if row.accuracy else 0.0)
+    first = min(scored, key=lambda row: row.metric.rank(row.score.accuracy))
     behind = differences([row for row in rows if row is not first], first)
-    apart = all(each.separates and each.estimate and each.estimate.mean < 0 for each in behind)
+    worse = -1 if first.metric.higher else 1
+    apart = all(each.separates and each.estimate and each.estimate.mean * worse > 0 for each in behind)
     return first if apart else None
 
 
@@ -65,7 +69,7 @@ def alike(row: Row, other: Row) -> bool:
 
 
 def _pairs(row: Row, reference: Row) -> tuple[list[float], list[float]]:
-    """Returns the accuracies of both in the order of the seeds that they share."""
-    one, two = row.accuracy_by_seed, reference.accuracy_by_seed
+    """Returns the scores of both in the order of the seeds that they share."""
+    one, two = row.score_by_seed, reference.score_by_seed
     shared = [seed for seed in one if seed in two]
     return [one[seed] for seed in shared], [two[seed] for seed in shared]

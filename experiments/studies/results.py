@@ -1,20 +1,28 @@
-"""From run folders to the rows of a table: one row per cell of a study, which sums up the cell's seeds."""
+"""From run folders to the rows of a table: one row per cell of a study, which sums up the cell's seeds.
+
+Several studies make one: a run that is in two of them counts once, and what is chosen by validation accuracy is chosen
+in each of them by itself.
+"""
 
 import collections
 import dataclasses
 import functools
-import json
 import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from experiments.config.schema import varied_keys
-from experiments.studies import paired, run_folder
-from experiments.studies.records import Record, devices_text, read_records
+from experiments.studies import cells, paired, run_folder, scores
+from experiments.studies.cells import Chosen
+from experiments.studies.legacy import tests_of_today
+from experiments.studies.paired import Difference
+from experiments.studies.record import Record, devices_text
+from experiments.studies.records import read_records
 from experiments.studies.rows import Choice, ModelSize, Row, Setup
+from experiments.studies.scores import Metric
 
 _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide the size of a model
 
@@ -40,6 +48,12 @@ class Study:
     failed: int  # runs, in all cells, that ended in an exception
     unfinished: int  # runs, in all cells, that were started and have not ended
     problems: tuple[str, ...] = ()  # a line for whatever is damaged, missing or foreign in the folder
+    members: tuple[str, ...] = ()  # the names of several studies that are read as one; empty for one study
+
+    @property
+    def title(self) -> str:
+        """The name with its noun."""
+        return f"{'Studies' if self.members else 'Study'} {self.name}"
 
     def label(self, row: Row, *, without: Sequence[str] = ()) -> str:
         """Returns what a plot or a note calls `row`, leaving out some varied keys; a flag is named where it is set."""
@@ -55,9 +69,9 @@ class Study:
             groups.setdefault(row.config["task"], []).append(row)
         return groups
 
-    def model(self, row: Row) -> str:
+    def model(self, row: Row, *, without: Sequence[str] = ()) -> str:
         """Returns the label without what belongs to the task: rows of one model differ in their task alone."""
-        return self.label(row, without=self._of_tasks)
+        return self.label(row, without=[*self._of_tasks, *without])
 
     @functools.cached_property
     def _of_tasks(self) -> list[str]:
@@ -67,11 +81,38 @@ class Study:
 
     @functools.cached_property
     def models(self) -> list[str]:
-        """The models, those of the best mean accuracy over their tasks first."""
-        scores: dict[str, list[float]] = {}
+        """The models, those of the best mean score over their tasks first; those without one in some task last."""
+        ranks: dict[str, list[float]] = {}
         for row in self.rows:
-            scores.setdefault(self.model(row), []).append(row.accuracy.mean if row.accuracy else -1.0)
-        return sorted(scores, key=lambda model: (-statistics.fmean(scores[model]), natural(model)))
+            ranks.setdefault(self.model(row), []).append(row.metric.rank(row.score.accuracy))
+
+        def place(model: str) -> tuple[Any, ...]:
+            known = [rank for rank in ranks[model] if math.isfinite(rank)]
+            return len(ranks[model]) - len(known), statistics.fmean(known) if known else 0.0, natural(model)
+
+        return sorted(ranks, key=place)
+
+    @property
+    def metric(self) -> Metric:
+        """The score by which rows are ordered and compared."""
+        return self.rows[0].metric
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """All metrics that some run has, by name."""
+        return scores.available([(result, row.config["task"]) for row in self.rows for result in row.results])
+
+    @functools.cached_property
+    def names_of_tests(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """What tests on other rows are called, in two parts, by kind and value."""
+        return scores.names_of_tests(
+            [test for row in self.rows for r in row.results for test in tests_of_today(r, row.config["task"])]
+        )
+
+    def by_metric(self, metric: Metric) -> Self:
+        """Returns the study ordered and compared by another of its `metrics`."""
+        rows = [dataclasses.replace(row, metric=metric) for row in self.rows]
+        return dataclasses.replace(self, rows=tuple(sorted(rows, key=lambda row: _order(row, self.varied))))
 
     def best(self, row: Row) -> bool:
         """Returns whether `row` is told apart from every other row of its task, see `paired.best`."""
@@ -80,6 +121,17 @@ class Study:
     @functools.cached_property
     def _best(self) -> dict[str, Row | None]:
         return {task: paired.best(rows) for task, rows in self.by_task.items()}
+
+    def minus(self, model: str) -> dict[str, list[tuple[Row, Difference | None]]]:
+        """Returns the rows of every task that has `model`, each with its difference from that row, itself with None."""
+        found = {}
+        for task, rows in self.by_task.items():
+            reference = next((row for row in rows if self.model(row) == model), None)
+            if reference is not None:
+                others = [row for row in rows if row is not reference]
+                differences = dict(zip(map(id, others), paired.differences(others, reference), strict=True))
+                found[task] = [(row, differences.get(id(row))) for row in rows]
+        return found
 
     @functools.cached_property
     def mixed_setups(self) -> list[Setup]:
@@ -119,20 +171,40 @@ def _set_sizes(row: Row) -> tuple[Any, ...]:
     return tuple(row.varied.get(f"model.{field}") for field in _SIZES)
 
 
-def read_study(path: str | Path) -> Study:
-    """Sums up the run folders in `path`.
+def read_study(path: str | Path, *others: str | Path) -> Study:
+    """Sums up the run folders in `path`, and in the folders of `others` as if all were one study.
 
     Raises:
       ValueError: there is no such folder, or no run in it has ended.
     """
-    path = Path(path)
+    folders: dict[Path, Path] = {}
+    for each in map(Path, (path, *others)):
+        folders.setdefault(each.resolve(), each)
+    paths = list(folders.values())
+    names = [each.name or each.resolve().name for each in paths]
+    names = [str(each) if names.count(name) > 1 else name for each, name in zip(paths, names, strict=True)]
+    studies, problems = {}, []
+    for name, each in zip(names, paths, strict=True):
+        studies[name], found = _read(each)
+        problems += [f"{name}: {problem}" for problem in found] if others else found
+    if len(studies) == 1:
+        return dataclasses.replace(_summarise(names, studies[names[0]]), problems=tuple(problems))
+    records, differing = cells.pooled(studies)
+    if differing:
+        what = "run differs" if differing == 1 else "runs differ"
+        problems.insert(0, f"{differing} {what} between two studies that have it; the study named first counts.")
+    return dataclasses.replace(_summarise(names, records), problems=tuple(problems))
+
+
+def _read(path: Path) -> tuple[list[Record], list[str]]:
+    """Returns the runs of a study and what is wrong with its folder."""
     if not path.is_dir():
         raise ValueError(f"there is no folder {str(path)!r}{_studies_near(path)}.")
     records, problems = read_records(path)
     if not any(record.ended for record in records):
         also = f"; {problems[0]}" if problems else "."
         raise ValueError(f"no run in {str(path)!r} has ended{_studies_near(path)}{also}")
-    return dataclasses.replace(_summarise(path.name, records), problems=tuple(problems))
+    return records, problems
 
 
 def natural(text: str) -> tuple[Any, ...]:
@@ -141,24 +213,25 @@ def natural(text: str) -> tuple[Any, ...]:
     return tuple(float(part) if index % 2 else part for index, part in enumerate(parts)), text
 
 
-def _summarise(name: str, records: Sequence[Record]) -> Study:
-    """Groups runs into cells, chooses by validation where the study says so, and sorts."""
+def _summarise(names: Sequence[str], records: Sequence[Record]) -> Study:
+    """Groups the runs of these studies into cells, chooses by validation where a study says so, and sorts.
+
+    What is chosen in one study is chosen in all of them, each by itself.
+    """
     environments: list[dict[str, Any]] = []
     for record in records:
         if record.ended and record.environment not in environments:
             environments.append(record.environment)
     selects = sorted({key for record in records for key in record.config.get("study", {}).get("select", ())})
-    chosen = _select(_cells([record for record in records if record.ended]), selects)
-    flat = [_flat(cell) for cell, _ in chosen]
-    varied = [key for key in varied_keys(flat) if key not in ("model.attention", *selects)]
+    chosen = cells.select_in_each(names, cells.group([record for record in records if record.ended]), selects)
+    varied = [key for key in varied_keys([cell.flat for cell in chosen]) if key not in ("model.attention", *selects)]
+    if len(names) > 1 and cells.STUDY not in varied:
+        varied.append(cells.STUDY)
     keys = [key for key in selects if key in varied_keys([record.flat for record in records])]
-    rows = sorted(
-        (_row(cell, varied, environments, _choices(cell, tried, keys)) for cell, tried in chosen),
-        key=lambda row: _order(row, varied),
-    )
+    rows = sorted((_row(cell, varied, environments, keys) for cell in chosen), key=lambda row: _order(row, varied))
     dates = sorted(record.manifest["date"] for record in records if "date" in record.manifest)
     return Study(
-        name=name,
+        name=", ".join(names),
         rows=tuple(rows),
         varied=tuple(varied),
         environments=tuple(environments),
@@ -166,39 +239,8 @@ def _summarise(name: str, records: Sequence[Record]) -> Study:
         dates=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
         failed=sum(record.result is not None and not record.ended for record in records),
         unfinished=sum(record.result is None for record in records),
+        members=tuple(names) if len(names) > 1 else (),
     )
-
-
-def _cells(records: Sequence[Record]) -> list[list[Record]]:
-    """Returns the ended runs of each cell by seed.
-
-    Runs of one cell share the digest "cell" of their results, however their specs are spelled. Runs without a digest
-    belong to the cell of the runs with the same config.
-    """
-    written = [json.dumps(record.flat, sort_keys=True) for record in records]
-    results = [record.result or {} for record in records]
-    digests = {text: result["cell"] for text, result in zip(written, results, strict=True) if "cell" in result}
-    cells: dict[str, list[Record]] = {}
-    for text, record in sorted(zip(written, records, strict=True), key=lambda pair: pair[1].config.get("seed", 0)):
-        cells.setdefault(digests.get(text, text), []).append(record)
-    return list(cells.values())
-
-
-def _select(cells: list[list[Record]], selects: Sequence[str]) -> list[tuple[list[Record], list[list[Record]]]]:
-    """Returns, of cells that differ only in `selects`, the best by validation, and all of them."""
-    groups: dict[str, list[list[Record]]] = {}
-    for cell in cells:
-        group = json.dumps({key: value for key, value in cell[0].flat.items() if key not in selects}, sort_keys=True)
-        groups.setdefault(group, []).append(cell)
-    return [(max(tried, key=_validation), tried) for tried in groups.values()]
-
-
-def _validation(cell: list[Record]) -> tuple[float, float]:
-    """Orders cells: by mean validation accuracy, and equal ones, such as all that reach 1, by mean loss."""
-    results = [record.result for record in cell if record.result]
-    accuracy = statistics.fmean(result["validation_accuracy"] or 0.0 for result in results)
-    losses = [result.get("validation_loss") for result in results]
-    return accuracy, -statistics.fmean(math.inf if loss is None else loss for loss in losses)
 
 
 def _choices(cell: list[Record], tried: list[list[Record]], keys: Sequence[str]) -> tuple[Choice, ...]:
@@ -211,21 +253,13 @@ def _curve(tried: list[list[Record]], key: str) -> tuple[tuple[Any, float], ...]
     """Returns every tried value of `key` with its validation accuracy: the best one, where other keys vary as well."""
     scores: dict[Any, float] = {}
     for cell in tried:
-        value, (accuracy, _) = cell[0].flat.get(key), _validation(cell)
+        value, (accuracy, _) = cell[0].flat.get(key), cells.validation(cell)
         scores[value] = max(accuracy, scores.get(value, accuracy))
     return tuple(sorted(scores.items(), key=lambda point: _sortable(point[0])))
 
 
-def _flat(cell: Sequence[Record]) -> dict[str, Any]:
-    """Returns what the runs of a cell share; where a manifest is lost, another run knows the version."""
-    versions = [record.flat["version"] for record in cell if record.flat["version"] is not None]
-    return cell[0].flat | ({"version": versions[0]} if versions else {})
-
-
-def _row(
-    cell: list[Record], varied: Sequence[str], environments: list[dict[str, Any]], choices: tuple[Choice, ...]
-) -> Row:
-    flat = _flat(cell)
+def _row(chosen: Chosen, varied: Sequence[str], environments: list[dict[str, Any]], keys: Sequence[str]) -> Row:
+    cell, flat = chosen.cell, chosen.flat
     return Row(
         config=flat,
         varied={key: flat.get(key) for key in varied},
@@ -234,7 +268,7 @@ def _row(
         seeds=tuple(record.config["seed"] for record in cell),
         environments=tuple(environments.index(record.environment) for record in cell),
         setups=tuple(_setup(record, flat["version"]) for record in cell),
-        choices=choices,
+        choices=_choices(cell, chosen.tried, keys),
     )
 
 
@@ -243,13 +277,14 @@ def _setup(record: Record, version: str | None) -> Setup:
 
 
 def _order(row: Row, varied: Sequence[str]) -> tuple[Any, ...]:
-    """Sorts by the other varied keys, then best first, then cheapest first."""
-    keys = [_sortable(row.varied[key]) for key in varied]
+    """Sorts by the other varied keys but the study, then best first, then cheapest first."""
+    keys = [_sortable(row.varied[key]) for key in varied if key != cells.STUDY]
     return (
         keys,
-        -(row.accuracy.mean if row.accuracy else -1.0),
+        row.metric.rank(row.score.accuracy),
         row.mean("train_flops_executed") or 0.0,
         natural(row.attention),
+        _sortable(row.varied.get(cells.STUDY)),
     )
 
 

@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from attention_variants import specs
 from experiments.studies import intervals, legacy
 from experiments.studies.intervals import Estimate
+from experiments.studies.scores import ACCURACY, Metric
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,8 +79,8 @@ class Choice(NamedTuple):
 class ScoreKey(NamedTuple):
     """On which rows a test was: its identity within a study."""
 
-    kind: str  # "own", "length" or "shifted"
-    value: str  # of a length such as "128" or "41-80", or the spec of the shifted task
+    kind: str  # "own", "length" or "shifted"; "score" of another metric
+    value: str  # of a length such as "128" or "41-80", the spec of the shifted task, or the name of the metric
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,11 +94,12 @@ class TestScore:
     floor: float | None = None  # means over runs
     ceiling: float | None = None
     loss: float | None = None
+    estimate: Callable[[Sequence[float]], Estimate | None] = intervals.mean_accuracy  # of another metric its own
 
     @functools.cached_property
     def accuracy(self) -> Estimate | None:
-        """Mean accuracy with its interval or range, see `intervals.mean_accuracy`; None without a run."""
-        return intervals.mean_accuracy(self.accuracies) if self.accuracies else None
+        """Mean accuracy with its interval or range, or what `estimate` makes of a metric; None without a run."""
+        return self.estimate(self.accuracies) if self.accuracies else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,7 @@ class Row:
     environments: tuple[int, ...]  # indices into Study.environments
     setups: tuple[Setup, ...]
     choices: tuple[Choice, ...] = ()
+    metric: Metric = ACCURACY  # by which rows are ordered and compared
 
     @property
     def attention(self) -> str:
@@ -171,9 +174,25 @@ class Row:
         return self.tests[0].accuracy
 
     @functools.cached_property
-    def accuracy_by_seed(self) -> dict[int, float]:
-        """Test accuracy of every run that has one."""
-        scores = {seed: result["test_accuracy"] for seed, result in zip(self.seeds, self.results, strict=True)}
+    def score(self) -> TestScore:
+        """How the row does by its metric: its test accuracy, or another score."""
+        if self.metric is ACCURACY:
+            return self.tests[0]
+        floors, ceilings = zip(*map(self.metric.bounds, self.results), strict=True)
+        return TestScore(
+            key=ScoreKey("score", self.metric.name),
+            label=self.metric.label,
+            length=None,
+            accuracies=tuple(self.score_by_seed.values()),
+            floor=_mean(floors),
+            ceiling=_mean(ceilings),
+            estimate=self.metric.kind.estimate,
+        )
+
+    @functools.cached_property
+    def score_by_seed(self) -> dict[int, float]:
+        """The metric of every run that has it."""
+        scores = {seed: self.metric.of_run(result) for seed, result in zip(self.seeds, self.results, strict=True)}
         return {seed: score for seed, score in scores.items() if score is not None}
 
     @property

@@ -61,6 +61,38 @@ def test_what_does_not_compare_is_said_beside_csv(run, tmp_path):
     assert "A CPU" in err and "A GPU" in err and "not told apart" in err
 
 
+def test_rows_columns_order_and_score_of_several_studies(toy, run, tmp_path):
+    other = write_study(tmp_path / "other", ["conv+full", "conv+linear"], seeds=2)
+    flags = ["--rows=full|linear", "--where=accuracy>0.5", "--columns=accuracy,n", "--sort=accuracy", "--format=csv"]
+    code, out, err = run(str(toy), str(other), *flags)
+    header, *lines = out.splitlines()
+    assert code == 0 and header == "model.attention,study,accuracy,n"
+    assert [line.rsplit(",", 2)[0] for line in lines] == ['conv+linear,"toy, other"', 'conv+full,"toy, other"']
+    assert [line[-1] for line in lines] == ["2", "2"], "the run of both counts once"
+    note = "Shown: 2 of 6 rows (--rows=full|linear --where=accuracy>0.5)."
+    assert err == f"{note} Bold, and corrections for the number of rows, are of these alone.\n"
+    assert run(f"--study={toy}", f"--study={other}", *flags)[1] == out
+    for style in ("text", "markdown", "latex"):
+        text = run(str(toy), str(other), *flags[:-1], f"--format={style}")[1]
+        assert "Shown: 2 of 6 rows" in " ".join(text.split()) and text.count("linear") >= 1 and "params" not in text
+
+
+def test_another_score(toy, run):
+    code, out, err = run(str(toy), "--metric=los", "--format=csv")
+    lines = [line.split(",") for line in out.splitlines()]
+    losses = [float(line[lines[0].index("loss")]) for line in lines[1:] if len(line) == len(lines[0])]
+    assert (code, err) == (0, "") and losses == sorted(losses) and len(losses) > 1
+    assert "test loss minus that of conv+full" in " ".join(run(str(toy), "--metric=loss", "--compare=full")[1].split())
+
+
+@pytest.mark.slow
+def test_pictures_are_of_the_rows_and_the_score_that_are_shown(toy, run, tmp_path):
+    code, _, err = run(str(toy), "--rows=full|linear", "--metric=loss", f"--pictures={tmp_path / 'pictures'}")
+    files = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert (code, err) == (0, "") and {"paired_differences.png", "accuracy_against_flops.svg"} <= files
+    assert len({name.partition(".")[0] for name in files}) * 2 == len(files)
+
+
 def test_a_mistake_is_one_line(toy, run):
     for arguments, message in (
         ([], "name the folder of a study"),
@@ -71,6 +103,17 @@ def test_a_mistake_is_one_line(toy, run):
         ([str(toy), "--format=word"], "word"),
         ([str(toy), "--fromat=csv"], "--format"),
         ([str(toy), "--compare="], "--compare= names no model"),
+        ([str(toy), "", "--format=csv"], "name the folder of a study"),
+        ([str(toy), "--rows="], "--rows= names no model"),
+        ([str(toy), "--columns="], "--columns= names no column"),
+        ([str(toy), "--sort="], "--sort= names no field"),
+        ([str(toy), "--pictures="], "--pictures= names no folder"),
+        ([str(toy), "--metric="], "--metric= names no score"),
+        ([str(toy), "--metric=acuracy"], "--metric: unknown score 'acuracy'; valid choices, nearest first: accuracy, "),
+        ([str(toy), "--metric=solve_rate", "--compare=full"], "solve_rate is not compared in pairs"),
+        ([str(toy), "--where="], "--where=: expected FIELD=VALUE"),
+        ([str(toy), "--where=task=induction"], "--where=task=induction leaves no row"),
+        ([str(toy), "--rows=linear", "--compare=full"], "unknown model 'full'"),
         ([str(toy), "--compare=fulll"], "unknown model 'fulll'; valid choices, nearest first: full, "),
     ):
         code, out, err = run(*arguments)

@@ -10,10 +10,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.reporting.figures import labels, layout
-from experiments.reporting.figures.style import FAINT, Mark
+from experiments.reporting.figures.style import FAINT, INK, Mark
 from experiments.reporting.text import human
 from experiments.studies.results import Study
 from experiments.studies.rows import Row, TestScore
+
+_FRONT = "no cheaper model scores as well"
+_FRONT_LINE: dict[str, Any] = {"color": INK, "linewidth": 1.1, "alpha": 0.45, "drawstyle": "steps-post", "zorder": 1.5}
+_FRONT_EDGE = {"markeredgecolor": INK, "markeredgewidth": 1.5}
 
 
 def accuracy_against_flops(study: Study) -> Figure:
@@ -29,46 +33,81 @@ def accuracy_against_state(study: Study) -> Figure:
 
 
 def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: str, unit: str = "") -> Figure:
-    """Draws accuracies with intervals against `cost` on a logarithmic axis; a horizontal tick is the ceiling."""
+    """Draws scores with intervals against `cost` on a logarithmic axis; a horizontal tick is the ceiling.
+
+    A line leads along the front, the models to which no cheaper one is equal or better; their marks have a dark edge.
+    """
     figure, panels = layout.panels(study, layout.tasks(study))
     appearance, size = layout.looks(study), 5.5 if layout.numbered(study) else 8.0
-    parts = (1.0, 2.0, 5.0) if len(panels) == 1 else (1.0, 2.0, 3.0, 5.0)  # two or more in a factor of 4
     drawn = []
     for axes, rows in panels:
+        points = [(x, row) for row in rows if (x := cost(row)) and row.score.accuracy]
+        best = front([(x, row.metric.rank(row.score.accuracy)) for x, row in points])
         marks = []
-        for row in rows:
-            x = cost(row)
-            if row.accuracy is None or not x:
-                continue
-            look = appearance[study.model(row)]
-            mark = layout.mark_style(study, look, size) | {"gid": layout.anchor(row)}
-            _draw_point(axes, row.tests[0], x, mark)
-            marks.append(Mark((x, row.accuracy.mean), study.model(row), look))
+        for place, (x, row) in enumerate(points):
+            look, edge = appearance[study.model(row)], _FRONT_EDGE if place in best else {}
+            _draw_point(axes, row.score, x, layout.mark_style(study, look, size) | edge | {"gid": layout.anchor(row)})
+            mean = row.score.accuracy.mean if row.score.accuracy else math.nan
+            marks.append(Mark((x, mean), study.model(row), look, strong=place in best))
+        _draw_front(axes, [marks[place].point for place in best])
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=parts, numticks=12))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value, unit)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        layout.accuracy_axis(axes, rows, layout.with_spread("test accuracy", rows))
+        layout.score_axis(study, axes, rows)
         drawn.append((axes, marks))
     _pad_log([axes for axes, marks in drawn if marks])
+    for axes, _ in panels:
+        axes.xaxis.set_major_locator(LogLocator(subs=_tick_parts(axes, len(panels)), numticks=12))
+    if len(study.by_task) == 1:
+        panels[0][0].set_title(f"line: {_FRONT}", color=FAINT)
+    labels.name_marks(figure, study, drawn, label, *_handles(study))
+    return figure
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Returns the places of those (cost, rank) to which none is equal or better at the same or a lower cost, by cost.
+
+    A smaller rank is better. Of points that are alike the first one counts.
+    """
+    best: list[int] = []
+    for place in sorted(range(len(points)), key=lambda place: points[place]):
+        if not best or points[place][1] < points[best[-1]][1]:
+            best.append(place)
+    return best
+
+
+def _draw_front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Draws the line along the front: what is reached at each cost."""
+    if len(points) > 1:
+        axes.plot(*zip(*points, strict=True), **_FRONT_LINE)
+
+
+def _handles(study: Study) -> list[Line2D]:
+    """Returns how a legend shows ceilings, where there are some, and the front."""
     tick = Line2D([], [], color=FAINT, marker="_", markersize=12, markeredgewidth=1.6, linestyle="none")
     tick.set_label("ceiling of the model in its colour")
-    labels.name_marks(figure, study, drawn, label, tick)
-    return figure
+    line = Line2D([], [], label=f"front: {_FRONT}", **_FRONT_LINE)
+    return [*([tick] if any(row.score.ceiling is not None for row in study.rows) else []), line]
 
 
 def _draw_point(axes: Axes, score: TestScore, x: float, mark: Mapping[str, Any]) -> None:
     """Draws mean, interval and ceiling of a score at `x`."""
     if score.accuracy is None:
         return
-    (mean, low, high, _), width, colour = score.accuracy, mark["markersize"] / 8, mark["color"]
+    mean, width, colour = score.accuracy.mean, mark["markersize"] / 8, mark["color"]
     if score.ceiling is not None:
         axes.plot([x, x], [mean, score.ceiling], color=colour, linewidth=width, linestyle=(0, (1, 2)), zorder=2)
         tick = {"marker": "_", "markersize": 14 * width, "markeredgewidth": 1.6}
         axes.plot([x], [score.ceiling], color=colour, zorder=2, **tick)
     if score.accuracy.kind:
-        axes.plot([x, x], [low, high], color=colour, linewidth=2.2 * width, solid_capstyle="butt", zorder=3)
+        axes.plot([x, x], score.accuracy.seen, color=colour, linewidth=2.2 * width, solid_capstyle="butt", zorder=3)
     axes.plot([x], [mean], zorder=4, **mark)
+
+
+def _tick_parts(axes: Axes, panels: int) -> tuple[float, ...]:
+    """Returns which multiples of powers of ten have labels: two or more in a factor of 4, and few in a long axis."""
+    low, high = axes.get_xlim()
+    return (1.0, 2.0, 5.0) if panels == 1 or high > 30 * low else (1.0, 2.0, 3.0, 5.0)
 
 
 def _pad_log(panels: Sequence[Axes]) -> None:

@@ -23,6 +23,7 @@ _PLACES = [
     for angle in (step * math.pi / 8 for step in (0, 2, -2, 1, -1, 4, -4, 3, -3, 6, -6, 5, -5, 7, -7, 8))
 ]
 _LINE = 0.155 * 1.04  # inches, height of one line of a label
+_TALLEST = 30.0  # inches, more than any legend takes
 _DIGIT, _LETTER_HEIGHT = 2.6, 4.0  # points, half the size of a digit next to a point
 
 
@@ -31,7 +32,7 @@ def name_marks(
     study: Study,
     drawn: Sequence[tuple[Axes, Sequence[Mark]]],
     label: str,
-    ceiling: Line2D | None = None,
+    *further: Line2D,
 ) -> None:
     """Names the x axis and the models: in the margin of a single panel, else in one legend below all panels.
 
@@ -40,7 +41,7 @@ def name_marks(
       study: whose models are named.
       drawn: panels and their marks; where models are numbered every mark gets its number.
       label: of the x axis.
-      ceiling: how the legend shows ceilings; left out where not given.
+      *further: what else the legend shows, such as ceilings.
     """
     name_axis([axes for axes, _ in drawn], label)
     if len(study.by_task) == 1:
@@ -48,7 +49,7 @@ def name_marks(
         return
     appearance = looks(study)
     styles = {text: mark_style(study, appearance[model], 7.5) for model, text in names(study).items()}
-    legend_below(figure, styles, ceiling, small=numbered(study))
+    legend_below(figure, styles, *further, small=numbered(study))
     if numbered(study):
         _number(figure, drawn, {model: str(number) for number, model in enumerate(study.models, 1)})
 
@@ -65,17 +66,19 @@ def margin_labels(axes: Axes, marks: Sequence[Mark]) -> None:
     """Writes every label to the right of its point, moved where labels would overlap, with a line to the point."""
     inches = axes.bbox.height / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     lines = [wrap_spec(mark.model, 34) for mark in marks]
-    order = sorted(range(len(marks)), key=lambda i: marks[i].point[1])
+    low, high = axes.get_ylim()
+    levels = [(mark.point[1] - low) / (high - low) for mark in marks]  # of the axes
+    order = sorted(range(len(marks)), key=levels.__getitem__)
     sizes = [_LINE / inches * (len(lines[i]) + 0.7) for i in order]
-    heights = spread([marks[i].point[1] for i in order], sizes, 0.0, 1.06)
-    right = axes.get_yaxis_transform()
-    text: dict[str, Any] = {"color": INK, "fontsize": 9, "va": "center", "linespacing": 1.15, "transform": right}
+    heights = spread([levels[i] for i in order], sizes, 0.0, 1.02)
+    inside = axes.transAxes
+    text: dict[str, Any] = {"color": INK, "fontsize": 9, "va": "center", "linespacing": 1.15, "transform": inside}
     for place, i in zip(heights, order, strict=True):
-        point, _, (colour, marker) = marks[i]
+        point, _, (colour, marker), strong = marks[i]
         arrow = {"arrowstyle": "-", "color": colour, "lw": 0.7, "alpha": 0.55, "shrinkA": 0, "shrinkB": 4}
-        axes.annotate("", point, (1.035, place), textcoords=right, annotation_clip=False, arrowprops=arrow)
-        axes.plot([1.05], [place], marker=marker, markersize=6, color=colour, transform=right, clip_on=False)
-        axes.text(1.075, place, "\n".join(lines[i]), **text)
+        axes.annotate("", point, (1.035, place), textcoords=inside, annotation_clip=False, arrowprops=arrow)
+        axes.plot([1.05], [place], marker=marker, markersize=6, color=colour, transform=inside, clip_on=False)
+        axes.text(1.075, place, "\n".join(lines[i]), fontweight="bold" if strong else "normal", **text)
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: float) -> list[float]:
@@ -92,9 +95,9 @@ def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: fl
 
 
 def legend_below(
-    figure: Figure, styles: Mapping[str, Mapping[str, Any]], ceiling: Line2D | None = None, *, small: bool = False
+    figure: Figure, styles: Mapping[str, Mapping[str, Any]], *further: Line2D, small: bool = False
 ) -> None:
-    """Names marks of these styles below all panels."""
+    """Names marks of these styles, and what else there is, below all panels."""
     columns, size, width = (3, 8.0, 38) if small else (2, 9.0, 52)
     handles = [
         Line2D([], [], linestyle="none", label="\n".join(wrap_spec(text, width)), **mark)
@@ -102,7 +105,7 @@ def legend_below(
     ]
     spacing = {"handlelength": 1.8, "labelspacing": 0.45, "columnspacing": 1.6}
     legend = figure.legend(
-        handles=[*handles, *([ceiling] if ceiling else [])],
+        handles=[*handles, *further],
         loc="outside lower center",
         ncols=columns,
         frameon=False,
@@ -110,8 +113,10 @@ def legend_below(
         labelcolor=INK,
         **spacing,
     )
+    height = figure.get_figheight()
+    figure.set_figheight(height + _TALLEST)  # or panels would have no room beside a long legend
     figure.draw_without_rendering()  # now the legend knows its height
-    figure.set_figheight(figure.get_figheight() + legend.get_window_extent().height / figure.dpi)
+    figure.set_figheight(height + legend.get_window_extent().height / figure.dpi)
 
 
 def _number(figure: Figure, drawn: Sequence[tuple[Axes, Sequence[Mark]]], numbers: Mapping[str, str]) -> None:
@@ -141,6 +146,7 @@ def _write_number(axes: Axes, mark: Mark, number: str, place: tuple[float, float
         place,
         textcoords="offset points",
         arrowprops=line if math.hypot(*place) > 10 else None,
+        fontweight="bold" if mark.strong else "normal",
         path_effects=[withStroke(linewidth=1.8, foreground="white")],
         **style,
     )

@@ -15,8 +15,10 @@ from matplotlib.figure import Figure, FigureBase
 
 from experiments.reporting.figures.style import COLOURS, DASHES, FAINT, INK, MOST_LOOKS, Look, looks_of
 from experiments.reporting.text import wrap_spec
+from experiments.studies.intervals import Estimate
 from experiments.studies.results import Study
 from experiments.studies.rows import Row, TestScore, task_differences
+from experiments.studies.scores import SHARE
 
 MOST_LINES = len(COLOURS)  # of models in one panel; more are drawn in strips
 Tasks = Sequence[tuple[str, list[Row]]]  # (title, rows) of each task
@@ -107,7 +109,7 @@ def panels(study: Study, chosen: Tasks) -> tuple[Figure, list[tuple[Axes, list[R
 
 def panel_grid(titles: Sequence[str], *, tall: bool = False) -> tuple[Figure, list[Axes]]:
     """Returns a figure and a panel under each title."""
-    columns = min(len(titles), 2 if len(titles) in (2, 4) else 3)
+    columns = min(len(titles), _abreast(len(titles)))
     height = math.ceil(len(titles) / columns)
     panel = 4.6 if tall else 2.8 if columns < 3 else 2.5
     figure = Figure(figsize=(_WIDTH, panel * height + 0.5), layout="constrained")
@@ -119,6 +121,17 @@ def panel_grid(titles: Sequence[str], *, tall: bool = False) -> tuple[Figure, li
     return figure, grid[: len(titles)]
 
 
+def abreast(columns: Columns[T]) -> list[Columns[T]]:
+    """Returns columns in blocks of a few that stand side by side."""
+    size = _abreast(len(columns))
+    return [columns[first : first + size] for first in range(0, len(columns), size)]
+
+
+def _abreast(number: int) -> int:
+    """Returns how many of so many panels stand side by side."""
+    return 2 if number in (2, 4) else 3
+
+
 def labelled_axes(models: int) -> tuple[Figure, Axes]:
     """Returns axes with room for the labels of so many models in the right margin."""
     figure = Figure(figsize=(8.2, max(4.1, 0.42 * models + 1.2)))
@@ -127,14 +140,29 @@ def labelled_axes(models: int) -> tuple[Figure, Axes]:
 
 def accuracy_axis(axes: Axes, rows: Sequence[Row], label: str) -> None:
     """Shows accuracy from 0 to 1, and the floor where `rows` share one; only panels at the left edge carry `label`."""
-    floors = [row.mean("floor") for row in rows]
-    if None not in floors and len(set(floors)) == 1 and floors[0]:
-        axes.axhline(floors[0], color=FAINT, linewidth=1, linestyle=DASHES, zorder=1)
-        axes.text(0.01, floors[0] + 0.012, "floor", color=FAINT, fontsize=8, transform=axes.get_yaxis_transform())
-    axes.set_ylim(0, 1.04)
+    _draw_floor(axes, [row.mean("floor") for row in rows])
+    value_axis(axes, accuracy_label(rows, label))
+
+
+def score_axis(study: Study, axes: Axes, rows: Sequence[Row]) -> None:
+    """Shows the score of a study as `accuracy_axis` shows accuracies; from 0 to 1 only where all scores are there."""
+    _draw_floor(axes, [row.score.floor for row in rows])
+    value_axis(axes, score_label(study), unit=study.metric.kind.unit)
+
+
+def value_axis(axes: Axes, label: str, *, unit: bool = True) -> None:
+    """Shows values from 0 to 1, or as they are without a `unit`; only panels at the left edge carry `label`."""
+    if unit:
+        axes.set_ylim(0, 1.04)
     place = axes.get_subplotspec()
     if place is None or place.is_first_col():
-        axes.set_ylabel(accuracy_label(rows, label))
+        axes.set_ylabel(label)
+
+
+def _draw_floor(axes: Axes, floors: Sequence[float | None]) -> None:
+    if None not in floors and len(set(floors)) == 1 and (floor := floors[0]):
+        axes.axhline(floor, color=FAINT, linewidth=1, linestyle=DASHES, zorder=1)
+        axes.text(0.01, floor + 0.012, "floor", color=FAINT, fontsize=8, transform=axes.get_yaxis_transform())
 
 
 def accuracy_label(rows: Iterable[Row], label: str) -> str:
@@ -144,7 +172,17 @@ def accuracy_label(rows: Iterable[Row], label: str) -> str:
 
 def with_spread(label: str, rows: Iterable[Row]) -> str:
     """Returns `label`, and on a second line what is drawn around the means of `rows`: intervals, ranges or both."""
-    kinds = {row.accuracy.kind for row in rows if row.accuracy}
+    return _with_spread(label, [row.accuracy for row in rows])
+
+
+def score_label(study: Study) -> str:
+    """Returns the name of a study's score, what is drawn around its means, and what counts as right, a line each."""
+    label = _with_spread(study.metric.label, [row.score.accuracy for row in study.rows])
+    return accuracy_label(study.rows, label) if study.metric.kind is SHARE else label
+
+
+def _with_spread(label: str, estimates: Iterable[Estimate | None]) -> str:
+    kinds = {estimate.kind for estimate in estimates if estimate}
     words = [_SPREADS[kind] for kind in _SPREADS if kind in kinds]
     return f"{label}\nwith {' or '.join(words)}" if words else label
 
@@ -154,6 +192,7 @@ def strips(
     blocks: Sequence[Columns[T]],
     draw: Callable[[Axes, T, Look], None],
     label: str,
+    shown: Mapping[str, str] | None = None,
 ) -> Figure:
     """Returns a figure with a low strip for each model in each column, for lines too many to share a panel.
 
@@ -162,9 +201,11 @@ def strips(
       blocks: columns that stand side by side, and more of them below.
       draw: draws one strip, given its axes, what to draw, and the look of the model.
       label: of the common x axis.
+      shown: the name of every strip by its key in the columns, where strips are not the models of the study.
     """
+    shown = names(study) if shown is None else shown
     width = max(_WIDTH, _NAMES + max(map(len, blocks)) * (_LEAST_STRIP + _SCORES))
-    lines = {model: wrap_spec(text, 46) for model, text in names(study).items()}
+    lines = {model: wrap_spec(text, 46) for model, text in shown.items()}
     heights = [max(_STRIP, 0.13 * len(text) + 0.04) for text in lines.values()]
     titles = [_wrapped([heading for heading, _ in columns], width) for columns in blocks]
     above = max(0.4, 0.1 + 0.17 * max(title.count("\n") + 1 for block in titles for title in block))
@@ -173,10 +214,16 @@ def strips(
     parts = [figure] if len(blocks) == 1 else figure.subfigures(len(blocks), 1, squeeze=False).ravel()
     for part, columns, headings in zip(parts, blocks, titles, strict=True):
         grid = _strip_grid(part, width, heights, above, headings)
-        _fill(grid, columns, draw, looks(study), lines)
+        _fill(grid, columns, draw, looks(study) if set(shown) <= set(study.models) else looks_of(shown), lines)
         middle = 0.5 + 0.5 * (_NAMES - _SCORES) / width
         part.supxlabel(label, fontsize=10, color=INK, x=middle, y=0.08 / height, va="bottom")
     return figure
+
+
+def strip_limits(axes: Axes, low: float, high: float) -> None:
+    """Shows this range in the strips that share an axis with `axes`, which takes long where it is done for each."""
+    if axes.get_xlim() != (low, high):
+        axes.set_xlim(low, high)
 
 
 def beside_strip(axes: Axes, score: TestScore, *, floor: bool = True) -> None:
@@ -223,9 +270,9 @@ def _fill(
     lines: Mapping[str, list[str]],
 ) -> None:
     """Draws a strip for each model and column, and names the models."""
+    grid[0, 0].set_ylim(0, 1.04)  # all strips share it, and to set it again would visit all of them
     for (_, cells), column in zip(columns, grid.T, strict=True):
         for model, axes in zip(lines, column, strict=True):
-            axes.set_ylim(0, 1.04)
             axes.tick_params(left=False, labelleft=False, bottom=axes is column[-1], labelbottom=axes is column[-1])
             axes.grid(axis="y", visible=False)
             if model in cells:

@@ -20,9 +20,19 @@ _TICK = 0.4  # inches that the label of a tick takes
 _LEAST = 0.7  # stands for 0 on a logarithmic axis
 
 
-def draw_lines(axes: Axes, lines: Mapping[str, Line], looks: Mapping[str, Look], label: str) -> list[Mark]:
-    """Draws the line of each name, intervals side by side, and the floors; returns the marks at their right ends."""
-    layout.accuracy_axis(axes, [], label)
+def draw_lines(
+    axes: Axes, lines: Mapping[str, Line], looks: Mapping[str, Look], label: str, *, unit: bool = True
+) -> list[Mark]:
+    """Draws the line of each name, intervals side by side, and the floors; returns the marks at their right ends.
+
+    Args:
+      axes: in their place.
+      lines: by name.
+      looks: of the names.
+      label: of the scores.
+      unit: whether scores are from 0 to 1.
+    """
+    layout.value_axis(axes, label, unit=unit)
     floors: dict[float, float] = {}
     for x, score in (point for line in lines.values() for point in line):
         floors |= {x: max(score.floor, floors.get(x, 0.0))} if score.floor else {}
@@ -58,6 +68,7 @@ def draw_line_alone(axes: Axes, line: Line, look: Look) -> None:
 
 def draw_bar(axes: Axes, score: TestScore, look: Look) -> None:
     """Draws a score as a bar in axes of its own, with its interval, the floor, and grey above the ceiling."""
+    layout.strip_limits(axes, 0.0, 1.04)
     if score.ceiling is not None:
         axes.axvspan(score.ceiling, 1.0, color=HIDDEN, linewidth=0, zorder=1)
     if score.floor:
@@ -68,12 +79,16 @@ def draw_bar(axes: Axes, score: TestScore, look: Look) -> None:
         if score.accuracy.kind:
             axes.plot([low, high], [0.52, 0.52], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
         axes.plot([mean], [0.52], marker=look.marker, markersize=6, color=colour, markeredgecolor="white", zorder=4)
-    axes.set_xlim(0, 1.04)
     layout.beside_strip(axes, score, floor=False)
 
 
 def number_axis(
-    axes: Axes, values: Sequence[float], *, log: bool = False, names: Mapping[float, str] | None = None
+    axes: Axes,
+    values: Sequence[float],
+    *,
+    log: bool = False,
+    names: Mapping[float, str] | None = None,
+    room: float | None = None,
 ) -> None:
     """Shows exactly `values`, or those of them that there is room for.
 
@@ -82,13 +97,15 @@ def number_axis(
       values: ascending.
       log: whether the axis is logarithmic in any case; it is where the values grow by a factor of 4 or more.
       names: of values that stand for something else, such as the middle of a range.
+      room: of what is between the lowest and the highest, on either side of them; little by default.
     """
     low, high = min(values), max(values)
     if (log and 0 < low < high) or 0 < low <= high / 4:
         axes.set_xscale("log")
-        axes.set_xlim(low / 1.15, high * 1.15)
+        factor = 1.15 if room is None else (high / low) ** room
+        axes.set_xlim(low / factor, high * factor)
     else:
-        margin = 0.06 * (high - low) or 1.0
+        margin = (room or 0.06) * (high - low) or 1.0
         axes.set_xlim(low - margin, high + margin)
     shown = {value: (names or {}).get(value, f"{value:g}") for value in sorted(values)}
     axes.xaxis.set_major_locator(FixedLocator(_with_room(axes, shown)))
@@ -189,7 +206,7 @@ def _with_room(axes: Axes, labels: Mapping[float, str]) -> list[float]:
     """Returns those of the ascending values whose labels do not come too near to each other; the last one stays."""
     dpi = axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     place = {value: float(axes.transData.transform((value, 0.0))[0]) / dpi for value in labels}
-    room = max(_TICK, _CHARACTER * max(map(len, labels.values())))
+    room = max(_TICK, _CHARACTER * max(len(line) for label in labels.values() for line in label.split("\n")))
     kept: list[float] = []
     for value in sorted(labels, reverse=True):
         if not kept or place[kept[-1]] - place[value] >= room:
@@ -221,7 +238,7 @@ def _draw_line(axes: Axes, line: Line, look: Look, shift: float) -> None:
         if accuracy.kind:
             axes.plot(
                 [x, x],
-                [accuracy.low, accuracy.high],
+                accuracy.seen,
                 linewidth=2.2,
                 solid_capstyle="butt",
                 alpha=0.55,

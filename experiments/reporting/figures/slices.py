@@ -83,7 +83,7 @@ def _together(study: Study, tasks: Tasks, name: str, *, log: bool) -> Figure:
         drawn.append((axes, marks))
     if dotted and len(study.by_task) == 1:
         panels[0][0].set_title(CEILING_TITLE, color=FAINT)
-    labels.name_marks(figure, study, drawn, describe(study, name), series.ceiling_handle() if dotted else None)
+    labels.name_marks(figure, study, drawn, describe(study, name), *([series.ceiling_handle()] if dotted else []))
     return figure
 
 

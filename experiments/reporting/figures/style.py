@@ -54,6 +54,7 @@ class Mark(NamedTuple):
     point: tuple[float, float]
     model: str
     look: Look
+    strong: bool = False  # whether its name is bold
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from experiments.reporting.columns import spread
+from experiments.reporting.column import spread
 from experiments.reporting.figures.registry import Picture
 from experiments.reporting.figures.style import FAINT, HIDDEN, INK
 from experiments.reporting.page.markup import text

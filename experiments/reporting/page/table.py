@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from experiments.reporting import tables
-from experiments.reporting.columns import Cell, Column, columns, naming
+from experiments.reporting.column import Cell, Column
+from experiments.reporting.columns import columns, naming
 from experiments.reporting.figures import layout
 from experiments.reporting.page.markup import colour_class, spec, text
 from experiments.studies.results import Study

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.reporting.columns import Interval, columns, size_marks
+from experiments.reporting.column import Interval
+from experiments.reporting.columns import columns, size_marks
 from experiments.studies.results import read_study
 from tests.experiments.fake_study import HYBRID, config_of, score, write_run, write_study
 

@@ -6,7 +6,8 @@ import io
 import pytest
 
 from experiments.reporting import tables
-from experiments.reporting.comparison import comparison, find_model
+from experiments.reporting.comparison import comparison
+from experiments.reporting.names import find_model
 from experiments.studies import paired
 from experiments.studies.results import read_study
 from tests.experiments.fake_study import KINDS, config_of, write_run, write_study

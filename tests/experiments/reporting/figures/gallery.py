@@ -1,6 +1,7 @@
 """Made-up studies and their pictures, each drawn when it is first asked for; and ways to look at a picture."""
 
 import functools
+import itertools
 from pathlib import Path
 
 import matplotlib.text
@@ -10,7 +11,7 @@ from matplotlib.colors import to_hex
 from experiments.reporting.figures import registry
 from experiments.reporting.figures.style import style
 from experiments.studies.results import read_study
-from tests.experiments.fake_study import CATALOGUE, KINDS, TASK, write_study
+from tests.experiments.fake_study import CATALOGUE, KINDS, TASK, config_of, write_run, write_study
 
 LENGTHS = [f"mqar:length={length},num_pairs=8,vocab_size=512" for length in (512, 64, 256, 128)]
 PAIRS = [f"mqar:num_pairs={pairs}" for pairs in (1, 2, 4, 8, 16)]
@@ -32,6 +33,12 @@ TESTED = {  # on other rows, too: kinds, tasks, positions
     "three lengths": (list(KINDS)[:4], LENGTHS[1:], ["none"]),
     "eight of lengths": (list(KINDS)[:4], LENGTHS[1::2], ["none", "rope"]),
 }
+SIZED = {  # of several sizes, or with a chosen rate: kinds, tasks, rates
+    "windows": (CATALOGUE[:6], MIXED[:2], []),
+    "grid": (list(KINDS)[:3], [f"mqar:length={length},num_pairs={n}" for length in (64, 128) for n in (2, 4)], []),
+    "rates": (list(KINDS)[:4], MIXED[:1], [0.001, 0.003, 0.01]),
+    "rates of many": (CATALOGUE[:8], MIXED[:2], [0.001, 0.003, 0.01]),
+}
 
 
 class Gallery:
@@ -45,6 +52,14 @@ class Gallery:
         if name in STUDIES:
             kinds, tasks = STUDIES[name]
             return read_study(write_study(self._folder / name, kinds, 2, tasks))
+        if name in SIZED:
+            kinds, tasks, rates = SIZED[name]
+            folder = write_study(self._folder / name, kinds, 2, tasks)
+            for place, (rate, kind, task) in enumerate(itertools.product(rates, kinds, tasks)):
+                config = config_of(kind, task=task, learning_rate=rate)
+                config["study"]["select"] = ("train.learning_rate",)
+                write_run(folder, config, validation_accuracy=0.3 + 0.1 * (place % 7))
+            return read_study(folder)
         return read_study(write_study(self._folder / name, TESTED[name][0], 2, *TESTED[name][1:], other_rows=True))
 
     def _figure(self, name, file):

@@ -1,0 +1,101 @@
+"""From runs to cells: which runs differ in their seed alone, and which cell is chosen by validation accuracy."""
+
+import dataclasses
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from experiments.studies.record import Record
+
+STUDY = "study"  # the key by which cells of several studies differ
+
+
+class Chosen(NamedTuple):
+    """A cell that was chosen by validation accuracy."""
+
+    cell: list[Record]
+    tried: list[list[Record]]  # among which cells, itself included
+    studies: list[str]  # in which it was chosen, where there are several
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """What the runs of the cell share; where a manifest is lost, another run knows the version."""
+        versions = [record.flat["version"] for record in self.cell if record.flat["version"] is not None]
+        known = {"version": versions[0]} if versions else {}
+        return self.cell[0].flat | known | ({STUDY: ", ".join(self.studies)} if self.studies else {})
+
+
+def pooled(studies: Mapping[str, Sequence[Record]]) -> tuple[list[Record], int]:
+    """Returns every run once, with the names of all studies that have it, and how many differ between them.
+
+    A run of several studies is that of the first one in which it has ended.
+    """
+    every = [(name, record) for name, records in studies.items() for record in records]
+    runs: dict[tuple[str, Any], list[tuple[str, Record]]] = {}
+    for key, named in zip(_cell_keys([record for _, record in every]), every, strict=True):
+        runs.setdefault((key, named[1].config.get("seed")), []).append(named)
+    found, differing = [], 0
+    for same in runs.values():
+        ended = [record for _, record in same if record.ended]
+        differing += len({_scores(record) for record in ended}) > 1
+        kept = next(iter(ended), same[0][1])
+        found.append(dataclasses.replace(kept, studies=tuple(dict.fromkeys(name for name, _ in same))))
+    return found, differing
+
+
+def _scores(record: Record) -> tuple[Any, ...]:
+    result = record.result or {}
+    return tuple(result.get(name) for name in ("status", "test_accuracy", "test_loss", "steps_to_solve"))
+
+
+def _cell_keys(records: Sequence[Record]) -> list[str]:
+    """Returns what identifies the cell of each run.
+
+    Runs of one cell share the digest "cell" of their results, however their specs are spelled. Runs without a digest
+    belong to the cell of the runs with the same config.
+    """
+    written = [json.dumps(record.flat, sort_keys=True) for record in records]
+    results = [record.result or {} for record in records]
+    digests = {text: result["cell"] for text, result in zip(written, results, strict=True) if "cell" in result}
+    return [digests.get(text, text) for text in written]
+
+
+def group(records: Sequence[Record]) -> list[list[Record]]:
+    """Returns the runs of each cell by seed."""
+    cells: dict[str, list[Record]] = {}
+    keyed = zip(_cell_keys(records), records, strict=True)
+    for key, record in sorted(keyed, key=lambda pair: pair[1].config.get("seed", 0)):
+        cells.setdefault(key, []).append(record)
+    return list(cells.values())
+
+
+def select_in_each(names: Sequence[str], cells: list[list[Record]], selects: Sequence[str]) -> list[Chosen]:
+    """Returns the cells that are chosen in any of the studies; the runs of a cell count whichever study has them."""
+    found: dict[int, Chosen] = {}  # by the identity of cells
+    for name in names:
+        own = [cell for cell in cells if len(names) == 1 or any(name in record.studies for record in cell)]
+        for cell, tried in _select(own, selects):
+            before = found.get(id(cell), Chosen(cell, [], []))
+            more = [other for other in tried if not any(other is known for known in before.tried)]
+            found[id(cell)] = Chosen(cell, [*before.tried, *more], [*before.studies, name])
+    several = len(names) > 1
+    return [chosen if several else chosen._replace(studies=[]) for chosen in found.values()]
+
+
+def _select(cells: list[list[Record]], selects: Sequence[str]) -> list[tuple[list[Record], list[list[Record]]]]:
+    """Returns, of cells that differ only in `selects`, the best by validation, and all of them."""
+    groups: dict[str, list[list[Record]]] = {}
+    for cell in cells:
+        group = json.dumps({key: value for key, value in cell[0].flat.items() if key not in selects}, sort_keys=True)
+        groups.setdefault(group, []).append(cell)
+    return [(max(tried, key=validation), tried) for tried in groups.values()]
+
+
+def validation(cell: list[Record]) -> tuple[float, float]:
+    """Orders cells: by mean validation accuracy, and equal ones, such as all that reach 1, by mean loss."""
+    results = [record.result for record in cell if record.result]
+    accuracy = statistics.fmean(result["validation_accuracy"] or 0.0 for result in results)
+    losses = [result.get("validation_loss") for result in results]
+    return accuracy, -statistics.fmean(math.inf if loss is None else loss for loss in losses)

@@ -1,0 +1,54 @@
+"""One run as it was stored: what its folder, or its line of an archive, holds."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.config.schema import cell_fields, default_fields, flatten
+from experiments.studies import legacy, run_folder
+
+# Times are compared only between runs that agree in these.
+_TIMING = ("device", "devices", "processes", "cores", "backend", "jax", "jaxlib", "python", "platform", "flags")
+_CHOOSES_BACKEND = "JAX_PLATFORMS"  # a flag whose only effect is the backend, which is recorded by itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What one run folder, or one line of an archive, holds."""
+
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    result: dict[str, Any] | None  # None where the run has not ended
+    metrics: list[dict[str, Any]]  # empty where it has not ended
+    studies: tuple[str, ...] = ()  # that have it, where several are read as one
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is done or diverged."""
+        return run_folder.has_ended(self.result)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What times depend on."""
+        whole = (self.result or {}).get("environment") or self.manifest.get("environment") or {}
+        flags = {name: value for name, value in whole.get("flags", {}).items() if name != _CHOOSES_BACKEND}
+        return {key: (whole | {"flags": flags})[key] for key in _TIMING if key in whole}
+
+    @functools.cached_property
+    def flat(self) -> dict[str, Any]:
+        """What the seeds of a cell share as their configs spell it, and the version; None where that is unknown.
+
+        Every field is in it, also those that are younger than the run.
+        """
+        version = (self.result or {}).get("version", self.manifest.get("version"))
+        return cell_fields(default_fields() | flatten(legacy.config_of_today(self.config))) | {"version": version}
+
+
+def devices_text(environment: Mapping[str, Any]) -> str | None:
+    """Returns the device, None where it is unknown, and of several that shared a batch how many.
+
+    They count as another device, because they add up the parts of a batch in another order.
+    """
+    device, devices = environment.get("device"), environment.get("devices", 1)
+    return device if devices == 1 or device is None else f"{devices} x {device}"
