@@ -50,6 +50,8 @@ def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: s
             mean = row.score.accuracy.mean if row.score.accuracy else math.nan
             marks.append(Mark((x, mean), study.model(row), look, strong=place in best))
         _draw_front(axes, [marks[place].point for place in best])
+        if len(study.by_task) == 1 and len(best) > 1:  # else a task's name stands there, and the legend says it
+            axes.set_title(f"line: {_FRONT}", color=FAINT)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value, unit)))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -58,8 +60,6 @@ def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: s
     _pad_log([axes for axes, marks in drawn if marks])
     for axes, _ in panels:
         axes.xaxis.set_major_locator(LogLocator(subs=_tick_parts(axes, len(panels)), numticks=12))
-    if len(study.by_task) == 1:
-        panels[0][0].set_title(f"line: {_FRONT}", color=FAINT)
     labels.name_marks(figure, study, drawn, label, *_handles(study))
     return figure
 
