@@ -8,7 +8,8 @@ The config file is a Python file and is executed. Any of its fields can be set w
 ended is never repeated; one that was interrupted continues where it stopped. Starting the same command twice, on one
 machine or on several that share the folder of the results, shares the runs between the processes, and each waits for
 what the others work on; --workers=2 starts two such processes, and --shard=0/3 and so on give each command a fixed part
-instead. Exit code: 0, 1 where a run failed, 2 for a mistake in the command.
+instead. --executor=slurm trains in the jobs of a cluster. SIGUSR1 saves the run and ends the command. Exit code: 0, 1
+where a run failed, 2 for a mistake in the command, 138 after SIGUSR1.
 """
 
 import shlex
@@ -24,7 +25,7 @@ from experiments.config import files
 from experiments.config.run import Run
 from experiments.reporting import html, listings, tables
 from experiments.reporting.plan import Planned, plan_text
-from experiments.studies import grid, runner, workers
+from experiments.studies import grid, job_flags, jobs, runner, workers
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import open_study
 from experiments.studies.whole_files import check_writable
@@ -48,6 +49,7 @@ _WORKERS = flags.DEFINE_integer(
     "workers", 1, "Processes that share the runs, and the cores or devices.", 1, 1024, flag_values=FLAGS
 )
 _WORKER = flags.DEFINE_string("worker", None, "i/n: for the processes of --workers alone.", flag_values=FLAGS)
+_JOBS = job_flags.define(FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
 _LISTS = [
@@ -58,9 +60,10 @@ _LISTS = [
 
 def run() -> int:
     """Does what the flags say; returns 1 where a run failed, else 0."""
-    part = workers.read_part(_WORKER.value) if _WORKER.value else None
-    if part is not None:
-        workers.begin(part)
+    own = workers.read_assignment(_WORKER.value) if _WORKER.value else None
+    settings = _JOBS.read(_WORKERS.value) if own is None else None
+    if own is not None:
+        workers.begin(own.part)
     elif _WORKERS.value > 1:
         workers.leave_memory_to_others()
     command = shlex.join(["python", "-m", "experiments.run", *sys.argv[1:]])
@@ -69,20 +72,23 @@ def run() -> int:
         print("\n\n".join(lists))
         return 0
     runs = _read_runs()
-    if part is not None:
-        runner.work(part, runs, _RESULTS.value, command.removesuffix(f" --worker={_WORKER.value}"))
-        return 0
-    if _DRY_RUN.value:
+    if own is None and _DRY_RUN.value:
         print(plan_text(_plan(runs)))
         return 0
-    runtime.check_device()
-    memory.check(runs, runtime.memory_bytes())
+    if settings is None:  # else this machine trains nothing
+        runtime.check_device()
+        memory.check(runs, runtime.memory_bytes())
+    if own is not None:
+        runner.work(own, runs, _RESULTS.value, command.removesuffix(f" --worker={_WORKER.value}"))
+        return 0
     results = Path(_RESULTS.value)
     if results.is_symlink() and not results.exists():
         raise cli.UsageError(f"--results={results} is a link to {results.readlink()}, which does not exist.")
     folder = results / runs[0].config.name
     check_writable(folder)
-    if _WORKERS.value > 1:
+    if settings is not None:
+        failed = jobs.run_study(settings, runs, _RESULTS.value, command)
+    elif _WORKERS.value > 1:
         failed = runner.run_in_workers(_WORKERS.value, runs, _RESULTS.value, command)
     else:
         failed = runner.run_study(runs, _RESULTS.value, command)

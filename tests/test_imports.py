@@ -55,7 +55,7 @@ EXPERIMENTS: dict[str, set[str]] = {
     "model": _RUN,
     "analysis": _RUN | {"model"},
     "training": _RUN | {"model", "analysis"},
-    "studies": _RUN | {"training", "cli", "runtime"},
+    "studies": _RUN | {"training", "cli", "runtime", "interrupts"},
     "reporting": _RUN | {"studies"},
     "benchmarks": _RUN | {"training", "studies", "reporting"},
     "cli": {"interrupts", "streams"},
