@@ -75,7 +75,7 @@ def run_study(settings: Settings, runs: Sequence[Run], results: str | os.PathLik
     todo = [folder for _, _, folder in runner.unfinished(runs, results, command)]
     for folder in todo:
         folder.forget_failure()  # from here on, a failed run is one that has failed now
-    with runner.planned(runs, results, bool(todo)):
+    with runner.planned(runs, results, todo):
         pool = _Pool(settings, executor, study, shlex.split(command)[3:], runner.plan_of(runs), len(todo))
         with status.make_view(study) as view:
             left = todo

@@ -131,6 +131,13 @@ def is_free(folder: Path) -> bool:
     return _is_gone(held) or _is_silent(folder, str(held.get("token", "")))
 
 
+def traces(folder: Path) -> bool:
+    """Returns whether a process has the lease of a folder, or has left something of it."""
+    with contextlib.suppress(OSError):
+        return any(name.startswith((_LEASE, _BEAT)) for name in os.listdir(folder))
+    return False
+
+
 def leftovers(folder: Path) -> list[Path]:
     """Returns what leases of processes that died have left in a folder whose lease this process has."""
     token = _read(folder).get("token")

@@ -56,7 +56,7 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
     What another process is working on is left to it, and waited for: where that process dies, its run goes on here.
     """
     todo = unfinished(runs, results, command)
-    with planned(runs, results, bool(todo)), progress.make_display(len(todo)) as display:
+    with planned(runs, results, [folder for _, _, folder in todo]), progress.make_display(len(todo)) as display:
         return _train_all(todo, command, display, again=False)
 
 
@@ -80,7 +80,7 @@ def run_in_workers(number: int, runs: Sequence[Run], results: str | os.PathLike[
             folder.create(run.config.nested(), _manifest(run, command))
             folder.finish(identify(run) | {"status": "failed", "error": error})
 
-    with planned(runs, results, bool(todo)):
+    with planned(runs, results, [folder for _, _, folder in todo]):
         if todo:
             with progress.make_board(len(todo)) as board:
                 crew = workers.Crew(shlex.split(command)[3:], board, fail)
@@ -141,25 +141,28 @@ def _named(runs: Sequence[Run], results: str | os.PathLike[str]) -> Todo:
 
 def unfinished(runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> Todo:
     """Returns what has not ended yet, and mends what has."""
-    todo = [
-        (run, label, folder)
-        for run, label, folder in _named(runs, results)
-        if not mending.mend(run, folder, functools.partial(_manifest, run, command))
-    ]
+    todo = []
+    for run, label, folder in _named(runs, results):
+        if mending.mend(run, folder, functools.partial(_manifest, run, command)):
+            folder.tidy()
+        else:
+            todo.append((run, label, folder))
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.", flush=True)
     return todo
 
 
 @contextlib.contextmanager
-def planned(runs: Sequence[Run], results: str | os.PathLike[str], wanted: bool) -> Iterator[None]:
-    """Keeps a plan of the runs in their study while it lasts, where one is `wanted`."""
+def planned(runs: Sequence[Run], results: str | os.PathLike[str], todo: Sequence[TrainingFolder]) -> Iterator[None]:
+    """Keeps a plan of the runs in their study while it lasts, where some are to do, and tidies up behind these."""
     study, plan = Path(results) / runs[0].config.name, {}
-    if wanted:
+    if todo:
         for run, label in zip(runs, labels_of([run.config for run in runs]), strict=True):
             plan[run.digests.run] = plans.PlannedRun(label, run.digests.cell, run.train.steps)
     with plans.written(study, plan):
         yield
+        for folder in todo:
+            folder.tidy()
 
 
 def _train_all(todo: Todo, command: str, display: progress.Display, again: bool) -> int:

@@ -13,6 +13,7 @@ from experiments.studies import jobs, workers
 from experiments.studies.job import FRUITLESS, StudyJob
 from experiments.studies.jobs import JobsError, Settings
 from experiments.studies.training_folder import TrainingFolder
+from tests.experiments import fake_slurm
 from tests.experiments.processes import start, wait_for_checkpoint
 from tests.experiments.studies.test_survival import outcomes
 from tests.experiments.tiny import tiny_config
@@ -299,6 +300,29 @@ be_slow()
 def logs(folder):
     """Returns what all jobs of a study have written."""
     return "".join(path.read_text() for path in (folder / "results" / "tiny" / ".submitit").glob("*_log.*"))
+
+
+@pytest.mark.slow
+def test_jobs_of_slurm_are_warned_requeued_and_outlive_their_driver(tmp_path, monkeypatch):
+    fake_slurm.install(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    calm = start(tmp_path / "calm", "--seeds=3", "--workers=2", **quiet)
+    folder, flags = tmp_path / "jobs", ("--seeds=3", "--executor=slurm", "--jobs=2")
+    first = start(folder, *flags, hook=SLOW, **quiet)
+    wait_for_checkpoint(first, folder)
+    first.kill()
+    first.wait()
+    again = start(folder, *flags, hook=SLOW, stdout=subprocess.PIPE, text=True)
+    (tmp_path / "bin" / "warn").touch()
+    out, _ = again.communicate(timeout=580)
+    assert (again.returncode, calm.wait(timeout=600)) == (0, 0), logs(folder)
+    assert "Study tiny" in out and "jobs submitted" not in out, "those that were submitted before are counted"
+    assert len(list((tmp_path / "bin").glob("array-*"))) == 1 and "Requeued job 1_" in logs(folder)
+    states = {path.name: path.read_text() for path in (tmp_path / "bin").glob("state-*")}
+    assert states == {f"state-1_{index}": "COMPLETED" for index in range(3)}
+    (folder / "results" / "tiny" / ".submitit").rename(tmp_path / "submitit")
+    assert outcomes(folder) == outcomes(tmp_path / "calm") and len(outcomes(folder)) == 3
 
 
 @pytest.mark.slow
