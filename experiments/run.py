@@ -48,7 +48,7 @@ _SHARD = flags.DEFINE_string(
 _WORKERS = flags.DEFINE_integer(
     "workers", 1, "Processes that share the runs, and the cores or devices.", 1, 1024, flag_values=FLAGS
 )
-_WORKER = flags.DEFINE_string("worker", None, "i/n: for the processes of --workers alone.", flag_values=FLAGS)
+_WORKER = flags.DEFINE_string("worker", None, "For processes that this command starts.", flag_values=FLAGS)
 _JOBS = job_flags.define(FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
@@ -75,7 +75,7 @@ def run() -> int:
     if own is None and _DRY_RUN.value:
         print(plan_text(_plan(runs)))
         return 0
-    if settings is None:  # else this machine trains nothing
+    if settings is None if own is None else own.job is not None:  # nobody has looked at this machine yet
         runtime.check_device()
         memory.check(runs, runtime.memory_bytes())
     if own is not None:

@@ -71,8 +71,10 @@ def run_study(settings: Settings, runs: Sequence[Run], results: str | os.PathLik
         the command; one line.
     """
     study = Path(results) / runs[0].config.name
-    executor = _executor(settings, _own_folder(study / FOLDER))
     todo = [folder for _, _, folder in runner.unfinished(runs, results, command)]
+    if not todo:
+        return 0
+    executor = _executor(settings, _own_folder(study / FOLDER))
     for folder in todo:
         folder.forget_failure()  # from here on, a failed run is one that has failed now
     with runner.planned(runs, results, todo):
@@ -176,9 +178,8 @@ def _open_jobs(folder: Path) -> list[str]:
 def _known(executor: Any, name: str) -> Any | None:
     """Returns a job of an earlier process, None where the cluster has long forgotten it."""
     job = executor.job_class(executor.folder, name)
-    if job.state.upper() == "UNKNOWN" and time.time() - job.paths.submitted_pickle.stat().st_mtime > _FORGOTTEN:
-        return None
-    return job
+    old = time.time() - job.paths.submitted_pickle.stat().st_mtime > _FORGOTTEN
+    return None if old and job.state.upper() == "UNKNOWN" else job
 
 
 def _outcome(job: Any) -> tuple[bool, str]:

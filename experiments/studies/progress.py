@@ -213,7 +213,7 @@ class WorkerBars(Board):
 
     def _show(self, worker: int, step: int, steps: int, note: str) -> None:
         if worker not in self._bars:
-            self._bars[worker] = self._progress.add_task("")
+            self._bars[worker] = self._progress.add_task("", note="")
         description = f"worker {worker + 1}: {self._labels[worker]}"
         self._progress.update(
             self._bars[worker], description=description, completed=step, total=steps, note=note, visible=True

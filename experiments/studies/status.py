@@ -83,14 +83,19 @@ def _rest(run: RunStatus, cells: Mapping[str, float]) -> float | None:
     return None if whole is None else whole * (1 - run.step / max(run.steps, 1))
 
 
-def read_status(study: Path) -> StudyStatus:
+def read_status(study: Path, ended: dict[str, RunStatus] | None = None) -> StudyStatus:
     """Returns how a study stands.
+
+    Args:
+      study: its folder.
+      ended: the runs that had ended when it was last asked, which are not read again; those that have since are added.
 
     Raises:
       ValueError: there is no such folder, or neither a run nor a plan in it.
     """
     if not study.is_dir():
         raise ValueError(f"there is no folder {str(study)!r}.")
+    ended = {} if ended is None else ended
     planned = plans.read(study)
     found = {run.path.name: run for run in archive.open_runs(study)}
     if not planned and not found:
@@ -100,7 +105,9 @@ def read_status(study: Path) -> StudyStatus:
         for name, plan in planned.items()
         if name not in found
     ]
-    return StudyStatus((*(_status(run, planned.get(name)) for name, run in found.items()), *waiting))
+    runs = {name: ended.get(name) or _status(run, planned.get(name)) for name, run in found.items()}
+    ended |= {name: run for name, run in runs.items() if run.state in ("done", "diverged")}
+    return StudyStatus((*runs.values(), *waiting))
 
 
 def _status(run: RunFolder | PackedRun, planned: PlannedRun | None) -> RunStatus:
@@ -193,11 +200,12 @@ def make_view(study: Path) -> View:
 class _Changes(View):
     def __init__(self, study: Path) -> None:
         self._study = study
+        self._ended: dict[str, RunStatus] = {}
         self._said: tuple[int, ...] = ()
 
     @override
     def show(self) -> None:
-        status = read_status(self._study)
+        status = read_status(self._study, self._ended)
         counts = tuple(map(status.count, STATES))
         if counts != self._said:
             self._said = counts
@@ -210,7 +218,9 @@ class _Changes(View):
 
 class _Screen(View):
     def __init__(self, study: Path) -> None:
-        self._study, self._live = study, Live(console=Console(highlight=False), auto_refresh=False, transient=True)
+        self._study = study
+        self._ended: dict[str, RunStatus] = {}
+        self._live = Live(console=Console(highlight=False), auto_refresh=False, transient=True)
 
     @override
     def __enter__(self) -> Self:
@@ -223,7 +233,8 @@ class _Screen(View):
 
     @override
     def show(self) -> None:
-        self._live.update(Text(status_text(read_status(self._study)), overflow="ellipsis", no_wrap=True), refresh=True)
+        text = status_text(read_status(self._study, self._ended))
+        self._live.update(Text(text, overflow="ellipsis", no_wrap=True), refresh=True)
 
     @override
     def note(self, line: str) -> None:
