@@ -75,7 +75,8 @@ def run() -> int:
     if own is None and _DRY_RUN.value:
         print(plan_text(_plan(runs)))
         return 0
-    if settings is None if own is None else own.job is not None:  # nobody has looked at this machine yet
+    trained_elsewhere, checked = settings is not None, own is not None and own.job is None
+    if not (trained_elsewhere or checked):
         runtime.check_device()
         memory.check(runs, runtime.memory_bytes())
     if own is not None:

@@ -58,30 +58,31 @@ class Lines(Display):
         print(f"{self._prefix}  {outcome}", flush=True)
 
 
-def _new_bars() -> Progress:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[note]}"))
-    return Progress(*columns, console=Console(highlight=False), transient=True)
+class _WithBars:
+    """Has bars, which are on the terminal while it is used as a context manager."""
 
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[note]}"))
+        self._progress = Progress(*columns, console=Console(highlight=False), transient=True)
 
-class Bars(Display):
-    """A bar for the study and one for the run; every ended run leaves a line."""
-
-    def __init__(self, runs: int) -> None:
-        """Args: runs, how many will be started."""
-        self._clock = Clock(runs)
-        self._progress = _new_bars()
-        self._study = self._progress.add_task(f"study of {runs} runs", total=runs, note="")
-        self._run: TaskID | None = None
-        self._label, self._index = "", 0
-
-    @override
     def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    @override
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
+
+
+class Bars(_WithBars, Display):
+    """A bar for the study and one for the run; every ended run leaves a line."""
+
+    def __init__(self, runs: int) -> None:
+        """Args: runs, how many will be started."""
+        super().__init__()
+        self._clock = Clock(runs)
+        self._study = self._progress.add_task(f"study of {runs} runs", total=runs, note="")
+        self._run: TaskID | None = None
+        self._label, self._index = "", 0
 
     @override
     def start(self, index: int, label: str, steps: int, run: str) -> None:
@@ -169,26 +170,17 @@ class WorkerLines(Board):
         print(f"[{self._ended}/{self._runs}] worker {worker + 1}: {text}", flush=True)
 
 
-class WorkerBars(Board):
+class WorkerBars(_WithBars, Board):
     """A bar for the study and one for each worker; every ended run leaves a line."""
 
     def __init__(self, runs: int) -> None:
         """Args: runs, how many are to end."""
+        super().__init__()
         self._runs, self._ended, self._started = runs, 0, time.monotonic()
-        self._progress = _new_bars()
         self._study = self._progress.add_task(f"study of {runs} runs", total=runs, note="")
         self._bars: dict[int, TaskID] = {}
         self._shares: dict[int, float] = {}  # of the run that each worker is at, what it has done
         self._labels: dict[int, str] = {}
-
-    @override
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    @override
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
 
     @override
     def event(self, worker: int, event: dict[str, Any]) -> None:
