@@ -15,7 +15,7 @@ from experiments.studies.jobs import JobsError, Settings
 from experiments.studies.training_folder import TrainingFolder
 from tests.experiments import fake_slurm
 from tests.experiments.processes import start, wait_for_checkpoint
-from tests.experiments.studies.test_survival import outcomes
+from tests.experiments.studies.test_survival import QUIET, outcomes
 from tests.experiments.tiny import tiny_config
 
 
@@ -302,42 +302,51 @@ def logs(folder):
     return "".join(path.read_text() for path in (folder / "results" / "tiny" / ".submitit").glob("*_log.*"))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Returns what three runs end in."""
+    calm = tmp_path_factory.mktemp("calm")
+    assert start(calm, "--seeds=3", "--workers=2", **QUIET).wait(timeout=600) == 0
+    return outcomes(calm)
+
+
+def ended_as(undisturbed, folder, runs):
+    """Returns whether the runs of a study of jobs ended as others did, with nothing left but the folder of jobs."""
+    (folder / "results" / "tiny" / ".submitit").rename(folder / "submitit")
+    found = outcomes(folder)
+    return len(found) == runs and all(undisturbed[name] == outcome for name, outcome in found.items())
+
+
 @pytest.mark.slow
-def test_jobs_of_slurm_are_warned_requeued_and_outlive_their_driver(tmp_path, monkeypatch):
+def test_jobs_of_slurm_are_warned_requeued_and_outlive_their_driver(tmp_path, monkeypatch, undisturbed):
     fake_slurm.install(tmp_path / "bin")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    calm = start(tmp_path / "calm", "--seeds=3", "--workers=2", **quiet)
     folder, flags = tmp_path / "jobs", ("--seeds=3", "--executor=slurm", "--jobs=2")
-    first = start(folder, *flags, hook=SLOW, **quiet)
+    first = start(folder, *flags, hook=SLOW, **QUIET)
     wait_for_checkpoint(first, folder)
     first.kill()
     first.wait()
     again = start(folder, *flags, hook=SLOW, stdout=subprocess.PIPE, text=True)
     (tmp_path / "bin" / "warn").touch()
     out, _ = again.communicate(timeout=580)
-    assert (again.returncode, calm.wait(timeout=600)) == (0, 0), logs(folder)
+    assert again.returncode == 0, logs(folder)
     assert "Study tiny" in out and "jobs submitted" not in out, "those that were submitted before are counted"
     assert len(list((tmp_path / "bin").glob("array-*"))) == 1 and "Requeued job 1_" in logs(folder)
     states = {path.name: path.read_text() for path in (tmp_path / "bin").glob("state-*")}
     assert states == {f"state-1_{index}": "COMPLETED" for index in range(3)}
-    (folder / "results" / "tiny" / ".submitit").rename(tmp_path / "submitit")
-    assert outcomes(folder) == outcomes(tmp_path / "calm") and len(outcomes(folder)) == 3
+    assert ended_as(undisturbed, folder, 3)
 
 
 @pytest.mark.slow
-def test_local_jobs_go_on_when_their_time_is_up_and_when_their_driver_is_killed(tmp_path):
-    calm = start(tmp_path / "calm", "--seeds=2", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_local_jobs_go_on_when_their_time_is_up_and_when_their_driver_is_killed(tmp_path, undisturbed):
     folder, flags = tmp_path / "jobs", ("--seeds=2", "--executor=local", "--runs_per_job=2", "--job_minutes=0.75")
-    first = start(folder, *flags, hook=SLOW, stdout=subprocess.DEVNULL)
+    first = start(folder, *flags, hook=SLOW, **QUIET)
     wait_for_checkpoint(first, folder)
     first.kill()
     first.wait()
     again = start(folder, *flags, hook=SLOW, stdout=subprocess.PIPE, text=True)
     out, _ = again.communicate(timeout=580)
-    assert (again.returncode, calm.wait(timeout=600)) == (0, 0), logs(folder)
+    assert again.returncode == 0, logs(folder)
     assert "Study tiny" in out and "Requeued job" in logs(folder)
-    submitit = folder / "results" / "tiny" / ".submitit"
-    assert submitit.stat().st_mode & 0o777 == 0o700
-    submitit.rename(tmp_path / "submitit")  # all else is as after any study
-    assert outcomes(folder) == outcomes(tmp_path / "calm") and len(outcomes(folder)) == 2
+    assert (folder / "results" / "tiny" / ".submitit").stat().st_mode & 0o777 == 0o700
+    assert ended_as(undisturbed, folder, 2)

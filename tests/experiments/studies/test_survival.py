@@ -17,7 +17,7 @@ from tests.experiments.processes import start, wait_for_checkpoint
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 STUDY = "--vary=train.learning_rate=0.001|0.003|0.01", "--seeds=2", "--config.train.stop_when_solved=false"
-LONG = "--config.train.steps=3000", "--config.train.stop_when_solved=false"
+LONG = "--config.train.steps=1500", "--config.train.stop_when_solved=false"
 
 # Ends the process in the middle of what it does, the first times that it comes there, and notes every result.
 DEADLY = """
@@ -154,18 +154,6 @@ def test_thirty_kills_change_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_end_with_their_driver(tmp_path):
-    endless = "--config.train.steps=1000000", "--config.train.stop_when_solved=false", "--seeds=2", "--workers=2"
-    driver = start(tmp_path, *endless, **QUIET)
-    wait_for_checkpoint(driver, tmp_path)
-    crew = children(driver)
-    driver.kill()
-    driver.wait()
-    wait_until_gone(crew, 10)
-    assert len(crew) == 2
-
-
-@pytest.mark.slow
 def test_several_drivers_share_the_runs(tmp_path):
     drivers = [start(tmp_path, *STUDY, "--workers=2", stdout=subprocess.PIPE, text=True) for _ in range(3)]
     said = [driver.communicate(timeout=600)[0] for driver in drivers]
@@ -176,11 +164,20 @@ def test_several_drivers_share_the_runs(tmp_path):
     assert "--worker=" not in manifest["command"] and os.uname().nodename not in json.dumps(manifest)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Returns what a long run ends in."""
+    calm = tmp_path_factory.mktemp("calm")
+    assert start(calm, *LONG, **QUIET).wait(timeout=600) == 0
+    return outcomes(calm)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fate", ["stopped", "vanished"])
-def test_the_run_of_a_silent_process_goes_on_elsewhere_with_one_writer_at_a_time(tmp_path, monkeypatch, fate):
+def test_the_run_of_a_silent_process_goes_on_elsewhere_with_one_writer_at_a_time(
+    tmp_path, monkeypatch, undisturbed, fate
+):
     """One that is stopped for longer than its lease lasts, and goes on; one whose machine is not seen again."""
-    calm = start(tmp_path / "calm", *LONG, **QUIET)
     monkeypatch.setenv("TEST_MACHINE", "elsewhere" if fate == "vanished" else "here")
     first = start(tmp_path / "shared", *LONG, hook=HASTY, **QUIET)
     wait_for_checkpoint(first, tmp_path / "shared")
@@ -190,12 +187,12 @@ def test_the_run_of_a_silent_process_goes_on_elsewhere_with_one_writer_at_a_time
     wait_for_checkpoint(second, tmp_path / "shared")
     assert second.poll() is None, "it is in the middle of the run when the other goes on"
     first.send_signal(signal.SIGCONT)
-    codes = [process.wait(timeout=600) for process in (calm, second, first)]
-    assert codes == [0, 0, 0 if fate == "stopped" else -signal.SIGKILL]
+    codes = [process.wait(timeout=600) for process in (second, first)]
+    assert codes == [0, 0 if fate == "stopped" else -signal.SIGKILL]
     writers = [int(line) for line in (tmp_path / "shared" / "writers").read_text().split()]
     assert set(writers) == {first.pid, second.pid}
     assert writers == sorted(writers, key=[first.pid, second.pid].index), "the first writes nothing more"
-    assert outcomes(tmp_path / "shared") == outcomes(tmp_path / "calm")
+    assert outcomes(tmp_path / "shared") == undisturbed
 
 
 @pytest.mark.slow
