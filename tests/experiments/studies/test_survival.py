@@ -76,9 +76,9 @@ def be_hasty():
     write = training_folder.write_whole
 
     def noted(path, content):
-        write(path, content)
-        with open(pathlib.Path(__file__).parent / "writers", "a") as file:
+        with open(pathlib.Path(__file__).parent / "writers", "a") as file:  # first: it may be killed while it writes
             file.write(f"{os.getpid()}\\n")
+        write(path, content)
 
     training_folder.write_whole = noted
 
