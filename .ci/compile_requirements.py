@@ -3,8 +3,9 @@
     python .ci/compile_requirements.py PYTHON_3_11 PYTHON_3_12_OR_LATER
 
 requirements.txt serves a checkout: the library's dependencies and the extra `experiments`. requirements-dev.txt adds
-the extra `dev`. Each argument is the interpreter of an environment in which `pip install -e .[experiments,dev]` gave
-the versions to pin. Where the two differ, each pin gets a marker, so that one file serves every Python from 3.11 on.
+the extras `slurm` and `dev`. Each argument is the interpreter of an environment in which
+`pip install -e .[experiments,slurm,dev]` gave the versions to pin. Where the two differ, each pin gets a marker, so
+that one file serves every Python from 3.11 on.
 """
 
 import json
@@ -67,7 +68,7 @@ def main(pythons: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     runtime = pins(pythons, project["dependencies"] + extras["experiments"])
-    dev = [line for line in pins(pythons, extras["dev"]) if line not in runtime]
+    dev = [line for line in pins(pythons, extras["slurm"] + extras["dev"]) if line not in runtime]
     header = "# Compiled from pyproject.toml by .ci/compile_requirements.py; do not edit by hand.\n"
     (ROOT / "requirements.txt").write_text(header + "\n".join(runtime) + "\n")
     (ROOT / "requirements-dev.txt").write_text(header + "-r requirements.txt\n" + "\n".join(dev) + "\n")

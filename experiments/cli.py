@@ -12,8 +12,9 @@ A main keeps its flags in a `FlagValues` of its own, so that mains with flags of
         cli.main(run, FLAGS)
 
 Exit codes: 0 done, 2 the user asked for what cannot be done (one line on standard error), 130, 143 and 129 ended by a
-signal (`interrupts.py`). `--traceback` shows where a one-line error came from. A reader that goes away, such as `head`,
-stops no work; where standard output fails otherwise, the work is done and the code is 2.
+signal, 138 saved after the warning SIGUSR1 (`interrupts.py`). `--traceback` shows where a one-line error came from. A
+reader that goes away, such as `head`, stops no work; where standard output fails otherwise, the work is done and the
+code is 2.
 """
 
 import itertools
@@ -66,6 +67,9 @@ def _execute(run: Callable[[], int | None], flag_values: flags.FlagValues) -> in
     try:
         parse(flag_values)
         return run() or 0
+    except interrupts.WarnedError as warned:
+        print(warned, file=sys.stderr)
+        return interrupts.WARNED
     except USAGE_ERRORS as error:
         if flag_values.is_parsed() and flag_values["traceback"].value:
             raise

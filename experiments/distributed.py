@@ -72,12 +72,18 @@ class Sharing:
             "process_id", None, "Of this process, from 0; by default as the cluster says.", 0, flag_values=values
         )
 
-    def check(self, workers: int) -> None:
+    def check(self, workers: int, *, in_jobs: bool = False) -> None:
         """Raises UsageError for flags that contradict each other.
 
         Args:
           workers: the number of `--workers`.
+          in_jobs: whether the runs are trained in jobs, by `--executor`.
         """
+        if in_jobs and (self._distributed.value or self._devices.value > 1):
+            flag = "--distributed" if self._distributed.value else f"--devices={self._devices.value}"
+            raise cli.UsageError(
+                f"{flag} shares batches of this command, and --executor trains in jobs; leave one out."
+            )
         address, number, place = self._address.value, self._number.value, self._place.value
         given = dict(zip(_PLACES, (address, number, place), strict=True))
         named = [name for name, value in given.items() if value is not None]

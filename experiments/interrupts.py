@@ -4,6 +4,9 @@ Python calls a handler between two of its own instructions, and a compilation ma
 what a handler raises inside some of its callbacks, and to leave Python while XLA compiles is a segmentation fault.
 Hence Python's C code, which runs at once, writes the number of the signal to a pipe, and a thread that waits there ends
 the process without any clean-up. Run folders are whole at every moment, so nothing is lost.
+
+SIGUSR1 is a cluster's warning that the time of the process is nearly over. What is `unsaved` goes on to its next
+checkpoint, and then the process ends with `WARNED`; where nothing is, it ends at once.
 """
 
 import contextlib
@@ -11,12 +14,25 @@ import os
 import select
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
-_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+_WORDS = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "hung up",
+    signal.SIGUSR1: "warned",
+}
+WARNED = 128 + signal.SIGUSR1  # exit code of a process that was warned: whoever started it is to start it again
 _LEAVE_BARS = b"\x1b[?25h\r\x1b[K"  # show the cursor, and begin the line anew
 
 _waiting: threading.Thread | None = None
+_warned = threading.Event()
+_unsaved: list[Callable[[], None]] = []  # what to do on a warning in place of ending
+
+
+class WarnedError(BaseException):
+    """The process was warned, has saved what it had, and is to end with `WARNED`; no `except Exception` stops it."""
 
 
 def install() -> None:
@@ -37,6 +53,27 @@ def install() -> None:
     _waiting.start()
 
 
+@contextlib.contextmanager
+def unsaved(on_warning: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """While it lasts, a warning does not end the process but calls `on_warning`, in another thread.
+
+    Raises:
+      WarnedError: at its end, or where `leave_if_warned` is called, after a warning.
+    """
+    _unsaved.append(on_warning)
+    try:
+        yield
+    finally:
+        _unsaved.remove(on_warning)
+    leave_if_warned()
+
+
+def leave_if_warned() -> None:
+    """Raises WarnedError after a warning; call it where all is saved."""
+    if _warned.is_set():
+        raise WarnedError(_line(signal.SIGUSR1))
+
+
 def _leave_to_the_thread(number: int, frame: Any) -> None:
     """Without a handler in Python, nothing is written to the pipe."""
 
@@ -44,8 +81,16 @@ def _leave_to_the_thread(number: int, frame: Any) -> None:
 def _wait(receiver: int) -> None:
     while True:
         for number in os.read(receiver, 64):
-            if number in _WORDS:
+            if number == signal.SIGUSR1 and _unsaved:
+                _warned.set()
+                for on_warning in list(_unsaved):
+                    on_warning()
+            elif number in _WORDS:
                 _end(signal.Signals(number))
+
+
+def _line(number: signal.Signals) -> str:
+    return f"{_WORDS[number]}; the same command goes on."
 
 
 def _silence_others() -> int:
@@ -62,7 +107,7 @@ def _end(number: signal.Signals) -> None:
     screen = _silence_others()
     for stream, content in (
         (screen, _LEAVE_BARS if os.isatty(screen) else b""),
-        (2, f"{_WORDS[number]}; the same command goes on.\n".encode()),
+        (2, f"{_line(number)}\n".encode()),
     ):
         with contextlib.suppress(OSError, ValueError):
             if select.select([], [stream], [], 0)[1]:  # the shell shares it, so it must stay a blocking one

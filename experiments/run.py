@@ -11,14 +11,15 @@ also define sweep(add), which calls add({"model.attention": "full", ...}) for ea
 ended is never repeated; one that was interrupted continues where it stopped. Starting the same command twice, on one
 machine or on several that share the folder of the results, shares the runs between the processes, and each waits for
 what the others work on; --workers=2 starts two such processes, and --shard=0/3 and so on give each command a fixed part
-instead. --devices=4 lets four devices share every batch of a run, and --distributed those of several processes. Exit
-code: 0, 1 where a run failed, 2 for a mistake in the command.
+instead. --devices=4 lets four devices share every batch of a run, and --distributed those of several processes.
+--executor=slurm trains in the jobs of a cluster. SIGUSR1 saves the run and ends the command. Exit code: 0, 1 where a
+run failed, 2 for a mistake in the command, 138 after SIGUSR1.
 """
 
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -29,7 +30,7 @@ from experiments.config import files
 from experiments.config.run import Run
 from experiments.reporting import html, listings, tables
 from experiments.reporting.plan import plan_text
-from experiments.studies import forecast, grid, runner, workers
+from experiments.studies import forecast, grid, job_flags, jobs, runner, workers
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import open_study
 from experiments.studies.whole_files import check_writable
@@ -57,7 +58,8 @@ _SHARD = flags.DEFINE_string(
 _WORKERS = flags.DEFINE_integer(
     "workers", 1, "Processes that share the runs, and the cores or devices.", 1, 1024, flag_values=FLAGS
 )
-_WORKER = flags.DEFINE_string("worker", None, "i/n: for the processes of --workers alone.", flag_values=FLAGS)
+_WORKER = flags.DEFINE_string("worker", None, "For processes that this command starts.", flag_values=FLAGS)
+_JOBS = job_flags.define(FLAGS)
 _SHARING = distributed.Sharing(FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their cost, and train nothing.", flag_values=FLAGS)
@@ -75,9 +77,10 @@ _LISTS = [
 
 def run() -> int:
     """Does what the flags say; returns 1 where a run failed, else 0."""
-    part = workers.read_part(_WORKER.value) if _WORKER.value else None
-    if part is not None:
-        workers.begin(part)
+    own = workers.read_assignment(_WORKER.value) if _WORKER.value else None
+    settings = _JOBS.read(_WORKERS.value) if own is None else None
+    if own is not None:
+        workers.begin(own.part)
     elif _WORKERS.value > 1:
         workers.leave_memory_to_others()
     command = shlex.join(["python", "-m", "experiments.run", *distributed.without_places(sys.argv[1:])])
@@ -85,20 +88,25 @@ def run() -> int:
     if lists:
         print("\n\n".join(lists))
         return 0
-    _SHARING.check(_WORKERS.value)
+    _SHARING.check(_WORKERS.value, in_jobs=settings is not None)
     runs, results = _read_runs(), os.path.expanduser(_RESULTS.value)  # no shell does it after "--results="
-    if part is not None:
-        runner.work(part, runs, results, command.removesuffix(f" --worker={_WORKER.value}"))
+    if own is not None:
+        if own.job is not None:  # nobody has looked at the machine of a job
+            runtime.check_device()
+            memory.check(runs, runtime.memory_bytes())
+        runner.work(own, runs, results, command.removesuffix(f" --worker={_WORKER.value}"))
         return 0
     if _DRY_RUN.value:
-        print(plan_text(forecast.make_plan(runs, results)))
+        print(plan_text(forecast.make_estimate(runs, results)))
         return 0
+    if settings is not None:
+        return _finish(runs, results, lambda: jobs.run_study(settings, runs, results, command))
     with _SHARING.started():
-        return _train(runs, results, command)
+        return _train_here(runs, results, command)
 
 
-def _train(runs: Sequence[Run], results: str, command: str) -> int:
-    """Trains what has not ended, then prints the table and writes the report; returns 1 where a run failed, else 0."""
+def _train_here(runs: Sequence[Run], results: str, command: str) -> int:
+    """Trains what has not ended on this machine, or does what the first of several processes says."""
     devices = parallel.devices()
     devices.check(runs)
     memory.check(runs, runtime.memory_bytes(), devices.number)
@@ -106,16 +114,20 @@ def _train(runs: Sequence[Run], results: str, command: str) -> int:
     if not parallel.leads():
         runner.follow(runs)
         return 0
+    if _WORKERS.value > 1:
+        return _finish(runs, results, lambda: runner.run_in_workers(_WORKERS.value, runs, results, command))
+    return _finish(runs, results, lambda: runner.run_study(runs, results, command))
+
+
+def _finish(runs: Sequence[Run], results: str, train: Callable[[], int]) -> int:
+    """Calls `train`, then prints the table and writes the report; returns 1 where a run failed, else 0."""
     if os.path.islink(results) and not os.path.exists(results):
         raise cli.UsageError(f"--results={results} is a link to {os.readlink(results)}, which does not exist.")
     if not _YES.value:
         forecast.check_size(runs, results)
     folder = Path(results) / runs[0].config.name
     check_writable(folder)
-    if _WORKERS.value > 1:
-        failed = runner.run_in_workers(_WORKERS.value, runs, results, command)
-    else:
-        failed = runner.run_study(runs, results, command)
+    failed = train()
     if any(other.ended() for other in open_study(folder)):
         print(tables.render(read_study(folder), "text"))
         print(f"\nReport: {html.write_report(folder)}")

@@ -56,7 +56,7 @@ EXPERIMENTS: dict[str, set[str]] = {
     "model": _RUN,
     "analysis": _RUN | {"model"},
     "training": _RUN | {"model", "analysis"},
-    "studies": _RUN | {"training", "analysis", "model", "cli", "runtime"},
+    "studies": _RUN | {"training", "analysis", "model", "cli", "runtime", "interrupts"},
     "reporting": _RUN | {"studies"},
     "inspection": _RUN | {"model", "analysis", "training", "studies", "reporting"},
     "benchmarks": _RUN | {"training", "studies", "reporting"},

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from experiments.reporting.text import human, listed, plural
-from experiments.studies.planned import Plan, Planned
+from experiments.studies.estimates import CellEstimate, StudyEstimate
 
 _HEADING = (
     *("run", "seeds", "params", "controls", "train FLOPs", "ideal", "forward/token", "state", "memory >=", "time"),
@@ -13,9 +13,9 @@ _HEADING = (
 _COUNTS = ("params", "control_params", "train_flops_executed", "train_flops_ideal", "forward_flops_per_token")
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(estimate: StudyEstimate) -> str:
     """Returns a line for each cell with its seeds and the cost of a run, and lines with the total."""
-    cells = plan.cells
+    cells = estimate.cells
     lines = [_HEADING, *map(_line, cells)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
@@ -25,19 +25,19 @@ def plan_text(plan: Plan) -> str:
         [
             *text,
             f"{runs}, at most {total} training FLOPs in total (a run that solves its task stops).",
-            _time(plan),
+            _time(estimate),
             "Start: root mean square of what the mixer of each layer adds at step 0.",
         ]
     )
 
 
-def _time(plan: Plan) -> str:
-    known = plan.speeds.known
+def _time(estimate: StudyEstimate) -> str:
+    known = estimate.speeds.known
     if not known:
         return "Time: unknown until a run of any study below --results has ended."
-    seconds = sum((cell.seconds or 0.0) * len(cell.seeds) for cell in plan.cells)
+    seconds = sum((cell.seconds or 0.0) * len(cell.seeds) for cell in estimate.cells)
     devices = dict.fromkeys(f"{speed.environment.get('device', 'an unknown device')}" for speed in known)
-    counted = "" if plan.speeds.complete else "; compilation and evaluation come on top"
+    counted = "" if estimate.speeds.complete else "; compilation and evaluation come on top"
     return (
         f"Time: about {duration(seconds)}, one run at a time, by the speed of {plural(len(known), 'ended run')} on "
         f"{listed(devices)}{counted}."
@@ -52,7 +52,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.2g} days"
 
 
-def _line(cell: Planned) -> tuple[str, ...]:
+def _line(cell: CellEstimate) -> tuple[str, ...]:
     counts = [human(cell.cost[key]) for key in _COUNTS]
     memory = human(cell.cost["cache_bytes"], "B"), human(cell.least_bytes, "B")
     time = "" if cell.seconds is None else duration(cell.seconds)

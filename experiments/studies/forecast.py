@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from experiments import runtime
 from experiments.analysis import compute, memory, start
 from experiments.config.run import Run
-from experiments.studies.planned import Plan, Planned
+from experiments.studies.estimates import CellEstimate, StudyEstimate
 from experiments.studies.runner import cell_labels, run_folder
 from experiments.studies.speeds import Speeds, read_speeds
 
 MOST_RUNS, MOST_SECONDS = 1_000, 24 * 3600.0  # that a command trains without --yes
 
 
-def make_plan(runs: Sequence[Run], results: str) -> Plan:
-    """Returns the plan of a study.
+def make_estimate(runs: Sequence[Run], results: str) -> StudyEstimate:
+    """Returns what each cell of a study will cost.
 
     Args:
       runs: of the study.
@@ -24,8 +24,8 @@ def make_plan(runs: Sequence[Run], results: str) -> Plan:
     for run in runs:
         cells.setdefault(run.digests.cell, []).append(run)
     labels = cell_labels([each[0].config for each in cells.values()])
-    planned = [_planned(label, each, speeds) for label, each in zip(labels, cells.values(), strict=True)]
-    return Plan(planned, speeds)
+    estimated = [_estimated(label, each, speeds) for label, each in zip(labels, cells.values(), strict=True)]
+    return StudyEstimate(estimated, speeds)
 
 
 def check_size(runs: Sequence[Run], results: str) -> None:
@@ -42,7 +42,11 @@ def check_size(runs: Sequence[Run], results: str) -> None:
 
 
 def _speeds(runs: Sequence[Run], results: str) -> Speeds:
-    return read_speeds(results, runs[0].config.name, runtime.environment())
+    try:
+        environment = runtime.environment()
+    except (RuntimeError, AssertionError):  # no device here, as where jobs are submitted
+        environment = {}
+    return read_speeds(results, runs[0].config.name, environment)
 
 
 def _seconds(run: Run, speeds: Speeds) -> float | None:
@@ -50,9 +54,9 @@ def _seconds(run: Run, speeds: Speeds) -> float | None:
     return speeds.seconds(run.model.attention, run.config.task, flops)
 
 
-def _planned(label: str, runs: Sequence[Run], speeds: Speeds) -> Planned:
+def _estimated(label: str, runs: Sequence[Run], speeds: Speeds) -> CellEstimate:
     first = runs[0]
-    return Planned(
+    return CellEstimate(
         label,
         [run.seed for run in runs],
         compute.count(first, first.train.steps),

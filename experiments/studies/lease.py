@@ -37,6 +37,16 @@ class LeaseLostError(BusyError):
     """This process had the lease and was silent for so long that another one took it."""
 
 
+class Holder(NamedTuple):
+    """Who has the lease of a folder, as far as its files say."""
+
+    pid: int | None
+    machine: str  # a digest that stands for a machine
+    here: bool  # on this machine
+    gone: bool  # on this machine, and the process has ended
+    silent: float  # seconds since the last beat, by this machine's clock and the filesystem's
+
+
 class _Seen(NamedTuple):
     """How the lease of another process looked, and since when."""
 
@@ -100,6 +110,32 @@ def leased(folder: Path) -> Iterator[Lease]:
         yield lease
     finally:
         lease.release()
+
+
+def holder(folder: Path) -> Holder | None:
+    """Returns who has the lease of a folder, None for nobody; for people to read, since it compares clocks."""
+    held = _read(folder)
+    for name in (f"{_BEAT}{held.get('token')}", _LEASE):
+        with contextlib.suppress(OSError):
+            silent = max(time.time() - (folder / name).stat().st_mtime, 0.0)
+            pid, machine = held.get("pid"), str(held.get("machine", "?"))
+            return Holder(pid if isinstance(pid, int) else None, machine, machine == _machine(), _is_gone(held), silent)
+    return None
+
+
+def is_free(folder: Path) -> bool:
+    """Returns whether a process could have the lease of a folder now, as far as this one has seen; changes nothing."""
+    held = _read(folder)
+    if not held and not (folder / _LEASE).exists():
+        return True
+    return _is_gone(held) or _is_silent(folder, str(held.get("token", "")))
+
+
+def traces(folder: Path) -> bool:
+    """Returns whether a process has the lease of a folder, or has left something of it."""
+    with contextlib.suppress(OSError):
+        return any(name.startswith((_LEASE, _BEAT)) for name in os.listdir(folder))
+    return False
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -58,26 +58,31 @@ class Lines(Display):
         print(f"{self._prefix}  {outcome}", flush=True)
 
 
-class Bars(Display):
-    """A bar for the study and one for the run; every ended run leaves a line."""
+class _WithBars:
+    """Has bars, which are on the terminal while it is used as a context manager."""
 
-    def __init__(self, runs: int) -> None:
-        """Args: runs, how many will be started."""
-        self._clock = Clock(runs)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[note]}"))
         self._progress = Progress(*columns, console=Console(highlight=False), transient=True)
-        self._study = self._progress.add_task(f"study of {runs} runs", total=runs, note="")
-        self._run: TaskID | None = None
-        self._label, self._index = "", 0
 
-    @override
     def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    @override
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
+
+
+class Bars(_WithBars, Display):
+    """A bar for the study and one for the run; every ended run leaves a line."""
+
+    def __init__(self, runs: int) -> None:
+        """Args: runs, how many will be started."""
+        super().__init__()
+        self._clock = Clock(runs)
+        self._study = self._progress.add_task(f"study of {runs} runs", total=runs, note="")
+        self._run: TaskID | None = None
+        self._label, self._index = "", 0
 
     @override
     def start(self, index: int, label: str, steps: int, run: str) -> None:
@@ -120,7 +125,29 @@ class Reports(Display):
         print(json.dumps(values), flush=True)
 
 
-class WorkerLines:
+class Board(Protocol):
+    """What a driver shows of its workers; used as a context manager around their work."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leaves nothing behind."""
+        return None
+
+    def event(self, worker: int, event: dict[str, Any]) -> None:
+        """A worker has begun a run, taken some steps of it, or ended it."""
+
+    def note(self, worker: int, text: str) -> None:
+        """Something else is to be said of a worker."""
+
+
+def make_board(runs: int) -> Board:
+    """Returns bars where standard output is a terminal, plain lines otherwise."""
+    return WorkerBars(runs) if sys.stdout.isatty() else WorkerLines(runs)
+
+
+class WorkerLines(Board):
     """One line per evaluation of every worker."""
 
     def __init__(self, runs: int) -> None:
@@ -128,8 +155,8 @@ class WorkerLines:
         self._runs, self._ended = runs, 0
         self._labels: dict[int, str] = {}
 
+    @override
     def event(self, worker: int, event: dict[str, Any]) -> None:
-        """Prints what a worker did."""
         if event["event"] == "start":
             self._labels[worker] = event["label"]
             return
@@ -138,9 +165,51 @@ class WorkerLines:
         what = event["outcome"] if event["event"] == "end" else describe(event)
         self.note(worker, f"{self._labels[worker]}  {what}")
 
+    @override
     def note(self, worker: int, text: str) -> None:
-        """Prints a line about a worker."""
         print(f"[{self._ended}/{self._runs}] worker {worker + 1}: {text}", flush=True)
+
+
+class WorkerBars(_WithBars, Board):
+    """A bar for the study and one for each worker; every ended run leaves a line."""
+
+    def __init__(self, runs: int) -> None:
+        """Args: runs, how many are to end."""
+        super().__init__()
+        self._runs, self._ended, self._started = runs, 0, time.monotonic()
+        self._study = self._progress.add_task(f"study of {runs} runs", total=runs, note="")
+        self._bars: dict[int, TaskID] = {}
+        self._shares: dict[int, float] = {}  # of the run that each worker is at, what it has done
+        self._labels: dict[int, str] = {}
+
+    @override
+    def event(self, worker: int, event: dict[str, Any]) -> None:
+        if event["event"] == "start":
+            self._labels[worker], self._shares[worker] = event["label"], 0.0
+            self._show(worker, 0, event["steps"], "compiling")
+        elif event["event"] == "update":
+            self._shares[worker] = event["step"] / event["steps"]
+            self._show(worker, event["step"], event["steps"], describe(event))
+        else:
+            self._ended += 1
+            self._shares[worker] = 0.0
+            self.note(worker, f"{self._labels[worker]}  {event['outcome']}")
+            self._progress.update(self._bars[worker], visible=False)
+        done = self._ended + sum(self._shares.values())
+        seconds = (time.monotonic() - self._started) * (self._runs - done) / done if done else None
+        self._progress.update(self._study, completed=done, note="" if seconds is None else left(seconds))
+
+    @override
+    def note(self, worker: int, text: str) -> None:
+        self._progress.console.print(f"[{self._ended}/{self._runs}] worker {worker + 1}: {text}", markup=False)
+
+    def _show(self, worker: int, step: int, steps: int, note: str) -> None:
+        if worker not in self._bars:
+            self._bars[worker] = self._progress.add_task("", note="")
+        description = f"worker {worker + 1}: {self._labels[worker]}"
+        self._progress.update(
+            self._bars[worker], description=description, completed=step, total=steps, note=note, visible=True
+        )
 
 
 class Clock:

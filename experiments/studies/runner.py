@@ -7,18 +7,18 @@ import os
 import shlex
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from attention_variants.specs import SpecError
-from experiments import cli, runtime
+from experiments import cli, interrupts, runtime
 from experiments.config import identity, schema
 from experiments.config.run import Run
 from experiments.config.schema import Config
-from experiments.studies import mending, progress, workers
+from experiments.studies import mending, plans, progress, workers
 from experiments.studies.commands import without_machine
-from experiments.studies.lease import BusyError, LeaseLostError
+from experiments.studies.lease import BEATS_EVERY, EXPIRES_AFTER, BusyError, LeaseLostError
 from experiments.studies.run_folder import is_plain
 from experiments.studies.training_folder import TrainingFolder
 from experiments.studies.whole_files import StorageError, write_file
@@ -57,8 +57,8 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
 
     What another process is working on is left to it, and waited for: where that process dies, its run goes on here.
     """
-    todo = _unfinished(runs, results, command)
-    with progress.make_display(len(todo)) as display:
+    todo = unfinished(runs, results, command)
+    with planned(runs, results, [folder for _, _, folder in todo]), progress.make_display(len(todo)) as display:
         failed = _train_all(todo, command, display, again=False)
     parallel.part()
     return failed
@@ -83,7 +83,7 @@ def run_in_workers(number: int, runs: Sequence[Run], results: str | os.PathLike[
       results: the folder of all studies.
       command: `python -m experiments.run ...`, which the processes repeat.
     """
-    todo = _unfinished(runs, results, command)
+    todo = unfinished(runs, results, command)
     folders = {run.digests.run: (run, folder) for run, _, folder in todo}
     for _, folder in folders.values():
         folder.forget_failure()  # from here on, a failed run is one that has failed now
@@ -94,23 +94,55 @@ def run_in_workers(number: int, runs: Sequence[Run], results: str | os.PathLike[
             folder.create(run.config.nested(), _manifest(run, command))
             folder.finish(identify(run) | {"status": "failed", "error": error})
 
-    board = progress.WorkerLines(len(todo))
-    if todo:
-        workers.share(min(number, len(todo)), shlex.split(command)[3:], board, fail)
-    rest = [each for each in todo if not (each[2].ended() or each[2].failed())]
-    with progress.make_display(len(rest)) as display:
-        _train_all(rest, command, display, again=True)  # those that other commands work on
+    with planned(runs, results, [folder for _, _, folder in todo]):
+        if todo:
+            with progress.make_board(len(todo)) as board:
+                crew = workers.Crew(shlex.split(command)[3:], board, fail)
+                with interrupts.unsaved(crew.warn):
+                    crew.work(workers.parts(min(number, len(todo))))
+        rest = [each for each in todo if not is_over(each[2])]
+        with progress.make_display(len(rest)) as display:
+            _train_all(rest, command, display, again=True)  # those that other commands work on
     return sum(folder.failed() for _, _, folder in todo)
 
 
-def work(part: workers.Part, runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> None:
-    """Trains, as one of several workers, the runs that are free, beginning with those that are this one's by order."""
-    todo = [(run, label, folder) for run, label, folder in _named(runs, results) if not folder.ended()]
-    first = part.place * len(todo) // part.number
+def work(own: workers.Assignment, runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> None:
+    """Trains, as one of several workers, the runs that are free, beginning with those that are this one's by order.
+
+    The worker of a job trains as many as the job says. Where none is free it looks for as long as it takes to know that
+    the lease of a process on another machine has expired.
+
+    Raises:
+      SpecError: the runs are not those that the job was submitted for.
+    """
+    most, give_up = 0, 0.0
+    if own.job is not None:
+        if own.job.plan != plan_of(runs):
+            raise SpecError("the config is not what it was when this job was submitted; start the study again.")
+        most, give_up = own.job.most, time.monotonic() + EXPIRES_AFTER + BEATS_EVERY
+    todo, trained = list(enumerate(_named(runs, results), start=1)), 0
+    first = own.first(len(todo))
+    todo = todo[first:] + todo[:first]
     with progress.Reports() as display:
-        for index, (run, label, folder) in enumerate(todo[first:] + todo[:first], start=1):
-            if not (folder.ended() or folder.failed()):
-                _attempt(run, folder, command, display, (index, label), again=True)
+        while todo := [each for each in todo if not is_over(each[1][2])]:
+            for index, (run, label, folder) in todo:
+                if not is_over(folder):
+                    trained += _attempt(run, folder, command, display, (index, label), again=True) != "busy"
+                if most and trained >= most:
+                    return
+            if trained or time.monotonic() > give_up:
+                return
+            time.sleep(_LOOKS_EVERY)
+
+
+def plan_of(runs: Sequence[Run]) -> str:
+    """Returns the digest of which runs these are."""
+    return plans.digest_of([run.digests.run for run in runs])
+
+
+def is_over(folder: TrainingFolder) -> bool:
+    """Whether no worker is to train the run, or to train it again."""
+    return folder.ended() or folder.failed()
 
 
 Todo = list[tuple[Run, str, TrainingFolder]]
@@ -121,16 +153,30 @@ def _named(runs: Sequence[Run], results: str | os.PathLike[str]) -> Todo:
     return [(run, label, run_folder(results, run)) for run, label in zip(runs, labels, strict=True)]
 
 
-def _unfinished(runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> Todo:
+def unfinished(runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> Todo:
     """Returns what has not ended yet, and mends what has."""
-    todo = [
-        (run, label, folder)
-        for run, label, folder in _named(runs, results)
-        if not mending.mend(run, folder, functools.partial(_manifest, run, command))
-    ]
+    todo = []
+    for run, label, folder in _named(runs, results):
+        if mending.mend(run, folder, functools.partial(_manifest, run, command)):
+            folder.tidy()
+        else:
+            todo.append((run, label, folder))
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.", flush=True)
     return todo
+
+
+@contextlib.contextmanager
+def planned(runs: Sequence[Run], results: str | os.PathLike[str], todo: Sequence[TrainingFolder]) -> Iterator[None]:
+    """Keeps a plan of the runs in their study while it lasts, where some are to do, and tidies up behind these."""
+    study, plan = Path(results) / runs[0].config.name, {}
+    if todo:
+        for run, label in zip(runs, labels_of([run.config for run in runs]), strict=True):
+            plan[run.digests.run] = plans.PlannedRun(label, run.digests.cell, run.train.steps)
+    with plans.written(study, plan):
+        yield
+        for folder in todo:
+            folder.tidy()
 
 
 def _train_all(todo: Todo, command: str, display: progress.Display, again: bool) -> int:
@@ -179,7 +225,8 @@ def _attempt(
                 display.end("failed in another process")
                 return "failed"
             folder.create(run.config.nested(), _manifest(run, command))
-            return _train(run, folder, display)
+            with interrupts.unsaved():
+                return _train(run, folder, display)
     except LeaseLostError:
         display.end("taken over by another process, because this one was silent for too long")
         return "busy"
@@ -233,10 +280,15 @@ def _manifest(run: Run, command: str) -> dict[str, Any]:
 
 def _train(run: Run, folder: TrainingFolder, display: progress.Display) -> str:
     head = {**identify(run), "status": "failed"}
+
+    def report(event: dict[str, Any]) -> None:
+        display.update(event)
+        interrupts.leave_if_warned()  # the checkpoint of this event has just been written
+
     try:
         parallel.announce(run.digests.run)
         with parallel.in_step():
-            result = loop.train(run, folder, display.update)
+            result = loop.train(run, folder, report)
     except (StorageError, LeaseLostError, parallel.OutOfStepError):
         raise
     except Exception as error:

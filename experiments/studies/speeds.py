@@ -72,11 +72,11 @@ def read_speeds(results: str | Path, name: str, environment: Mapping[str, Any]) 
     Args:
       results: the folder of all studies.
       name: of the study.
-      environment: of this process, see `runtime.environment`.
+      environment: of this process, see `runtime.environment`; empty where it has no device.
     """
     here = list(_read([Path(results) / name]))
     known = here or list(_read([*_studies(Path(results)), *_studies(REFERENCE)]))
-    same = [speed for speed in known if all(speed.environment.get(key) == environment[key] for key in _DEVICE)]
+    same = [speed for speed in known if all(speed.environment.get(key) == environment.get(key) for key in _DEVICE)]
     return Speeds(same or known)
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import serialization
 
-from experiments.studies.lease import BusyError, Lease, leased, leftovers
+from experiments.studies.lease import BusyError, Lease, leased, leftovers, traces
 from experiments.studies.run_folder import RESULT, RunFolder
 from experiments.studies.whole_files import storage, write_whole
 
@@ -47,6 +47,12 @@ class TrainingFolder(RunFolder):
                 yield
             finally:
                 self._lease = None
+
+    def tidy(self) -> None:
+        """Removes what is left of the lease of a process that died when the run had just ended."""
+        if traces(self.path):
+            with contextlib.suppress(BusyError), self.locked():
+                pass
 
     def check_lease(self) -> None:
         """Raises LeaseLostError where this folder was `locked` and another process took it over."""

@@ -11,37 +11,71 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
+
+from experiments import interrupts
+from experiments.studies.progress import Board
 
 DEATHS = 3  # of its process, after which a run has failed; and of a worker that has begun no run
 
-_FINE = (0, 1, 2)  # exit codes of a worker that has said what it had to say
+_REFUSED = 2
+_WARNED = (interrupts.WARNED, -signal.SIGUSR1)  # it has saved what it had; or it had not even begun
+_FINE = (0, 1, _REFUSED, *_WARNED)  # exit codes of a worker that is not to start again
 
 
 class Part(NamedTuple):
-    """Which worker this is, from 0, of how many."""
+    """Which worker this is, from 0, of how many that share a machine."""
 
     place: int
     number: int
 
 
-class Board(Protocol):
-    """What the driver shows of its workers."""
-
-    def event(self, worker: int, event: dict[str, Any]) -> None:
-        """A worker has begun a run, taken some steps of it, or ended it."""
-
-    def note(self, worker: int, text: str) -> None:
-        """Something else is to be said of a worker."""
+def parts(number: int) -> list[Part]:
+    """Returns the parts of so many workers."""
+    return [Part(place, number) for place in range(number)]
 
 
-def read_part(text: str) -> Part:
-    """Returns the part that the driver wrote as "i/n"."""
-    place, _, number = text.partition("/")
-    return Part(int(place), int(number))
+class Job(NamedTuple):
+    """What the workers of one job of a cluster have in common."""
+
+    place: int  # from 0
+    number: int  # of jobs
+    most: int  # runs for each worker
+    plan: str  # digest of the study's runs
+
+    def text(self) -> str:
+        """Returns what `read_assignment` reads."""
+        return "@" + "/".join(map(str, self))
+
+
+class Assignment(NamedTuple):
+    """What one worker is to do."""
+
+    part: Part  # of the machine
+    job: Job | None  # None for a worker of this machine, which trains whatever is free
+
+    def first(self, runs: int) -> int:
+        """Returns the index of the run to begin with, so that workers begin in different places."""
+        place, number = self.part
+        if self.job is not None:
+            place, number = self.job.place % self.job.number * number + place, self.job.number * number
+        return place * runs // number
+
+
+def read_assignment(text: str) -> Assignment:
+    """Returns what a driver wrote as "i/n", with that of its job behind it."""
+    part, at, rest = text.partition("@")
+    place, number = part.split("/")
+    job = None
+    if at:
+        *numbers, plan = rest.split("/")
+        index, of, most = map(int, numbers)
+        job = Job(index, of, most, plan)
+    return Assignment(Part(int(place), int(number)), job)
 
 
 def begin(part: Part) -> None:
@@ -49,9 +83,10 @@ def begin(part: Part) -> None:
     threading.Thread(target=_end_with_the_driver, name="driver", daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores_of(part, sorted(os.sched_getaffinity(0))))
-    devices = sorted(path.name for path in Path("/proc/driver/nvidia/gpus").glob("*"))
-    if len(devices) > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(part.place % len(devices))
+    there = [str(index) for index, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(there)).split(",")  # a job has some of them
+    if len(devices) > 1 and part.number > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[part.place % len(devices)]
     leave_memory_to_others()
 
 
@@ -74,38 +109,64 @@ def cores_of(part: Part, cores: Sequence[int]) -> set[int]:
     return set(cores[first:last])
 
 
-def share(number: int, arguments: Sequence[str], board: Board, fail: Callable[[str, str], None]) -> None:
-    """Runs a command in several workers until all of them have ended.
+class Crew:
+    """The workers of one driver, each with a thread that reads what it says and starts it again where it dies.
 
-    Args:
-      number: of workers.
-      arguments: of `python -m experiments.run`.
-      board: told what they do.
-      fail: called with the id of a run and a line that says why, where its process died `DEATHS` times.
+    `refusal` is the line of a worker that could not obey its command, "" as long as there is none.
     """
-    crew = _Crew(arguments, board, fail)
-    threads = [
-        threading.Thread(target=crew.attend, args=(Part(index, number),), daemon=True) for index in range(number)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
+    def __init__(
+        self, arguments: Sequence[str], board: Board, fail: Callable[[str, str], None], job: Job | None = None
+    ) -> None:
+        """Starts nothing yet.
 
-class _Crew:
-    """The workers of one driver, each with a thread that reads what it says and starts it again where it dies."""
-
-    def __init__(self, arguments: Sequence[str], board: Board, fail: Callable[[str, str], None]) -> None:
+        Args:
+          arguments: of `python -m experiments.run`.
+          board: told what the workers do.
+          fail: called with the id of a run and a line that says why, where its process died `DEATHS` times.
+          job: that the workers belong to.
+        """
         self._arguments, self._board, self._fail = arguments, board, fail
+        self._job = "" if job is None else job.text()
         self._deaths: Counter[str] = Counter()  # by the run that the worker was at; "" for none
         self._lock = threading.Lock()
+        self._processes: dict[Part, subprocess.Popen[str]] = {}
+        self._threads: list[threading.Thread] = []
+        self._leaving = False
+        self.refusal = ""
 
-    def attend(self, part: Part) -> None:
+    def work(self, parts: Iterable[Part]) -> None:
+        """Runs the command in a worker for each part until all of them have ended."""
+        self._threads = [threading.Thread(target=self._attend, args=(part,), daemon=True) for part in parts]
+        for thread in self._threads:
+            thread.start()
+        for thread in self._threads:
+            thread.join()
+
+    def warn(self) -> None:
+        """Lets every worker save what it has and end, and starts none again."""
+        self._leaving = True
+        self._send(signal.SIGUSR1)
+
+    def leave(self, seconds: float) -> None:
+        """Warns all workers, and kills those that have not ended so many seconds later."""
+        self.warn()
+        end = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(end - time.monotonic(), 0.0))
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        for process in list(self._processes.values()):
+            process.send_signal(number)  # nothing is sent to one that has been waited for
+
+    def _attend(self, part: Part) -> None:
         while True:
             run, code, last = self._work(part)
-            if code in _FINE:
-                if code:
+            if code == _REFUSED:
+                self.refusal = self.refusal or last
+            if code in _FINE or self._leaving:
+                if code in (1, _REFUSED):
                     self._board.note(part.place, last)
                 return
             if not self._another(part, run, f"signal {-code}" if code < 0 else f"exit code {code}"):
@@ -113,9 +174,13 @@ class _Crew:
 
     def _work(self, part: Part) -> tuple[str, int, str]:
         """Runs a worker to its end; returns the run that it was at, its exit code and its last words."""
-        command = [sys.executable, "-m", "experiments.run", *self._arguments, f"--worker={part.place}/{part.number}"]
+        own = f"--worker={part.place}/{part.number}{self._job}"
+        command = [sys.executable, "-m", "experiments.run", *self._arguments, own]
         pipe, run, last = subprocess.PIPE, "", ""
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+            self._processes[part] = process
+            if self._leaving:
+                process.send_signal(signal.SIGUSR1)
             for line in process.stdout or ():
                 event = _event(line)
                 if event is None:

@@ -12,16 +12,19 @@ from tests.experiments.conftest import CONFIG
 # What runs in the background of a shell has SIGINT ignored, and hands that on to its children.
 _WITH_DEFAULT_SIGNALS = """
 import os, signal, sys
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
     signal.signal(number, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-def start(folder: Path, *flags: str, **streams: Any) -> subprocess.Popen:
-    """Starts the run below `folder`; `streams` are those of `Popen`."""
+def start(folder: Path, *flags: str, hook: str = "", **streams: Any) -> subprocess.Popen:
+    """Starts the run below `folder`; `streams` are those of `Popen`.
+
+    A `hook` is Python that stands in the config, and is thus executed in the command, its workers and its jobs.
+    """
     folder.mkdir(exist_ok=True)
-    (folder / "tiny.py").write_text(CONFIG)
+    (folder / "tiny.py").write_text(CONFIG + hook)
     command = ["-m", "experiments.run", f"--config={folder / 'tiny.py'}", f"--results={folder / 'results'}", *flags]
     environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # it compiles longer than it trains
     return subprocess.Popen([sys.executable, "-c", _WITH_DEFAULT_SIGNALS, *command], env=environment, **streams)

@@ -112,17 +112,20 @@ def test_four_devices_of_one_process_are_a_flag(command, tmp_path, monkeypatch):
     assert parallel.devices() == parallel.Devices(), "the next command has one device again"
 
 
+PLACE = ("--coordinator_address=127.0.0.1:1", "--num_processes=2", "--process_id=0")  # nobody listens there
 REFUSED = [
     (["--num_processes=2"], ["--num_processes", "--distributed"]),
     (["--coordinator_address=a:1"], ["--coordinator_address", "--distributed"]),
     (["--distributed", "--process_id=0"], ["together", "--process_id", "--num_processes"]),
-    (["--distributed", *places(2)[0], "--process_id=2"], ["--process_id", "2"]),
-    (["--distributed", *places(2)[0], "--coordinator_address=host"], ["host:port", "'host'"]),
-    (["--distributed", *places(2)[0], "--coordinator_address=a:1:x"], ["host:port", "'a:1:x'"]),
-    (["--distributed", *places(2)[0], "--coordinator_address=a:65536"], ["host:port", "'a:65536'"]),
+    (["--distributed", *PLACE, "--process_id=2"], ["--process_id", "2"]),
+    (["--distributed", *PLACE, "--coordinator_address=host"], ["host:port", "'host'"]),
+    (["--distributed", *PLACE, "--coordinator_address=a:1:x"], ["host:port", "'a:1:x'"]),
+    (["--distributed", *PLACE, "--coordinator_address=a:65536"], ["host:port", "'a:65536'"]),
     (["--distributed", "--devices=2"], ["--devices", "--distributed"]),
     (["--distributed", "--workers=2"], ["--distributed", "--workers=2"]),
     (["--devices=2", "--workers=2"], ["--devices=2", "--workers=2"]),
+    (["--devices=2", "--executor=local"], ["--devices=2", "--executor"]),
+    (["--distributed", "--executor=local"], ["--distributed", "--executor"]),
     (["--devices=0"], ["devices", "0"]),
     (["--devices=5"], ["--devices=5", "4"]),
     (["--devices=4"], ["train.batch_size", "5", "4 or 8"]),

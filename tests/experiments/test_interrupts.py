@@ -99,3 +99,47 @@ def test_what_its_parent_ignores_stays_ignored(tmp_path: Path) -> None:
     time.sleep(1)
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=60) == 0
+
+
+WARNED = """
+import sys, time
+from experiments import cli, interrupts
+
+def run():
+    if state == "idle":
+        print("ready", flush=True)
+        time.sleep(600)
+    with interrupts.unsaved(lambda: print("told", flush=True)):
+        print("ready", flush=True)
+        while not interrupts._warned.is_set():
+            time.sleep(0.01)
+        print("saved", flush=True)
+        try:
+            if state == "checkpoint":
+                interrupts.leave_if_warned()
+        except Exception:
+            print("lost", flush=True)
+        print("end", flush=True)
+    print("lost", flush=True)
+
+state = sys.argv.pop()
+cli.main(run, cli.new_flags())
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("idle", ["ready"]),
+        ("checkpoint", ["ready", "told", "saved"]),
+        ("end", ["ready", "told", "saved", "end"]),
+    ],
+)
+def test_a_warning_ends_what_is_idle_at_once_and_what_is_not_where_it_has_saved(state: str, said: list[str]) -> None:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", WARNED, state], **pipes) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGUSR1)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (138, "warned; the same command goes on.\n")
+    assert sorted(["ready", *out.splitlines()]) == sorted(said)

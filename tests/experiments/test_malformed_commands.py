@@ -13,7 +13,7 @@ from experiments import cli
 from experiments.config import schema
 
 EACH = 200
-MAINS = ("run", "table", "report", "archive", "benchmark", "show_task")
+MAINS = ("run", "status", "table", "report", "archive", "benchmark", "show_task")
 TYPOS = "abcdefghijklmnopqrstuvwxyz_0"
 SPEC_FIELDS = (
     *("task", "model.attention", "model.position", "model.norm", "train.optimizer", "train.schedule"),

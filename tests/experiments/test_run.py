@@ -54,6 +54,22 @@ def test_a_failed_run_is_recorded_the_study_goes_on_and_it_is_tried_again(comman
     assert code == 0 and len(trained) == 3 and not error.exists()
 
 
+@pytest.mark.parametrize("moment", ["before", "while"])
+def test_what_a_process_that_died_at_the_end_of_a_run_left_of_its_lease_goes(command, trained, tmp_path, moment):
+    """Before a command, or while it waits for that process."""
+
+    def leave(run):
+        (tmp_path / "results" / "tiny" / run.digests.run / ".beat-0123").touch()
+        return RESULT
+
+    trained.act = leave if moment == "while" else None
+    command()
+    if moment == "before":
+        leave(trained[0])
+        command()
+    assert len(trained) == 1 and not list((tmp_path / "results").rglob(".*"))
+
+
 def test_a_diverged_run_is_told_with_its_step_and_not_repeated(command, trained):
     trained.act = lambda run: RESULT | {"status": "diverged", "diverged_at": 5}
     code, out, _ = command()
@@ -166,6 +182,7 @@ def test_a_run_is_read_once(command, monkeypatch, tmp_path):
     assert command(vary, *rows)[0] == 0
     further = 1  # the task at the other length
     specs_named = 1 + 2 + 1 + 3  # task, two layers, position, then norm, optimizer and schedule
+    specs_named += 2  # the two layers for pictures over their sizes
     expected = {"task": 1 + further, "variant": 1, "spec": specs_named, "digest": 1, "cost": 1, "program of tests": 1}
     assert calls == expected
     calls.clear()

@@ -1,7 +1,8 @@
 """Which sizes a study varies: a number of the task, of the config or of the attention, and the decoding state."""
 
+import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from attention_variants import specs
@@ -124,7 +125,8 @@ def _task(study: Study) -> Callable[[Row], str]:
     return lambda row: row.config["task"]
 
 
-def _numbers(attention: str) -> dict[str, float]:
+@functools.lru_cache(maxsize=1024)
+def _numbers(attention: str) -> Mapping[str, float]:
     """Returns the numbers of a spec by field, without those that its layers set otherwise."""
     found: dict[str, set[float]] = {}
     for layer in specs.split_layers(attention):

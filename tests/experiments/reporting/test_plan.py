@@ -1,7 +1,7 @@
 import pytest
 
 from experiments.reporting.plan import _spans, duration, plan_text
-from experiments.studies.planned import Plan, Planned
+from experiments.studies.estimates import CellEstimate, StudyEstimate
 from experiments.studies.speeds import Speed, Speeds
 
 COST = {
@@ -17,10 +17,10 @@ SPEED = Speed("full", "mqar", 1e9, None, {"device": "a stopwatch"})
 
 def test_a_line_for_each_cell_and_the_total():
     cells = [
-        Planned("conv+full", [0, 1, 2], COST, 2_000_000, [1.234, 0.19], 1000.0),
-        Planned("conv+linear  steps=9", [0], COST, 3, [42.3], 60.0),
+        CellEstimate("conv+full", [0, 1, 2], COST, 2_000_000, [1.234, 0.19], 1000.0),
+        CellEstimate("conv+linear  steps=9", [0], COST, 3, [42.3], 60.0),
     ]
-    heading, full, linear, end, time, _ = plan_text(Plan(cells, Speeds([SPEED]))).splitlines()
+    heading, full, linear, end, time, _ = plan_text(StudyEstimate(cells, Speeds([SPEED]))).splitlines()
     assert (
         heading.split()
         == "run seeds params controls train FLOPs ideal forward/token state memory >= time start".split()
@@ -37,10 +37,10 @@ def test_a_line_for_each_cell_and_the_total():
 
 
 def test_a_whole_time_says_no_more_and_an_unknown_one_says_so():
-    cell = Planned("full", [7], COST, 5, [1], None)
-    lines = plan_text(Plan([cell], Speeds([]))).splitlines()
+    cell = CellEstimate("full", [7], COST, 5, [1], None)
+    lines = plan_text(StudyEstimate([cell], Speeds([]))).splitlines()
     assert lines[-3].startswith("1 run, at most 1T") and lines[-2].startswith("Time: unknown until a run")
-    whole = plan_text(Plan([cell._replace(seconds=9.0)], Speeds([SPEED._replace(other_seconds=4.0)])))
+    whole = plan_text(StudyEstimate([cell._replace(seconds=9.0)], Speeds([SPEED._replace(other_seconds=4.0)])))
     assert whole.splitlines()[-2].endswith("on a stopwatch.")
 
 

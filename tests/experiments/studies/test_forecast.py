@@ -84,7 +84,7 @@ def test_the_studies_that_come_with_the_code_serve_a_new_user(tmp_path):
 
 def test_a_plan_times_every_cell(tmp_path):
     run = write_study(tmp_path / "mine", 1000.0)
-    plan = forecast.make_plan([run, tiny_run(name="mine", seed=1)], str(tmp_path))
+    plan = forecast.make_estimate([run, tiny_run(name="mine", seed=1)], str(tmp_path))
     (cell,) = plan.cells
     assert cell.seeds == [0, 1]
     assert cell.seconds == pytest.approx(cell.cost["train_flops_executed"] / 1000.0 + 3.0, rel=1e-3)

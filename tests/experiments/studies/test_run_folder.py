@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from flax import serialization
 
-from experiments.studies import run_folder, whole_files
+from experiments.studies import lease, run_folder, whole_files
 from experiments.studies.lease import BusyError, LeaseLostError
 from experiments.studies.training_folder import TrainingFolder
 
@@ -182,6 +182,20 @@ def test_one_process_at_a_time_writes(folder):
             with pytest.raises(LeaseLostError, match="was taken over by another process"):
                 write()
     assert other.read("config.json") == {"task": "mqar"} and not other.checkpoints() and not other.metrics()
+
+
+@pytest.mark.parametrize("left", [[".lease", ".beat-0123"], [".beat-0123"], [".lease-0123"]])
+def test_what_a_process_left_that_died_after_the_end_of_the_run_goes(folder, left):
+    folder.create({"seed": 3}, {})
+    folder.finish({"status": "done"})
+    before = sorted(folder.path.iterdir())
+    for name in left:
+        (folder.path / name).write_text(json.dumps({"token": "0123", "machine": lease._machine(), "pid": 2**22 + 1}))
+    folder.tidy()
+    assert sorted(folder.path.iterdir()) == before
+    with folder.locked():
+        TrainingFolder(folder.path).tidy()
+        folder.check_lease()
 
 
 def test_create_writes_config_and_manifest_and_sweeps_up(folder):

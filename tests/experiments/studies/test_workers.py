@@ -1,22 +1,16 @@
-"""Workers share what there is, die with their driver, and start again when they die themselves."""
+"""Workers share what there is, and start again when they die, unless they were warned or refuse."""
 
-import contextlib
-import json
-import os
-import pathlib
-import random
-import signal
 import stat
-import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
 
-from experiments.studies import run_folder, workers
-from experiments.studies.workers import Part, cores_of
-from tests.experiments.processes import start, wait_for_checkpoint
+from experiments.config.files import load_config
+from experiments.studies import grid, runner, workers
+from experiments.studies.workers import Job, Part, cores_of
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 7, 11])
@@ -43,9 +37,9 @@ class Board:
 
 @pytest.fixture
 def crew(tmp_path, monkeypatch):
-    """Returns how to share two runs among workers that follow a script; it gets `arguments` and how often it began."""
+    """Returns how to let workers follow a script, which knows how many `times` it began before."""
 
-    def share(script, number=1):
+    def share(script, number=1, job=None):
         program = tmp_path / "python"
         head = f"#!{sys.executable}\nimport json, os, pathlib, signal, sys, time\n"
         count = "begun = pathlib.Path(__file__).parent / sys.argv[-1].replace('/', '-')\n"
@@ -55,7 +49,8 @@ def crew(tmp_path, monkeypatch):
         program.chmod(program.stat().st_mode | stat.S_IEXEC)
         monkeypatch.setattr(workers.sys, "executable", str(program))
         board, failed = Board(), []
-        workers.share(number, ["--config=c.py"], board, lambda run, why: failed.append((run, why)))
+        board.crew = workers.Crew(["--config=c.py"], board, lambda run, why: failed.append((run, why)), job)
+        board.crew.work(workers.parts(number))
         return board, failed
 
     return share
@@ -98,93 +93,55 @@ def test_a_worker_that_cannot_even_begin_is_given_up(crew):
 def test_a_mistake_is_said_once(crew):
     board, failed = crew("print('error: no such thing', file=sys.stderr); sys.exit(2)")
     assert board.notes == [(0, "error: no such thing")] and not failed
+    assert board.crew.refusal == "error: no such thing"
 
 
-STUDY = "--vary=train.learning_rate=0.001|0.003|0.01", "--seeds=2", "--config.train.stop_when_solved=false"
+@pytest.mark.parametrize("end", ["sys.exit(138)", "os.kill(os.getpid(), signal.SIGUSR1)"])
+def test_a_worker_that_was_warned_does_not_start_again(crew, end):
+    board, failed = crew(f"say(event='start', run='r')\n{end}")
+    assert len(board.events) == 1 and not (board.notes or failed or board.crew.refusal)
 
 
-def outcomes(folder):
-    """Returns what the runs of a study ended in, and checks that nothing else is left."""
-    found = {}
-    for run in run_folder.open_study(folder / "results" / "tiny"):
-        result = run.result()
-        found[run.path.name] = (result["parameter_hash"], result["test_accuracy"], [m["step"] for m in run.metrics()])
-        left = {path.name for path in run.path.rglob("*") if path.is_file() and path.suffix != ".msgpack"}
-        assert left == {"config.json", "manifest.json", "metrics.jsonl", "result.json"}
-    return found
+def test_who_does_not_heed_the_warning_is_killed(crew, monkeypatch):
+    warnings = []
+
+    def warned_at_once(self, worker, event):
+        warnings.append(event)
+        threading.Thread(target=self.crew.leave, args=(0.3,)).start()
+
+    monkeypatch.setattr(Board, "event", warned_at_once)
+    started = time.monotonic()
+    crew("signal.signal(signal.SIGUSR1, signal.SIG_IGN); say(event='start', run='r'); time.sleep(600)")
+    assert len(warnings) == 1 and 0.3 <= time.monotonic() - started < 60
 
 
-def children(process):
-    """Returns the ids of the workers of a driver."""
-    found = []
-    for task in pathlib.Path(f"/proc/{process.pid}/task").glob("*"):
-        with contextlib.suppress(OSError):
-            found += map(int, (task / "children").read_text().split())
-    return found
+def test_the_workers_of_a_job_know_their_job(crew):
+    job = Job(3, 5, 2, "abc")
+    board, _ = crew("say(event='start', run=sys.argv[-1])", number=2, job=job)
+    said = sorted(event["run"].removeprefix("--worker=") for _, event in board.events)
+    assert [workers.read_assignment(text) for text in said] == [(Part(0, 2), job), (Part(1, 2), job)]
 
 
-def alive(pid):
-    return pathlib.Path(f"/proc/{pid}").exists()
+@pytest.mark.parametrize(("jobs", "number", "runs"), [(0, 3, 7), (0, 7, 7), (5, 1, 5), (3, 2, 12), (7, 3, 5)])
+def test_workers_begin_in_different_places(jobs, number, runs):
+    own = [
+        workers.Assignment(part, Job(place, jobs, 1, "") if jobs else None)
+        for place in range(jobs or 1)
+        for part in workers.parts(number)
+    ]
+    first = [each.first(runs) for each in own]
+    assert first == sorted(first) and first[0] == 0 and first[-1] < runs
+    assert len(set(first)) == min(len(first), runs), "no two at the same run while there are others"
+    if jobs:
+        again = workers.Assignment(Part(0, number), Job(jobs, jobs, 1, ""))
+        assert again.first(runs) == 0, "a job more than there are runs begins like the first"
 
 
-@pytest.mark.slow
-def test_whatever_is_killed_every_run_ends_once_and_as_if_undisturbed(tmp_path):
-    rng, quiet = random.Random(0), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    calm = start(tmp_path / "calm", *STUDY, "--workers=2", **quiet)
-    disturbed = tmp_path / "disturbed"
-    assert calm.wait(timeout=600) == 0
-    kills = 0
-    while kills < 12:
-        driver = start(disturbed, *STUDY, "--workers=2", **quiet)
-        for _ in range(rng.randint(1, 4)):
-            time.sleep(rng.uniform(1, 8))
-            victims = children(driver)
-            if driver.poll() is not None or not victims:
-                break
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(rng.choice(victims), rng.choice([signal.SIGKILL, signal.SIGTERM]))
-                kills += 1
-        crew = children(driver)
-        driver.kill()
-        driver.wait()
-        kills += 1
-        end = time.monotonic() + 20
-        while any(map(alive, crew)):
-            assert time.monotonic() < end, "workers end with their driver"
-            time.sleep(0.05)
-        if outcomes_known(disturbed) == 6:
-            break
-    last = start(disturbed, *STUDY, "--workers=2", **quiet)
-    assert last.wait(timeout=600) == 0
-    assert outcomes(disturbed) == outcomes(tmp_path / "calm") and len(outcomes(disturbed)) == 6
-
-
-def outcomes_known(folder):
-    study = folder / "results" / "tiny"
-    return sum(run.ended() for run in run_folder.open_study(study)) if study.exists() else 0
-
-
-@pytest.mark.slow
-def test_workers_end_with_their_driver(tmp_path):
-    endless = "--config.train.steps=1000000", "--config.train.stop_when_solved=false", "--seeds=2", "--workers=2"
-    driver = start(tmp_path, *endless, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_checkpoint(driver, tmp_path)
-    crew = children(driver)
-    driver.kill()
-    driver.wait()
-    end = time.monotonic() + 10
-    while any(map(alive, crew)):
-        assert time.monotonic() < end, "a worker goes on"
-        time.sleep(0.05)
-    assert len(crew) == 2
-
-
-@pytest.mark.slow
-def test_several_drivers_share_the_runs(tmp_path):
-    drivers = [start(tmp_path, *STUDY, "--workers=2", stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [driver.communicate(timeout=600)[0] for driver in drivers]
-    assert [driver.returncode for driver in drivers] == [0, 0] and len(outcomes(tmp_path)) == 6
-    assert sum(text.count("test accuracy") for text in said) == 6, "each run is trained once"
-    assert all("Study tiny" in text for text in said)
-    manifest = json.loads(next((tmp_path / "results" / "tiny").glob("*/manifest.json")).read_text())
-    assert "--worker=" not in manifest["command"] and os.uname().nodename not in json.dumps(manifest)
+def test_the_worker_of_a_job_trains_as_many_runs_as_it_is_told(command, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "begin", lambda part: None)  # it would end this process with its standard input
+    given = "--seeds=5", f"--results={tmp_path / 'results'}"
+    plan = runner.plan_of(runner.read_runs(grid.expand(load_config(str(tmp_path / "tiny.py")), (), 5)))
+    code, _, err = command(*given, f"--worker=0/1@2/5/2/{plan}")
+    assert (code, err) == (0, "") and [run.seed for run in trained] == [2, 3]
+    code, _, err = command("--seeds=4", f"--worker=0/1@2/5/2/{plan}")
+    assert code == 2 and "error: the config is not what it was when this job was submitted" in err

@@ -1,4 +1,4 @@
-"""A plan as plain values, for those who print it."""
+"""What a study will cost, as plain values, for those who print it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from experiments.studies.speeds import Speeds
 
 
-class Planned(NamedTuple):
+class CellEstimate(NamedTuple):
     """One cell of a study's grid."""
 
     name: str  # distinguishes it from the other cells
@@ -17,8 +17,8 @@ class Planned(NamedTuple):
     seconds: float | None  # of one run, about; None where no run has ended
 
 
-class Plan(NamedTuple):
+class StudyEstimate(NamedTuple):
     """The cells of a study, and the runs by which they are timed."""
 
-    cells: Sequence[Planned]
+    cells: Sequence[CellEstimate]
     speeds: Speeds
