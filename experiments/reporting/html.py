@@ -90,12 +90,14 @@ def _lede(study: Study) -> str:
     seeds = sorted({row.ended for row in study.rows})
     runs = plural(seeds[0], "run") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} runs"
     tasks = listed(f"<code>{spec(task)}</code>" for task in study.by_task)
-    if len(study.rows) == 1:
-        return f"One model, {runs}, on {tasks}."
-    varied = listed(["attention", *(f"<code>{text(key)}</code>" for key in study.varied)])
+    models, number = len(study.models), len(study.by_task)
+    where = f"on {tasks}" if number == 1 else f"on each of {number} tasks: {tasks}"
+    if models == 1:
+        return f"One model, {runs}, {where}."
+    varied = listed(["attention", *(f"<code>{text(key)}</code>" for key in study.of_models)])
     sizes = [f"{mark} {text(words)}" for mark, words in size_marks(study).items()]
     differ = f"differ in {varied} and, where marked, in size ({listed(sizes)})" if sizes else f"differ only in {varied}"
-    return f"{len(study.rows)} models that {differ}, {runs} each, on {tasks}."
+    return f"{models} models that {differ}, {runs} each, {where}."
 
 
 def _facts(study: Study) -> str:

@@ -73,6 +73,11 @@ class Study:
         """Returns the label without what belongs to the task: rows of one model differ in their task alone."""
         return self.label(row, without=[*self._of_tasks, *without])
 
+    @property
+    def of_models(self) -> list[str]:
+        """The keys of `varied` in which models differ, and not just their tasks."""
+        return [key for key in self.varied if key not in self._of_tasks]
+
     @functools.cached_property
     def _of_tasks(self) -> list[str]:
         """The keys of `varied` in which rows of one task do not differ."""

@@ -183,3 +183,11 @@ def test_results_of_a_version_that_knew_other_variants_and_tasks_still_report(tm
     kinds, tasks = ["conv+from_the_future", *list(KINDS)[:1]], ["mqar", "also_from_the_future:x=1"]
     folder = write_study(tmp_path / "old", kinds, 1, tasks)
     assert "from_the_future" in html.write_report(folder).read_text()
+
+
+def test_the_lede_counts_models_and_not_rows(tmp_path):
+    tasks = ("mqar:length=64", "mqar:length=128")
+    write_study(tmp_path / "study", seeds=1, tasks=tasks, kinds=("full", "linear"))
+    text = words(html.page(read_study(tmp_path / "study"), {}))
+    said = "2 models that differ only in attention, 1 run each, on each of 2 tasks: mqar: length=64 and mqar: length=128 ."
+    assert said in " ".join(text.split())
