@@ -189,5 +189,5 @@ def test_the_lede_counts_models_and_not_rows(tmp_path):
     tasks = ("mqar:length=64", "mqar:length=128")
     write_study(tmp_path / "study", seeds=1, tasks=tasks, kinds=("full", "linear"))
     text = words(html.page(read_study(tmp_path / "study"), {}))
-    said = "2 models that differ only in attention, 1 run each, on each of 2 tasks: mqar: length=64 and mqar: length=128 "
-    assert said in text
+    said = "2 models that differ only in attention, 1 run each, on each of 2 tasks: "
+    assert f"{said}mqar: length=64 and mqar: length=128 " in text
