@@ -51,12 +51,17 @@ def binned(
     return out / np.bincount(queries)[:, None]
 
 
+def hidden_cells(found: Map) -> Bool[np.ndarray, "query_bins key_bins"]:
+    """Returns the cells of a map, binned as its weights are, in which the pattern hides every key from every query."""
+    seen = binned(found.pattern.astype(float), MOST_CELLS)
+    return seen == 0
+
+
 def _draw(ax: Axes, found: Map, head: int, rows: Batch, row: int, task: Task) -> None:
     weights = binned(found.by_token[row, head], MOST_CELLS)
-    hidden = binned((~found.pattern).astype(float), MOST_CELLS) >= found.pattern.shape[1] / weights.shape[1] - 1e-9
     largest = float(np.abs(weights).max()) or 1.0
     signed = bool((weights < -1e-6 * largest).any())
-    shown = np.ma.masked_array(weights, hidden)
+    shown = np.ma.masked_array(weights, hidden_cells(found))
     colours = (_SIGNED if signed else _POSITIVE).with_extremes(bad=HIDDEN)
     ax.imshow(shown, cmap=colours, vmin=-largest if signed else 0, vmax=largest, interpolation="nearest")
     ax.grid(False)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from experiments.inspection import causes
 from experiments.inspection.causes import Ablation
@@ -26,29 +27,44 @@ def scores_text(scores: Sequence[HeadScore]) -> str:
     return _aligned(lines)
 
 
-def ablations_text(model: Model, task: Task, rows: Batch, maps: Sequence[Map]) -> str:
-    """Returns the accuracy of the model on rows, whole and without each mixer and each head of attention."""
-    whole = causes.score(model, task, rows, NONE).accuracy
-    lines = [["without", "accuracy, zero", "accuracy, mean"], ["nothing", f"{whole:.3f}", ""]]
+class Ablated(NamedTuple):
+    """The accuracy of a model without one of its parts."""
+
+    what: str  # "nothing", a mixer or a head
+    zero: float  # with the part's output set to zero
+    mean: float | None  # to its mean over rows and tokens; None where nothing is missing
+
+
+def ablate(model: Model, task: Task, rows: Batch, maps: Sequence[Map]) -> list[Ablated]:
+    """Measures the accuracy of the model on rows, whole and without each mixer and each head of attention."""
+    found = [Ablated("nothing", causes.score(model, task, rows, NONE).accuracy, None)]
     heads = {each.site: each.weights.shape[1] for each in maps}
-    for number in range(len(model.layers)):
-        site = Site(number)
-        lines.append([str(site), *_accuracies(model, task, rows, site, None)])
-        for head in range(heads.get(site, 0)):
-            lines.append([f"{site}, head {head + 1}", *_accuracies(model, task, rows, site, head)])
-    return _aligned(lines)
+    for site in map(Site, range(len(model.layers))):
+        for head in (None, *range(heads.get(site, 0))):
+            zero, mean = (
+                causes.score(model, task, rows, Ablation(site, head, by)).accuracy for by in (causes.ZERO, causes.MEAN)
+            )
+            found.append(Ablated(str(site) if head is None else f"{site}, head {head + 1}", zero, mean))
+    return found
 
 
-def _accuracies(model: Model, task: Task, rows: Batch, site: Site, head: int | None) -> list[str]:
-    hooks = [Ablation(site, head, by) for by in (causes.ZERO, causes.MEAN)]
-    return [f"{causes.score(model, task, rows, each).accuracy:.3f}" for each in hooks]
+def ablations_text(ablated: Sequence[Ablated]) -> str:
+    """Returns a line for each part."""
+    lines = [[each.what, f"{each.zero:.3f}", "" if each.mean is None else f"{each.mean:.3f}"] for each in ablated]
+    return _aligned([["without", "accuracy, zero", "accuracy, mean"], *lines])
+
+
+def written(score: HeadScore) -> tuple[str, str]:
+    """Returns a score and its baseline as they are written."""
+    digits = 2 if score.name in (*_OF_SHARES, "entropy") else 1
+    return f"{score.value:.{digits}f}", f"{score.baseline:.{digits}f}"
 
 
 def _cell(score: HeadScore) -> str:
     if math.isnan(score.value):
         return "-"
-    digits = 2 if score.name in (*_OF_SHARES, "entropy") else 1
-    return f"{score.value:.{digits}f} ({score.baseline:.{digits}f})"
+    value, baseline = written(score)
+    return f"{value} ({baseline})"
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

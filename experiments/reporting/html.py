@@ -1,7 +1,5 @@
 """The report of a study: one page that needs no other file, and its pictures as PNG and SVG next to it."""
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -9,9 +7,9 @@ from string import Template
 from experiments.reporting import tables
 from experiments.reporting.columns import size_marks
 from experiments.reporting.figures import layout, registry
-from experiments.reporting.figures.style import COLOURS, FAINT
+from experiments.reporting.page import assets
 from experiments.reporting.page.details import runs_of_rows
-from experiments.reporting.page.markup import colour_class, definitions, spec, text
+from experiments.reporting.page.markup import definitions, spec, text
 from experiments.reporting.page.pictures import figure
 from experiments.reporting.page.table import results_table
 from experiments.reporting.pictures import write_pictures
@@ -19,8 +17,6 @@ from experiments.reporting.text import describe_environment, listed, plural
 from experiments.studies.results import Study, read_study
 from experiments.studies.rows import Row
 from experiments.studies.whole_files import write_file
-
-_PARTS = Path(__file__).parent / "page"
 
 
 def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
@@ -43,12 +39,12 @@ def page(study: Study, pictures: Mapping[str, bytes]) -> str:
     Style sheet and script are the same for every study, and all that the page may use: it names their digests.
     """
     known, anchors = registry.pictures(study), _anchors(study)
-    style_sheet, script = _style_sheet(), (_PARTS / "report.js").read_text()
-    return Template((_PARTS / "report.html").read_text()).substitute(
+    style_sheet, script = assets.style_sheet(), assets.script(assets.PARTS / "report.js")
+    return Template((assets.PARTS / "report.html").read_text()).substitute(
         style=style_sheet,
-        style_digest=_digest(style_sheet),
+        style_digest=assets.digest(style_sheet),
         script=script,
-        script_digest=_digest(script),
+        script_digest=assets.digest(script),
         title=text(study.name),
         lede=_lede(study),
         facts=_facts(study),
@@ -72,17 +68,6 @@ def _anchors(study: Study) -> dict[str, Row]:
             name += "x"
         found[name] = row
     return found
-
-
-def _style_sheet() -> str:
-    classes = [(colour_class(colour), colour) for colour in COLOURS] + [(colour_class(None), FAINT)]
-    colours = "".join(f".{name}{{--own:{colour}}}" for name, colour in classes)
-    return (_PARTS / "report.css").read_text().replace("/* colours of the pictures */", colours)
-
-
-def _digest(content: str) -> str:
-    """Returns what a content security policy calls an inline style sheet or script."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
 
 
 def _lede(study: Study) -> str:

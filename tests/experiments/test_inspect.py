@@ -60,7 +60,7 @@ def test_a_run_is_looked_into_and_the_page_shows_it_in_python(trained, call, cap
     [
         ([], "name the folder of a run"),
         (["nowhere"], "'nowhere' is no run folder: it has no config.json."),
-        (["nowhere", "--output=maps.pdf"], "--output must end in .png or .svg; got 'maps.pdf'."),
+        (["nowhere", "--output=maps.pdf"], "--output must end in .html, .png or .svg; got 'maps.pdf'."),
         (["nowhere", "--rows=3", "--row=3"], "--row must be one of the 3 rows, from 0; got 3."),
         (["nowhere", "--rwo=3"], "unknown flag '--rwo'; valid choices, nearest first: --row"),
     ],

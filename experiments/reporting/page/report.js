@@ -1,41 +1,15 @@
-// What the page does beyond showing: a theme, sorting, filters, rows that open, and points that tell their numbers.
+// What the page does beyond showing: sorting, filters, rows that open, and points that tell their numbers.
 // It makes no text of its own but names and numbers that stand in the page, and sets them as text, never as markup.
 "use strict";
 (() => {
-  const root = document.documentElement;
-  const THEME = "attention-variants-theme";
   const REACH = 24; // pixels around a mark
   const MOST_CHOICES = 60; // of a list to filter by; what has more is found by text
-
-  // A file may be opened where nothing can be stored; the theme then lasts as long as the page.
-  const stored = {
-    get() { try { return localStorage.getItem(THEME); } catch { return null; } },
-    set(value) { try { localStorage.setItem(THEME, value); } catch { /* see above */ } },
-  };
-  const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-  const dark = () => (root.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
-
-  root.classList.add("js");
-  if (["light", "dark"].includes(stored.get())) root.dataset.theme = stored.get(); // before anything is drawn
 
   const element = (name, properties = {}, ...children) => {
     const made = Object.assign(document.createElement(name), properties);
     made.append(...children);
     return made;
   };
-
-  function startTheme() {
-    const button = document.getElementById("theme");
-    const show = () => button.setAttribute("aria-pressed", String(dark()));
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      root.dataset.theme = dark() ? "light" : "dark";
-      stored.set(root.dataset.theme);
-      show();
-    });
-    prefersDark.addEventListener("change", show);
-    show();
-  }
 
   function startTable() {
     const table = document.getElementById("results");
@@ -213,7 +187,7 @@
       tip.replaceChildren(...lines.map((line) => element("div", {}, ...breakable(line))));
       tip.hidden = false;
       const { offsetWidth: width, offsetHeight: height } = tip;
-      const left = Math.max(8, Math.min(box.right + 4, root.clientWidth - width - 8));
+      const left = Math.max(8, Math.min(box.right + 4, document.documentElement.clientWidth - width - 8));
       const above = box.bottom + height + 8 > innerHeight;
       tip.style.left = `${left + scrollX}px`;
       tip.style.top = `${scrollY + (above ? box.top - height - 2 : box.bottom + 2)}px`;
@@ -285,7 +259,6 @@
   }
 
   addEventListener("DOMContentLoaded", () => {
-    startTheme();
     const reveal = startTable();
     startPoints(reveal);
     const follow = () => reveal(location.hash.slice(1));

@@ -80,7 +80,8 @@ def test_the_page_allows_its_own_style_and_script_alone(toy):
     page, files = (toy / "report.html").read_text(), Path(html.__file__).parent / "page"
     (policy,) = re.findall('http-equiv="Content-Security-Policy" content="([^"]+)"', page)
     script, style = (re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL) for tag in ("script", "style"))
-    assert script == [(files / "report.js").read_text()] and len(style) == 1  # nothing of a study is in either
+    scripts = "\n".join((files / name).read_text() for name in ("theme.js", "report.js"))
+    assert script == [scripts] and len(style) == 1  # nothing of a study is in either
     for kind, (content,) in (("script", script), ("style", style)):
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}';" in policy

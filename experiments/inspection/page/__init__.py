@@ -1,0 +1,1 @@
+"""The page of attention maps: its template, style sheet and script."""
