@@ -19,8 +19,7 @@ DISTANCE = "distance"
 def slice_names(study: Study) -> list[str]:
     """Returns the slices of the study's results, except the distance, that have several bins."""
     names = {name for row in study.rows for result in row.results for name in result["slices"] if name != DISTANCE}
-    several = [name for name in names if any(_several_bins(row, name) for row in study.rows)]
-    return sorted(name for name in several if name.isidentifier())  # it becomes part of a file name
+    return sorted(name for name in names if any(_several_bins(row, name) for row in study.rows))
 
 
 def describe(study: Study, name: str) -> str:

@@ -56,11 +56,3 @@ def test_pictures_are_drawn_where_there_is_something_to_draw(gallery):
         study = gallery.study(name)
         drawn = {file for file in registry.pictures(study) if gallery.figure(name, file) is not None}
         assert drawn & known == expected, name
-
-
-def test_a_slice_whose_name_is_no_word_gets_no_file(tmp_path):
-    item = {"values": [0, 1], "accuracy": [0.5, 0.6], "count": [1, 1]}
-    study = write_study(tmp_path / "study", ["conv+full"], 1)
-    (result,) = study.glob("*/result.json")
-    result.write_text(result.read_text().replace('"slices": {', f'"slices": {{"../up": {item}, '.replace("'", '"')))
-    assert set(registry.pictures(read_study(study))) == set(registry.FIGURES)
