@@ -5,8 +5,6 @@ import itertools
 import pytest
 
 from experiments.reporting.figures import registry
-from experiments.studies.results import read_study
-from tests.experiments.fake_study import write_study
 from tests.experiments.reporting.figures.gallery import STUDIES, TESTED, box, shown
 
 pytestmark = pytest.mark.slow  # drawing a picture takes a second, and there are many
