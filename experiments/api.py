@@ -18,9 +18,7 @@ class EndedRun:
     """One run that is done or has diverged."""
 
     id: str  # the name of its folder
-    config: dict[
-        str, Any
-    ]  # flat: {"model.attention": "full", ...}; fields that are younger than the run at their defaults
+    config: dict[str, Any]  # flat: {"model.attention": "full", ...}; what is younger than the run at its default
     result: dict[str, Any]  # what `result.json` says
     metrics: list[dict[str, Any]]  # one dict per evaluation while training
     folder: Path  # which an archived study does not have
