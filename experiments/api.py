@@ -9,7 +9,7 @@ from experiments.config import schema
 from experiments.model.transformer import Model
 from experiments.reporting import columns, tables
 from experiments.studies import legacy, results, trained
-from experiments.studies.records import Record, read_records
+from experiments.studies.record import Record
 from experiments.tasks.base import Task
 
 
@@ -74,8 +74,8 @@ def load(path: str | os.PathLike[str]) -> LoadedStudy:
       ValueError: there is no such folder, or no run in it has ended; one line.
     """
     folder = Path(path)
-    study = results.read_study(folder)
-    records, _ = read_records(folder)
+    records, problems = results.read_runs(folder)
+    study = results.sum_up([folder.name], records, problems)
     parts = columns.columns(study)
     return LoadedStudy(
         name=study.name,

@@ -190,19 +190,24 @@ def read_study(path: str | Path, *others: str | Path) -> Study:
     names = [str(each) if names.count(name) > 1 else name for each, name in zip(paths, names, strict=True)]
     studies, problems = {}, []
     for name, each in zip(names, paths, strict=True):
-        studies[name], found = _read(each)
+        studies[name], found = read_runs(each)
         problems += [f"{name}: {problem}" for problem in found] if others else found
     if len(studies) == 1:
-        return dataclasses.replace(_summarise(names, studies[names[0]]), problems=tuple(problems))
+        return sum_up(names, studies[names[0]], problems)
     records, differing = cells.pooled(studies)
     if differing:
         what = "run differs" if differing == 1 else "runs differ"
         problems.insert(0, f"{differing} {what} between two studies that have it; the study named first counts.")
+    return sum_up(names, records, problems)
+
+
+def sum_up(names: Sequence[str], records: Sequence[Record], problems: Sequence[str]) -> Study:
+    """Returns the study of some runs, and the lines that are said of its folder."""
     return dataclasses.replace(_summarise(names, records), problems=tuple(problems))
 
 
-def _read(path: Path) -> tuple[list[Record], list[str]]:
-    """Returns the runs of a study and what is wrong with its folder."""
+def read_runs(path: Path) -> tuple[list[Record], list[str]]:
+    """Returns the runs of a study and what is wrong with its folder; raises ValueError as `read_study` does."""
     if not path.is_dir():
         raise ValueError(f"there is no folder {str(path)!r}{_studies_near(path)}.")
     records, problems = read_records(path)

@@ -1,4 +1,4 @@
-"""The main command with a tiny config, and a stand-in for training: the fixtures of its tests."""
+"""Fixtures: the main command with a tiny config, a stand-in for training, and a browser."""
 
 import sys
 from typing import Any
@@ -60,3 +60,14 @@ def trained(monkeypatch):
     monkeypatch.setattr(loop, "train", fake)
     monkeypatch.setattr(html, "write_report", lambda folder: folder / "report.html")
     return calls
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium for the tests of a file."""
+    from tests.experiments.reporting import browser as tools  # whoever tests no page needs no driver
+
+    if not tools.find_chromium():
+        tools.missing("Chromium", "install one, such as the package chromium of your system")
+    with tools.chromium() as started:
+        yield started

@@ -79,14 +79,6 @@ def page(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if not tools.find_chromium():
-        tools.missing("Chromium", "install one, such as the package chromium of your system")
-    with tools.chromium() as started:
-        yield started
-
-
 @pytest.fixture
 def visit(browser, page):
     """Returns a function that opens the page; at the end no visit may have said or requested anything."""

@@ -8,7 +8,6 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,14 +46,6 @@ def write_page(folder: Path, kinds, **changes) -> Path:
         picture = save(cost.accuracy_against_flops(study), "svg")
     (folder / "report.html").write_text(html.page(study, {"accuracy_against_flops": picture}))
     return folder / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    if not tools.find_chromium():
-        tools.missing("Chromium", "install one, such as the package chromium of your system")
-    with tools.chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
