@@ -47,9 +47,7 @@ def comparison(study: Study, name: str, choose: tables.Choose = list) -> tables.
 def _columns(study: Study, model: str, difference: Callable[[Row], Difference | None]) -> list[Column]:
     """Returns the columns of the differences from `model`."""
     unit, what = study.metric.kind.unit, "accuracy" if study.metric is ACCURACY else study.metric.label
-    test = (
-        "the larger of those of paired t tests of the differences and of the log-odds" if unit else "of a paired t test"
-    )
+    test = "the level at which the interval of the differences ends at 0" if unit else "of a paired t test"
 
     def estimate(row: Row) -> Estimate | None:
         found = difference(row)

@@ -12,6 +12,7 @@ Runs = Float[np.ndarray, "*studies runs"]
 Each = Float[np.ndarray, "*studies"]
 CONFIDENCE = 0.95
 LEAST = 5  # runs; fewer have a range and no interval
+_HALVINGS = 14  # of what a p value is looked for in; it is then right to 0.1 %
 _ANGLES = 90  # at which an ellipse is looked at; its widths are then right to 0.1 %
 
 
@@ -116,12 +117,15 @@ def log_odds_ends(runs: Runs) -> tuple[Each, Each]:
 def mean_difference(one: Sequence[float], two: Sequence[float], comparisons: int = 1) -> Estimate:
     """Returns the mean of `one` - `two`, accuracies paired by seed, with its interval, or the range of the differences.
 
-    The interval is the wider at each end of two: Student's of the differences, and what the differences of means can be
-    while both log-odds, whose errors are correlated, are in Student's joint region. The first is too narrow where one
-    of two rows near a bound is wide and the other narrow (91.7 % instead of 95), the second where both are densest at
-    the bound (92.4 %). Together they cover 94.6 to 97.4 % in simulations. Equal rows, and rows of equal runs, give a
-    point. By Bonferroni's correction the intervals of so many `comparisons` cover all of their means at once in 95 % of
-    studies; of 30 rows with skewed runs, in 93 % or more.
+    Each end lies between that of Student's interval of the differences and the wider of it and another one: what the
+    differences of means can be while both log-odds, whose errors are correlated, are in Student's joint region. The
+    first is too narrow where one of two rows near a bound is wide and the other narrow (91.7 % instead of 95), the
+    second where both are densest at the bound (92.4 %), the wider of both too wide where scores are clipped (97.5 %).
+    Halfway the interval covers 93.7 to 97.0 % in simulations (tests/experiments/studies/test_intervals.py).
+
+    By Bonferroni's correction the intervals of so many `comparisons` cover all of their means at once in 95 % of
+    studies, of 30 rows with skewed runs in 93 % or more. So far out Student's is the worse of the two, and its weight,
+    a half for one comparison, is 1 / (2 sqrt(comparisons)). Equal rows, and rows of equal runs, give a point.
 
     References:
       Dunn 1961, "Multiple comparisons among means".
@@ -142,30 +146,67 @@ def mean_difference(one: Sequence[float], two: Sequence[float], comparisons: int
 
 def difference_ends(one: Runs, two: Runs, comparisons: int = 1) -> tuple[Each, Each]:
     """Returns the ends of the intervals of `mean_difference`, of many pairs of rows at once."""
-    middle, half = (one - two).mean(-1), _half(one - two, comparisons)
-    low, high = middle - half, middle + half
-    (odds, part), (other_odds, other_part), spread = _log_odds(one, two)
-    reach, other_reach = _half(part, comparisons), _half(other_part, comparisons)
-    correlation = (part * other_part).sum(-1) / np.sqrt((part**2).sum(-1) * (other_part**2).sum(-1))
-    alone = np.sqrt(np.maximum(1 - correlation**2, 0.0))
-    ends: tuple[Each, Each] = (low, high)
-    for angle in np.linspace(0, 2 * np.pi, _ANGLES, endpoint=False):  # around the joint region, which is an ellipse
-        shift = other_reach * (correlation * math.cos(angle) + alone * math.sin(angle))
-        found = special.expit(odds + reach * math.cos(angle)) - special.expit(other_odds + shift)
-        ends = np.minimum(ends[0], found), np.maximum(ends[1], found)
-    return np.where(spread, ends[0], low), np.where(spread, ends[1], high)
+    joint, quantile = _Joint.of(one, two), _quantile(one.shape[-1], comparisons)
+    return joint.low_end(quantile), -_Joint.of(two, one).low_end(quantile)
 
 
 def paired_p(one: Runs, two: Runs) -> Each:
-    """Returns two-sided p values that paired accuracies have equal means: the larger one of two, as of the intervals.
+    """Returns two-sided p values that paired accuracies have equal means: where the interval of that level ends at 0.
 
-    One is of Student's t test of the differences, the other of that of the log-odds of both means. Rows without any
-    spread have p 0, or 1 where they are equal.
+    Rows without any spread have p 0, or 1 where they are equal.
     """
-    (odds, part), (other_odds, other_part), spread = _log_odds(one, two)
-    plain = _student((one - two).mean(-1), one - two)
-    size = np.where(spread, np.minimum(plain, _student(odds - other_odds, part - other_part)), plain)
+    above = (one.mean(-1) >= two.mean(-1))[..., None]
+    size = _Joint.of(np.where(above, one, two), np.where(above, two, one)).reach()
     return 2 * stats.t.sf(size, one.shape[-1] - 1)
+
+
+class _Joint(NamedTuple):
+    """Pairs of rows on both scales; `low_end` and `reach` say how far below the mean their difference may lie."""
+
+    runs: int  # of each row
+    mean: Each  # of the differences
+    error: Each  # its standard error
+    odds: tuple[Each, Each]  # log-odds of both means
+    errors: tuple[Each, Each]  # their standard errors
+    correlation: Each  # of these errors
+    spread: Bool[np.ndarray, "*studies"]  # whether both rows have log-odds with an error; else Student's has to do
+
+    @classmethod
+    def of(cls, one: Runs, two: Runs) -> "_Joint":
+        """Reads off what follows from the runs."""
+        (odds, part), (other_odds, other_part), spread = _log_odds(one, two)
+        correlation = (part * other_part).sum(-1) / np.sqrt((part**2).sum(-1) * (other_part**2).sum(-1))
+        errors = _error(part), _error(other_part)
+        middles = (one - two).mean(-1), _error(one - two)
+        return cls(one.shape[-1], *middles, (odds, other_odds), errors, correlation, spread)
+
+    def low_end(self, quantile: float | Each) -> Each:
+        """Returns the lower ends of intervals that reach so many standard errors."""
+        student = self.mean - quantile * self.error
+        alone = np.sqrt(np.maximum(1 - self.correlation**2, 0.0))
+        reach, other_reach = (quantile * error for error in self.errors)
+        low = student
+        for angle in np.linspace(0, 2 * np.pi, _ANGLES, endpoint=False):  # around the joint region, which is an ellipse
+            shift = other_reach * (self.correlation * math.cos(angle) + alone * math.sin(angle))
+            found = special.expit(self.odds[0] + reach * math.cos(angle)) - special.expit(self.odds[1] + shift)
+            low = np.minimum(low, found)
+        return np.where(self.spread, low + self._weight(quantile) * (student - low), student)
+
+    def _weight(self, quantile: float | Each) -> float | Each:
+        """Returns that of Student's interval, by the level at which it reaches so far."""
+        level = 2 * stats.t.sf(quantile, self.runs - 1)
+        return np.sqrt(np.minimum(level / (1 - CONFIDENCE), 1.0)) / 2
+
+    def reach(self) -> Each:
+        """Returns at how many standard errors the lower end is 0, of pairs whose mean difference is at least 0."""
+        most = np.divide(self.mean, self.error, out=np.where(self.mean == 0, 0.0, math.inf), where=self.error > 0)
+        wide = self.spread & np.isfinite(most)
+        low, high = np.where(wide, 0.0, most), most
+        for _ in range(_HALVINGS if wide.any() else 0):  # the end falls as it reaches further
+            middle = np.where(wide, (low + high) / 2, most)
+            inside = self.low_end(np.where(wide, middle, 0.0)) > 0
+            low, high = np.where(wide & inside, middle, low), np.where(wide & ~inside, middle, high)
+        return high
 
 
 def holm(p_values: Float[np.ndarray, "*studies tests"]) -> Float[np.ndarray, "*studies tests"]:
@@ -205,9 +246,17 @@ def _with_interval(estimate: Estimate, runs: Float[np.ndarray, "runs"], comparis
 
 def _half(runs: Runs, comparisons: int = 1) -> Each:
     """Returns half the width of the interval of the mean by Student's t, which so many `comparisons` share."""
-    n = runs.shape[-1]
-    quantile = stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), n - 1)
-    return quantile * runs.std(-1, ddof=1) / math.sqrt(n)
+    return _quantile(runs.shape[-1], comparisons) * _error(runs)
+
+
+def _quantile(runs: int, comparisons: int) -> float:
+    """Returns how many standard errors an interval reaches."""
+    return float(stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), runs - 1))
+
+
+def _error(runs: Runs) -> Each:
+    """Returns the standard error of the mean."""
+    return runs.std(-1, ddof=1) / math.sqrt(runs.shape[-1])
 
 
 def _student(mean: Each, runs: Runs) -> Each:

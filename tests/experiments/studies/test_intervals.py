@@ -131,13 +131,16 @@ def test_differences_are_of_pairs():
         intervals.mean_difference([0.5, 0.5], [0.1, 0.2, 0.3])
 
 
-PAIRS = [
+PAIRS = [  # of all pairs, those are among them that are covered least and most often
     ("half, narrow", "0.9"),
     ("0.9, wide", "0.995"),
     ("0.97", "0.97"),
     ("0.97, wide", "0.995"),
     ("0.995, wide", "0.995, wide"),
     ("0.99, clipped", "0.97, clipped"),
+    ("0.995", "0.995, densest at 1"),
+    ("0.995, clipped", "0.995, clipped"),
+    ("0.995, wide", "0.99, clipped"),
 ]
 
 
@@ -147,7 +150,7 @@ def test_intervals_of_differences_cover_one_by_one_and_all_at_once(spread: str, 
     (mean, draw), (reference, draw_reference) = SPREADS[spread], SPREADS[other]
     rng = np.random.default_rng(2)
     low, high = intervals.difference_ends(draw(rng, (STUDIES, seeds)), draw_reference(rng, (STUDIES, seeds)))
-    assert 0.93 <= covered(low, high, mean - reference) <= 0.98, "one by one, and rather too often"
+    assert 0.93 <= covered(low, high, mean - reference) <= 0.97, "one by one"
     rows, first = draw(rng, (1009, TESTED - 1, seeds)), draw_reference(rng, (1009, 1, seeds))
     low, high = intervals.difference_ends(rows, np.broadcast_to(first, rows.shape), TESTED - 1)
     assert ((low <= mean - reference) & (mean - reference <= high)).all(-1).mean() >= 0.93, "all at once"
@@ -199,9 +202,14 @@ def test_rows_that_do_not_differ_separate_in_at_most_5_percent_of_studies(spread
     rates = {"half of the runs solve": 0.5, "most runs solve": 0.9}
     draw = solved(rates[spread])[1] if spread in rates else SPREADS[spread][1]
     scores = draw(np.random.default_rng(3), (STUDIES // 5, TESTED, seeds))
-    p_values = intervals.paired_p(scores[:, 1:], np.broadcast_to(scores[:, :1], scores[:, 1:].shape))
-    assert (intervals.holm(p_values).min(-1) <= 0.05).mean() <= 0.055, "0.3 points is the error of the simulation"
-    assert (p_values.min(-1) <= 0.05).mean() > 0.15, "which no correction would not keep"
+    first = np.broadcast_to(scores[:, :1], scores[:, 1:].shape)
+
+    def separate(comparisons: int) -> float:  # Holm's correction begins with Bonferroni's
+        low, high = intervals.difference_ends(scores[:, 1:], first, comparisons)
+        return ((low > 0) | (high < 0)).any(-1).mean()
+
+    assert separate(TESTED - 1) <= 0.055, "0.3 points is the error of the simulation"
+    assert separate(1) > 0.15, "which no correction would not keep"
 
 
 def test_the_paired_test_sees_through_what_seeds_share():
