@@ -72,6 +72,11 @@ class Sharing:
             "process_id", None, "Of this process, from 0; by default as the cluster says.", 0, flag_values=values
         )
 
+    @property
+    def shared(self) -> bool:
+        """Whether a batch has more devices than one."""
+        return self._distributed.value or self._devices.value > 1
+
     def check(self, workers: int, *, in_jobs: bool = False) -> None:
         """Raises UsageError for flags that contradict each other.
 
@@ -79,7 +84,7 @@ class Sharing:
           workers: the number of `--workers`.
           in_jobs: whether the runs are trained in jobs, by `--executor`.
         """
-        if in_jobs and (self._distributed.value or self._devices.value > 1):
+        if in_jobs and self.shared:
             flag = "--distributed" if self._distributed.value else f"--devices={self._devices.value}"
             raise cli.UsageError(
                 f"{flag} shares batches of this command, and --executor trains in jobs; leave one out."
@@ -99,7 +104,7 @@ class Sharing:
             raise cli.UsageError(f"--process_id must be below --num_processes={number}; got {place}.")
         if self._distributed.value and self._devices.value > 1:
             raise cli.UsageError("--devices is for one process; --distributed takes all devices of every process.")
-        if workers > 1 and (self._distributed.value or self._devices.value > 1):
+        if workers > 1 and self.shared:
             flag = "--distributed" if self._distributed.value else f"--devices={self._devices.value}"
             raise cli.UsageError(
                 f"{flag} lets all devices share one run, and --workers={workers} gives each run to one; "

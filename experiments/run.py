@@ -56,7 +56,13 @@ _SHARD = flags.DEFINE_string(
     "shard", None, "i/n: train the i-th of n parts of the runs, from 0, and leave out the others.", flag_values=FLAGS
 )
 _WORKERS = flags.DEFINE_integer(
-    "workers", 1, "Processes that share the runs, and the cores or devices.", 1, 1024, flag_values=FLAGS
+    "workers",
+    None,
+    "Processes that share the runs, and the cores or devices. By default one per core or device, as far as the memory "
+    "goes; one in each job of --executor, and with --devices or --distributed.",
+    1,
+    1024,
+    flag_values=FLAGS,
 )
 _WORKER = flags.DEFINE_string("worker", None, "For processes that this command starts.", flag_values=FLAGS)
 _JOBS = job_flags.define(FLAGS)
@@ -78,17 +84,17 @@ _LISTS = [
 def run() -> int:
     """Does what the flags say; returns 1 where a run failed, else 0."""
     own = workers.read_assignment(_WORKER.value) if _WORKER.value else None
-    settings = _JOBS.read(_WORKERS.value) if own is None else None
+    settings = _JOBS.read(_WORKERS.value or 1) if own is None else None
     if own is not None:
         workers.begin(own.part)
-    elif _WORKERS.value > 1:
+    elif _WORKERS.value != 1 and not _SHARING.shared:
         workers.leave_memory_to_others()
     command = shlex.join(["python", "-m", "experiments.run", *distributed.without_places(sys.argv[1:])])
     lists = [text() for flag, text in _LISTS if flag.value]
     if lists:
         print("\n\n".join(lists))
         return 0
-    _SHARING.check(_WORKERS.value, in_jobs=settings is not None)
+    _SHARING.check(_WORKERS.value or 1, in_jobs=settings is not None)
     runs, results = _read_runs(), os.path.expanduser(_RESULTS.value)  # no shell does it after "--results="
     if own is not None:
         if own.job is not None:  # nobody has looked at the machine of a job
@@ -114,9 +120,16 @@ def _train_here(runs: Sequence[Run], results: str, command: str) -> int:
     if not parallel.leads():
         runner.follow(runs)
         return 0
-    if _WORKERS.value > 1:
-        return _finish(runs, results, lambda: runner.run_in_workers(_WORKERS.value, runs, results, command))
+    number = _WORKERS.value or (1 if _SHARING.shared else _fitting(runs))
+    if number > 1:
+        return _finish(runs, results, lambda: runner.run_in_workers(number, runs, results, command))
     return _finish(runs, results, lambda: runner.run_study(runs, results, command))
+
+
+def _fitting(runs: Sequence[Run]) -> int:
+    """Returns how many workers these runs get where no flag says it."""
+    needed = max(memory.least_bytes(run) for run in runs)
+    return workers.fitting(len(runs), needed, runtime.cores(), runtime.accelerators(), runtime.memory_bytes())
 
 
 def _finish(runs: Sequence[Run], results: str, train: Callable[[], int]) -> int:

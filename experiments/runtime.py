@@ -60,6 +60,16 @@ def memory_bytes() -> int:
     return min(limits)
 
 
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def accelerators() -> int:
+    """Returns how many devices of this process are no CPU."""
+    return sum(device.platform != "cpu" for device in jax.local_devices())
+
+
 def environment(devices: int = 1, processes: int = 1) -> dict[str, Any]:
     """Returns what a run's numbers and times depend on in addition to its config: versions, devices, cores, platform.
 
@@ -69,7 +79,6 @@ def environment(devices: int = 1, processes: int = 1) -> dict[str, Any]:
     """
     versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
     device = jax.devices()[0]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "python": platform.python_version(),
         **versions,
@@ -78,7 +87,7 @@ def environment(devices: int = 1, processes: int = 1) -> dict[str, Any]:
         "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
         "devices": devices,
         **({"processes": processes} if processes > 1 else {}),
-        "cores": cores,
+        "cores": cores(),
         "flags": {  # a path may name a user, and moves no number
             name: _PATH.sub("(path)", os.environ[name]) for name in sorted(os.environ) if _is_flag(name)
         },

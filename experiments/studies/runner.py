@@ -99,7 +99,7 @@ def run_in_workers(number: int, runs: Sequence[Run], results: str | os.PathLike[
             with progress.make_board(len(todo)) as board:
                 crew = workers.Crew(shlex.split(command)[3:], board, fail)
                 with interrupts.unsaved(crew.warn):
-                    crew.work(workers.parts(min(number, len(todo))))
+                    crew.work(workers.parts(number)[: len(todo)])  # a run keeps its share of the cores to the end
         rest = [each for each in todo if not is_over(each[2])]
         with progress.make_display(len(rest)) as display:
             _train_all(rest, command, display, again=True)  # those that other commands work on

@@ -20,6 +20,9 @@ from typing import Any, NamedTuple
 from experiments import interrupts
 from experiments.studies.progress import Board
 
+_BYTES = 3 << 29  # of a process that has JAX, its programs and temporaries of the compiler: 1.5 GiB
+_TIMES = 16  # the least that a run needs (`memory.least_bytes`): what attention, logits and gradients come to
+
 DEATHS = 3  # of its process, after which a run has failed; and of a worker that has begun no run
 
 _REFUSED = 2
@@ -76,6 +79,24 @@ def read_assignment(text: str) -> Assignment:
         index, of, most = map(int, numbers)
         job = Job(index, of, most, plan)
     return Assignment(Part(int(place), int(number)), job)
+
+
+def fitting(runs: int, needed: int, cores: int, devices: int, memory: int) -> int:
+    """Returns how many workers a study gets where nobody says: one per core, or per device that is no CPU.
+
+    It follows from the study and the machine alone, not from what is still to do, so that a run goes on with the cores
+    that it began with, on which its last bits depend.
+
+    Args:
+      runs: of the study.
+      needed: bytes that a run holds at the least.
+      cores: that this process may use.
+      devices: that are no CPU.
+      memory: in bytes, of the machine or of one device.
+    """
+    if devices:
+        return min(devices, runs)
+    return max(min(cores, runs, memory // (_BYTES + _TIMES * needed)), 1)
 
 
 def begin(part: Part) -> None:

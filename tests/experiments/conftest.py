@@ -28,11 +28,17 @@ def get_config():
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
-    """Returns a function that runs the main with arguments and gives (exit code, standard output, standard error)."""
+    """Returns a function that runs the main with arguments and gives (exit code, standard output, standard error).
+
+    It trains in this process, unless told of other `workers`; None leaves their number to the command.
+    """
     (tmp_path / "tiny.py").write_text(CONFIG)
 
-    def call(*arguments: str, config: str | None = str(tmp_path / "tiny.py")) -> tuple[int, str, str]:
+    def call(
+        *arguments: str, config: str | None = str(tmp_path / "tiny.py"), workers: int | None = 1
+    ) -> tuple[int, str, str]:
         given = [f"--config={config}"] if config else []
+        given += [f"--workers={workers}"] if workers else []
         monkeypatch.setattr(sys, "argv", ["run", *given, f"--results={tmp_path / 'results'}", *arguments])
         code = cli.execute(run.run, run.FLAGS)
         return code, *capsys.readouterr()

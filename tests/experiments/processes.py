@@ -21,11 +21,14 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 def start(folder: Path, *flags: str, hook: str = "", **streams: Any) -> subprocess.Popen:
     """Starts the run below `folder`; `streams` are those of `Popen`.
 
+    It has no workers, unless `flags` name them.
+
     A `hook` is Python that stands in the config, and is thus executed in the command, its workers and its jobs.
     """
     folder.mkdir(exist_ok=True)
     (folder / "tiny.py").write_text(CONFIG + hook)
-    command = ["-m", "experiments.run", f"--config={folder / 'tiny.py'}", f"--results={folder / 'results'}", *flags]
+    places = f"--config={folder / 'tiny.py'}", f"--results={folder / 'results'}"
+    command = ["-m", "experiments.run", *places, "--workers=1", *flags]
     environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # it compiles longer than it trains
     return subprocess.Popen([sys.executable, "-c", _WITH_DEFAULT_SIGNALS, *command], env=environment, **streams)
 

@@ -8,9 +8,11 @@ import time
 
 import pytest
 
+from experiments import runtime
 from experiments.config.files import load_config
 from experiments.studies import grid, runner, workers
 from experiments.studies.workers import Job, Part, cores_of
+from experiments.training import parallel
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 7, 11])
@@ -22,6 +24,47 @@ def test_cores_are_shared_out(cores, number):
     assert max(sizes) - min(sizes) <= 1 and min(sizes) >= 1
     if number <= len(cores):
         assert sum(sizes) == len(cores), "no core has two workers"
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    "expected, runs, needed, cores, devices, memory",
+    [
+        (7, 13, 2**20, 7, 0, 64 * GIB),  # one per core
+        (5, 5, 2**20, 7, 0, 64 * GIB),  # per run
+        (2, 13, 2**20, 7, 0, 4 * GIB),  # as memory allows
+        (1, 13, 2**20, 7, 0, GIB),
+        (3, 13, GIB, 7, 0, 53 * GIB),
+        (3, 13, GIB, 7, 3, 2 * GIB),  # one per device, whose memory is its own
+        (1, 13, 2**20, 17, 1, 64 * GIB),
+        (2, 2, 2**20, 17, 3, 64 * GIB),
+    ],
+)
+def test_there_are_as_many_workers_as_fit(expected, runs, needed, cores, devices, memory):
+    assert workers.fitting(runs, needed, cores, devices, memory) == expected
+
+
+@pytest.mark.parametrize(
+    "flags, workers, expected",
+    [
+        (["--seeds=3"], None, [3]),  # the cores of this machine
+        (["--seeds=2"], None, [2]),
+        ([], None, [1]),
+        (["--seeds=3"], 1, [1]),
+        (["--seeds=2"], 5, [5]),
+        (["--seeds=2", "--devices=2"], None, [1]),
+    ],
+)
+def test_a_study_has_workers_by_default(command, monkeypatch, flags, workers, expected):
+    monkeypatch.setattr(runtime, "cores", lambda: 3)
+    monkeypatch.setattr(parallel.Devices, "first", lambda number: parallel.Devices())
+    chosen = []
+    monkeypatch.setattr(runner, "run_in_workers", lambda number, *_: chosen.append(number) or 0)
+    monkeypatch.setattr(runner, "run_study", lambda *_: chosen.append(1) or 0)
+    code, _, error = command(*flags, workers=workers)
+    assert (code, error, chosen) == (0, "", expected)
 
 
 class Board:
