@@ -4,6 +4,8 @@ import ast
 import functools
 import graphlib
 import pathlib
+import subprocess
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -215,3 +217,11 @@ def test_a_planted_cycle_is_caught() -> None:
 
 def test_type_checking_imports_do_not_count() -> None:
     assert imports("if TYPE_CHECKING:\n    import optax\nelse:\n    import jax\n", ()) == {"jax"}
+
+
+def test_commands_start_without_what_few_of_them_need() -> None:
+    """Each of these takes as long to import as JAX."""
+    late = ("scipy.stats", "scipy.signal", "matplotlib", "pandas")
+    probe = f"import sys, experiments.run; print([name for name in {late} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float
-from scipy import special, stats
 
 Runs = Float[np.ndarray, "*studies runs"]
 Each = Float[np.ndarray, "*studies"]
@@ -90,7 +90,7 @@ def number_difference(one: Sequence[float], two: Sequence[float], comparisons: i
 
 def number_p(one: Runs, two: Runs) -> Each:
     """Returns two-sided p values that paired numbers have equal means, by Student's t test of their differences."""
-    return 2 * stats.t.sf(_student((one - two).mean(-1), one - two), one.shape[-1] - 1)
+    return 2 * scipy.stats.t.sf(_student((one - two).mean(-1), one - two), one.shape[-1] - 1)
 
 
 def solve_rate(solved: Sequence[float]) -> Estimate:
@@ -110,8 +110,8 @@ def log_odds_ends(runs: Runs) -> tuple[Each, Each]:
     mean = runs.mean(-1)
     slope = mean * (1 - mean)  # of accuracies over log-odds
     half = np.divide(_half(runs), slope, out=np.zeros_like(mean), where=slope > 0)
-    middle = special.logit(mean)
-    return special.expit(middle - half), special.expit(middle + half)
+    middle = scipy.special.logit(mean)
+    return scipy.special.expit(middle - half), scipy.special.expit(middle + half)
 
 
 def mean_difference(one: Sequence[float], two: Sequence[float], comparisons: int = 1) -> Estimate:
@@ -157,7 +157,7 @@ def paired_p(one: Runs, two: Runs) -> Each:
     """
     above = (one.mean(-1) >= two.mean(-1))[..., None]
     size = _Joint.of(np.where(above, one, two), np.where(above, two, one)).reach()
-    return 2 * stats.t.sf(size, one.shape[-1] - 1)
+    return 2 * scipy.stats.t.sf(size, one.shape[-1] - 1)
 
 
 class _Joint(NamedTuple):
@@ -188,13 +188,15 @@ class _Joint(NamedTuple):
         low = student
         for angle in np.linspace(0, 2 * np.pi, _ANGLES, endpoint=False):  # around the joint region, which is an ellipse
             shift = other_reach * (self.correlation * math.cos(angle) + alone * math.sin(angle))
-            found = special.expit(self.odds[0] + reach * math.cos(angle)) - special.expit(self.odds[1] + shift)
+            found = scipy.special.expit(self.odds[0] + reach * math.cos(angle)) - scipy.special.expit(
+                self.odds[1] + shift
+            )
             low = np.minimum(low, found)
         return np.where(self.spread, low + self._weight(quantile) * (student - low), student)
 
     def _weight(self, quantile: float | Each) -> float | Each:
         """Returns that of Student's interval, by the level at which it reaches so far."""
-        level = 2 * stats.t.sf(quantile, self.runs - 1)
+        level = 2 * scipy.stats.t.sf(quantile, self.runs - 1)
         return np.sqrt(np.minimum(level / (1 - CONFIDENCE), 1.0)) / 2
 
     def reach(self) -> Each:
@@ -251,7 +253,7 @@ def _half(runs: Runs, comparisons: int = 1) -> Each:
 
 def _quantile(runs: int, comparisons: int) -> float:
     """Returns how many standard errors an interval reaches."""
-    return float(stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), runs - 1))
+    return float(scipy.stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), runs - 1))
 
 
 def _error(runs: Runs) -> Each:
@@ -278,7 +280,7 @@ def _log_odds(one: Runs, two: Runs) -> tuple[tuple[Each, Runs], tuple[Each, Runs
         middle, apart = np.where(spread, mean, 0.5), runs - mean[..., None]
         slope = middle * (1 - middle)  # of accuracies over log-odds
         part = np.where(spread[..., None], apart, np.arange(runs.shape[-1])) / slope[..., None]
-        found.append((special.logit(middle), part))
+        found.append((scipy.special.logit(middle), part))
     return found[0], found[1], spread
 
 
@@ -292,7 +294,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
         raise ValueError(f"`successes` must be between 0 and n; got {successes} of {n}.")
     if n == 0:
         return 0.0, 1.0
-    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    z = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2))
     rate, shrink = successes / n, 1 + z**2 / n
     middle = (rate + z**2 / (2 * n)) / shrink
     half = z * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / shrink
