@@ -10,6 +10,7 @@ from experiments.model.transformer import Model
 from experiments.reporting import columns, tables
 from experiments.studies import legacy, results, trained
 from experiments.studies.record import Record
+from experiments.studies.run_folder import RunFolder
 from experiments.tasks.base import Task
 
 
@@ -28,17 +29,24 @@ class EndedRun:
         """The seed of the run."""
         return self.config["seed"]
 
-    def model(self) -> Model:
-        """Returns the trained model, with the parameters that were best by validation accuracy.
+    def model(self, step: int | None = None) -> Model:
+        """Returns the trained model.
 
         It maps inputs, positions to read out and, where the task has one, a context to outputs, see `Model`; `task()`
         gives rows for it.
 
+        Args:
+          step: whose parameters, one of `checkpoints()`; None: those that were best by validation accuracy.
+
         Raises:
-          ValueError: the folder of the run has no whole checkpoint, as in an archive, or the run is of a version that
-            computed something else; one line.
+          ValueError: the folder of the run has no whole checkpoint, as in an archive, or not of this step, or the run
+            is of a version that computed something else; one line.
         """
-        return trained.trained_model(self.folder, trained.read_run(self.id, self.config))
+        return trained.trained_model(self.folder, trained.read_run(self.id, self.config), step)
+
+    def checkpoints(self) -> list[int]:
+        """Returns the steps whose parameters are kept, from 0: none unless `train.keep_checkpoints` was every."""
+        return RunFolder(self.folder).kept_steps()
 
     def task(self) -> Task:
         """Returns the task: `task().sample(jax.random.key(0), 8)` draws 8 rows. Raises ValueError as `model` does."""

@@ -10,6 +10,7 @@ import types
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 import experiments
 from experiments import api, cli, run
@@ -68,6 +69,34 @@ def test_a_model_has_the_best_parameters_and_scores_as_its_result_says(trained):
     with pytest.raises(ValueError, match="has no checkpoint that fits its model"):
         study.runs[0].model()
     assert sorted((trained / "quickstart").rglob("*")) == before, "reading removes nothing"
+
+
+@pytest.mark.slow
+def test_a_model_of_every_evaluation_is_there_where_they_were_kept(trained, monkeypatch, capsys):
+    def steps_of(name):
+        return [each.checkpoints() for each in experiments.load(trained / name).runs]
+
+    command = ["run", "--config=tiny.py", "--config.train.keep_checkpoints=every"]
+    assert steps_of("quickstart") == [[], []]
+    for more, said in (([], "1 of 1 runs have ended"), (["--config.name=other", "--workers=2", "--seeds=2"], "")):
+        monkeypatch.setattr(sys, "argv", [*command, *more])
+        assert cli.execute(run.run, run.FLAGS) == 0
+        out = capsys.readouterr().out
+        assert said in out and ("1 of them did not keep the parameters of every evaluation" in out) == bool(said)
+    assert steps_of("quickstart") == [[], []] and steps_of("other") == [[0, 3, 6], [0, 3, 6]]
+    for each in experiments.load(trained / "other").runs:
+        at = {step: nnx.state(each.model(step)) for step in each.checkpoints()}
+        scores = [(row["validation_accuracy"], -row["validation_loss"], -row["step"]) for row in each.metrics]
+        best = -max(scores)[2]
+        same = [step for step in at if jax.tree.all(jax.tree.map(np.array_equal, at[step], nnx.state(each.model())))]
+        assert same == [best]
+        for path in (each.folder / "checkpoints").iterdir():
+            path.unlink()
+        assert jax.tree.all(jax.tree.map(np.array_equal, at[best], nnx.state(each.model()))), "found by the metrics"
+        with pytest.raises(ValueError, match="no parameters of step 5; 3 steps are kept, nearest first 6, 3, 0"):
+            each.model(5)
+    with pytest.raises(ValueError, match="train with --config.train.keep_checkpoints=every"):
+        experiments.load(trained / "quickstart").runs[0].model(0)
 
 
 def test_an_archive_is_read_and_has_no_models(tmp_path):

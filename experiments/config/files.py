@@ -66,7 +66,7 @@ def load(path: str) -> Loaded:
 
 def check_varied(key: str) -> None:
     """Raises SpecError for a field that does not tell cells apart."""
-    if key.split(".")[0] in (*schema.OF_THE_STUDY, "seed"):
+    if key == "seed" or not schema.decides_numbers(key):
         hint = "use --seeds" if key == "seed" else "vary a field of the model, the task or the training"
         raise specs.SpecError(f"cannot vary {key!r}; {hint}.")
 

@@ -72,7 +72,7 @@ def canonical(run: "Run") -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in fields.items():
         section, dot, name = key.rpartition(".")
-        if key.split(".")[0] not in schema.OF_THE_STUDY:
+        if schema.decides_numbers(key):
             (nested.setdefault(section, {}) if dot else nested)[name] = value
     return nested
 

@@ -156,7 +156,9 @@ class Run:
     @functools.cached_property
     def cell(self) -> Self:
         """The run that stands for all seeds of its cell: what is computed for it need not be computed for them."""
-        return dataclasses.replace(self, config=dataclasses.replace(self.config, name="", seed=0, study=StudyConfig()))
+        train = dataclasses.replace(self.train, keep_checkpoints=TrainConfig.keep_checkpoints)
+        config = dataclasses.replace(self.config, name="", seed=0, train=train, study=StudyConfig())
+        return dataclasses.replace(self, config=config)
 
     def _check(self) -> None:
         """Raises for parts that do not fit each other."""

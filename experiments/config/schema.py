@@ -23,6 +23,7 @@ _SMALLEST, _LARGEST = 1e-30, 1e30  # well inside float32
 READOUTS = ("position", "mean")
 PAPER = "paper"
 PRESETS = ("plain", PAPER)  # of what stands around attention
+LAST, EVERY = "last", "every"  # checkpoints that a run keeps
 
 Fields = dict[str, Any]  # flat: {"model.attention": "full", ...}
 
@@ -114,10 +115,8 @@ class ModelConfig:
             _check_divides("num_heads", self.num_heads, "model_dim", self.model_dim)
         _check_divides("num_kv_heads", self.num_kv_heads or self.num_heads, "num_heads", self.num_heads)
         for preset in self.layer.split("+"):
-            if preset not in PRESETS:
-                raise ValueError(specs.unknown("model.layer", preset, PRESETS))
-        if self.readout not in READOUTS:
-            raise ValueError(specs.unknown("model.readout", self.readout, READOUTS))
+            _check_choice("model.layer", preset, PRESETS)
+        _check_choice("model.readout", self.readout, READOUTS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,6 +130,11 @@ class TrainConfig:
     schedule: str = _field("cosine", "spec of the learning rate's schedule, see --list_schedules", younger=True)
     clip_norm: float = _field(1.0, "largest global norm of the gradient")
     eval_every: int = _field(100, "steps per compiled chunk, followed by one validation and one checkpoint")
+    keep_checkpoints: str = _field(
+        LAST,
+        "checkpoints that stay: last, or every, which adds the parameters at the start and at each validation",
+        younger=True,
+    )
     solved_at: float = _field(0.99, "validation accuracy that counts as solved")
     stop_when_solved: bool = _field(True, "end the run once it has solved its task")
 
@@ -142,6 +146,7 @@ class TrainConfig:
         for name in ("learning_rate", "clip_norm"):
             check_number(f"train.{name}", getattr(self, name), _SMALLEST, _LARGEST)
         check_number("train.solved_at", self.solved_at, 0.0, 1.0)
+        _check_choice("train.keep_checkpoints", self.keep_checkpoints, (LAST, EVERY))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,7 +225,8 @@ class Config:
 
 
 SECTIONS: dict[str, Any] = {"model": ModelConfig, "train": TrainConfig, "eval": EvalConfig, "study": StudyConfig}
-OF_THE_STUDY = ("name", "study")  # decide where runs lie and how they are compared, and no number of any run
+_OF_THE_STUDY = ("name", "study")  # decide where runs lie and how they are compared
+_OF_THE_FOLDER = ("train.keep_checkpoints",)  # decide what of a run stays on disk
 
 
 def default_fields() -> Fields:
@@ -237,9 +243,14 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Fields:
     return flat
 
 
+def decides_numbers(key: str) -> bool:
+    """Whether a field decides a number of a run, and so is part of what names it."""
+    return key.split(".")[0] not in _OF_THE_STUDY and key not in _OF_THE_FOLDER
+
+
 def cell_fields(fields: Mapping[str, Any]) -> Fields:
-    """Returns the fields that tell the cells of a study apart: all but name, seed and study."""
-    return {key: value for key, value in fields.items() if key.split(".")[0] not in (*OF_THE_STUDY, "seed")}
+    """Returns the fields that tell the cells of a study apart: those that decide numbers, but for the seed."""
+    return {key: value for key, value in fields.items() if decides_numbers(key) and key != "seed"}
 
 
 def younger_defaults() -> Fields:
@@ -344,6 +355,11 @@ def _within(fields: Mapping[str, Any], section: str) -> Fields:
 
 def _spelled(default: Any) -> str:
     return ",".join(default) if isinstance(default, tuple) else str(default)
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(specs.unknown(name, value, choices))
 
 
 def _check_divides(part: str, divisor: int, whole: str, value: int) -> None:

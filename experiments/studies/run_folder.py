@@ -1,8 +1,8 @@
 """Run folders: what a run leaves on disk, written so that a kill at any moment loses at most one chunk of steps.
 
 `results/<study>/<run_id>/` holds `config.json`, `manifest.json` (environment, command, date), `metrics.jsonl`,
-`checkpoints/`, `error.txt` where the last attempt failed, and, last and by fsync and rename, `result.json`. The folder
-is the truth: everything else is derived.
+`checkpoints/`, `parameters/` of a run that keeps those of every evaluation, `error.txt` where the last attempt failed,
+and, last and by fsync and rename, `result.json`. The folder is the truth: everything else is derived.
 
 A file ends in the SHA-256 of what it says, as its field "sha256"; `result.json` has that of `metrics.jsonl`, too. What
 does not agree is damaged. Earlier versions wrote none, and their files are taken as they are.
@@ -29,7 +29,7 @@ class DamagedError(ValueError):
 
 
 CONFIG, MANIFEST, RESULT, METRICS = "config.json", "manifest.json", "result.json", "metrics.jsonl"
-_CHECKPOINTS = "checkpoints"
+_CHECKPOINTS, _PARAMETERS = "checkpoints", "parameters"
 SEAL, METRICS_SEAL = "sha256", "metrics_sha256"
 
 
@@ -141,6 +141,15 @@ class RunFolder:
     def checkpoints(self) -> list[Path]:
         """Returns the files of the checkpoints, oldest first."""
         return sorted((self.path / _CHECKPOINTS).glob("*.msgpack"))
+
+    def parameters_at(self, step: int) -> Path:
+        """Returns where the parameters of a step are, or would be."""
+        return self.path / _PARAMETERS / f"{step:09d}.msgpack"
+
+    def kept_steps(self) -> list[int]:
+        """Returns the steps whose parameters are kept, in order: none unless `train.keep_checkpoints` is every."""
+        files = (self.path / _PARAMETERS).glob("*.msgpack")
+        return sorted(int(path.stem) for path in files if path.stem.isdecimal())
 
     def prune(self, kept: int) -> None:
         """Keeps the newest checkpoints only."""

@@ -163,7 +163,22 @@ def unfinished(runs: Sequence[Run], results: str | os.PathLike[str], command: st
             todo.append((run, label, folder))
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.", flush=True)
+    _say_what_is_not_kept(runs, results)
     return todo
+
+
+def _say_what_is_not_kept(runs: Sequence[Run], results: str | os.PathLike[str]) -> None:
+    asked = [run_folder(results, run) for run in runs if run.train.keep_checkpoints == schema.EVERY]
+    lacking = sum(
+        folder.ended() and not {0, *(row.get("step") for row in folder.metrics())} <= set(folder.kept_steps())
+        for folder in asked
+    )
+    if lacking:
+        print(
+            f"{lacking} of them did not keep the parameters of every evaluation; to have these, train again under "
+            "another --config.name.",
+            flush=True,
+        )
 
 
 @contextlib.contextmanager

@@ -12,9 +12,9 @@ from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.model.transformer import Model, abstract_model
 from experiments.studies import legacy
-from experiments.studies.run_folder import CONFIG, DamagedError, RunFolder
+from experiments.studies.run_folder import CONFIG, DamagedError, RunFolder, has_ended
 from experiments.studies.training_folder import TrainingFolder
-from experiments.training import step
+from experiments.training import loop, step
 
 
 def read_run(name: str, config: Mapping[str, Any]) -> Run:
@@ -46,19 +46,37 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
     return read_run(folder.name, config)
 
 
-def trained_model(folder: str | os.PathLike[str], run: Run) -> Model:
-    """Returns the model of a run with the parameters that were best by validation accuracy; removes nothing.
+def trained_model(folder: str | os.PathLike[str], run: Run, at_step: int | None = None) -> Model:
+    """Returns the model of a run; removes nothing.
+
+    Args:
+      folder: of the run.
+      run: as in its config.
+      at_step: whose parameters, one of `RunFolder.kept_steps`; None: those that were best by validation accuracy.
 
     Raises:
-      ValueError: the folder has no whole checkpoint, as an archive has none; one line.
+      ValueError: the folder has no whole checkpoint, as an archive has none, or not of this step; one line.
     """
     graph, _ = abstract_model(run)
-    state = step.abstract_state(run)
-    found = TrainingFolder(folder).load_checkpoint((state, state.params), remove_damaged=False)
-    if found is None:
-        raise ValueError(
-            f"run {run.digests.run}: {str(folder)!r} has no checkpoint that fits its model; only the folder in which a "
-            "run was trained has one."
-        )
-    (_, best), _ = found
-    return nnx.merge(graph, best)
+    state, kept = step.abstract_state(run), TrainingFolder(folder)
+    if at_step is not None:
+        return nnx.merge(graph, kept.load_parameters(at_step, state.params))
+    found = kept.load_checkpoint((state, state.params), remove_damaged=False)
+    if found is not None:
+        (_, best), _ = found
+        return nnx.merge(graph, best)
+    if (at_step := _best_step(kept)) in kept.kept_steps():
+        return nnx.merge(graph, kept.load_parameters(at_step, state.params))
+    raise ValueError(
+        f"run {run.digests.run}: {str(folder)!r} has no checkpoint that fits its model; only the folder in which a "
+        "run was trained has one."
+    )
+
+
+def _best_step(folder: RunFolder) -> int | None:
+    """Returns the step whose parameters were best by validation accuracy; None where no ended run says so."""
+    result = folder.result()
+    if not has_ended(result):
+        return None
+    folder.check_metrics(result or {})
+    return max(folder.metrics(), key=loop.rank, default={"step": 0})["step"]  # as in training, the first of equals

@@ -70,15 +70,38 @@ class TrainingFolder(RunFolder):
 
         The rows are in it because selection needs them all, and `metrics.jsonl` may be damaged meanwhile.
         """
-        self.check_lease()
-        leaves = jax.tree.leaves(jax.device_get(state))
-        arrays = {f"{index:05d}": np.asarray(leaf) for index, leaf in enumerate(leaves)}
-        payload = serialization.msgpack_serialize({"step": step, "arrays": arrays, "rows": json.dumps(rows)})
-        with storage(self.path):
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        path = self.path / "checkpoints" / f"{step:09d}.msgpack"
-        write_whole(path, hashlib.sha256(payload).digest() + payload)
+        self._write_arrays(
+            self.path / "checkpoints" / f"{step:09d}.msgpack", state, {"step": step, "rows": json.dumps(rows)}
+        )
         self.prune(KEPT_CHECKPOINTS)
+
+    def keep_parameters(self, step: int, params: Any) -> None:
+        """Saves the parameters of a step, one file with its SHA-256, for good: checkpoints come and go beside it.
+
+        There is nothing else in it, so that a step that is trained again gives the same file.
+        """
+        self._write_arrays(self.parameters_at(step), params, {"step": step})
+
+    def load_parameters(self, step: int, like: Any) -> Any:
+        """Returns the parameters of a step.
+
+        Args:
+          step: one of `kept_steps`.
+          like: a pytree of arrays, or of their shapes and dtypes, with the structure of what was saved.
+
+        Raises:
+          ValueError: they are not kept, damaged, or those of another model; one line.
+        """
+        path = self.parameters_at(step)
+        try:
+            saved = _read_arrays(path)
+            if saved["step"] != step:
+                raise ValueError(f"it is that of step {saved['step']}")
+            return _decode(saved, like)
+        except FileNotFoundError as error:
+            raise ValueError(f"run {self.path.name}: {_absent(step, self.kept_steps())}") from error
+        except (OSError, ValueError) as error:
+            raise ValueError(f"run {self.path.name}: parameters/{path.name} cannot be used: {error}.") from error
 
     def load_checkpoint(self, like: Any, *, remove_damaged: bool = True) -> tuple[Any, Rows] | None:
         """Returns (state, rows of metrics) of the newest whole checkpoint, None where there is none.
@@ -91,7 +114,7 @@ class TrainingFolder(RunFolder):
         """
         for path, saved in self._whole_checkpoints(remove_damaged):
             try:
-                return _decode(saved, like)
+                return _decode(saved, like), json.loads(saved["rows"])
             except ValueError as error:
                 self._set_aside(path, error, remove_damaged)
         if not remove_damaged:
@@ -108,17 +131,22 @@ class TrainingFolder(RunFolder):
         """Yields the files of the checkpoints and what they hold, newest first."""
         for path in reversed(self.checkpoints()):
             try:
-                content = path.read_bytes()
-                digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-                if hashlib.sha256(payload).digest() != digest:
-                    raise ValueError("its SHA-256 does not match")
-                saved = serialization.msgpack_restore(payload)
+                saved = _read_arrays(path)
                 if "rows" not in saved:
                     raise ValueError("an earlier version wrote it")
             except (OSError, ValueError) as error:
                 self._set_aside(path, error, remove_damaged)
             else:
                 yield path, saved
+
+    def _write_arrays(self, path: Path, tree: Any, facts: Mapping[str, Any]) -> None:
+        self.check_lease()
+        leaves = jax.tree.leaves(jax.device_get(tree))
+        arrays = {f"{index:05d}": np.asarray(leaf) for index, leaf in enumerate(leaves)}
+        payload = serialization.msgpack_serialize({**facts, "arrays": arrays})
+        with storage(self.path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, hashlib.sha256(payload).digest() + payload)
 
     def _set_aside(self, path: Path, error: Exception, remove: bool) -> None:
         self.warn(f"checkpoints/{path.name} cannot be used{' and is removed' if remove else ''}: {error}.")
@@ -127,10 +155,26 @@ class TrainingFolder(RunFolder):
                 path.unlink()
 
 
-def _decode(saved: Mapping[str, Any], like: Any) -> tuple[Any, Rows]:
-    """Returns (state, rows) from a checkpoint; raises ValueError where its arrays do not fit `like`."""
+def _read_arrays(path: Path) -> dict[str, Any]:
+    """Returns what a file of arrays holds; raises OSError, and ValueError where it does not agree with its digest."""
+    content = path.read_bytes()
+    digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise ValueError("its SHA-256 does not match")
+    return serialization.msgpack_restore(payload)
+
+
+def _absent(step: int, kept: Sequence[int]) -> str:
+    if not kept:
+        return "it keeps no parameters along training; train with --config.train.keep_checkpoints=every."
+    near = sorted(kept, key=lambda other: abs(other - step))[:3]
+    return f"it keeps no parameters of step {step}; {len(kept)} steps are kept, nearest first {str(near)[1:-1]}."
+
+
+def _decode(saved: Mapping[str, Any], like: Any) -> Any:
+    """Returns the pytree of a file of arrays; raises ValueError where these do not fit `like`."""
     arrays = [saved["arrays"][name] for name in sorted(saved["arrays"])]
     leaves, structure = jax.tree.flatten(like)
     if [(a.shape, a.dtype) for a in arrays] != [(np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves]:
         raise ValueError("its arrays are not those of this model")
-    return jax.tree.unflatten(structure, [jax.numpy.asarray(array) for array in arrays]), json.loads(saved["rows"])
+    return jax.tree.unflatten(structure, [jax.numpy.asarray(array) for array in arrays])

@@ -17,6 +17,7 @@ from experiments.analysis import compute
 from experiments.analysis.bounds import bounds
 from experiments.analysis.receptive_field import slice_ceilings
 from experiments.config.run import Run
+from experiments.config.schema import EVERY
 from experiments.model.streams import TEST, VALIDATION, split_key
 from experiments.tasks.registry import task_facts
 from experiments.training import parallel
@@ -41,6 +42,9 @@ class Folder(Protocol):
 
     def save_checkpoint(self, step: int, state: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keeps a pytree of arrays, and the rows of metrics that led to it."""
+
+    def keep_parameters(self, step: int, params: Any) -> None:
+        """Keeps the parameters of a step for good."""
 
     def load_checkpoint(self, like: Any) -> tuple[Any, list[dict[str, Any]]] | None:
         """Returns the newest (state, rows), the state shaped like `like`."""
@@ -83,11 +87,12 @@ def train(
             diverged_at = int(state.step)
             break
         row = _metrics(run, stop, loss, validation, step_seconds) | {"seconds": clock.seconds()}
-        if not history or _rank(row) > max(map(_rank, history)):
+        if not history or rank(row) > max(map(rank, history)):
             best = jax.tree.map(jnp.copy, state.params)
         history.append(row)
         if folder is not None:
             folder.log(row)
+            _keep(run, folder, stop, state.params)  # first: behind a checkpoint no earlier step may be missing
             folder.save_checkpoint(stop, (state, best), history)
         if report is not None:
             report(_event(run, row))
@@ -146,6 +151,11 @@ def parameter_hash(params: Any) -> str:
     return digest.hexdigest()
 
 
+def rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Orders evaluations: by accuracy, and equal ones by loss. The first of the highest has the best parameters."""
+    return row["validation_accuracy"], -row["validation_loss"]
+
+
 def _start(run: Run, folder: Folder | None) -> tuple[TrainState, Any, History]:
     """Returns (state, best parameters, metrics so far), from the newest checkpoint or from the beginning."""
     state = initial_state(run)
@@ -154,7 +164,14 @@ def _start(run: Run, folder: Folder | None) -> tuple[TrainState, Any, History]:
     (state, best), history = parallel.devices().agree(*(saved or ((state, best), [])))
     if folder is not None:
         folder.replace_metrics(history)  # without rows that are about to be written again
+        if not history:
+            _keep(run, folder, 0, state.params)
     return state, best, history
+
+
+def _keep(run: Run, folder: Folder, step: int, params: Any) -> None:
+    if run.train.keep_checkpoints == EVERY:
+        folder.keep_parameters(step, params)
 
 
 def _ended(run: Run, state: TrainState, history: History) -> bool:
@@ -221,11 +238,6 @@ def with_ceilings(run: Run, slices: Mapping[str, Mapping[str, Any]]) -> dict[str
     """Returns slices of the test with the ceiling of every bin."""
     ceilings = slice_ceilings(run, slices)
     return {name: {**item, "ceiling": ceilings[name]} for name, item in slices.items()}
-
-
-def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Orders evaluations: by accuracy, and equal ones by loss."""
-    return row["validation_accuracy"], -row["validation_loss"]
 
 
 def _steps_to_solve(run: Run, history: History) -> int | None:

@@ -6,11 +6,12 @@ import pytest
 
 from attention_variants.layer_options import LayerOptions
 from attention_variants.variants.delta import DeltaAttention
-from experiments.config import identity
+from experiments.config import identity, schema
 from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.studies import archive
 from experiments.tasks.recall.mqar import MQAR
+from experiments.training import step
 
 REFERENCE = pathlib.Path(__file__).parents[3] / "results" / "reference"
 # Tasks of committed results that are refused today: as many kinds of tokens as tokens. Tables and reports read them.
@@ -56,6 +57,7 @@ SAME = {
     "shifted tasks": (dict(eval__shifted="mqar:num_pairs=2"), dict(eval__shifted=" mqar:length=64,num_pairs=2")),
     "lengths": (dict(eval__test_lengths="32,64"), dict(eval__test_lengths="64, 32,32")),
     "name and study": (dict(name="one"), dict(name="two", study__seeds=7)),
+    "what is kept": (dict(), dict(train__keep_checkpoints="every")),
 }
 
 
@@ -63,6 +65,12 @@ SAME = {
 def test_equal_runs_have_equal_digests(case):
     one, other = (digests(**values) for values in SAME[case])
     assert one == other
+
+
+def test_what_is_kept_tells_no_cells_apart_and_compiles_nothing_new():
+    last, every = (Run.read(Config.from_fields({"train.keep_checkpoints": kept})) for kept in ("last", "every"))
+    assert last.cell == every.cell and step.compiled_part(last) == step.compiled_part(every)
+    assert schema.cell_fields(last.config.fields()) == schema.cell_fields(every.config.fields())
 
 
 def test_different_runs_have_different_digests():

@@ -57,6 +57,7 @@ def test_a_spec_with_commas_and_layers_stays_one_alternative():
         (["train.steps=1|many"], "train.steps must be an integer; got 'many'"),
         (["seed=1|2"], "use --seeds"),
         (["name=a|b"], "cannot vary 'name'"),
+        (["train.keep_checkpoints=last|every"], "cannot vary 'train.keep_checkpoints'"),
         (["study.seeds=1|2"], "cannot vary"),
         (["train.steps=log(1,9)"], r"--vary: train.steps=log\(1,9\): a range is written"),
         (["train.steps=log(1,100,3)|10"], "gives train.steps=10 twice"),

@@ -81,6 +81,50 @@ def test_a_damaged_checkpoint_is_named_and_removed_and_the_older_one_used(folder
     assert len(folder.checkpoints()) == 2
 
 
+def test_parameters_of_every_step_stay_beside_checkpoints_that_go(folder):
+    assert folder.kept_steps() == []
+    for step in (0, 7, 11, 1000):
+        folder.keep_parameters(step, make_state(step).params)
+        folder.save_checkpoint(step, make_state(step), [{"step": step}])
+    folder.finish({"status": "done"})
+    assert folder.kept_steps() == [0, 7, 11, 1000] and len(folder.checkpoints()) == 1
+    for step in folder.kept_steps():
+        kept = folder.load_parameters(step, make_state(0).params)
+        assert_equal_trees(State(step, kept), make_state(step))
+    before = folder.parameters_at(7).read_bytes()
+    folder.keep_parameters(7, make_state(7).params)
+    assert folder.parameters_at(7).read_bytes() == before, "a step that is trained again gives the same file"
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        ("flip", "parameters/000000002.msgpack cannot be used: its SHA-256 does not match"),
+        ("truncate", "parameters/000000002.msgpack cannot be used: its SHA-256 does not match"),
+        ("empty", "parameters/000000002.msgpack cannot be used: its SHA-256 does not match"),
+        ("other_model", "parameters/000000002.msgpack cannot be used: its arrays are not those of this model"),
+        ("other_step", "parameters/000000002.msgpack cannot be used: it is that of step 3"),
+        ("deleted", "it keeps no parameters of step 2; 2 steps are kept, nearest first 3, 5"),
+        ("all deleted", "it keeps no parameters along training; train with --config.train.keep_checkpoints=every"),
+    ],
+)
+def test_damaged_parameters_are_named_and_left_alone(folder, damage, message):
+    for step in (5, 3, 2):
+        folder.keep_parameters(step, {"other": jnp.zeros(3)} if damage == "other_model" else make_state(step).params)
+    path = folder.parameters_at(2)
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    others = {"truncate": content[:-3], "empty": b"", "other_step": folder.parameters_at(3).read_bytes()}
+    path.write_bytes(others.get(damage, content))
+    for step in {"deleted": (2,), "all deleted": (2, 3, 5)}.get(damage, ()):
+        folder.parameters_at(step).unlink()
+    before = sorted(folder.path.rglob("*"))
+    with pytest.raises(ValueError, match=f"run run: {message}") as caught:
+        folder.load_parameters(2, make_state(0).params)
+    assert "\n" not in str(caught.value) and sorted(folder.path.rglob("*")) == before
+
+
 def test_a_digest_whose_name_is_damaged_is_not_taken_for_none(folder):
     """Files of earlier versions have none and are taken as they are."""
     folder.path.mkdir()
@@ -154,6 +198,7 @@ def test_a_full_disk_is_one_line_and_harms_nothing(folder, monkeypatch):
     for write in (
         lambda: folder.finish({"n": 2}),
         lambda: folder.save_checkpoint(2, make_state(2), []),
+        lambda: folder.keep_parameters(2, make_state(2).params),
         lambda: folder.replace_metrics([{"step": 1}]),
         lambda: whole_files.check_writable(folder.path),
     ):
@@ -176,12 +221,14 @@ def test_one_process_at_a_time_writes(folder):
             lambda: other.log({"step": 1}),
             lambda: other.replace_metrics([]),
             lambda: other.save_checkpoint(1, make_state(1), []),
+            lambda: other.keep_parameters(1, make_state(1).params),
             lambda: other.write("config.json", {}),
             lambda: other.finish({"n": 1}),
         ):
             with pytest.raises(LeaseLostError, match="was taken over by another process"):
                 write()
     assert other.read("config.json") == {"task": "mqar"} and not other.checkpoints() and not other.metrics()
+    assert not other.kept_steps()
 
 
 @pytest.mark.parametrize("left", [[".lease", ".beat-0123"], [".beat-0123"], [".lease-0123"]])

@@ -17,7 +17,7 @@ TIMES = ("step_ms", "tokens_per_second", "seconds")
 LINES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 FLAGS = (
     *("--config.model.attention=conv+linear", "--config.model.model_dim=24", "--config.train.stop_when_solved=false"),
-    *("--config.train.steps=403", "--config.train.eval_every=13"),
+    *("--config.train.steps=403", "--config.train.eval_every=13", "--config.train.keep_checkpoints=every"),
 )
 
 
@@ -38,6 +38,12 @@ def outcome(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return json.loads(json.dumps(result)), metrics
 
 
+def parameters(folder: Path) -> dict[str, bytes]:
+    """Returns the files of the parameters that the only run kept."""
+    (run,) = run_folder.open_study(folder / "results" / "tiny")
+    return {path.name: path.read_bytes() for path in (run.path / "parameters").iterdir()}
+
+
 @pytest.mark.slow
 def test_kill_at_random_moments_and_resume(tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -54,3 +60,4 @@ def test_kill_at_random_moments_and_resume(tmp_path):
     out = finish(start(killed, *FLAGS, **LINES))
     assert "step 13/403" not in out  # it continued
     assert outcome(killed) == outcome(whole)
+    assert parameters(killed) == parameters(whole) and len(parameters(whole)) == 32
