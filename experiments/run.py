@@ -30,7 +30,7 @@ from experiments.config import files
 from experiments.config.run import Run
 from experiments.reporting import listings, tables
 from experiments.reporting.plan import plan_text
-from experiments.studies import forecast, grid, job_flags, jobs, runner, workers
+from experiments.studies import forecast, grid, job_flags, jobs, runner, search, workers
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import open_study
 from experiments.studies.whole_files import check_writable
@@ -100,13 +100,14 @@ def run() -> int:
         if own.job is not None:  # nobody has looked at the machine of a job
             runtime.check_device()
             memory.check(runs, runtime.memory_bytes())
-        runner.work(own, runs, results, command.removesuffix(f" --worker={_WORKER.value}"))
+        stage = search.stage_of(own, runs, results)
+        runner.work(own, stage, results, command.removesuffix(f" --worker={_WORKER.value}"))
         return 0
     if _DRY_RUN.value:
-        print(plan_text(forecast.make_estimate(runs, results)))
+        print(plan_text(forecast.make_estimate(search.at_most(runs), results)))
         return 0
     if settings is not None:
-        return _finish(runs, results, lambda: jobs.run_study(settings, runs, results, command))
+        return _finish(runs, results, lambda stage: jobs.run_study(settings, stage, results, command))
     with _SHARING.started():
         return _train_here(runs, results, command)
 
@@ -122,8 +123,8 @@ def _train_here(runs: Sequence[Run], results: str, command: str) -> int:
         return 0
     number = _WORKERS.value or (1 if _SHARING.shared else _fitting(runs))
     if number > 1:
-        return _finish(runs, results, lambda: runner.run_in_workers(number, runs, results, command))
-    return _finish(runs, results, lambda: runner.run_study(runs, results, command))
+        return _finish(runs, results, lambda stage: runner.run_in_workers(number, stage, results, command))
+    return _finish(runs, results, lambda stage: runner.run_study(stage, results, command))
 
 
 def _fitting(runs: Sequence[Run]) -> int:
@@ -132,15 +133,19 @@ def _fitting(runs: Sequence[Run]) -> int:
     return workers.fitting(len(runs), needed, runtime.cores(), runtime.accelerators(), runtime.memory_bytes())
 
 
-def _finish(runs: Sequence[Run], results: str, train: Callable[[], int]) -> int:
-    """Calls `train`, then prints the table and writes the report; returns 1 where a run failed, else 0."""
+def _finish(runs: Sequence[Run], results: str, train: Callable[[Sequence[Run]], int]) -> int:
+    """Calls `train` for each stage of the study, then prints the table and writes the report.
+
+    Returns 1 where a run failed, else 0.
+    """
     if os.path.islink(results) and not os.path.exists(results):
         raise cli.UsageError(f"--results={results} is a link to {os.readlink(results)}, which does not exist.")
     if not _YES.value:
-        forecast.check_size(runs, results)
+        forecast.check_size(search.at_most(runs), results)
     folder = Path(results) / runs[0].config.name
     check_writable(folder)
-    failed = train()
+    failed = sum(train(stage) for stage in search.stages(runs, results))
+    parallel.part()
     if any(other.ended() for other in open_study(folder)):
         from experiments.reporting import html  # matplotlib takes half a second to import
 
@@ -160,6 +165,8 @@ def _read_runs() -> list[Run]:
     for key in {item.partition("=")[0].strip() for item in _VARY.value}:
         if key in {item.partition("=")[0].strip() for item in _OVERRIDE.value}:
             raise cli.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")
+    if _SHARD.value and config.study.search_seeds:
+        raise cli.UsageError("--shard cuts no study with study.search_seeds; start the same command several times.")
     configs = grid.expand(config, _VARY.value, _SEEDS.value, sweep)
     return runner.read_runs(grid.shard(configs, _SHARD.value))
 

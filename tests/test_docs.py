@@ -24,7 +24,7 @@ PACKAGES = ("attention_variants", "experiments", "configs", "tests")
 _STEPS = [step for recipe in recipes.read((ROOT / "CONTRIBUTING.md").read_text()).values() for step in recipe.steps]
 EXAMPLES = {step.file.split("/")[-1] for step in _STEPS if not step.place}
 EXAMPLES |= {name for step in _STEPS for name in re.findall(r"^class (\w+)", step.text, re.MULTILINE)}
-ELSEWHERE = {"FlagValues", "checkpoints/"}  # of absl, of a run folder
+ELSEWHERE = {"FlagValues", "checkpoints/", "parameters/"}  # of absl, of a run folder
 MODULES = {path.stem for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
 
 

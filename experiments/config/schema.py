@@ -24,6 +24,7 @@ READOUTS = ("position", "mean")
 PAPER = "paper"
 PRESETS = ("plain", PAPER)  # of what stands around attention
 LAST, EVERY = "last", "every"  # checkpoints that a run keeps
+FIRST_SEARCH_SEED = 10_000  # from here on are the seeds that only choose, where a study has such
 
 Fields = dict[str, Any]  # flat: {"model.attention": "full", ...}
 
@@ -179,6 +180,9 @@ class StudyConfig:
     select: tuple[str, ...] = _field(
         (), "varied keys chosen by validation accuracy, such as ('train.learning_rate',); --select replaces it"
     )
+    search_seeds: int = _field(
+        0, "runs per cell that choose study.select, at seeds of their own; study.seeds then counts for what is chosen"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,6 +213,11 @@ class Config:
         """Builds a config from a nested dict, such as that of a `config.json`; raises SpecError."""
         return cls.from_fields(flatten(config))
 
+    @property
+    def searches(self) -> bool:
+        """Whether a run only chooses among the cells of its study, and is not reported."""
+        return searches(self.seed, self.study.search_seeds)
+
     def fields(self) -> Fields:
         """Returns all fields, flat, in the order of their declaration."""
         return flatten(self.nested())
@@ -220,6 +229,7 @@ class Config:
     def check(self) -> None:
         """Raises ValueError, in one line, for a value out of range."""
         check_integer("seed", self.seed, 0)
+        check_integer("study.search_seeds", self.study.search_seeds, 0)
         for section in (self.model, self.train, self.eval):
             section.check()
 
@@ -232,6 +242,11 @@ _OF_THE_FOLDER = ("train.keep_checkpoints",)  # decide what of a run stays on di
 def default_fields() -> Fields:
     """Returns every field at its default, flat."""
     return Config().fields()
+
+
+def searches(seed: int, search_seeds: int) -> bool:
+    """Whether a run only chooses among the cells of a study with so many `study.search_seeds`."""
+    return search_seeds > 0 and seed >= FIRST_SEARCH_SEED
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Fields:

@@ -8,7 +8,7 @@ import string
 from typing import Any
 
 from experiments.reporting.column import Column, Interval, number
-from experiments.reporting.score_columns import beside, chosen, score
+from experiments.reporting.score_columns import beside, chosen, score, search_flops
 from experiments.reporting.text import human, plural, rate, setting
 from experiments.studies.results import SizeDifference, Study
 from experiments.studies.rows import Row, ScoreKey
@@ -38,6 +38,7 @@ def columns(study: Study) -> list[Column]:
                 *_other_rows(study),
                 *_solving(),
                 *_size_and_flops(),
+                *search_flops(study),
                 *_memory_and_time(study),
             ],
             study.rows[0],

@@ -8,10 +8,11 @@ from experiments.reporting.column import Column, number, spread, spread_record
 from experiments.reporting.text import human, rate, setting
 from experiments.studies.intervals import LEAST
 from experiments.studies.results import Study
-from experiments.studies.rows import Choice, Row
+from experiments.studies.rows import FLAT, Choice, Row
 from experiments.studies.scores import ACCURACY, Metric
 
 _EDGES = {-1: "<", 0: "", 1: ">"}  # of what was tried
+_RISING = "^"
 
 
 def chosen(study: Study) -> list[Column]:
@@ -58,7 +59,8 @@ def score(study: Study) -> Column:
 
     def others(row: Row) -> dict[str, Any]:
         means = {"accuracy": row.accuracy and row.accuracy.mean, "validation_accuracy": row.mean("validation_accuracy")}
-        return {name: value for name, value in means.items() if name != metric.name}
+        gain = {"late_gain": row.late_gain, "still_improving": row.still_improving}
+        return {name: value for name, value in means.items() if name != metric.name} | gain
 
     return number(
         metric.name,
@@ -67,9 +69,35 @@ def score(study: Study) -> Column:
         rate if metric.kind.unit else human,
         more=lambda row: spread_record(metric.name, row.score.accuracy) | others(row),
         detail=lambda row: spread(row.score.accuracy, 3 if metric.kind.unit else None),
+        mark=lambda row: _RISING if row.still_improving else "",
         best=study.best,
-        note=f"{name}: {mean}over n seeds{where}{words and ', with '}{words}.",
+        note=f"{name}: {mean}over n seeds{where}{words and ', with '}{words}.{_rising_note(study)}",
     )
+
+
+def _rising_note(study: Study) -> str:
+    if not any(row.still_improving for row in study.rows):
+        return ""
+    return (
+        f" {_RISING}: validation accuracy rose by more than {FLAT} over the last fifth of the steps; more steps would "
+        "probably raise it."
+    )
+
+
+def search_flops(study: Study) -> list[Column]:
+    """Returns the column of what it took to choose, where anything was chosen."""
+    if not any(row.others for row in study.rows):
+        return []
+    return [
+        number(
+            "search_flops",
+            ("search", "FLOPs"),
+            lambda row: row.search_flops,
+            more=lambda row: {"search_runs": len(row.others)},
+            note="Search FLOPs: training FLOPs, executed, of all runs among which was chosen and that do not count in "
+            "the row.",
+        )
+    ]
 
 
 def _heading(metric: Metric) -> tuple[str, str]:

@@ -119,7 +119,14 @@ def notes(study: Study) -> list[str]:
 
 def warnings(study: Study) -> list[str]:
     """Returns what is missing from a study, and what in it is not comparable."""
-    return [*_mixed_setups(study), *incomplete(study)]
+    return [*_mixed_setups(study), *_provisional(study), *incomplete(study)]
+
+
+def _provisional(study: Study) -> list[str]:
+    number = sum(row.provisional for row in study.rows)
+    return (
+        [f"{plural(number, 'row')} of runs that only choose: none that is to be reported has ended."] if number else []
+    )
 
 
 def explanations(parts: Sequence[Column]) -> str:

@@ -15,7 +15,7 @@ STUDY = "study"  # the key by which cells of several studies differ
 class Chosen(NamedTuple):
     """A cell that was chosen by validation accuracy."""
 
-    cell: list[Record]
+    cell: list[Record]  # the runs that are reported; those that only choose, as long as there are no others
     tried: list[list[Record]]  # among which cells, itself included
     studies: list[str]  # in which it was chosen, where there are several
 
@@ -77,9 +77,9 @@ def select_in_each(names: Sequence[str], cells: list[list[Record]], selects: Seq
     for name in names:
         own = [cell for cell in cells if len(names) == 1 or any(name in record.studies for record in cell)]
         for cell, tried in _select(own, selects):
-            before = found.get(id(cell), Chosen(cell, [], []))
+            before = found.get(id(cell), Chosen(_reported(cell), [], []))
             more = [other for other in tried if not any(other is known for known in before.tried)]
-            found[id(cell)] = Chosen(cell, [*before.tried, *more], [*before.studies, name])
+            found[id(cell)] = Chosen(before.cell, [*before.tried, *more], [*before.studies, name])
     several = len(names) > 1
     return [chosen if several else chosen._replace(studies=[]) for chosen in found.values()]
 
@@ -90,12 +90,26 @@ def _select(cells: list[list[Record]], selects: Sequence[str]) -> list[tuple[lis
     for cell in cells:
         group = json.dumps({key: value for key, value in cell[0].flat.items() if key not in selects}, sort_keys=True)
         groups.setdefault(group, []).append(cell)
-    return [(max(tried, key=validation), tried) for tried in groups.values()]
+    return [(max(_searched(tried), key=validation), tried) for tried in groups.values()]
+
+
+def _searched(tried: list[list[Record]]) -> list[list[Record]]:
+    """Returns the cells with runs that only choose; all of them where none has such."""
+    return [cell for cell in tried if any(record.searches for record in cell)] or tried
+
+
+def _reported(cell: list[Record]) -> list[Record]:
+    return [record for record in cell if not record.searches] or cell
 
 
 def validation(cell: list[Record]) -> tuple[float, float]:
-    """Orders cells: by mean validation accuracy, and equal ones, such as all that reach 1, by mean loss."""
-    results = [record.result for record in cell if record.result]
+    """Orders cells by `validation_of` the runs that choose: where a study has none for this alone, all of them."""
+    chooses = [record for record in cell if record.searches] or cell
+    return validation_of([record.result for record in chooses if record.result])
+
+
+def validation_of(results: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Orders cells by their results: by mean validation accuracy, and equal ones, as all that reach 1, by mean loss."""
     accuracy = statistics.fmean(result["validation_accuracy"] or 0.0 for result in results)
     losses = [result.get("validation_loss") for result in results]
     return accuracy, -statistics.fmean(math.inf if loss is None else loss for loss in losses)

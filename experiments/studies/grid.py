@@ -8,7 +8,7 @@ from typing import Any
 from attention_variants import specs
 from experiments.config import schema
 from experiments.config.files import build, check_varied
-from experiments.config.schema import Config
+from experiments.config.schema import FIRST_SEARCH_SEED, Config
 from experiments.studies.ranges import Range, read_range
 
 MOST_RUNS = 100_000  # all of them are read before the first is trained
@@ -21,7 +21,8 @@ def expand(
 ) -> list[Config]:
     """Returns the configs of a study's runs: every cell of the sweep and of the grid at every seed.
 
-    All cells of the first seed come first, so that an interrupted study already compares.
+    All cells of the first seed come first, so that an interrupted study already compares. Where `study.search_seeds`
+    choose among cells, their runs come before all others, see `search.py`.
 
     Args:
       config: as from `load_config`.
@@ -38,7 +39,8 @@ def expand(
         raise specs.SpecError(f"config: study.seeds must be an integer >= 1; got {seeds}.")
     axes = ([list(map(dict, sweep))] if sweep else []) + parse_vary(vary)
     _check_axes(sweep, vary)
-    runs = seeds * math.prod(map(len, axes))
+    searched = _seeds_that_choose(config, seeds)
+    runs = (len(searched) + seeds) * math.prod(map(len, axes))
     if runs > MOST_RUNS:
         raise specs.SpecError(f"a study may have at most {MOST_RUNS} runs; this one has {runs}.")
     for key in config.study.select:
@@ -48,8 +50,19 @@ def expand(
     base = config.fields() | {"study.vary": vary, "study.seeds": seeds}
     return [
         build(base | dict(itertools.chain(*map(dict.items, cell))) | {"seed": config.seed + seed}, "--vary")
-        for seed, cell in itertools.product(range(seeds), itertools.product(*axes))
+        for seed, cell in itertools.product([*searched, *range(seeds)], itertools.product(*axes))
     ]
+
+
+def _seeds_that_choose(config: Config, seeds: int) -> list[int]:
+    """Returns the places of the seeds that only choose; raises SpecError where they choose nothing, or are reported."""
+    if config.study.search_seeds and not config.study.select:
+        raise specs.SpecError("config: study.search_seeds choose nothing without study.select.")
+    if config.study.search_seeds and (last := config.seed + seeds - 1) >= FIRST_SEARCH_SEED:
+        raise specs.SpecError(
+            f"config: beside study.search_seeds, seeds must be below {FIRST_SEARCH_SEED}; got {last}."
+        )
+    return [FIRST_SEARCH_SEED + place for place in range(config.study.search_seeds)]
 
 
 def varied_fields(config: Config, vary: Sequence[str], sweep: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.config.schema import cell_fields, default_fields, flatten
+from experiments.config.schema import cell_fields, default_fields, flatten, searches
 from experiments.studies import legacy, run_folder
 
 # Times are compared only between runs that agree in these.
@@ -27,6 +27,11 @@ class Record:
     def ended(self) -> bool:
         """Whether the run is done or diverged."""
         return run_folder.has_ended(self.result)
+
+    @property
+    def searches(self) -> bool:
+        """Whether the run only chooses, and is not reported."""
+        return searches(self.config.get("seed", 0), self.config.get("study", {}).get("search_seeds", 0))
 
     @property
     def environment(self) -> dict[str, Any]:

@@ -279,6 +279,10 @@ def _row(chosen: Chosen, varied: Sequence[str], environments: list[dict[str, Any
         environments=tuple(environments.index(record.environment) for record in cell),
         setups=tuple(_setup(record, flat["version"]) for record in cell),
         choices=_choices(cell, chosen.tried, keys),
+        provisional=all(record.searches for record in cell),
+        others=tuple(
+            r.result for tried in chosen.tried for r in tried if r.result and all(r is not own for own in cell)
+        ),
     )
 
 

@@ -11,6 +11,9 @@ from experiments.studies import intervals, legacy
 from experiments.studies.intervals import Estimate
 from experiments.studies.scores import ACCURACY, Metric
 
+FLAT = 0.01  # of validation accuracy, over the last part of training: what rises by more has not flattened
+_LATE = 0.2  # that part of the steps
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskFacts:
@@ -114,6 +117,8 @@ class Row:
     environments: tuple[int, ...]  # indices into Study.environments
     setups: tuple[Setup, ...]
     choices: tuple[Choice, ...] = ()
+    others: tuple[dict[str, Any], ...] = ()  # results of the runs among which was chosen and that are not reported
+    provisional: bool = False  # whether runs that only choose stand for those to be reported, of which none has ended
     metric: Metric = ACCURACY  # by which rows are ordered and compared
 
     @property
@@ -210,6 +215,27 @@ class Row:
         """Median over all ended runs, unsolved ones counting as later than any; None where the median is unsolved."""
         return intervals.median_steps([result["steps_to_solve"] for result in self.results])
 
+    @functools.cached_property
+    def late_gain(self) -> float | None:
+        """By how much validation accuracy rose over the last fifth of the steps: its slope, mean over runs.
+
+        A run that has stopped because it solves its task, or diverged, gains nothing. None where too few evaluations
+        fell into that time to say.
+        """
+        gains = [_late_gain(rows, self.config["train.steps"]) for rows in self.metrics]
+        known = [gain for gain in gains if gain is not None]
+        return statistics.fmean(known) if known and len(known) == len(gains) else None
+
+    @property
+    def still_improving(self) -> bool:
+        """Whether more steps would probably have raised the accuracy."""
+        return self.late_gain is not None and self.late_gain > FLAT
+
+    @property
+    def search_flops(self) -> float:
+        """Training FLOPs of all runs that were made to choose and are not reported."""
+        return float(sum(result.get("compute", {}).get("train_flops_executed", 0) for result in self.others))
+
     def slices(self, name: str) -> list[dict[str, Any]]:
         """Returns the slice of that name of every run that has it."""
         return [result["slices"][name] for result in self.results if name in result["slices"]]
@@ -238,6 +264,19 @@ class Row:
             ceiling=self.mean("ceiling"),
             loss=self.mean("test_loss"),
         )
+
+
+def _late_gain(rows: Sequence[Mapping[str, Any]], steps: int) -> float | None:
+    """Returns the rise of validation accuracy over the last part of a run of so many steps, see `Row.late_gain`."""
+    if not rows:
+        return None
+    if rows[-1]["step"] < steps:
+        return 0.0
+    late = [row for row in rows if row["step"] >= (1 - _LATE) * steps and row.get("validation_accuracy") is not None]
+    if len(late) < 2:
+        return None
+    slope = statistics.linear_regression([row["step"] for row in late], [row["validation_accuracy"] for row in late])
+    return slope.slope * _LATE * steps
 
 
 def task_differences(tasks: Sequence[TaskFacts]) -> list[dict[str, Any]] | None:

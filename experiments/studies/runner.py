@@ -59,9 +59,7 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
     """
     todo = unfinished(runs, results, command)
     with planned(runs, results, [folder for _, _, folder in todo]), progress.make_display(len(todo)) as display:
-        failed = _train_all(todo, command, display, again=False)
-    parallel.part()
-    return failed
+        return _train_all(todo, command, display, again=False)
 
 
 def follow(runs: Sequence[Run]) -> None:

@@ -93,7 +93,7 @@ def head(page, title):
 
 
 def numbers(texts):
-    return [float(text) for text in texts if text != "-"]
+    return [float(text.split()[0]) for text in texts if text != "-"]
 
 
 def test_a_column_sorts_down_up_and_back(visit):

@@ -1,0 +1,31 @@
+"""How rows of a study are given their chance: `follow` is a layer over any config; by itself, one model that follows it.
+
+Each row takes the learning rate that is best of four log-spaced values, by validation accuracy, on a seed of its own;
+what is reported are five other seeds at that rate. The table says which rates lie at the edge of the four, what the
+search cost, and which rows were still improving when training ended.
+
+    python -m experiments.run --config=configs/protocol.py --config.model.attention=conv+linear
+"""
+
+import ml_collections
+
+from configs import base
+
+RATES = (0.001, 0.003, 0.01, 0.03)
+SEEDS = 5
+
+
+def follow(config: ml_collections.ConfigDict, rates: tuple[float, ...] = RATES) -> ml_collections.ConfigDict:
+    """Lets a study follow the protocol, in addition to the grid that it has; returns it."""
+    config.study.vary = (*config.study.vary, f"train.learning_rate={'|'.join(map(str, rates))}")
+    config.study.select = ("train.learning_rate",)
+    config.study.search_seeds = 1
+    config.study.seeds = SEEDS
+    return config
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the study of the default model on the default task."""
+    config = follow(base.get_config())
+    config.name = "protocol"
+    return config

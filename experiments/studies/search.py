@@ -1,0 +1,72 @@
+"""What is chosen by runs of its own, before any run that is reported.
+
+With `study.search_seeds` a study has two stages. In the first, every cell is trained at the seeds that choose; in the
+second, of the cells that differ only in `study.select`, the one of best validation accuracy is trained at the seeds
+that are reported. So no reported run has been chosen for what it scores, and of four rates one has all seeds.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from experiments.config import schema
+from experiments.config.run import Run
+from experiments.studies import cells, workers
+from experiments.studies.run_folder import has_ended
+from experiments.studies.runner import is_over, plan_of, run_folder
+
+
+def stages(runs: Sequence[Run], results: str | os.PathLike[str]) -> Iterator[list[Run]]:
+    """Yields the runs of each stage, one after another; a stage must be over when the next one is asked for.
+
+    Args:
+      runs: of the study, as from `grid.expand`: those of the second stage for every cell that may be chosen.
+      results: the folder of all studies.
+    """
+    searching = [run for run in runs if run.config.searches]
+    if not searching:
+        yield list(runs)
+        return
+    yield searching
+    if reported := _of_cells(runs, _chosen(searching, results)):
+        yield reported
+
+
+def stage_of(own: workers.Assignment, runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Run]:
+    """Returns the runs of the stage that a worker is for: that of its job, or the first one that is not over."""
+    stage: list[Run] = []
+    for stage in stages(runs, results):
+        if own.job is not None and own.job.plan == plan_of(stage):
+            break
+        if own.job is None and not all(is_over(run_folder(results, run)) for run in stage):
+            break
+    return stage
+
+
+def at_most(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs that will be trained, as if of all cells among which is chosen the first one were."""
+    searching = [run for run in runs if run.config.searches]
+    if not searching:
+        return list(runs)
+    first = {_group(run): run.digests.cell for run in reversed(searching)}
+    return [*searching, *_of_cells(runs, set(first.values()))]
+
+
+def _of_cells(runs: Sequence[Run], chosen: set[str]) -> list[Run]:
+    return [run for run in runs if not run.config.searches and run.digests.cell in chosen]
+
+
+def _chosen(searching: Sequence[Run], results: str | os.PathLike[str]) -> set[str]:
+    """Returns the digests of the cells that are chosen: none where no run that chooses has ended."""
+    groups: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
+    for run in searching:
+        result = run_folder(results, run).result()
+        if result is not None and has_ended(result):
+            groups.setdefault(_group(run), {}).setdefault(run.digests.cell, []).append(result)
+    return {max(tried, key=lambda cell: cells.validation_of(tried[cell])) for tried in groups.values()}
+
+
+def _group(run: Run) -> tuple[Any, ...]:
+    """Returns what cells share among which is chosen."""
+    fields = schema.cell_fields(run.config.fields())
+    return tuple(value for key, value in fields.items() if key not in run.config.study.select)
