@@ -28,7 +28,7 @@ from experiments import cli, distributed, runtime
 from experiments.analysis import memory
 from experiments.config import files
 from experiments.config.run import Run
-from experiments.reporting import html, listings, tables
+from experiments.reporting import listings, tables
 from experiments.reporting.plan import plan_text
 from experiments.studies import forecast, grid, job_flags, jobs, runner, workers
 from experiments.studies.results import read_study
@@ -129,6 +129,8 @@ def _finish(runs: Sequence[Run], results: str, train: Callable[[], int]) -> int:
     check_writable(folder)
     failed = train()
     if any(other.ended() for other in open_study(folder)):
+        from experiments.reporting import html  # matplotlib takes a second to import, and workers need none
+
         print(tables.render(read_study(folder), "text"))
         print(f"\nReport: {html.write_report(folder)}")
     return 1 if failed else 0

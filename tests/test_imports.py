@@ -4,6 +4,8 @@ import ast
 import functools
 import graphlib
 import pathlib
+import subprocess
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -215,3 +217,11 @@ def test_a_planted_cycle_is_caught() -> None:
 
 def test_type_checking_imports_do_not_count() -> None:
     assert imports("if TYPE_CHECKING:\n    import optax\nelse:\n    import jax\n", ()) == {"jax"}
+
+
+def test_starting_a_command_imports_nothing_slow_that_few_commands_need() -> None:
+    """`import scipy` imports its parts when they are used; `from scipy import stats` takes a second in every worker."""
+    program = "import sys, experiments.run; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    slow = {"scipy.stats", "scipy.signal", "scipy.special", "scipy.linalg", "matplotlib", "submitit"}
+    assert "optax" in out.split() and not slow & set(out.split())

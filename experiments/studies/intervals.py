@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float
-from scipy import special, stats
 
 Runs = Float[np.ndarray, "*studies runs"]
 Each = Float[np.ndarray, "*studies"]
@@ -89,7 +89,7 @@ def number_difference(one: Sequence[float], two: Sequence[float], comparisons: i
 
 def number_p(one: Runs, two: Runs) -> Each:
     """Returns two-sided p values that paired numbers have equal means, by Student's t test of their differences."""
-    return 2 * stats.t.sf(_student((one - two).mean(-1), one - two), one.shape[-1] - 1)
+    return 2 * _t_tail(_student((one - two).mean(-1), one - two), one.shape[-1] - 1)
 
 
 def solve_rate(solved: Sequence[float]) -> Estimate:
@@ -109,8 +109,8 @@ def log_odds_ends(runs: Runs) -> tuple[Each, Each]:
     mean = runs.mean(-1)
     slope = mean * (1 - mean)  # of accuracies over log-odds
     half = np.divide(_half(runs), slope, out=np.zeros_like(mean), where=slope > 0)
-    middle = special.logit(mean)
-    return special.expit(middle - half), special.expit(middle + half)
+    middle = scipy.special.logit(mean)
+    return scipy.special.expit(middle - half), scipy.special.expit(middle + half)
 
 
 def mean_difference(one: Sequence[float], two: Sequence[float], comparisons: int = 1) -> Estimate:
@@ -151,7 +151,7 @@ def difference_ends(one: Runs, two: Runs, comparisons: int = 1) -> tuple[Each, E
     ends: tuple[Each, Each] = (low, high)
     for angle in np.linspace(0, 2 * np.pi, _ANGLES, endpoint=False):  # around the joint region, which is an ellipse
         shift = other_reach * (correlation * math.cos(angle) + alone * math.sin(angle))
-        found = special.expit(odds + reach * math.cos(angle)) - special.expit(other_odds + shift)
+        found = scipy.special.expit(odds + reach * math.cos(angle)) - scipy.special.expit(other_odds + shift)
         ends = np.minimum(ends[0], found), np.maximum(ends[1], found)
     return np.where(spread, ends[0], low), np.where(spread, ends[1], high)
 
@@ -165,7 +165,7 @@ def paired_p(one: Runs, two: Runs) -> Each:
     (odds, part), (other_odds, other_part), spread = _log_odds(one, two)
     plain = _student((one - two).mean(-1), one - two)
     size = np.where(spread, np.minimum(plain, _student(odds - other_odds, part - other_part)), plain)
-    return 2 * stats.t.sf(size, one.shape[-1] - 1)
+    return 2 * _t_tail(size, one.shape[-1] - 1)
 
 
 def holm(p_values: Float[np.ndarray, "*studies tests"]) -> Float[np.ndarray, "*studies tests"]:
@@ -206,8 +206,13 @@ def _with_interval(estimate: Estimate, runs: Float[np.ndarray, "runs"], comparis
 def _half(runs: Runs, comparisons: int = 1) -> Each:
     """Returns half the width of the interval of the mean by Student's t, which so many `comparisons` share."""
     n = runs.shape[-1]
-    quantile = stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), n - 1)
+    quantile = scipy.special.stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * comparisons))
     return quantile * runs.std(-1, ddof=1) / math.sqrt(n)
+
+
+def _t_tail(size: Each, freedom: int) -> Each:
+    """Returns how likely Student's t exceeds `size`; `scipy.stats`, which has it too, takes a second to import."""
+    return scipy.special.stdtr(freedom, -size)
 
 
 def _student(mean: Each, runs: Runs) -> Each:
@@ -229,7 +234,7 @@ def _log_odds(one: Runs, two: Runs) -> tuple[tuple[Each, Runs], tuple[Each, Runs
         middle, apart = np.where(spread, mean, 0.5), runs - mean[..., None]
         slope = middle * (1 - middle)  # of accuracies over log-odds
         part = np.where(spread[..., None], apart, np.arange(runs.shape[-1])) / slope[..., None]
-        found.append((special.logit(middle), part))
+        found.append((scipy.special.logit(middle), part))
     return found[0], found[1], spread
 
 
@@ -243,7 +248,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
         raise ValueError(f"`successes` must be between 0 and n; got {successes} of {n}.")
     if n == 0:
         return 0.0, 1.0
-    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    z = float(scipy.special.ndtri((1 + CONFIDENCE) / 2))
     rate, shrink = successes / n, 1 + z**2 / n
     middle = (rate + z**2 / (2 * n)) / shrink
     half = z * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / shrink

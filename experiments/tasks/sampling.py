@@ -5,8 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy import stats
 
 
 def distinct(rng: PRNGKeyArray, batch_size: int, count: int, total: int) -> Int[Array, "batch count"]:
@@ -86,9 +86,9 @@ def right_when_sorted(count: int, kinds: int) -> Float[np.ndarray, " count"]:
     least j of them are at most v.
     """
     place, kind = np.arange(count)[:, None], np.arange(kinds + 1)[None]
-    at_most = stats.binom.sf(place, count, kind / kinds)
-    below = stats.binom.cdf(place, count - 1, kind / kinds)
-    not_above = stats.binom.sf(place - 1, count - 1, kind / kinds)
+    at_most = scipy.stats.binom.sf(place, count, kind / kinds)
+    below = scipy.stats.binom.cdf(place, count - 1, kind / kinds)
+    not_above = scipy.stats.binom.sf(place - 1, count - 1, kind / kinds)
     given = (below[:, :-1] + not_above[:, 1:] - 1).mean(axis=1)
     return np.maximum(np.diff(at_most, axis=1).max(axis=1), given)
 

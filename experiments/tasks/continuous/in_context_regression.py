@@ -8,8 +8,8 @@ from typing import ClassVar, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Float, PRNGKeyArray
-from scipy import special
 from typing_extensions import override
 
 from experiments.tasks.base import Batch, Task, check_size
@@ -141,8 +141,8 @@ def _averaging_floor(num_pairs: int, dim: int) -> float:
     A x = |x| (|u|^2, V^T u) / num_pairs, where |u|^2 is chi-squared, and so is |V^T u|^2 / |u|^2, and independent.
     """
     quantile = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    along = 2 * special.gammaincinv(num_pairs / 2, quantile)[:, None] * _best_scale(num_pairs, dim) / num_pairs
-    others = 2 * special.gammaincinv((dim - 1) / 2, quantile) if dim > 1 else np.zeros(1)
+    along = 2 * scipy.special.gammaincinv(num_pairs / 2, quantile)[:, None] * _best_scale(num_pairs, dim) / num_pairs
+    others = 2 * scipy.special.gammaincinv((dim - 1) / 2, quantile) if dim > 1 else np.zeros(1)
     across = along * _best_scale(num_pairs, dim) / num_pairs * others
     return _within(np.sqrt((1 - along) ** 2 + across).ravel(), dim)
 
@@ -152,5 +152,5 @@ def _within(scale: Float[np.ndarray, " n"], dim: int) -> float:
     edges = np.linspace(0, 1 + 10 / math.sqrt(dim), 2001)
     radius = (edges[1:] + edges[:-1]) / 2
     density = np.exp((dim - 1) * np.log(radius) - dim * (radius**2 - 1) / 2)
-    within = special.erf(_TOLERANCE / (np.outer(scale, radius) * math.sqrt(2))).mean(axis=0)
+    within = scipy.special.erf(_TOLERANCE / (np.outer(scale, radius) * math.sqrt(2))).mean(axis=0)
     return float(np.average(within, weights=density))

@@ -9,8 +9,8 @@ from typing import ClassVar, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy import signal
 from typing_extensions import override
 
 from experiments.tasks.base import DISTANCE, Batch, Task, check_size
@@ -196,7 +196,7 @@ def _length_law() -> Float[np.ndarray, " lengths"]:
         node = law if law is digit else 3 / 4 * digit + law / 4
         children, total = node, np.zeros_like(node)
         for _ in range(fewest, most + 1):
-            children = signal.fftconvolve(children, node)[: len(node)]
+            children = scipy.signal.fftconvolve(children, node)[: len(node)]
             total += children / (most - fewest + 1)
         law = np.maximum(np.roll(total, 2), 0)  # the operator and its bracket; no length is that near to the end
     return law

@@ -7,8 +7,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Int, PRNGKeyArray
-from scipy import stats
 from typing_extensions import override
 
 from experiments.tasks import sampling
@@ -269,7 +269,7 @@ class MissingDuplicate(StringTask):
     def floors(self) -> dict[str, float]:
         """Guessing, and the row's most frequent bit: only one copy of the hidden bit counts, but both of the others."""
         others = np.array([length // 2 - 1 for length in self.lengths()])
-        rates = stats.binom.sf((others - 1) // 2, others, 1 / 2)  # right if at least half of them equal the answer
+        rates = scipy.stats.binom.sf((others - 1) // 2, others, 1 / 2)  # at least half of them equal the answer
         return {"guess a bit": 1 / 2, "guess the row's most frequent bit": float(np.mean(rates))}
 
     @override

@@ -9,8 +9,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy import stats
 from typing_extensions import override
 
 from experiments.tasks import sampling
@@ -227,6 +227,6 @@ def _by_place(task: Sorting) -> float:
     place, below = np.arange(1, size)[:, None], np.arange(size + 1)[None]
     again = np.zeros(size)
     for v in range(kinds):
-        enough = stats.binom.sf(place - below, size - below, 1 / (kinds - v))  # of those that are not below v
-        again[1:] += (stats.binom.pmf(below, size, v / kinds) * enough * (below < place)).sum(axis=1)
+        enough = scipy.stats.binom.sf(place - below, size - below, 1 / (kinds - v))  # of those that are not below v
+        again[1:] += (scipy.stats.binom.pmf(below, size, v / kinds) * enough * (below < place)).sum(axis=1)
     return float(np.maximum(sampling.right_when_sorted(size, kinds), again).mean())

@@ -7,8 +7,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Int, PRNGKeyArray
-from scipy import stats
 from typing_extensions import override
 
 from experiments.tasks import sampling
@@ -98,7 +98,7 @@ class SelectiveCopying(FixedLength):
         """Returns how often the best position to copy from holds the answer, or by chance an equal token."""
         count, blanks = self.num_tokens, self.length - 2 * self.num_tokens - 1
         position, order = np.arange(count + blanks), np.arange(count)[:, None]
-        there = stats.binom.pmf(position - order, blanks, (order + 1) / count)  # blanks before token `order`
+        there = scipy.stats.binom.pmf(position - order, blanks, (order + 1) / count)  # blanks before token `order`
         equal = there + (there.sum(axis=0) - there) / self.num_kinds
         return float(equal.max(axis=1).mean())
 
