@@ -13,7 +13,10 @@ import jax
 from attention_variants.conformance import Case, check
 
 HOLDS, BROKEN = "  holds ", "  BROKEN"  # how the line of a law begins
-_OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"  # an unknown flag would end the process
+_XLA_FLAGS = {  # an unknown flag would end the process
+    "--xla_cpu_parallel_codegen_split_count=1": (0, 13),  # a small program in many parts compiles a third longer
+    "--xla_cpu_use_fusion_emitters=false": (0, 11),
+}  # with the first version of JAX that may not know it
 _MAPS = pathlib.Path("/proc/self/maps")
 _MOST_MAPS = 40_000  # of 65530; compiling once more than there is room for ends the process
 
@@ -21,12 +24,13 @@ _MOST_MAPS = 40_000  # of 65530; compiling once more than there is room for ends
 def configure() -> None:
     """Sets JAX up for the laws, which compile much, compute little and want four devices; before its first computation.
 
-    Without optimisations, with XLA's older emitters where there still are some, and without the garbage collector going
-    through JAX's many small objects all the time, the laws take a third of the time.
+    Without optimisations, each program in one part, with XLA's older emitters where there still are some, and without
+    the garbage collector going through JAX's many small objects all the time, the laws take a third of the time.
     """
     gc.set_threshold(100_000, 50, 50)
-    if jax.__version_info__ < (0, 11) and _OLD_EMITTERS not in (set_before := os.environ.get("XLA_FLAGS", "")):
-        os.environ["XLA_FLAGS"] = f"{set_before} {_OLD_EMITTERS}"
+    set_before = os.environ.get("XLA_FLAGS", "").split()
+    known = [flag for flag, end in _XLA_FLAGS.items() if jax.__version_info__ < end]
+    os.environ["XLA_FLAGS"] = " ".join([*set_before, *(flag for flag in known if flag not in set_before)])
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 4)
     jax.config.update("jax_disable_most_optimizations", True)
