@@ -55,6 +55,9 @@ CASES: dict[str, str] = {
     "image_shapes:grid_size=5,patch_size=10": "800a8a08feb71eb6",
     "captioning:grid_size=3,num_shapes=3": "e140701242094303",
     "captioning:grid_size=5,num_shapes=11": "0fc3613cd55b853e",
+    "group_word:length=11": "b2f076cda628789c",
+    "group_word:length=7,group=S4,most_moved=3,tokens=3": "ca626504755ad226",
+    "group_word:length=5,group=A4xZ5": "cf86c123d3ffcb95",
 }
 
 # Spec -> what the one line says that refuses it.
@@ -129,5 +132,8 @@ TOO_HARD: dict[str, str] = {
     "image_shapes:grid_size=2": "`grid_size` must be an integer >= 3",
     "image_shapes:patch_size=5": "`patch_size` must divide 32 pixels; got 5",
     "captioning:num_shapes=17": "at most `grid_size`^2 = 16; got 17",
+    "group_word:group=D4": "`group` must be S, A or Z and a number",
+    "group_word:group=S7": "with 2 to 720 elements; got 'S7'",
+    "group_word:group=A4,most_moved=2": "in A4 the least is 3; got 2",
     "inducton": "nearest first: induction",
 }

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.tasks.base import Batch, Task
+from tests.experiments.tasks.formal import state_shortcuts
 from tests.experiments.tasks.position_shortcuts import PLACES
 from tests.experiments.tasks.shortcuts import Guess, Unseen, fitted
 
@@ -185,3 +186,5 @@ for _name in ("reverse_string", "duplicate_string", "odds_first", "bucket_sort")
     GUESSES[_name, "guess the string's most frequent symbol"] = most_frequent
     GUESSES[_name, "copy from a fixed position, whatever the length"] = fitted(PLACES["rank"], PLACES["position"])
     UNSEEN.setdefault(_name, all_symbols)
+GUESSES |= state_shortcuts.GUESSES
+UNSEEN |= state_shortcuts.UNSEEN

@@ -1,0 +1,71 @@
+"""What shortcuts answer in tasks that need a state carried along the row, row by row in NumPy."""
+
+import functools
+
+import numpy as np
+
+from experiments.tasks.base import Batch, Task
+from tests.experiments.tasks.position_shortcuts import PLACES, rank
+from tests.experiments.tasks.shortcuts import Guess, Unseen, fitted
+
+GUESSES: dict[tuple[str, str], Guess] = {}
+UNSEEN: dict[str, Unseen] = {}
+
+_likeliest_by_rank = fitted(PLACES["rank"], copies=False)
+
+
+def _maps(task: Task) -> tuple[list[tuple[int, ...]], dict[tuple[int, ...], int]]:
+    """The map of each element, by what `token_text` says of it, and back."""
+    texts = [task.token_text(token) for token in range(task.vocab_size)]
+    maps = [tuple(map(int, text)) for text in texts if text.isdigit()]
+    return maps, {one: element for element, one in enumerate(maps)}
+
+
+def _product(*maps: tuple[int, ...]) -> tuple[int, ...]:
+    return functools.reduce(lambda one, other: tuple(one[point] for point in other), maps)
+
+
+def _last_elements(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    maps, number = _maps(task)
+    likeliest = [0, *_likeliest_by_rank(task, batch, row, rng)]
+    elements = batch.inputs[row, 1 :: task.tokens].tolist()
+    return np.array(
+        [
+            number[_product(maps[likeliest[max(end - 4, 0)]], *(maps[g] for g in elements[max(end - 4, 0) : end]))]
+            for end in range(1, len(elements) + 1)
+        ]
+    )
+
+
+def _sign(one: tuple[int, ...]) -> int:
+    return round(np.linalg.det(np.eye(len(one))[list(one)]))
+
+
+def _of_a4_and_z5(one: tuple[int, ...]) -> int:
+    """Where the pairing 01|23 goes, one of three, and the rotation."""
+    pairings = ({0, 1}, {0, 2}, {0, 3})
+    return one[4] * 3 + next(place for place, pair in enumerate(pairings) if pair in ({*one[:2]}, {*one[2:4]}))
+
+
+@functools.cache
+def _by_order_free_part(task: Task) -> Guess:
+    part = _of_a4_and_z5 if task.group == "A4xZ5" else _sign
+    parts = np.array([part(one) for one in _maps(task)[0]])
+    parts -= parts.min()
+    return fitted(lambda batch: rank(batch) * 50 + parts[batch.targets], copies=False)
+
+
+GUESSES["group_word", "answer with the likeliest element at each place"] = _likeliest_by_rank
+GUESSES["group_word", "multiply the last 4 elements and the likeliest product before"] = _last_elements
+GUESSES["group_word", "keep track of what does not depend on the order"] = lambda task, batch, row, rng: (
+    _by_order_free_part(task)(task, batch, row, rng)
+)
+
+
+def _products_with_another_first_element(task: Task, batch: Batch, row: int, column: int) -> np.ndarray:
+    maps, number = _maps(task)
+    rest = [maps[element] for element in batch.inputs[row, 1 :: task.tokens].tolist()[1 : column + 1]]
+    return np.array([number[_product(maps[first], *rest)] for first in task.allowed.tolist()])
+
+
+UNSEEN["group_word"] = _products_with_another_first_element
