@@ -8,6 +8,7 @@ from experiments.tasks.continuous.adding import Adding
 from experiments.tasks.continuous.in_context_regression import InContextRegression
 from experiments.tasks.formal.arithmetic import ModularArithmetic, ModularArithmeticBrackets
 from experiments.tasks.formal.dyck import Dyck
+from experiments.tasks.formal.flip_flop import FlipFlop
 from experiments.tasks.formal.group_word import GroupWord
 from experiments.tasks.formal.listops import ListOps
 from experiments.tasks.formal.machines import BinaryAddition, StackManipulation
@@ -68,6 +69,7 @@ TASKS: dict[str, type[Task]] = {
     "image_shapes": ImageShapes,
     "captioning": Captioning,
     "group_word": GroupWord,
+    "flip_flop": FlipFlop,
 }
 
 

@@ -24,7 +24,7 @@ class GroupWord(FixedLength):
     With `group=S3, length=5`; an element is written as what it makes of 012, ">" begins the row::
 
         >   120 021 120 012 210
-            120 102 021 021 201   <- targets
+            120 102 021 021 120   <- targets
 
     A row is `length` elements of the group, uniform and independent, and at each of them the product of all elements up
     to it is the answer: a b is the map that applies b first. The first answer is the element itself. Groups are S, A

@@ -58,6 +58,8 @@ CASES: dict[str, str] = {
     "group_word:length=11": "b2f076cda628789c",
     "group_word:length=7,group=S4,most_moved=3,tokens=3": "ca626504755ad226",
     "group_word:length=5,group=A4xZ5": "cf86c123d3ffcb95",
+    "flip_flop:length=26": "0bfe396ae553a377",
+    "flip_flop:length=22,ignore=0.1": "abe2a70113c1fc8e",
 }
 
 # Spec -> what the one line says that refuses it.
@@ -135,5 +137,7 @@ TOO_HARD: dict[str, str] = {
     "group_word:group=D4": "`group` must be S, A or Z and a number",
     "group_word:group=S7": "with 2 to 720 elements; got 'S7'",
     "group_word:group=A4,most_moved=2": "in A4 the least is 3; got 2",
+    "flip_flop:length=9": "must be even",
+    "flip_flop:ignore=1": "`ignore` must be a number in [0.0, 0.999]",
     "inducton": "nearest first: induction",
 }

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from experiments.tasks.base import Batch, Task
+from tests.experiments.tasks import position_shortcuts
 from tests.experiments.tasks.position_shortcuts import PLACES, rank
 from tests.experiments.tasks.shortcuts import Guess, Unseen, fitted
 
@@ -69,3 +70,32 @@ def _products_with_another_first_element(task: Task, batch: Batch, row: int, col
 
 
 UNSEEN["group_word"] = _products_with_another_first_element
+
+
+def _bit_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    return batch.inputs[row, np.maximum(batch.positions[row] - 1, 0)]
+
+
+def _first_bit_or_the_one_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """Whichever is right more often in rows with as many reads before, at that position."""
+    first = _first_is_better(task)[_place(batch)[row]]
+    return np.where(first, batch.inputs[row, 1], _bit_before(task, batch, row, rng))
+
+
+def _place(batch: Batch) -> np.ndarray:
+    return rank(batch) * batch.inputs.shape[1] + batch.positions
+
+
+@functools.cache
+def _first_is_better(task: Task) -> np.ndarray:
+    rows = position_shortcuts.sample(task, 40_000, seed=21)
+    before = np.take_along_axis(rows.inputs, np.maximum(rows.positions - 1, 0), axis=1)
+    gain = (rows.inputs[:, 1:2] == rows.targets).astype(int) - (before == rows.targets)
+    size = rows.inputs.shape[1] * (rows.targets.shape[1] + 1)
+    return np.bincount(_place(rows).ravel(), (gain * rows.weights).ravel(), size) > 0
+
+
+GUESSES["flip_flop", "guess a bit"] = lambda task, batch, row, rng: rng.integers(0, 2, batch.targets.shape[1])
+GUESSES["flip_flop", "say the bit just before"] = _bit_before
+GUESSES["flip_flop", "say the bit just before or the first one, by the place alone"] = _first_bit_or_the_one_before
+UNSEEN["flip_flop"] = lambda task, batch, row, column: np.arange(2)
