@@ -60,6 +60,8 @@ CASES: dict[str, str] = {
     "group_word:length=5,group=A4xZ5": "cf86c123d3ffcb95",
     "flip_flop:length=26": "0bfe396ae553a377",
     "flip_flop:length=22,ignore=0.1": "abe2a70113c1fc8e",
+    "prefix_arithmetic:min_length=5,max_length=13,modulus=7": "4643211ac490de51",
+    "prefix_arithmetic:max_length=8": "6ed541d4c669dc36",
 }
 
 # Spec -> what the one line says that refuses it.
@@ -139,5 +141,7 @@ TOO_HARD: dict[str, str] = {
     "group_word:group=A4,most_moved=2": "in A4 the least is 3; got 2",
     "flip_flop:length=9": "must be even",
     "flip_flop:ignore=1": "`ignore` must be a number in [0.0, 0.999]",
+    "prefix_arithmetic:min_length=2": "`min_length` must be an integer >= 3",
+    "prefix_arithmetic:modulus=1": "`modulus` must be an integer >= 2",
     "inducton": "nearest first: induction",
 }
