@@ -62,6 +62,8 @@ CASES: dict[str, str] = {
     "flip_flop:length=22,ignore=0.1": "abe2a70113c1fc8e",
     "prefix_arithmetic:min_length=5,max_length=13,modulus=7": "4643211ac490de51",
     "prefix_arithmetic:max_length=8": "6ed541d4c669dc36",
+    "multi_stack:length=26,num_stacks=3,num_elements=5": "76ffe88e9974a621",
+    "multi_stack:length=12,num_stacks=7,num_elements=11": "c8d032ac53a0b73d",
 }
 
 # Spec -> what the one line says that refuses it.
@@ -143,5 +145,7 @@ TOO_HARD: dict[str, str] = {
     "flip_flop:ignore=1": "`ignore` must be a number in [0.0, 0.999]",
     "prefix_arithmetic:min_length=2": "`min_length` must be an integer >= 3",
     "prefix_arithmetic:modulus=1": "`modulus` must be an integer >= 2",
+    "multi_stack:length=5": "`length` must be an integer >= 6",
+    "multi_stack:num_elements=1": "`num_elements` must be an integer >= 2",
     "inducton": "nearest first: induction",
 }

@@ -99,3 +99,29 @@ GUESSES["flip_flop", "guess a bit"] = lambda task, batch, row, rng: rng.integers
 GUESSES["flip_flop", "say the bit just before"] = _bit_before
 GUESSES["flip_flop", "say the bit just before or the first one, by the place alone"] = _first_bit_or_the_one_before
 UNSEEN["flip_flop"] = lambda task, batch, row, column: np.arange(2)
+
+
+def _of_the_stack(*, first_if_popped: bool) -> Guess:
+    """The latest element that stands beside the stack; or the first, if the latest operation of the stack is a pop."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        answers = np.zeros(batch.targets.shape[1], int)
+        texts = [task.token_text(int(token)) for token in batch.inputs[row]]
+        for column in np.flatnonzero(batch.weights[row]):
+            at = batch.positions[row, column]
+            earlier = [place for place in range(1, at, 3) if texts[place] == texts[at]]
+            first = first_if_popped and texts[earlier[-1] - 1] == "-"
+            answers[column] = batch.inputs[row, earlier[0 if first else -1] + 1]
+        return answers
+
+    return guess
+
+
+GUESSES["multi_stack", "guess an element"] = lambda task, batch, row, rng: rng.integers(
+    task.first_element, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["multi_stack", "answer with the latest element of the stack"] = _of_the_stack(first_if_popped=False)
+GUESSES["multi_stack", "answer with the latest element of the stack or, if that was popped, its first"] = _of_the_stack(
+    first_if_popped=True
+)
+UNSEEN["multi_stack"] = lambda task, batch, row, column: np.arange(task.first_element, task.vocab_size)
