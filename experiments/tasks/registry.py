@@ -13,6 +13,7 @@ from experiments.tasks.formal.group_word import GroupWord
 from experiments.tasks.formal.listops import ListOps
 from experiments.tasks.formal.machines import BinaryAddition, StackManipulation
 from experiments.tasks.formal.multi_stack import MultiStack
+from experiments.tasks.formal.permutation_hops import PermutationHops
 from experiments.tasks.formal.prefix_arithmetic import PrefixArithmetic
 from experiments.tasks.formal.regular import CycleNavigation, EvenPairs, Parity
 from experiments.tasks.formal.strings import BucketSort, DuplicateString, MissingDuplicate, OddsFirst, ReverseString
@@ -74,6 +75,7 @@ TASKS: dict[str, type[Task]] = {
     "flip_flop": FlipFlop,
     "prefix_arithmetic": PrefixArithmetic,
     "multi_stack": MultiStack,
+    "permutation_hops": PermutationHops,
 }
 
 

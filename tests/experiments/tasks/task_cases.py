@@ -64,6 +64,8 @@ CASES: dict[str, str] = {
     "prefix_arithmetic:max_length=8": "6ed541d4c669dc36",
     "multi_stack:length=26,num_stacks=3,num_elements=5": "76ffe88e9974a621",
     "multi_stack:length=12,num_stacks=7,num_elements=11": "c8d032ac53a0b73d",
+    "permutation_hops:num_nodes=7,num_queries=5,num_names=29": "6984f4523de69aa6",
+    "permutation_hops:num_nodes=5,min_nodes=5,max_hops=8,num_queries=3,num_names=31,powers=true": "7a90bbcbdfb21384",
 }
 
 # Spec -> what the one line says that refuses it.
@@ -147,5 +149,7 @@ TOO_HARD: dict[str, str] = {
     "prefix_arithmetic:modulus=1": "`modulus` must be an integer >= 2",
     "multi_stack:length=5": "`length` must be an integer >= 6",
     "multi_stack:num_elements=1": "`num_elements` must be an integer >= 2",
+    "permutation_hops:min_nodes=17": "`num_nodes` must be an integer >= 17; got 16",
+    "permutation_hops:num_names=15": "`num_names` must be an integer >= 16; got 15",
     "inducton": "nearest first: induction",
 }

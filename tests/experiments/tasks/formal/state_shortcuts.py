@@ -125,3 +125,34 @@ GUESSES["multi_stack", "answer with the latest element of the stack or, if that 
     first_if_popped=True
 )
 UNSEEN["multi_stack"] = lambda task, batch, row, column: np.arange(task.first_element, task.vocab_size)
+
+
+def _edges(batch: Batch, row: int) -> dict[int, int]:
+    tokens = batch.inputs[row, : batch.positions[row, 0] - 1].tolist()
+    return dict(zip(tokens[::2], tokens[1::2], strict=True))
+
+
+def _another_node(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    nodes = list(_edges(batch, row))
+    return np.array([rng.choice([n for n in nodes if n != asked]) for asked in batch.inputs[row, batch.positions[row]]])
+
+
+def _next_node(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    return np.array([_edges(batch, row)[asked] for asked in batch.inputs[row, batch.positions[row]].tolist()])
+
+
+def _said_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    said, answers = {}, _next_node(task, batch, row, rng)
+    for column, position in enumerate(batch.positions[row]):
+        question = tuple(batch.inputs[row, position - 1 : position + 1].tolist())
+        answers[column] = said.get(question, answers[column])
+        said[question] = batch.inputs[row, position + 1]
+    return answers
+
+
+GUESSES["permutation_hops", "guess a node"] = lambda task, batch, row, rng: rng.choice(
+    list(_edges(batch, row)), batch.targets.shape[1]
+)
+GUESSES["permutation_hops", "guess another node than the one asked for"] = _another_node
+GUESSES["permutation_hops", "answer with the next node"] = _next_node
+GUESSES["permutation_hops", "repeat the answer to an equal question before, else the next node"] = _said_before
