@@ -36,7 +36,7 @@ def refreshed(result: dict[str, Any]) -> dict[str, Any]:
         return kept | identify(run)
     scores = {(test["kind"], test["value"]): test for test in legacy.tests_of_today(result, run.config.task)}
     found = [(test, scores[test.kind, test.value]) for test in run.tests]
-    tests = [scored(run, test, score["accuracy"], score["loss"]) for test, score in found]
+    tests = [score | scored(run, test, score["accuracy"], score["loss"]) for test, score in found]
     cost = result["compute"] | {"cache_bytes": compute.count(run, 1)["cache_bytes"]}
     derived = {"compute": cost, "slices": with_ceilings(run, result["slices"]), "tests": tests}
     return kept | identify(run) | derived | bounds(run, run.task) | facts(run)

@@ -25,8 +25,9 @@ from experiments.tasks.base import Batch, Task
 
 ROWS = 8192  # drawn to count targets within reach: always the same, so that equal models have equal ceilings
 _ROWS_PER_BATCH = 256
-# Of long rows fewer are drawn, and fewer at once. Up to 16,384 tokens, and 2,048 targets, of a row nothing changes.
-_MOST_TOKENS, _MOST_TARGETS, _TOKENS_PER_BATCH = 2**27, 2**24, 2**22
+# Of long rows fewer are drawn, and fewer at once. Up to 16,384 tokens, 2,048 targets and 16,384 pieces of evidence of a
+# row, counted once for each target, nothing changes.
+_MOST_TOKENS, _MOST_TARGETS, _MOST_PIECES, _TOKENS_PER_BATCH, _PIECES_PER_BATCH = 2**27, 2**24, 2**27, 2**22, 2**26
 _WORD = np.dtype(np.uint64)
 _MOVED_BYTES = 2**26  # of the inputs that are followed through the layers at once
 
@@ -217,11 +218,18 @@ def _draw_targets(task: Task, rows: int) -> _Targets:
 
 
 def _rows(task: Task, rows: int) -> int:
-    return max(1, min(rows, _MOST_TOKENS // _inputs(task), _MOST_TARGETS // task.num_scored()))
+    most = min(_MOST_TOKENS // _inputs(task), _MOST_TARGETS // task.num_scored(), _MOST_PIECES // _pieces(task))
+    return max(1, min(rows, most))
 
 
 def _rows_per_batch(task: Task) -> int:
-    return max(1, min(_ROWS_PER_BATCH, _TOKENS_PER_BATCH // _inputs(task)))
+    return max(1, min(_ROWS_PER_BATCH, _TOKENS_PER_BATCH // _inputs(task), _PIECES_PER_BATCH // _pieces(task)))
+
+
+def _pieces(task: Task) -> int:
+    """Returns the pieces of evidence of a row's targets, padding included."""
+    _, scored, pieces = jax.eval_shape(lambda: task.sample(jax.random.key(0), 1)).evidence.shape
+    return scored * pieces
 
 
 def _sample(task: Task, rows: int, seed: int) -> Batch:

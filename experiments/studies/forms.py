@@ -16,7 +16,7 @@ class Each(NamedTuple):
 
 # A form is a tuple of types, a list of one form, a dict of forms whose optional names end in "?", or `Each`.
 _ANY, _TEXT, _COUNT, _NUMBER, _MAYBE = (object,), (str,), (int,), (int, float), (int, float, type(None))
-_SCORE = {"accuracy": _MAYBE, "loss": _MAYBE}
+_SCORE = {"accuracy": _MAYBE, "loss": _MAYBE, "row_accuracy?": _MAYBE}
 _ENVIRONMENT = {"flags?": Each(_TEXT)}
 _RESULT = {
     "status": _TEXT,
@@ -24,6 +24,7 @@ _RESULT = {
     "validation_accuracy": _MAYBE,
     "validation_loss?": _MAYBE,
     "test_loss?": _MAYBE,
+    "row_accuracy?": _MAYBE,
     "floor?": _MAYBE,
     "ceiling?": _MAYBE,
     "repeated_rows?": _NUMBER,

@@ -75,6 +75,7 @@ _FIELDS = (
     ACCURACY,
     _field("validation_accuracy", "validation accuracy", bounds=_own_bounds),
     _field("unseen_accuracy", "accuracy on unseen rows", bounds=_own_bounds),
+    _field("row_accuracy", "share of rows with every answer right"),
     dataclasses.replace(_field("test_loss", "test loss", kind=NUMBER, higher=False), name="loss"),
     _field("validation_loss", "validation loss", kind=NUMBER, higher=False),
     Metric(
@@ -101,7 +102,10 @@ def available(results: Sequence[tuple[Result, str]]) -> dict[str, Metric]:
     """
     found = [metric for metric in _FIELDS if any(metric.of_run(result) is not None for result, _ in results)]
     tests = [test for result, task in results for test in legacy.tests_of_today(result, task)]
-    found += [_test_metric(kind, value, " ".join(name)) for (kind, value), name in names_of_tests(tests).items()]
+    for (kind, value), name in names_of_tests(tests).items():
+        whole = _whole_rows(kind, value, " ".join(name))
+        found += [_test_metric(kind, value, " ".join(name))]
+        found += [whole] if any(whole.of_run(result) is not None for result, _ in results) else []
     slices = [(name, item) for result, _ in results for name, item in result["slices"].items()]
     bins = {(name, first, label) for name, item in slices for first, label, _ in _bins(item)}
     found += [_slice_metric(name, first, label) for name, first, label in sorted(bins)]
@@ -129,17 +133,26 @@ def names_of_tests(tests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
 
 def _test_metric(kind: str, value: str, name: str) -> Metric:
     """Returns the metric of a test on other rows."""
-
-    def test(result: Result) -> Mapping[str, Any]:
-        tests = legacy.tests_of_today(result, "")  # whose labels nobody asks for
-        return next((test for test in tests if (test["kind"], test["value"]) == (kind, value)), {})
-
     return Metric(
         name=name,
         label=f"test {name}" if kind == "length" else f"test accuracy, {name}",
-        of_run=lambda result: test(result).get("accuracy"),
-        bounds=lambda result: (test(result).get("floor"), test(result).get("ceiling")),
+        of_run=lambda result: _test(result, kind, value).get("accuracy"),
+        bounds=lambda result: _own_bounds(_test(result, kind, value)),
     )
+
+
+def _whole_rows(kind: str, value: str, name: str) -> Metric:
+    """Returns the metric of a test on other rows that counts whole rows, whose floor nobody knows."""
+    return Metric(
+        name=f"row {name}",
+        label=f"share of rows with every answer right, {name.removeprefix('accuracy ')}",
+        of_run=lambda result: _test(result, kind, value).get("row_accuracy"),
+    )
+
+
+def _test(result: Result, kind: str, value: str) -> Mapping[str, Any]:
+    tests = legacy.tests_of_today(result, "")  # whose labels nobody asks for
+    return next((test for test in tests if (test["kind"], test["value"]) == (kind, value)), {})
 
 
 def _slice_metric(name: str, start: int, label: str) -> Metric:

@@ -8,8 +8,13 @@ from experiments.tasks.continuous.adding import Adding
 from experiments.tasks.continuous.in_context_regression import InContextRegression
 from experiments.tasks.formal.arithmetic import ModularArithmetic, ModularArithmeticBrackets
 from experiments.tasks.formal.dyck import Dyck
+from experiments.tasks.formal.flip_flop import FlipFlop
+from experiments.tasks.formal.group_word import GroupWord
 from experiments.tasks.formal.listops import ListOps
 from experiments.tasks.formal.machines import BinaryAddition, StackManipulation
+from experiments.tasks.formal.multi_stack import MultiStack
+from experiments.tasks.formal.permutation_hops import PermutationHops
+from experiments.tasks.formal.prefix_arithmetic import PrefixArithmetic
 from experiments.tasks.formal.regular import CycleNavigation, EvenPairs, Parity
 from experiments.tasks.formal.strings import BucketSort, DuplicateString, MissingDuplicate, OddsFirst, ReverseString
 from experiments.tasks.images.captioning import Captioning
@@ -66,6 +71,11 @@ TASKS: dict[str, type[Task]] = {
     "pathfinder": Pathfinder,
     "image_shapes": ImageShapes,
     "captioning": Captioning,
+    "group_word": GroupWord,
+    "flip_flop": FlipFlop,
+    "prefix_arithmetic": PrefixArithmetic,
+    "multi_stack": MultiStack,
+    "permutation_hops": PermutationHops,
 }
 
 

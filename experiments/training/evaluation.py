@@ -17,6 +17,7 @@ class Evaluation(NamedTuple):
 
     accuracy: float
     loss: float
+    row_accuracy: float  # share of the rows whose answers are all right
     slices: dict[str, dict[str, list[Any]]]  # {name: {"values" or "edges", "accuracy", "count"}}
 
 
@@ -43,11 +44,13 @@ def evaluate(
     scored = whole.weights > 0
     if counts is not None:
         scored &= counts[:, None]
+    right = ((whole.correct > 0) | ~scored).all(axis=1)
     correct, loss, weights, slices = jax.tree.map(lambda leaf: leaf[scored], tuple(whole))
     weights = weights.astype(np.float64)
     return Evaluation(
         accuracy=float(np.average(correct, weights=weights)),
         loss=float(np.average(loss, weights=weights)),
+        row_accuracy=float(right[scored.any(axis=1)].mean()),
         slices={name: by_slice(values, correct, weights) for name, values in slices.items()},
     )
 

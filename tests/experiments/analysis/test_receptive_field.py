@@ -18,6 +18,7 @@ from experiments.components.attention import Attention
 from experiments.components.convolution import GatedConvolution
 from experiments.components.mixers import LayerSizes
 from experiments.tasks.base import Task
+from experiments.tasks.formal.group_word import GroupWord
 from experiments.tasks.recall.in_context_recall import InContextRecall
 from experiments.tasks.recall.induction import Induction
 from experiments.tasks.recall.mqar import MQAR
@@ -204,6 +205,12 @@ def test_fewer_of_very_long_rows_are_drawn():
     assert receptive_field._rows_per_batch(task) == 128
     assert receptive_field._rows(MQAR(length=2**14, num_pairs=4, vocab_size=2**15), 8192) == 8192
     assert receptive_field._rows(task, 8192) == 4096
+
+
+def test_fewer_of_rows_with_much_evidence_are_drawn():
+    short, long = GroupWord(length=128), GroupWord(length=2048)  # every target has all elements before it
+    assert receptive_field._rows(short, 8192) == 8192 and receptive_field._rows_per_batch(short) == 256
+    assert receptive_field._rows(long, 8192) == 32 and receptive_field._rows_per_batch(long) == 16
 
 
 def test_a_pattern_too_scattered_for_its_length_is_refused_at_once():

@@ -41,6 +41,15 @@ def test_surplus_rows_and_padding_do_not_count(rows, accuracy):
     assert result.slices == {"depth": {"values": [7], "accuracy": [result.accuracy], "count": [rows]}}
 
 
+def test_a_row_is_right_where_all_of_its_targets_are():
+    correct = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 1], [0, 0, 0]], np.float32)
+    weights = np.array([[1, 1, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], np.float32)  # the last row has no target
+    read = Readout(correct, 1 - correct, weights, {})
+    assert evaluation.evaluate(lambda rng: read, jax.random.key(0), 4).row_accuracy == pytest.approx(2 / 3)
+    counts = np.array([True, True, False, True])
+    assert evaluation.evaluate(lambda rng: read, jax.random.key(0), 4, counts).row_accuracy == pytest.approx(1 / 2)
+
+
 def test_every_batch_has_its_own_key_and_evaluations_repeat():
     seen = []
 

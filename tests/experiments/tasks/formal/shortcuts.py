@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.tasks.base import Batch, Task
+from tests.experiments.tasks.formal import state_shortcuts
 from tests.experiments.tasks.position_shortcuts import PLACES
 from tests.experiments.tasks.shortcuts import Guess, Unseen, fitted
 
@@ -137,7 +138,26 @@ def longer_number(task: Task, batch: Batch, row: int, rng: np.random.Generator) 
     return answers
 
 
+def numbers(task: Task, batch: Batch, row: int) -> list[int]:
+    return [token for token in batch.inputs[row].tolist() if FIRST <= token < FIRST + task.modulus]
+
+
+def single_operator(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    found = numbers(task, batch, row)
+    if len(found) > 2:
+        return np.array([FIRST])
+    one, other = (token - FIRST for token in found)
+    value = {"+": one + other, "-": one - other, "x": one * other}[task.token_text(int(batch.inputs[row, 0]))]
+    return np.array([FIRST + value % task.modulus])
+
+
 GUESSES: dict[tuple[str, str], Guess] = {
+    ("prefix_arithmetic", "answer 0, the likeliest value"): always(0),
+    ("prefix_arithmetic", "answer with the first number"): lambda task, batch, row, rng: np.array(
+        numbers(task, batch, row)[:1]
+    ),
+    ("prefix_arithmetic", "answer with the last number"): symbol_at(-1),
+    ("prefix_arithmetic", "apply a single operator, answer 0 to more"): single_operator,
     ("parity", "guess a bit"): one_of(2),
     ("parity", "answer with the first bit"): symbol_at(0),
     ("even_pairs", "guess a bit"): one_of(2),
@@ -177,6 +197,7 @@ UNSEEN: dict[str, Unseen] = {
     "missing_duplicate": symbols(0, 1),
     "stack_manipulation": the_answer,
     "binary_addition": the_answer,
+    "prefix_arithmetic": the_answer,
     "listops": the_answer,
     "dyck": lambda task, batch, row, column: task.num_types + np.arange(task.num_types),
 }
@@ -185,3 +206,5 @@ for _name in ("reverse_string", "duplicate_string", "odds_first", "bucket_sort")
     GUESSES[_name, "guess the string's most frequent symbol"] = most_frequent
     GUESSES[_name, "copy from a fixed position, whatever the length"] = fitted(PLACES["rank"], PLACES["position"])
     UNSEEN.setdefault(_name, all_symbols)
+GUESSES |= state_shortcuts.GUESSES
+UNSEEN |= state_shortcuts.UNSEEN

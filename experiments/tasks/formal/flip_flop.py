@@ -1,0 +1,144 @@
+"""Flip-flop: say the bit that was written last, whatever was ignored since."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, PRNGKeyArray
+from scipy import stats
+from typing_extensions import override
+
+from attention_variants.checks import check_number
+from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_even, check_size
+
+_WRITE, _READ, _IGNORE = 2, 3, 4  # ids 0 and 1 are the bits
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FlipFlop(FixedLength):
+    """Flip-flop language modelling: a memory of one bit.
+
+    With `length=16`; w writes a bit, r reads it, i is to be ignored::
+
+        w 1 i 0 r 1 i 0 w 0 i 1 i 0 r 0
+                1                   0    <- targets
+
+    A row is pairs of an instruction and a bit. The first instruction writes, the last one reads, the others ignore with
+    probability `ignore` and write or read equally often otherwise. Bits after w and i are uniform; the bit after r is
+    the one that was written last, and is predicted at the r. Published are rows of 512 tokens, trained with `ignore`
+    0.8 and tested with 0.98 (few writes, far back) and 0.1 (many) as well, see `eval.shifted`. The published unit is
+    the error rate, 1 minus the accuracy, of at least 1e5 reads: 4096 rows of 512 tokens have as many at 0.8.
+
+    Evidence is the last written bit and every bit that was read since, each of which is enough. The slice `written` is
+    the distance to the write.
+
+    References:
+      Liu et al. 2023, "Exposing attention glitches with flip-flop language modeling", arXiv:2306.00946; Yang et al.
+      2025, "PaTH attention", arXiv:2505.16381, table 1, for the tests. Trained on are the bits after r alone.
+    """
+
+    answers_follow: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "flip-flop: say the bit that was written last"
+    slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"written": "tokens back to the write"}
+    every_change_counts: ClassVar[bool] = False  # the write and each read since say the same
+    any_evidence_suffices: ClassVar[bool] = True
+
+    length: int = 128  # tokens per row, even
+    ignore: float = 0.8  # share of instructions to ignore; writes and reads have half of the rest each
+
+    def __post_init__(self) -> None:
+        check_size("length", self.length, 4)
+        check_even("length", self.length)
+        check_number("ignore", self.ignore, 0.0, 0.999)
+
+    @property
+    @override
+    def vocab_size(self) -> int:
+        """Two bits and three instructions."""
+        return 5
+
+    @override
+    def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
+        kind_rng, bit_rng = jax.random.split(rng)
+        pairs, shape = self.length // 2, (batch_size, self.length // 2)
+        pair = jnp.arange(pairs, dtype=jnp.int32)[None]
+        uniform = jax.random.uniform(kind_rng, shape, jnp.float32)
+        kind = jnp.where(uniform < self.ignore, _IGNORE, jnp.where(uniform < (1 + self.ignore) / 2, _WRITE, _READ))
+        kind = jnp.where(pair == 0, _WRITE, jnp.where(pair == pairs - 1, _READ, kind)).astype(jnp.int32)
+        write = jax.lax.cummax(jnp.where(kind == _WRITE, pair, 0), axis=1)  # pair of the last one
+        drawn = jax.random.randint(bit_rng, shape, 0, 2, jnp.int32)
+        bits = jnp.where(kind == _READ, jnp.take_along_axis(drawn, write, axis=1), drawn)
+
+        # Any pair but the first may read. Its bit stands in every pair since the write that does not ignore.
+        asked, reading, before = kind[:, 1:] == _READ, pair[:, 1:], pair[:, None, :-1]
+        says = (before >= write[:, 1:, None]) & (before < reading[..., None]) & (kind != _IGNORE)[:, None, :-1]
+        evidence = jnp.where(asked[..., None] & says, 2 * before + 1, -1)
+        slices = {"distance": 2 * reading - evidence.max(axis=2), "written": 2 * (reading - write[:, 1:]) - 1}
+        return Batch(
+            inputs=jnp.stack([kind, bits], axis=2).reshape(batch_size, self.length),
+            targets=jnp.where(asked, bits[:, 1:], 0),
+            positions=jnp.where(asked, 2 * reading, 0),
+            weights=asked.astype(jnp.float32),
+            evidence=evidence,
+            slices={name: jnp.where(asked, value, 0) for name, value in slices.items()},
+        )
+
+    @override
+    def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
+        """Keeps the bit."""
+        answers = np.zeros(np.shape(batch.positions), np.int32)
+        for tokens, positions, answer in zip(batch.inputs, batch.positions, answers, strict=True):
+            kept, bit = {}, 0
+            for place, (instruction, given) in enumerate(np.asarray(tokens).reshape(-1, 2).tolist()):
+                bit = given if instruction == _WRITE else bit
+                kept[2 * place] = bit
+            answer[:] = [kept[position] for position in np.asarray(positions).tolist()]
+        return answers
+
+    @override
+    def floors(self) -> dict[str, float]:
+        """The bit just before, and the better of it and the row's first bit by the place of the read.
+
+        Of a read at pair j, r of the j - 1 pairs between the first and it read, and each of the others writes with
+        probability q. The first bit counts if none of them writes, the one just before if the pair there does not
+        ignore; otherwise either is right half of the time. All orders of the pairs are equally likely.
+        """
+        reads = (1 - self.ignore) / 2
+        q = reads / (1 - reads)
+        total, just_before, by_place = 0.0, 0.0, 0.0
+        for j in range(1, self.length // 2):
+            weight = 1.0 if j == self.length // 2 - 1 else reads
+            r = np.arange(j)
+            law, share = stats.binom.pmf(r, j - 1, reads), r / max(j - 1, 1)
+            first, before = (1 - q) ** (j - 1 - r), share + (1 - share) * q if j > 1 else np.ones(1)
+            total += weight
+            just_before += weight * float(law @ (1 + before)) / 2
+            by_place += weight * float(law @ (1 + np.maximum(first, before))) / 2
+        return {
+            "guess a bit": 1 / 2,
+            "say the bit just before": just_before / total,
+            "say the bit just before or the first one, by the place alone": by_place / total,
+        }
+
+    @property
+    @override
+    def open_answers(self) -> int:
+        """Bits are independent: those of other writes reveal nothing about one that is unseen."""
+        return 2
+
+    @override
+    def token_text(self, token: int) -> str:
+        """Bits 0 and 1; w, r and i."""
+        return "01wri"[token]
+
+    @override
+    def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
+        """Instructions, of which reads are queries, each with its bit."""
+        roles = {_WRITE: ("marker", "value"), _READ: ("query", "answer"), _IGNORE: ("marker", "filler")}
+        tokens = np.asarray(batch.inputs[row]).tolist()
+        both = [role for instruction in tokens[::2] for role in roles[instruction]]
+        return [(self.token_text(token), role) for token, role in zip(tokens, both, strict=True)]

@@ -1,0 +1,158 @@
+"""What shortcuts answer in tasks that need a state carried along the row, row by row in NumPy."""
+
+import functools
+
+import numpy as np
+
+from experiments.tasks.base import Batch, Task
+from tests.experiments.tasks import position_shortcuts
+from tests.experiments.tasks.position_shortcuts import PLACES, rank
+from tests.experiments.tasks.shortcuts import Guess, Unseen, fitted
+
+GUESSES: dict[tuple[str, str], Guess] = {}
+UNSEEN: dict[str, Unseen] = {}
+
+_likeliest_by_rank = fitted(PLACES["rank"], copies=False)
+
+
+def _maps(task: Task) -> tuple[list[tuple[int, ...]], dict[tuple[int, ...], int]]:
+    """The map of each element, by what `token_text` says of it, and back."""
+    texts = [task.token_text(token) for token in range(task.vocab_size)]
+    maps = [tuple(map(int, text)) for text in texts if text.isdigit()]
+    return maps, {one: element for element, one in enumerate(maps)}
+
+
+def _product(*maps: tuple[int, ...]) -> tuple[int, ...]:
+    return functools.reduce(lambda one, other: tuple(one[point] for point in other), maps)
+
+
+def _last_elements(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    maps, number = _maps(task)
+    likeliest = [0, *_likeliest_by_rank(task, batch, row, rng)]
+    elements = batch.inputs[row, 1 :: task.tokens].tolist()
+    return np.array(
+        [
+            number[_product(maps[likeliest[max(end - 4, 0)]], *(maps[g] for g in elements[max(end - 4, 0) : end]))]
+            for end in range(1, len(elements) + 1)
+        ]
+    )
+
+
+def _sign(one: tuple[int, ...]) -> int:
+    return round(np.linalg.det(np.eye(len(one))[list(one)]))
+
+
+def _of_a4_and_z5(one: tuple[int, ...]) -> int:
+    """Where the pairing 01|23 goes, one of three, and the rotation."""
+    pairings = ({0, 1}, {0, 2}, {0, 3})
+    return one[4] * 3 + next(place for place, pair in enumerate(pairings) if pair in ({*one[:2]}, {*one[2:4]}))
+
+
+@functools.cache
+def _by_order_free_part(task: Task) -> Guess:
+    part = _of_a4_and_z5 if task.group == "A4xZ5" else _sign
+    parts = np.array([part(one) for one in _maps(task)[0]])
+    parts -= parts.min()
+    return fitted(lambda batch: rank(batch) * 50 + parts[batch.targets], copies=False)
+
+
+GUESSES["group_word", "answer with the likeliest element at each place"] = _likeliest_by_rank
+GUESSES["group_word", "multiply the last 4 elements and the likeliest product before"] = _last_elements
+GUESSES["group_word", "keep track of what does not depend on the order"] = lambda task, batch, row, rng: (
+    _by_order_free_part(task)(task, batch, row, rng)
+)
+
+
+def _products_with_another_first_element(task: Task, batch: Batch, row: int, column: int) -> np.ndarray:
+    maps, number = _maps(task)
+    rest = [maps[element] for element in batch.inputs[row, 1 :: task.tokens].tolist()[1 : column + 1]]
+    return np.array([number[_product(maps[first], *rest)] for first in task.allowed.tolist()])
+
+
+UNSEEN["group_word"] = _products_with_another_first_element
+
+
+def _bit_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    return batch.inputs[row, np.maximum(batch.positions[row] - 1, 0)]
+
+
+def _first_bit_or_the_one_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """Whichever is right more often in rows with as many reads before, at that position."""
+    first = _first_is_better(task)[_place(batch)[row]]
+    return np.where(first, batch.inputs[row, 1], _bit_before(task, batch, row, rng))
+
+
+def _place(batch: Batch) -> np.ndarray:
+    return rank(batch) * batch.inputs.shape[1] + batch.positions
+
+
+@functools.cache
+def _first_is_better(task: Task) -> np.ndarray:
+    rows = position_shortcuts.sample(task, 40_000, seed=21)
+    before = np.take_along_axis(rows.inputs, np.maximum(rows.positions - 1, 0), axis=1)
+    gain = (rows.inputs[:, 1:2] == rows.targets).astype(int) - (before == rows.targets)
+    size = rows.inputs.shape[1] * (rows.targets.shape[1] + 1)
+    return np.bincount(_place(rows).ravel(), (gain * rows.weights).ravel(), size) > 0
+
+
+GUESSES["flip_flop", "guess a bit"] = lambda task, batch, row, rng: rng.integers(0, 2, batch.targets.shape[1])
+GUESSES["flip_flop", "say the bit just before"] = _bit_before
+GUESSES["flip_flop", "say the bit just before or the first one, by the place alone"] = _first_bit_or_the_one_before
+UNSEEN["flip_flop"] = lambda task, batch, row, column: np.arange(2)
+
+
+def _of_the_stack(*, first_if_popped: bool) -> Guess:
+    """The latest element that stands beside the stack; or the first, if the latest operation of the stack is a pop."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        answers = np.zeros(batch.targets.shape[1], int)
+        texts = [task.token_text(int(token)) for token in batch.inputs[row]]
+        for column in np.flatnonzero(batch.weights[row]):
+            at = batch.positions[row, column]
+            earlier = [place for place in range(1, at, 3) if texts[place] == texts[at]]
+            first = first_if_popped and texts[earlier[-1] - 1] == "-"
+            answers[column] = batch.inputs[row, earlier[0 if first else -1] + 1]
+        return answers
+
+    return guess
+
+
+GUESSES["multi_stack", "guess an element"] = lambda task, batch, row, rng: rng.integers(
+    task.first_element, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["multi_stack", "answer with the latest element of the stack"] = _of_the_stack(first_if_popped=False)
+GUESSES["multi_stack", "answer with the latest element of the stack or, if that was popped, its first"] = _of_the_stack(
+    first_if_popped=True
+)
+UNSEEN["multi_stack"] = lambda task, batch, row, column: np.arange(task.first_element, task.vocab_size)
+
+
+def _edges(batch: Batch, row: int) -> dict[int, int]:
+    tokens = batch.inputs[row, : batch.positions[row, 0] - 1].tolist()
+    return dict(zip(tokens[::2], tokens[1::2], strict=True))
+
+
+def _another_node(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    nodes = list(_edges(batch, row))
+    return np.array([rng.choice([n for n in nodes if n != asked]) for asked in batch.inputs[row, batch.positions[row]]])
+
+
+def _next_node(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    return np.array([_edges(batch, row)[asked] for asked in batch.inputs[row, batch.positions[row]].tolist()])
+
+
+def _said_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    said, answers = {}, _next_node(task, batch, row, rng)
+    for column, position in enumerate(batch.positions[row]):
+        question = tuple(batch.inputs[row, position - 1 : position + 1].tolist())
+        answers[column] = said.get(question, answers[column])
+        said[question] = batch.inputs[row, position + 1]
+    return answers
+
+
+GUESSES["permutation_hops", "guess a node"] = lambda task, batch, row, rng: rng.choice(
+    list(_edges(batch, row)), batch.targets.shape[1]
+)
+GUESSES["permutation_hops", "guess another node than the one asked for"] = _another_node
+GUESSES["permutation_hops", "answer with the next node"] = _next_node
+GUESSES["permutation_hops", "repeat the answer to an equal question before, else the next node"] = _said_before
