@@ -18,6 +18,7 @@ from experiments.tasks.images.pathfinder import Pathfinder
 from experiments.tasks.recall.fuzzy_recall import FuzzyRecall
 from experiments.tasks.recall.in_context_recall import InContextRecall, NoisyRecall
 from experiments.tasks.recall.induction import Induction
+from experiments.tasks.recall.joint_recall import JointRecall
 from experiments.tasks.recall.memorization import Memorization
 from experiments.tasks.recall.mqar import MQAR
 from experiments.tasks.recall.mqar_variants import CompositionalMQAR, ForgettingMQAR
@@ -45,6 +46,7 @@ TASKS: dict[str, type[Task]] = {
     "common_words": CommonWords,
     "mqar_forgetting": ForgettingMQAR,
     "mqar_compositional": CompositionalMQAR,
+    "joint_recall": JointRecall,
     "parity": Parity,
     "even_pairs": EvenPairs,
     "cycle_navigation": CycleNavigation,

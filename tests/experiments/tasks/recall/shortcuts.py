@@ -1,6 +1,7 @@
 """What shortcuts answer in tasks of recall and retrieval, row by row in NumPy."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -272,3 +273,46 @@ GUESSES["mqar_compositional", "guess a value seen with the first key token"] = _
     lambda statements, key: [value for first, _, value in statements if first == key]
 )
 UNSEEN["mqar_forgetting"] = UNSEEN["mqar_compositional"] = _values_out_of_sight
+
+
+def _from_table(choose: Callable[[dict[tuple[int, int], int], set[tuple[int, int]], int, int], list[int]]) -> Guess:
+    """Joint recall: any of the values chosen of (table, cells that are given already, context, key)."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        table: dict[tuple[int, int], int] = {}
+        given, guesses, context = set(), [], 0
+        for position, token in enumerate(batch.inputs[row].tolist()):
+            if 3 <= token < task.first_key:
+                context = token
+            elif task.first_key <= token < task.first_value:
+                if position in batch.positions[row]:
+                    guesses.append(rng.choice(choose(table, given, context, token)))
+                    given.add((context, token))
+                else:
+                    table[context, token] = int(batch.inputs[row, position + 1])
+        return np.array(guesses)
+
+    return guess
+
+
+def _commonest(values: list[int]) -> list[int]:
+    return [int(np.bincount(values).argmax())]
+
+
+GUESSES["joint_recall", "guess a value"] = lambda task, batch, row, rng: rng.integers(
+    task.first_value, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["joint_recall", "answer with the key's latest value"] = _from_table(
+    lambda table, given, context, key: [value for cell, value in table.items() if cell[1] == key][-1:]
+)
+GUESSES["joint_recall", "answer with the key's commonest value that is not given yet"] = _from_table(
+    lambda table, given, context, key: _commonest(
+        [value for cell, value in table.items() if cell[1] == key and cell not in given]
+    )
+)
+GUESSES["joint_recall", "answer with the context's commonest value that is not given yet"] = _from_table(
+    lambda table, given, context, key: _commonest(
+        [value for cell, value in table.items() if cell[0] == context and cell not in given]
+    )
+)
+UNSEEN["joint_recall"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
