@@ -23,6 +23,7 @@ from experiments.tasks.recall.memorization import Memorization
 from experiments.tasks.recall.mqar import MQAR
 from experiments.tasks.recall.mqar_variants import CompositionalMQAR, ForgettingMQAR
 from experiments.tasks.recall.needle import Needle
+from experiments.tasks.recall.ngram_lookup import NgramLookup
 from experiments.tasks.sequences.common_words import CommonWords
 from experiments.tasks.sequences.compression import Compression
 from experiments.tasks.sequences.copying import Copying, Reverse, Sorting
@@ -47,6 +48,7 @@ TASKS: dict[str, type[Task]] = {
     "mqar_forgetting": ForgettingMQAR,
     "mqar_compositional": CompositionalMQAR,
     "joint_recall": JointRecall,
+    "ngram_lookup": NgramLookup,
     "parity": Parity,
     "even_pairs": EvenPairs,
     "cycle_navigation": CycleNavigation,

@@ -316,3 +316,46 @@ GUESSES["joint_recall", "answer with the context's commonest value that is not g
     )
 )
 UNSEEN["joint_recall"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
+
+
+def _string_and_key(task: Task, inputs: np.ndarray) -> tuple[list[int], list[int]]:
+    """Of n-gram lookup."""
+    parts: list[list[int]] = [[]]
+    for token in inputs.tolist():
+        parts = [*parts, []] if token == 0 else [*parts[:-1], [*parts[-1], token]]
+    string, key = (parts[0], parts[1]) if task.key == "suffix" else (parts[1], parts[0])
+    return string, key[: task.size]
+
+
+def _follower(matched: Callable[[Task], int]) -> Guess:
+    """What most often follows the last few tokens, of the key and of the answer so far; by chance among several."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        string, key = _string_and_key(task, batch.inputs[row])
+        read, answers = [*key, *batch.targets[row].tolist()], []
+        for column in range(task.answer_length):
+            end = task.size + column
+            last = read[end - matched(task) : end]
+            after = [string[c] for c in range(len(last), len(string)) if string[c - len(last) : c] == last]
+            most = max(map(after.count, after))
+            answers.append(rng.choice([token for token in set(after) if after.count(token) == most]))
+        return np.array(answers)
+
+    return guess
+
+
+def _tokens_that_leave_the_key_once(task: Task, batch: Batch, row: int, column: int) -> list[int]:
+    string, key = _string_and_key(task, batch.inputs[row])
+    place, found = batch.evidence[row, column, 0] - task.string_start, []
+    for token in range(1, task.vocab_size):
+        other = [*string[:place], token, *string[place + 1 :]]
+        if sum(other[c : c + len(key)] == key for c in range(len(other))) == 1:
+            found.append(token)
+    return found
+
+
+GUESSES["ngram_lookup", "guess the string's most frequent token"] = _follower(lambda task: 0)
+GUESSES["ngram_lookup", "match one token less, and answer with what most often follows"] = _follower(
+    lambda task: task.size - 1
+)
+UNSEEN["ngram_lookup"] = _tokens_that_leave_the_key_once
