@@ -21,6 +21,7 @@ from experiments.tasks.recall.induction import Induction
 from experiments.tasks.recall.joint_recall import JointRecall
 from experiments.tasks.recall.memorization import Memorization
 from experiments.tasks.recall.mqar import MQAR
+from experiments.tasks.recall.mqar_nback import NbackMQAR
 from experiments.tasks.recall.mqar_variants import CompositionalMQAR, ForgettingMQAR
 from experiments.tasks.recall.needle import Needle
 from experiments.tasks.recall.ngram_lookup import NgramLookup
@@ -49,6 +50,7 @@ TASKS: dict[str, type[Task]] = {
     "mqar_compositional": CompositionalMQAR,
     "joint_recall": JointRecall,
     "ngram_lookup": NgramLookup,
+    "mqar_nback": NbackMQAR,
     "parity": Parity,
     "even_pairs": EvenPairs,
     "cycle_navigation": CycleNavigation,

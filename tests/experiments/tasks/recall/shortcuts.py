@@ -359,3 +359,28 @@ GUESSES["ngram_lookup", "match one token less, and answer with what most often f
     lambda task: task.size - 1
 )
 UNSEEN["ngram_lookup"] = _tokens_that_leave_the_key_once
+
+
+def _from_assignments(choose: Callable[[Task, list[int]], list[int]]) -> Guess:
+    """N-back recall: any of the values chosen of those of the key."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        end = 2 * task.num_assignments
+        stated = batch.inputs[row, :end].reshape(-1, 2).tolist()
+        asked = batch.inputs[row, end + 1 :].tolist()
+        return np.array([rng.choice(choose(task, [v for key, v in stated if key == k])) for k in asked])
+
+    return guess
+
+
+GUESSES["mqar_nback", "guess a value"] = lambda task, batch, row, rng: rng.integers(
+    task.first_value, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["mqar_nback", "answer with the value of one assignment"] = fitted(PLACES["rank"])
+GUESSES["mqar_nback", "answer with the key's commonest value"] = _from_assignments(
+    lambda task, values: _commonest(values)
+)
+GUESSES["mqar_nback", "answer with the commonest of the key's last n values"] = _from_assignments(
+    lambda task, values: _commonest(values[-task.nback :])
+)
+UNSEEN["mqar_nback"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
