@@ -25,6 +25,7 @@ from experiments.tasks.recall.mqar_nback import NbackMQAR
 from experiments.tasks.recall.mqar_variants import CompositionalMQAR, ForgettingMQAR
 from experiments.tasks.recall.needle import Needle
 from experiments.tasks.recall.ngram_lookup import NgramLookup
+from experiments.tasks.recall.set_intersection import SetIntersection
 from experiments.tasks.sequences.common_words import CommonWords
 from experiments.tasks.sequences.compression import Compression
 from experiments.tasks.sequences.copying import Copying, Reverse, Sorting
@@ -51,6 +52,7 @@ TASKS: dict[str, type[Task]] = {
     "joint_recall": JointRecall,
     "ngram_lookup": NgramLookup,
     "mqar_nback": NbackMQAR,
+    "set_intersection": SetIntersection,
     "parity": Parity,
     "even_pairs": EvenPairs,
     "cycle_navigation": CycleNavigation,

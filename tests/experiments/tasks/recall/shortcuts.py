@@ -384,3 +384,30 @@ GUESSES["mqar_nback", "answer with the commonest of the key's last n values"] = 
     lambda task, values: _commonest(values[-task.nback :])
 )
 UNSEEN["mqar_nback"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
+
+
+def _two_sets(batch: Batch, row: int) -> list[list[int]]:
+    tokens = batch.inputs[row].tolist()
+    first = tokens.index(1)
+    end = min(place for place, token in enumerate(tokens) if token in (1, 2) and place > first)
+    return [tokens[:first], tokens[first + 1 : end]]
+
+
+def _not_seen_in_a_set(task: Task, batch: Batch, row: int, column: int) -> list[int]:
+    """Of the cases that it was not seen in the first set, in the second, or in both, the one that leaves the least."""
+    answer, sets = int(batch.targets[row, 0]), _two_sets(batch, row)
+    if task.repeats > 1:
+        return [answer]
+    elsewhere = {token for tokens in sets for token in tokens} - {answer}
+    nowhere = [token for token in range(3, task.vocab_size) if token not in elsewhere]
+    return min(sets[1], sets[0], nowhere, key=len)
+
+
+GUESSES["set_intersection", "guess a token"] = token_from(3)
+GUESSES["set_intersection", "guess a token of the second set"] = lambda task, batch, row, rng: rng.choice(
+    _two_sets(batch, row)[1], 1
+)
+GUESSES["set_intersection", "guess a token of the smaller set"] = lambda task, batch, row, rng: rng.choice(
+    min(_two_sets(batch, row), key=len), 1
+)
+UNSEEN["set_intersection"] = _not_seen_in_a_set
