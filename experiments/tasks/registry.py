@@ -23,10 +23,14 @@ from experiments.tasks.images.pathfinder import Pathfinder
 from experiments.tasks.recall.fuzzy_recall import FuzzyRecall
 from experiments.tasks.recall.in_context_recall import InContextRecall, NoisyRecall
 from experiments.tasks.recall.induction import Induction
+from experiments.tasks.recall.joint_recall import JointRecall
 from experiments.tasks.recall.memorization import Memorization
 from experiments.tasks.recall.mqar import MQAR
+from experiments.tasks.recall.mqar_nback import NbackMQAR
 from experiments.tasks.recall.mqar_variants import CompositionalMQAR, ForgettingMQAR
 from experiments.tasks.recall.needle import Needle
+from experiments.tasks.recall.ngram_lookup import NgramLookup
+from experiments.tasks.recall.set_intersection import SetIntersection
 from experiments.tasks.sequences.common_words import CommonWords
 from experiments.tasks.sequences.compression import Compression
 from experiments.tasks.sequences.copying import Copying, Reverse, Sorting
@@ -50,6 +54,10 @@ TASKS: dict[str, type[Task]] = {
     "common_words": CommonWords,
     "mqar_forgetting": ForgettingMQAR,
     "mqar_compositional": CompositionalMQAR,
+    "joint_recall": JointRecall,
+    "ngram_lookup": NgramLookup,
+    "mqar_nback": NbackMQAR,
+    "set_intersection": SetIntersection,
     "parity": Parity,
     "even_pairs": EvenPairs,
     "cycle_navigation": CycleNavigation,

@@ -20,6 +20,8 @@ STORED = {
     "mqar:length=12,num_pairs=3,vocab_size=13,random_fillers=true": (3, 7, 7 * 6 * 5),
     "mqar_forgetting:length=12,num_pairs=2,num_updates=1,vocab_size=10": (2, 5, 5 * 4),
     "mqar_compositional:length=24,grid_size=2,vocab_size=15": (4, 5, 5 * 4 * 3 * 2),
+    "joint_recall:length=13,num_contexts=2,num_keys=1,num_values=6": (2, 6, 6**2),
+    "mqar_nback:length=13,num_keys=2,nback=2,vocab_size=10": (2, 5, 5**2),
     "selective_copying:length=9,num_tokens=3,vocab_size=6": (3, 4, 4**3),
     "copying:length=6,vocab_size=5": (3, 4, 4**3),
     "reverse:length=6,vocab_size=5": (3, 4, 4**3),

@@ -1,6 +1,7 @@
 """What shortcuts answer in tasks of recall and retrieval, row by row in NumPy."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -272,3 +273,141 @@ GUESSES["mqar_compositional", "guess a value seen with the first key token"] = _
     lambda statements, key: [value for first, _, value in statements if first == key]
 )
 UNSEEN["mqar_forgetting"] = UNSEEN["mqar_compositional"] = _values_out_of_sight
+
+
+def _from_table(choose: Callable[[dict[tuple[int, int], int], set[tuple[int, int]], int, int], list[int]]) -> Guess:
+    """Joint recall: any of the values chosen of (table, cells that are given already, context, key)."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        table: dict[tuple[int, int], int] = {}
+        given, guesses, context = set(), [], 0
+        for position, token in enumerate(batch.inputs[row].tolist()):
+            if 3 <= token < task.first_key:
+                context = token
+            elif task.first_key <= token < task.first_value:
+                if position in batch.positions[row]:
+                    guesses.append(rng.choice(choose(table, given, context, token)))
+                    given.add((context, token))
+                else:
+                    table[context, token] = int(batch.inputs[row, position + 1])
+        return np.array(guesses)
+
+    return guess
+
+
+def _commonest(values: list[int]) -> list[int]:
+    return [int(np.bincount(values).argmax())]
+
+
+GUESSES["joint_recall", "guess a value"] = lambda task, batch, row, rng: rng.integers(
+    task.first_value, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["joint_recall", "answer with the key's latest value"] = _from_table(
+    lambda table, given, context, key: [value for cell, value in table.items() if cell[1] == key][-1:]
+)
+GUESSES["joint_recall", "answer with the key's commonest value that is not given yet"] = _from_table(
+    lambda table, given, context, key: _commonest(
+        [value for cell, value in table.items() if cell[1] == key and cell not in given]
+    )
+)
+GUESSES["joint_recall", "answer with the context's commonest value that is not given yet"] = _from_table(
+    lambda table, given, context, key: _commonest(
+        [value for cell, value in table.items() if cell[0] == context and cell not in given]
+    )
+)
+UNSEEN["joint_recall"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
+
+
+def _string_and_key(task: Task, inputs: np.ndarray) -> tuple[list[int], list[int]]:
+    """Of n-gram lookup."""
+    parts: list[list[int]] = [[]]
+    for token in inputs.tolist():
+        parts = [*parts, []] if token == 0 else [*parts[:-1], [*parts[-1], token]]
+    string, key = (parts[0], parts[1]) if task.key == "suffix" else (parts[1], parts[0])
+    return string, key[: task.size]
+
+
+def _follower(matched: Callable[[Task], int]) -> Guess:
+    """What most often follows the last few tokens, of the key and of the answer so far; by chance among several."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        string, key = _string_and_key(task, batch.inputs[row])
+        read, answers = [*key, *batch.targets[row].tolist()], []
+        for column in range(task.answer_length):
+            end = task.size + column
+            last = read[end - matched(task) : end]
+            after = [string[c] for c in range(len(last), len(string)) if string[c - len(last) : c] == last]
+            most = max(map(after.count, after))
+            answers.append(rng.choice([token for token in set(after) if after.count(token) == most]))
+        return np.array(answers)
+
+    return guess
+
+
+def _tokens_that_leave_the_key_once(task: Task, batch: Batch, row: int, column: int) -> list[int]:
+    string, key = _string_and_key(task, batch.inputs[row])
+    place, found = batch.evidence[row, column, 0] - task.string_start, []
+    for token in range(1, task.vocab_size):
+        other = [*string[:place], token, *string[place + 1 :]]
+        if sum(other[c : c + len(key)] == key for c in range(len(other))) == 1:
+            found.append(token)
+    return found
+
+
+GUESSES["ngram_lookup", "guess the string's most frequent token"] = _follower(lambda task: 0)
+GUESSES["ngram_lookup", "match one token less, and answer with what most often follows"] = _follower(
+    lambda task: task.size - 1
+)
+UNSEEN["ngram_lookup"] = _tokens_that_leave_the_key_once
+
+
+def _from_assignments(choose: Callable[[Task, list[int]], list[int]]) -> Guess:
+    """N-back recall: any of the values chosen of those of the key."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        end = 2 * task.num_assignments
+        stated = batch.inputs[row, :end].reshape(-1, 2).tolist()
+        asked = batch.inputs[row, end + 1 :].tolist()
+        return np.array([rng.choice(choose(task, [v for key, v in stated if key == k])) for k in asked])
+
+    return guess
+
+
+GUESSES["mqar_nback", "guess a value"] = lambda task, batch, row, rng: rng.integers(
+    task.first_value, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["mqar_nback", "answer with the value of one assignment"] = fitted(PLACES["rank"])
+GUESSES["mqar_nback", "answer with the key's commonest value"] = _from_assignments(
+    lambda task, values: _commonest(values)
+)
+GUESSES["mqar_nback", "answer with the commonest of the key's last n values"] = _from_assignments(
+    lambda task, values: _commonest(values[-task.nback :])
+)
+UNSEEN["mqar_nback"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
+
+
+def _two_sets(batch: Batch, row: int) -> list[list[int]]:
+    tokens = batch.inputs[row].tolist()
+    first = tokens.index(1)
+    end = min(place for place, token in enumerate(tokens) if token in (1, 2) and place > first)
+    return [tokens[:first], tokens[first + 1 : end]]
+
+
+def _not_seen_in_a_set(task: Task, batch: Batch, row: int, column: int) -> list[int]:
+    """Of the cases that it was not seen in the first set, in the second, or in both, the one that leaves the least."""
+    answer, sets = int(batch.targets[row, 0]), _two_sets(batch, row)
+    if task.repeats > 1:
+        return [answer]
+    elsewhere = {token for tokens in sets for token in tokens} - {answer}
+    nowhere = [token for token in range(3, task.vocab_size) if token not in elsewhere]
+    return min(sets[1], sets[0], nowhere, key=len)
+
+
+GUESSES["set_intersection", "guess a token"] = token_from(3)
+GUESSES["set_intersection", "guess a token of the second set"] = lambda task, batch, row, rng: rng.choice(
+    _two_sets(batch, row)[1], 1
+)
+GUESSES["set_intersection", "guess a token of the smaller set"] = lambda task, batch, row, rng: rng.choice(
+    min(_two_sets(batch, row), key=len), 1
+)
+UNSEEN["set_intersection"] = _not_seen_in_a_set
