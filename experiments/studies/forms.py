@@ -47,6 +47,7 @@ _RESULT = {
         "fields": Each(_ANY),
         "train_length": _MAYBE,
         "tolerance": _MAYBE,
+        "distributions?": _ANY,
         "loss_floor": _MAYBE,
         "slice_labels": Each(_TEXT),
     },
