@@ -19,6 +19,7 @@ class Readout(NamedTuple):
     loss: Float[Array, "batch scored"]  # cross-entropy or divergence in nats, or squared error
     weights: Float[Array, "batch scored"]  # 0 for padding
     slices: dict[str, Int[Array, "batch scored"]]
+    positions: Int[Array, "batch scored"]  # where each was read
 
 
 def read_out(outputs: Float[Array, "batch scored vocab"], batch: Batch, task: Task) -> Readout:
@@ -35,7 +36,7 @@ def read_out(outputs: Float[Array, "batch scored vocab"], batch: Batch, task: Ta
     else:
         right = task.is_right(outputs[..., 0], batch.targets)
         loss = jnp.square(outputs[..., 0] - batch.targets)
-    return Readout(right.astype(jnp.float32), loss, batch.weights, batch.slices)
+    return Readout(right.astype(jnp.float32), loss, batch.weights, batch.slices, batch.positions)
 
 
 def mean_loss(readout: Readout) -> Float[Array, ""]:

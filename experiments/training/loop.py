@@ -198,6 +198,7 @@ def _result(
         **({} if diverged_at is None else {"diverged_at": diverged_at}),
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
+        "row_accuracy": test.row_accuracy,
         "validation_accuracy": validation.accuracy,
         "validation_loss": validation.loss,
         "slices": with_ceilings(run, test.slices),

@@ -34,13 +34,13 @@ def score_other_rows(run: Run, program: Program, params: Any, stream: PRNGKeyArr
       stream: key of the test split; the test on the run's own task draws from it, too.
 
     Returns:
-      One dict per test: kind, value, label, length (see `OtherRows`), accuracy, loss, floor and ceiling.
+      One dict per test: kind, value, label, length (see `OtherRows`), accuracy, loss, floor, ceiling and row_accuracy.
     """
     samplers, read = _compile(compiled_part(run), program.graph, parallel.devices())
     found = []
     for test, sample in zip(run.tests, samplers, strict=True):
         score = evaluate(functools.partial(_draw_and_read, sample, read, params), stream, run.eval.test_rows)
-        found.append(scored(run, test, score.accuracy, score.loss))
+        found.append(scored(run, test, score.accuracy, score.loss) | {"row_accuracy": score.row_accuracy})
     return found
 
 

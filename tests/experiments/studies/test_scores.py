@@ -68,6 +68,21 @@ def test_a_metric_is_one_number_of_each_run(tmp_path):
     assert bounds["validation_accuracy"] == bounds["accuracy"] == (0.2, 1.0) and bounds["loss"] == (None, None)
 
 
+def test_whole_rows_have_the_metrics_of_targets_without_their_bounds(tmp_path):
+    tests = [score("length", "128", 0.625) | {"row_accuracy": 0.25}, score("shifted", "mqar:power=1.0", 0.5, label="p")]
+    slices = {"depth": SLICE | {"row_accuracy": [0.5] * (len(SLICE["accuracy"]) - 1) + [0.125]}}
+    write_run(tmp_path / "study", config_of("conv+full"), tests=tests, slices=slices, row_accuracy=0.375)
+    study = read_study(tmp_path / "study")
+    found = {name: by(study, name).rows[0].score for name in study.metrics if "row" in name}
+    assert {name: each.accuracies for name, each in found.items()} == {
+        "row_accuracy": (0.375,),
+        "row accuracy, at 128": (0.25,),
+        "row accuracy, depth=2-3": (0.5,),
+        "row accuracy, depth=4-7": (0.125,),
+    }
+    assert {(each.floor, each.ceiling) for each in found.values()} == {(None, None)}
+
+
 def test_rows_stand_and_are_told_apart_by_the_metric(losses):
     accurate, lossy = losses, by(losses, "loss")
     assert [row.attention for row in accurate.rows] == SHORT and [row.attention for row in lossy.rows] == SHORT[::-1]

@@ -146,7 +146,7 @@ def test_the_best_parameters_by_validation_are_tested(monkeypatch, scores, best)
     def measure(run, program, params, split):
         evaluated.append(parameter_hash(params))
         accuracy, loss = (scores + [(0.1, 9.0)] * 2)[len(evaluated) - 1]
-        return Evaluation(accuracy, loss, {})
+        return Evaluation(accuracy, loss, {}, accuracy)
 
     monkeypatch.setattr("experiments.training.loop._measure", measure)
     train(tiny_run())
