@@ -181,7 +181,7 @@ def _floors_on(section: str) -> list[str]:
     """Returns the names of the floors that a section of docs/tasks.md gives."""
     line = section.partition("\n- Floors: ")[2].partition("\n")[0]
     names = re.findall(r"(.+?) \d+\.\d{3}(?:, |$)", line)
-    return [name.removesuffix(" (mean squared error)") for name in names]
+    return [name.removesuffix(" (mean squared error)").removesuffix(" (KL divergence)") for name in names]
 
 
 def _bound_is_a_floor(kind: Any) -> bool:

@@ -105,6 +105,7 @@ def _demands(task: Task, *, causal: bool, model: ModelConfig) -> dict[str, Any]:
         "vocab_size": task.vocab_size,
         "input_channels": task.input_channels,
         "tolerance": task.tolerance,
+        "kind of targets": task.loss_name,
         "causality": task.causal,
         "one_vector": task.one_vector,
         "kind of context": _kind(task.context),

@@ -231,7 +231,8 @@ class Run:
             )
         if model.readout == "mean" and task.num_scored() != 1:
             raise ValueError(f"model.readout=mean gives one answer a row; {name} asks for {task.num_scored()}.")
-        if model.tied_embeddings and (task.input_channels or task.tolerance is not None):
+        numbers = task.tolerance is not None and not task.distributions
+        if model.tied_embeddings and (task.input_channels or numbers):
             raise ValueError(f"model.tied_embeddings needs tokens as inputs and targets; {name} has numbers.")
 
 

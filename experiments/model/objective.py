@@ -15,22 +15,28 @@ from experiments.tasks.base import Batch, Task
 class Readout(NamedTuple):
     """What a model answered at the scored positions of one batch; arrays [batch, scored]."""
 
-    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is the target, or the number close enough
-    loss: Float[Array, "batch scored"]  # cross-entropy in nats, or squared error
+    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is the target, or numbers are close enough
+    loss: Float[Array, "batch scored"]  # cross-entropy or divergence in nats, or squared error
     weights: Float[Array, "batch scored"]  # 0 for padding
     slices: dict[str, Int[Array, "batch scored"]]
+    positions: Int[Array, "batch scored"]  # where each was read
 
 
 def read_out(outputs: Float[Array, "batch scored vocab"], batch: Batch, task: Task) -> Readout:
-    """Compares the model's outputs at the scored positions, logits or numbers, with the targets."""
-    if task.tolerance is None:
-        answers = jnp.argmax(outputs, axis=-1)
+    """Compares the model's outputs at the scored positions, logits or numbers, with the targets.
+
+    A task whose targets are distributions is trained on tokens that follow them: its training batches have tokens.
+    """
+    if jnp.issubdtype(batch.targets.dtype, jnp.integer):
+        right = jnp.argmax(outputs, axis=-1) == batch.targets
         loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)
+    elif task.distributions:
+        right = task.is_right(jax.nn.softmax(outputs), batch.targets)
+        loss = optax.kl_divergence(jax.nn.log_softmax(outputs), batch.targets)
     else:
-        answers = outputs[..., 0]
-        loss = jnp.square(answers - batch.targets)
-    correct = task.is_right(answers, batch.targets).astype(jnp.float32)
-    return Readout(correct, loss, batch.weights, batch.slices)
+        right = task.is_right(outputs[..., 0], batch.targets)
+        loss = jnp.square(outputs[..., 0] - batch.targets)
+    return Readout(right.astype(jnp.float32), loss, batch.weights, batch.slices, batch.positions)
 
 
 def mean_loss(readout: Readout) -> Float[Array, ""]:

@@ -146,19 +146,29 @@ def _unseen(study: Study) -> list[Column]:
 
 
 def _losses(study: Study) -> list[Column]:
-    """Returns the columns of tasks whose answers are numbers."""
-    if all(row.task.tolerance is None for row in study.rows):
+    """Returns the columns of tasks whose answers are numbers or distributions."""
+    tasks = [row.task for row in study.rows if row.task.tolerance is not None]
+    if not tasks:
         return []
-    return [
-        number(
-            "mean sq. error",
-            ("mean sq.", "error"),
-            lambda row: None if row.task.tolerance is None else row.tests[0].loss,
-            note="Mean squared error: on the test rows. Floor of error: that of the best shortcut. Answers within the "
-            "tolerance of the task count as accurate.",
-        ),
-        number("floor of error", ("floor of", "error"), lambda row: row.task.loss_floor),
-    ]
+    close = "Floor of error: that of the best shortcut. Answers within the tolerance of the task count as accurate."
+    found = []
+    if not all(task.distributions for task in tasks):
+        found.append(
+            _error("mean sq. error", ("mean sq.", "error"), False, f"Mean squared error: on the test rows. {close}")
+        )
+    if any(task.distributions for task in tasks):
+        what = "KL divergence: of the model's distributions from the right ones on the test rows, in nats."
+        found.append(_error("KL divergence", ("KL", "divergence"), True, f"{what} {close}"))
+    return [*found, number("floor of error", ("floor of", "error"), lambda row: row.task.loss_floor)]
+
+
+def _error(name: str, heading: tuple[str, str], distributions: bool, note: str) -> Column:
+    """Returns the column of the loss of tasks of one kind."""
+
+    def loss(row: Row) -> float | None:
+        return row.tests[0].loss if row.task.tolerance is not None and row.task.distributions == distributions else None
+
+    return number(name, heading, loss, note=note)
 
 
 def _other_rows(study: Study) -> list[Column]:

@@ -90,7 +90,8 @@ def sizes_text(task: Task) -> str:
     """Returns the length of a row, what its answers are, and the size of its context."""
     answers = f"answers right within {task.tolerance}" if task.tolerance is not None else f"{task.vocab_size} classes"
     if not task.input_channels:
-        answers = f"vocabulary {task.vocab_size}"
+        within = f", distributions right within {task.tolerance}" if task.distributions else ""
+        answers = f"vocabulary {task.vocab_size}{within}"
     text = f"{_sequence_text(task.input_length, task.input_channels)} a row, {answers}"
     if task.context is None:
         return text
@@ -101,7 +102,7 @@ def sizes_text(task: Task) -> str:
 def floors_text(task: Task) -> list[str]:
     """Returns the score of each shortcut, in words."""
     accuracies = [f"{shortcut} {accuracy:.3f}" for shortcut, accuracy in task.floors().items()]
-    return accuracies + [f"{shortcut} (mean squared error) {loss:.3f}" for shortcut, loss in task.loss_floors().items()]
+    return accuracies + [f"{shortcut} ({task.loss_name}) {loss:.3f}" for shortcut, loss in task.loss_floors().items()]
 
 
 def _sequence_text(length: int, channels: int) -> str:

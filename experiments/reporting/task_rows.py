@@ -174,7 +174,8 @@ def _question_line(task: Task, batch: Batch, row: int, place: int, described: li
         evidence = f"{len(seen)} positions in {min(seen)}..{max(seen)}"
     line = Text(f"  at {position}: ").append(f"{described[position][0]}?", STYLES["query"])
     target = batch.targets[row, place]
-    answer = task.token_text(int(target)) if task.tolerance is None else f"{target:.2f}"
+    chances = " ".join(f"{chance:.2f}" for chance in np.atleast_1d(target))
+    answer = task.token_text(int(target)) if task.tolerance is None else chances
     line.append(" -> ").append(answer, STYLES["value"])
     slices = ", ".join(f"{name} {int(value[row, place])}" for name, value in batch.slices.items())
     return line.append(f"   evidence {evidence}; {slices}")

@@ -36,10 +36,25 @@ _RESULT = {
     "run_id?": _TEXT,
     "version?": _TEXT,
     "slices": Each(
-        {"values?": [_COUNT], "edges?": [_COUNT], "accuracy": [_MAYBE], "count": [_NUMBER], "ceiling?": [_MAYBE]}
+        {
+            "values?": [_COUNT],
+            "edges?": [_COUNT],
+            "accuracy": [_MAYBE],
+            "count": [_NUMBER],
+            "ceiling?": [_MAYBE],
+            "row_accuracy?": [_MAYBE],
+        }
     ),
     "tests?": [
-        {"kind": _TEXT, "value": _TEXT, "label": _TEXT, "length": _MAYBE, "floor": _MAYBE, "ceiling": _MAYBE, **_SCORE}
+        {
+            "kind": _TEXT,
+            "value": _TEXT,
+            "label": _TEXT,
+            "length": _MAYBE,
+            "floor": _MAYBE,
+            "ceiling": _MAYBE,
+            **_SCORE,
+        }
     ],
     "lengths?": Each(_SCORE),
     "shifted?": Each(_SCORE),
@@ -48,6 +63,7 @@ _RESULT = {
         "fields": Each(_ANY),
         "train_length": _MAYBE,
         "tolerance": _MAYBE,
+        "distributions?": _ANY,
         "loss_floor": _MAYBE,
         "slice_labels": Each(_TEXT),
     },
@@ -86,7 +102,8 @@ def check_result(result: Mapping[str, Any]) -> None:
             raise ValueError(f"slices must be named by plain words; got {name!r}")
         bins = len(item["accuracy"])
         starts = len(item["edges"]) - 1 if "edges" in item else len(item.get("values", ()))
-        if not starts == bins == len(item["count"]) == len(item.get("ceiling", item["count"])):
+        others = [len(item.get(field, item["count"])) for field in ("ceiling", "row_accuracy")]
+        if not starts == bins == len(item["count"]) or others != [bins, bins]:
             raise ValueError(f"slices.{name} must have as many bins as accuracies; got {starts} and {bins}")
 
 

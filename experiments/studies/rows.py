@@ -23,7 +23,8 @@ class TaskFacts:
     fields: Mapping[str, Any]
     train_length: float | None = None  # of the rows of training; None where unknown
     tolerance: float | None = None  # None where answers are not numbers
-    loss_floor: float | None = None  # mean squared error of the best shortcut, where answers are numbers
+    distributions: bool = False  # whether answers are distributions
+    loss_floor: float | None = None  # mean loss of the best shortcut, where answers are numbers or distributions
     slice_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what each slice means
 
 
@@ -131,7 +132,7 @@ class Row:
         """What the results record about the task; of results without such facts, what the spec spells out."""
         facts = next((result["task"] for result in self.results if "task" in result), None)
         if facts is not None:
-            return TaskFacts(**{field.name: facts[field.name] for field in dataclasses.fields(TaskFacts)})
+            return TaskFacts(**{f.name: facts[f.name] for f in dataclasses.fields(TaskFacts) if f.name in facts})
         name, fields = specs.parse_spec(self.config["task"])
         return TaskFacts(name=name, fields={field: _literal(text) for field, text in fields.items()})
 

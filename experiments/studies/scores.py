@@ -75,9 +75,9 @@ _FIELDS = (
     ACCURACY,
     _field("validation_accuracy", "validation accuracy", bounds=_own_bounds),
     _field("unseen_accuracy", "accuracy on unseen rows", bounds=_own_bounds),
-    _field("row_accuracy", "share of rows with every answer right"),
     dataclasses.replace(_field("test_loss", "test loss", kind=NUMBER, higher=False), name="loss"),
     _field("validation_loss", "validation loss", kind=NUMBER, higher=False),
+    _field("row_accuracy", "share of rows with all answers right"),
     Metric(
         name="solve_rate",
         label="share of runs that solve",
@@ -102,13 +102,16 @@ def available(results: Sequence[tuple[Result, str]]) -> dict[str, Metric]:
     """
     found = [metric for metric in _FIELDS if any(metric.of_run(result) is not None for result, _ in results)]
     tests = [test for result, task in results for test in legacy.tests_of_today(result, task)]
-    for (kind, value), name in names_of_tests(tests).items():
-        whole = _whole_rows(kind, value, " ".join(name))
-        found += [_test_metric(kind, value, " ".join(name))]
-        found += [whole] if any(whole.of_run(result) is not None for result, _ in results) else []
+    with_rows = {(test["kind"], test["value"]) for test in tests if test.get("row_accuracy") is not None}
+    for key, name in names_of_tests(tests).items():
+        accuracy = _test_metric(*key, " ".join(name))
+        found += [accuracy, _of_rows(accuracy, _test(*key))] if key in with_rows else [accuracy]
     slices = [(name, item) for result, _ in results for name, item in result["slices"].items()]
     bins = {(name, first, label) for name, item in slices for first, label, _ in _bins(item)}
-    found += [_slice_metric(name, first, label) for name, first, label in sorted(bins)]
+    whole = {name for name, item in slices if "row_accuracy" in item}
+    for name, first, label in sorted(bins):
+        accuracy = _slice_metric(name, first, label)
+        found += [accuracy, _of_rows(accuracy, _bin(name, first))] if name in whole else [accuracy]
     return {metric.name: metric for metric in found}
 
 
@@ -131,43 +134,56 @@ def names_of_tests(tests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
     return names
 
 
+def _of_rows(accuracy: Metric, scores: Callable[[Result], Mapping[str, Any]]) -> Metric:
+    """Returns the metric of whole rows that goes with an accuracy; no shortcut and no ceiling is known for it."""
+    return Metric(
+        name=f"row accuracy, {accuracy.name.removeprefix('accuracy ')}",
+        label=accuracy.label.replace("test accuracy", "share of rows all right", 1),
+        of_run=lambda result: scores(result).get("row_accuracy"),
+    )
+
+
+def _test(kind: str, value: str) -> Callable[[Result], Mapping[str, Any]]:
+    """Returns what finds the scores of a test on other rows."""
+
+    def test(result: Result) -> Mapping[str, Any]:
+        tests = legacy.tests_of_today(result, "")  # whose labels nobody asks for
+        return next((test for test in tests if (test["kind"], test["value"]) == (kind, value)), {})
+
+    return test
+
+
 def _test_metric(kind: str, value: str, name: str) -> Metric:
     """Returns the metric of a test on other rows."""
+    test = _test(kind, value)
     return Metric(
         name=name,
         label=f"test {name}" if kind == "length" else f"test accuracy, {name}",
-        of_run=lambda result: _test(result, kind, value).get("accuracy"),
-        bounds=lambda result: _own_bounds(_test(result, kind, value)),
+        of_run=lambda result: test(result).get("accuracy"),
+        bounds=lambda result: (test(result).get("floor"), test(result).get("ceiling")),
     )
 
 
-def _whole_rows(kind: str, value: str, name: str) -> Metric:
-    """Returns the metric of a test on other rows that counts whole rows, whose floor nobody knows."""
-    return Metric(
-        name=f"row {name}",
-        label=f"share of rows with every answer right, {name.removeprefix('accuracy ')}",
-        of_run=lambda result: _test(result, kind, value).get("row_accuracy"),
-    )
+def _bin(name: str, start: int) -> Callable[[Result], Mapping[str, Any]]:
+    """Returns what finds the scores of one bin of a slice."""
 
+    def scores(result: Result) -> Mapping[str, Any]:
+        item = result["slices"].get(name, {})
+        place = next((place for first, _, place in _bins(item) if first == start), None)
+        fields = ("accuracy", "ceiling", "row_accuracy")
+        return {} if place is None else {field: item[field][place] for field in fields if field in item}
 
-def _test(result: Result, kind: str, value: str) -> Mapping[str, Any]:
-    tests = legacy.tests_of_today(result, "")  # whose labels nobody asks for
-    return next((test for test in tests if (test["kind"], test["value"]) == (kind, value)), {})
+    return scores
 
 
 def _slice_metric(name: str, start: int, label: str) -> Metric:
     """Returns the metric of one bin of a slice, which has no floor of its own."""
-
-    def score(result: Result, field: str) -> float | None:
-        item = result["slices"].get(name, {})
-        places = [place for first, _, place in _bins(item) if first == start]
-        return item[field][places[0]] if places and field in item else None
-
+    scores = _bin(name, start)
     return Metric(
         name=f"{name}={label}",
         label=f"test accuracy at {name.replace('_', ' ')} {label}",
-        of_run=lambda result: score(result, "accuracy"),
-        bounds=lambda result: (None, score(result, "ceiling")),
+        of_run=lambda result: scores(result).get("accuracy"),
+        bounds=lambda result: (None, scores(result).get("ceiling")),
     )
 
 

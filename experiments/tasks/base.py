@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, UInt8
 from typing_extensions import override
 
 from attention_variants.checks import check_integer
@@ -22,7 +22,9 @@ class Batch(NamedTuple):
     """Rows of a task. Only the `scored` positions of a row are read out and compared."""
 
     inputs: Int[Array, "batch length"] | Float[Array, "batch length channels"]  # tokens, or channels
-    targets: Int[Array, "batch scored"] | Float[Array, "batch scored"]  # the right tokens, or numbers
+    targets: (  # the right tokens, numbers, or distributions over tokens
+        Int[Array, "batch scored"] | Float[Array, "batch scored"] | Float[Array, "batch scored vocab"]
+    )
     positions: Int[Array, "batch scored"]  # where the model reads out each target
     weights: Float[Array, "batch scored"]  # 0 for padding
     evidence: Int[Array, "batch scored n"]  # input positions that the answer depends on, -1 padding; see `Context`
@@ -76,11 +78,12 @@ class Task(abc.ABC):
     any_evidence_suffices: ClassVar[bool] = False  # each piece of a target's evidence is enough to know the answer
     one_vector: ClassVar[bool] = False  # all answers are decoded from the model's output at the one scored position
     tolerance: ClassVar[float | None] = None  # if not None, targets are numbers, and answers this close are right
+    distributions: ClassVar[bool] = False  # those numbers are the chances of every token, close in total variation
 
     @property
     @abc.abstractmethod
     def vocab_size(self) -> int:
-        """Number of token ids, or of classes; inputs and targets are below it. 1 where targets are numbers."""
+        """Number of token ids, or of classes; inputs and targets are below it. 1 where each target is a number."""
 
     @property
     @abc.abstractmethod
@@ -112,7 +115,7 @@ class Task(abc.ABC):
         """Draws rows; the same `rng` gives the same bits."""
 
     @abc.abstractmethod
-    def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
+    def solve(self, batch: Batch) -> Num[np.ndarray, "batch scored *vocab"]:
         """Solves rows from `inputs`, `positions` and `context`, in plain NumPy; any answer will do at weight 0."""
 
     @abc.abstractmethod
@@ -134,8 +137,15 @@ class Task(abc.ABC):
         return int(jax.eval_shape(lambda: self.sample(jax.random.key(0), 1)).targets.shape[1])
 
     def loss_floors(self) -> dict[str, float]:
-        """Returns the mean squared error of each shortcut, by name, where targets are numbers."""
+        """Returns the mean `loss_name` of each shortcut, by name, where targets are numbers."""
         return {}
+
+    @property
+    def loss_name(self) -> str:
+        """What a model's loss on its targets is."""
+        if self.distributions:
+            return "KL divergence"
+        return "cross-entropy" if self.tolerance is None else "mean squared error"
 
     def stored(self) -> Stored | None:
         """Returns what every state must hold, see `experiments/analysis/state_capacity.py`; None claims no bound."""
@@ -143,11 +153,14 @@ class Task(abc.ABC):
 
     def is_right(self, answers: Any, targets: Any) -> Any:
         """Returns, for arrays of one shape, where an answer counts as right."""
-        return answers == targets if self.tolerance is None else abs(answers - targets) <= self.tolerance
+        if self.tolerance is None:
+            return answers == targets
+        apart = abs(answers - targets)
+        return (apart.sum(axis=-1) / 2 if self.distributions else apart) <= self.tolerance
 
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Returns, per target, the accuracy of the best guess by a model that has not seen all of its evidence."""
-        return np.full(np.shape(batch.targets), 1 / self.open_answers)
+        return np.full(np.shape(batch.weights), 1 / self.open_answers)
 
     def training_batch(self, batch: Batch) -> Batch:
         """Returns what to train on: the scored targets, unless the task trains on more tokens, see `next_tokens`."""
@@ -160,6 +173,7 @@ class Task(abc.ABC):
             "fields": dataclasses.asdict(self),
             "train_length": self.train_length,
             "tolerance": self.tolerance,
+            "distributions": self.distributions,
             "loss_floor": min(self.loss_floors().values(), default=None),
             "slice_labels": dict(self.slice_labels),
         }

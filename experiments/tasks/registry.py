@@ -24,6 +24,8 @@ from experiments.tasks.recall.fuzzy_recall import FuzzyRecall
 from experiments.tasks.recall.in_context_recall import InContextRecall, NoisyRecall
 from experiments.tasks.recall.induction import Induction
 from experiments.tasks.recall.joint_recall import JointRecall
+from experiments.tasks.recall.markov_icl import MarkovICL
+from experiments.tasks.recall.markov_lags import MarkovLags
 from experiments.tasks.recall.memorization import Memorization
 from experiments.tasks.recall.mqar import MQAR
 from experiments.tasks.recall.mqar_nback import NbackMQAR
@@ -58,6 +60,8 @@ TASKS: dict[str, type[Task]] = {
     "ngram_lookup": NgramLookup,
     "mqar_nback": NbackMQAR,
     "set_intersection": SetIntersection,
+    "markov_icl": MarkovICL,
+    "markov_lags": MarkovLags,
     "parity": Parity,
     "even_pairs": EvenPairs,
     "cycle_navigation": CycleNavigation,

@@ -1,4 +1,8 @@
-"""Accuracy and loss over fixed rows, as a whole and by slice (query distance, depth, number of pairs ...)."""
+"""Accuracy and loss over fixed rows, as a whole and by slice (query distance, depth, number of pairs ...).
+
+Papers on copying and on state tracking count a row as right where all of its answers are. Here every target says so of
+the row up to itself: at the last target that is the whole row, and at each target the row's beginning.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,8 +21,8 @@ class Evaluation(NamedTuple):
 
     accuracy: float
     loss: float
-    row_accuracy: float  # share of the rows whose answers are all right
-    slices: dict[str, dict[str, list[Any]]]  # {name: {"values" or "edges", "accuracy", "count"}}
+    slices: dict[str, dict[str, list[Any]]]  # {name: {"values" or "edges", "accuracy", "count", "row_accuracy"}}
+    row_accuracy: float  # share of the rows in which every target is right
 
 
 def evaluate(
@@ -44,15 +48,69 @@ def evaluate(
     scored = whole.weights > 0
     if counts is not None:
         scored &= counts[:, None]
-    right = ((whole.correct > 0) | ~scored).all(axis=1)
-    correct, loss, weights, slices = jax.tree.map(lambda leaf: leaf[scored], tuple(whole))
+    so_far, order = right_so_far(whole.correct > 0, scored, whole.positions), _in_order(scored, whole.positions)
+    row = np.broadcast_to(np.arange(len(scored))[:, None], scored.shape)[scored]
+    order, so_far = order[scored], so_far[scored]
+    correct, loss, weights, slices, _ = jax.tree.map(lambda leaf: leaf[scored], tuple(whole))
     weights = weights.astype(np.float64)
     return Evaluation(
         accuracy=float(np.average(correct, weights=weights)),
         loss=float(np.average(loss, weights=weights)),
-        row_accuracy=float(right[scored.any(axis=1)].mean()),
-        slices={name: by_slice(values, correct, weights) for name, values in slices.items()},
+        slices={
+            name: by_slice(values, correct, weights) | {"row_accuracy": rows_by_slice(values, row, order, so_far)}
+            for name, values in slices.items()
+        },
+        row_accuracy=float(so_far[_last_of_each(row, order)].mean()),
     )
+
+
+def right_so_far(
+    correct: Bool[np.ndarray, "rows scored"],
+    scored: Bool[np.ndarray, "rows scored"],
+    positions: Int[np.ndarray, "rows scored"],
+) -> Bool[np.ndarray, "rows scored"]:
+    """Returns for each target that counts whether it is right and all that are read before it in its row are."""
+    order = np.argsort(_in_order(scored, positions), axis=1)
+    right = np.logical_and.accumulate(np.take_along_axis(correct | ~scored, order, axis=1), axis=1)
+    found = np.empty_like(right)
+    np.put_along_axis(found, order, right, axis=1)
+    return found
+
+
+def _in_order(
+    scored: Bool[np.ndarray, "rows scored"], positions: Int[np.ndarray, "rows scored"]
+) -> Int[np.ndarray, "rows scored"]:
+    """Returns how many targets of the row come before each; those that do not count come last, equal places in turn."""
+    places = np.where(scored, positions, np.iinfo(np.int32).max)
+    return np.argsort(np.argsort(places, axis=1, kind="stable"), axis=1, kind="stable")
+
+
+def _last_of_each(group: Int[np.ndarray, " targets"], order: Int[np.ndarray, " targets"]) -> Int[np.ndarray, " groups"]:
+    """Returns the last target of each group of targets."""
+    sorted_by = np.lexsort((order, group))
+    ends = np.flatnonzero(np.diff(group[sorted_by], append=-1))
+    return sorted_by[ends]
+
+
+def rows_by_slice(
+    values: Int[np.ndarray, " targets"],
+    row: Int[np.ndarray, " targets"],
+    order: Int[np.ndarray, " targets"],
+    so_far: Bool[np.ndarray, " targets"],
+) -> list[float | None]:
+    """Returns for each bin of `by_slice` the share of rows that are right up to their last target in it.
+
+    Args:
+      values: an integer property of the targets. Where it is one of the row, this is the share of rows that are right;
+        where it counts targets, the share of beginnings that are.
+      row: the row of each target.
+      order: its place among the targets of the row.
+      so_far: see `right_so_far`.
+    """
+    _, _, bins, size = _bins(values)
+    last = _last_of_each(row * size + bins, order)
+    rows, right = np.bincount(bins[last], minlength=size), np.bincount(bins[last], so_far[last], size)
+    return [float(r / n) if n else None for r, n in zip(right, rows, strict=True)]
 
 
 def by_slice(
@@ -65,14 +123,7 @@ def by_slice(
       one edge more than bins: bin i holds edges[i] <= value < edges[i + 1], and edges are powers of two (and 0).
       The accuracy of an empty bin is None.
     """
-    if values.max() <= _LAST_PLAIN_VALUE:
-        labels, bins = np.unique(values, return_inverse=True)
-        name, size = "values", len(labels)
-    else:
-        labels = np.concatenate([[0], 2 ** np.arange(int(values.max()).bit_length() + 1)])
-        labels = labels[max(0, np.searchsorted(labels, values.min(), side="right") - 1) :]
-        bins = np.searchsorted(labels, values, side="right") - 1
-        name, size = "edges", len(labels) - 1
+    name, labels, bins, size = _bins(values)
     total = np.bincount(bins, weights, size)
     right = np.bincount(bins, weights * correct, size)
     return {
@@ -80,3 +131,15 @@ def by_slice(
         "accuracy": [float(r / t) if t > 0 else None for r, t in zip(right, total, strict=True)],
         "count": np.bincount(bins, minlength=size).tolist(),
     }
+
+
+def _bins(
+    values: Int[np.ndarray, " targets"],
+) -> tuple[str, Int[np.ndarray, " labels"], Int[np.ndarray, " targets"], int]:
+    """Returns what the labels are, the labels, the bin of each target, and the number of bins."""
+    if values.max() <= _LAST_PLAIN_VALUE:
+        labels, bins = np.unique(values, return_inverse=True)
+        return "values", labels, bins, len(labels)
+    labels = np.concatenate([[0], 2 ** np.arange(int(values.max()).bit_length() + 1)])
+    labels = labels[max(0, np.searchsorted(labels, values.min(), side="right") - 1) :]
+    return "edges", labels, np.searchsorted(labels, values, side="right") - 1, len(labels) - 1

@@ -129,6 +129,24 @@ def test_numbers_are_read_and_told_as_numbers():
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient["embedding"]))
 
 
+def test_distributions_are_compared_with_distributions_and_trained_on_tokens():
+    task = make_task("markov_icl:length=7")
+    batch = task.sample(jax.random.key(0), 64)
+    exact = read_out(5 + jnp.log(batch.targets), batch, task)
+    np.testing.assert_allclose(exact.loss, 0, atol=1e-6)
+    assert exact.correct.shape == (64, 6) and exact.correct.min() == 1.0
+    for share, right in ((0.9, 1.0), (1.1, 0.0)):  # of the tolerance that is moved from the likeliest symbol to another
+        likeliest, other = (jax.nn.one_hot(place(batch.targets, axis=2), 3) for place in (jnp.argmax, jnp.argmin))
+        moved = batch.targets + share * task.tolerance * (other - likeliest)
+        differ = jnp.argmax(batch.targets, axis=2) != jnp.argmin(batch.targets, axis=2)
+        readout = read_out(jnp.log(moved), batch, task)
+        assert bool((readout.correct[differ] == right).all()) and float(readout.loss[differ].min()) > 0
+    training = task.training_batch(batch)
+    uniform = read_out(jnp.zeros((64, 6, 3)), training, task)
+    np.testing.assert_array_equal(training.targets, batch.inputs[:, 1:])
+    np.testing.assert_allclose(uniform.loss, np.log(3), rtol=1e-6)
+
+
 def test_an_encoder_decoder_keeps_the_context_while_it_writes():
     @functools.cache
     def cost(**values):

@@ -5,7 +5,7 @@ import pytest
 from experiments.reporting.column import Interval
 from experiments.reporting.columns import columns, size_marks
 from experiments.studies.results import read_study
-from tests.experiments.fake_study import HYBRID, config_of, score, write_run, write_study
+from tests.experiments.fake_study import HYBRID, config_of, score, task_facts, write_run, write_study
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,14 @@ def test_answers_that_are_numbers_have_an_error_and_its_floor(tmp_path):
     study = read_study(tmp_path / "study")
     texts = {title: column_of(study, title).cell(study.rows[0]).text for title in ("mean sq. error", "floor of error")}
     assert texts == {"mean sq. error": "0.00125", "floor of error": "0.167"}
+
+
+def test_answers_that_are_distributions_have_a_divergence_and_its_floor(tmp_path):
+    facts = task_facts("copying") | {"tolerance": 0.05, "distributions": True, "loss_floor": 0.25}
+    write_run(tmp_path / "study", config_of("conv+full", task="copying"), test_loss=0.125, task=facts)
+    study = read_study(tmp_path / "study")
+    texts = {title: column_of(study, title).cell(study.rows[0]).text for title in ("KL divergence", "floor of error")}
+    assert texts == {"KL divergence": "0.125", "floor of error": "0.250"} and "mean sq. error" not in shown(study)
 
 
 def test_times_carry_the_letter_of_their_environment_where_there_are_several(tmp_path, toy):

@@ -37,3 +37,6 @@ def test_sizes_and_floors_of_a_task_are_words():
     assert "positions of 2 numbers a row, answers right within 0.04" in listings.sizes_text(make_task("adding"))
     assert "with a context of" in listings.sizes_text(make_task("translation"))
     assert "always answer 1 (mean squared error) 0.167" in listings.floors_text(make_task("adding"))
+    chain = make_task("markov_icl:length=5")
+    assert listings.sizes_text(chain) == "5 tokens a row, vocabulary 3, distributions right within 0.05"
+    assert any(text.startswith("answer uniformly (KL divergence) 0.") for text in listings.floors_text(chain))

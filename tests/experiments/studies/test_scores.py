@@ -37,7 +37,7 @@ def test_the_default_is_the_test_accuracy(losses):
 
 def test_a_metric_is_one_number_of_each_run(tmp_path):
     tests = [
-        score("length", "128", 0.625, floor=0.1, ceiling=0.9, row_accuracy=0.25),
+        score("length", "128", 0.625, floor=0.1, ceiling=0.9),
         score("shifted", "mqar:power=1.0", 0.5, label="p"),
     ]
     write_run(
@@ -46,7 +46,6 @@ def test_a_metric_is_one_number_of_each_run(tmp_path):
         tests=tests,
         slices={"depth": SLICE},
         unseen_accuracy=0.375,
-        row_accuracy=0.125,
         validation_loss=math.nan,
         test_loss=2.5,
         steps_to_solve=None,
@@ -59,12 +58,10 @@ def test_a_metric_is_one_number_of_each_run(tmp_path):
         "accuracy": study.rows[0].accuracies,
         "validation_accuracy": (validation,),
         "unseen_accuracy": (0.375,),
-        "row_accuracy": (0.125,),
         "loss": (2.5,),
         "solve_rate": (0.0,),
         "steps_to_solve_median": (math.inf,),
         "accuracy at 128": (0.625,),
-        "row accuracy at 128": (0.25,),
         "shifted: p": (0.5,),
         "depth=2-3": (0.75,),
         "depth=4-7": (0.25,),
@@ -72,7 +69,21 @@ def test_a_metric_is_one_number_of_each_run(tmp_path):
     bounds = {name: (each.floor, each.ceiling) for name, each in found.items()}
     assert bounds["accuracy at 128"] == (0.1, 0.9) and bounds["depth=4-7"] == (None, 0.5)
     assert bounds["validation_accuracy"] == bounds["accuracy"] == (0.2, 1.0) and bounds["loss"] == (None, None)
-    assert bounds["row_accuracy"] == bounds["row accuracy at 128"] == (None, None)
+
+
+def test_whole_rows_have_the_metrics_of_targets_without_their_bounds(tmp_path):
+    tests = [score("length", "128", 0.625) | {"row_accuracy": 0.25}, score("shifted", "mqar:power=1.0", 0.5, label="p")]
+    slices = {"depth": SLICE | {"row_accuracy": [0.5] * (len(SLICE["accuracy"]) - 1) + [0.125]}}
+    write_run(tmp_path / "study", config_of("conv+full"), tests=tests, slices=slices, row_accuracy=0.375)
+    study = read_study(tmp_path / "study")
+    found = {name: by(study, name).rows[0].score for name in study.metrics if "row" in name}
+    assert {name: each.accuracies for name, each in found.items()} == {
+        "row_accuracy": (0.375,),
+        "row accuracy, at 128": (0.25,),
+        "row accuracy, depth=2-3": (0.5,),
+        "row accuracy, depth=4-7": (0.125,),
+    }
+    assert {(each.floor, each.ceiling) for each in found.values()} == {(None, None)}
 
 
 def test_rows_stand_and_are_told_apart_by_the_metric(losses):

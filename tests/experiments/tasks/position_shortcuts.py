@@ -40,6 +40,8 @@ class Table:
     def guesses(self, batch: Batch) -> np.ndarray:
         """Returns the table's answers to all targets, -1 where it copies what is not read yet."""
         places = np.minimum(self.place(batch), len(self.answers) - 1)
+        if self.answers.ndim > 1:  # distributions, which no token is a copy of
+            return self.answers[places]
         source = self.sources[places]
         copied = np.take_along_axis(_readable(batch), np.maximum(source, 0), axis=1)
         copied = np.where(_read_at(batch)[np.maximum(source, 0)] <= batch.positions, copied, -1)
@@ -51,7 +53,7 @@ def fit(task: Task, batch: Batch, place: Place, *, copies: bool = True) -> Table
     places, scored = place(batch), batch.weights > 0
     count = int(places[scored].max()) + 1
     answers, answered = _best_answers(task, places[scored], batch.targets[scored], count)
-    if not copies or copying_is_the_task(batch, places):
+    if not copies or task.distributions or copying_is_the_task(batch, places):
         return Table(place, answers, np.full(count, -1))
     copied = np.zeros((count, _readable(batch).shape[1]), int)
     for rows in _in_pieces(batch):
@@ -77,10 +79,10 @@ def _best_answers(task: Task, places: np.ndarray, targets: np.ndarray, count: in
         counts = np.zeros((count, task.vocab_size), int)
         np.add.at(counts, (places, targets), 1)
         return counts.argmax(axis=1), counts.max(axis=1)
-    best, right = np.zeros(count), np.zeros(count, int)
+    best, right = np.zeros((count, *targets.shape[1:])), np.zeros(count, int)
     for place in np.unique(places):
         there = targets[places == place]
-        guesses = np.quantile(there, np.linspace(0.01, 0.99, 99))
+        guesses = there[:15] if task.distributions else np.quantile(there, np.linspace(0.01, 0.99, 99))
         counts = task.is_right(there[None], guesses[:, None]).sum(axis=1)
         best[place], right[place] = guesses[counts.argmax()], counts.max()
     return best, right

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 import pytest
+from scipy import special
 
 from attention_variants import specs
 from experiments.tasks.base import Batch, Task
@@ -64,11 +65,16 @@ def test_defaults_are_valid_and_described(name: str):
 @every_case
 def test_batch_is_well_formed(spec: str):
     task, batch = draw(spec)
-    rows, scored = batch.targets.shape
+    rows, scored = batch.targets.shape[:2]
     channels = (task.input_channels,) if task.input_channels else ()
     assert_well_formed(batch.inputs, (ROWS, task.input_length, *channels), 0 if channels else task.vocab_size)
-    assert_well_formed(batch.targets, (ROWS, scored), task.vocab_size if task.tolerance is None else 0)
-    assert (task.tolerance is None) == (not task.loss_floors()) and (task.tolerance is None or task.vocab_size == 1)
+    shape = (ROWS, scored, task.vocab_size) if task.distributions else (ROWS, scored)
+    assert_well_formed(batch.targets, shape, task.vocab_size if task.tolerance is None else 0)
+    assert (task.tolerance is None) == (not task.loss_floors())
+    assert task.tolerance is None or task.distributions or task.vocab_size == 1
+    if task.distributions:
+        assert batch.targets.min() >= 0
+        np.testing.assert_allclose(batch.targets.sum(axis=2), 1, atol=1e-5)
     assert batch.positions.shape == batch.weights.shape == (rows, scored)
     assert batch.evidence.shape[:2] == (rows, scored)
     assert all(value.shape == (rows, scored) and value.dtype == np.int32 for value in batch.slices.values())
@@ -129,7 +135,7 @@ def test_answers_depend_on_their_evidence_and_on_no_other_value_or_filler(spec: 
     answers, counted, decisive = task.solve(batch), 0, 0
     for position, other, changed in one_change(batch, roles, np.random.default_rng(0)):
         decides = (batch.evidence == position).any(axis=2) & changed[:, None]
-        moved = (task.solve(other) != answers) & (batch.weights > 0)
+        moved = (task.solve(other) != answers).reshape(*batch.weights.shape, -1).any(axis=2) & (batch.weights > 0)
         assert not (moved & ~decides).any(), f"a change at {position} moved an answer that does not depend on it"
         assert (moved == decides).all() or not task.every_change_counts
         counted, decisive = counted + int(moved.sum()), decisive + int(decides.sum())
@@ -187,7 +193,7 @@ def test_best_guess_without_the_evidence(spec: str):
     batch = jax.tree.map(lambda array: array[:500], batch)
     rng, name = np.random.default_rng(3), specs.parse_spec(spec)[0]
     guesses, rates = np.zeros_like(batch.targets), task.guess_rate(batch)
-    assert rates.shape == batch.targets.shape and np.average(rates, weights=batch.weights) > 0
+    assert rates.shape == batch.weights.shape and np.average(rates, weights=batch.weights) > 0
     if name not in UNSEEN:  # the best shortcut's score, or no bound at all
         assert np.isin(rates[batch.weights > 0], (1.0, max(task.floors().values()))).all()
         return
@@ -200,12 +206,20 @@ def test_best_guess_without_the_evidence(spec: str):
     assert abs(accuracy(task, batch, guesses) - rate) < 4 * np.sqrt(rate / batch.weights.sum())
 
 
+def squared(guess: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return np.square(guess - target)
+
+
+def divergence(guess: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return special.rel_entr(target, guess).sum(axis=-1)
+
+
 @pytest.mark.slow
 @every_case
 def test_floors_are_what_their_shortcuts_score(spec: str):
     task, batch = draw(spec)
     rng, name = np.random.default_rng(5), specs.parse_spec(spec)[0]
-    scores = [(task.floors(), task.is_right), (task.loss_floors(), lambda guess, target: np.square(guess - target))]
+    scores = [(task.floors(), task.is_right), (task.loss_floors(), divergence if task.distributions else squared)]
     for floors, score in scores:
         for shortcut, floor in floors.items():
             guess = GUESSES.get((name, shortcut)) or COMMON[shortcut]
@@ -244,7 +258,8 @@ def test_every_slice_has_a_label_and_facts_can_be_stored(spec: str):
     facts = task_facts(task)
     assert set(batch.slices) <= set(facts["slice_labels"]) and all(facts["slice_labels"].values())
     assert json.loads(json.dumps(facts)) == facts
-    assert list(facts) == ["name", "fields", "train_length", "tolerance", "loss_floor", "slice_labels"]
+    expected = ["name", "fields", "train_length", "tolerance", "distributions", "loss_floor", "slice_labels"]
+    assert list(facts) == expected
     assert make_task(facts["name"], **facts["fields"]) == task
     assert facts["train_length"] == task.train_length > 0 and facts["tolerance"] == task.tolerance
     assert (facts["loss_floor"] is None) == (task.tolerance is None)

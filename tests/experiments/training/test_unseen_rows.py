@@ -60,7 +60,13 @@ def test_results_have_it_where_rows_repeat(task, has):
 def test_rows_may_be_left_out_of_an_evaluation():
     def read(rng):
         correct = np.array([[1.0], [0.0], [0.0]], np.float32)
-        return Readout(correct, 1 - correct, np.ones((3, 1), np.float32), {"depth": np.array([[1], [2], [3]])})
+        return Readout(
+            correct,
+            1 - correct,
+            np.ones((3, 1), np.float32),
+            {"depth": np.array([[1], [2], [3]])},
+            np.zeros((3, 1), int),
+        )
 
     found = evaluate(read, jax.random.key(0), 5, counts=np.array([True, True, False, False, True]))
     assert found.accuracy == pytest.approx(1 / 3) and found.slices["depth"]["count"] == [1, 2]

@@ -411,3 +411,56 @@ GUESSES["set_intersection", "guess a token of the smaller set"] = lambda task, b
     min(_two_sets(batch, row), key=len), 1
 )
 UNSEEN["set_intersection"] = _not_seen_in_a_set
+
+
+def _distributions(after: Callable[[Task, list[int]], list[np.ndarray]]) -> Guess:
+    """Markov chains: what is said after each symbol of a row, as weights of all symbols."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        weights = np.array(after(task, batch.inputs[row].tolist())[1:], float)
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    return guess
+
+
+def _counted(task: Task, symbols: list[int]) -> list[np.ndarray]:
+    return [1 + np.bincount(symbols[: end + 1], minlength=task.num_symbols) for end in range(len(symbols))]
+
+
+def _followed_last(task: Task, symbols: list[int]) -> list[np.ndarray]:
+    found, following = [], {}
+    for before, symbol in zip([None, *symbols], symbols, strict=False):
+        following[before] = symbol
+        found.append(np.array([1 + (following.get(symbol) == other) for other in range(task.num_symbols)]))
+    return found
+
+
+@functools.cache
+def _matrix(task: Task) -> np.ndarray:
+    return task.chances / task.chances.sum(axis=1, keepdims=True)
+
+
+def _ahead(task: Task, symbols: list[int], lag: int) -> list[np.ndarray]:
+    sources = [*[None] * (lag - 1), *symbols][: len(symbols)]
+    return [np.full(task.num_symbols, 1 / task.num_symbols) if s is None else _matrix(task)[s] for s in sources]
+
+
+def _in_the_long_run(task: Task, symbols: list[int]) -> list[np.ndarray]:
+    values, vectors = np.linalg.eig(_matrix(task).T)
+    return [np.abs(vectors[:, np.abs(values).argmax()])] * len(symbols)
+
+
+for _name in ("markov_icl", "markov_lags"):
+    GUESSES[_name, "answer uniformly"] = _distributions(
+        lambda task, symbols: [np.ones(task.num_symbols)] * len(symbols)
+    )
+    GUESSES[_name, "answer with the counts of all symbols so far"] = _distributions(_counted)
+GUESSES["markov_icl", "answer with what followed the symbol last"] = _distributions(_followed_last)
+GUESSES["markov_lags", "answer with the chances in the long run"] = _distributions(_in_the_long_run)
+GUESSES["markov_lags", "assume lag 1"] = _distributions(lambda task, symbols: _ahead(task, symbols, 1))
+GUESSES["markov_lags", "average over all lags"] = _distributions(
+    lambda task, symbols: list(sum(np.array(_ahead(task, symbols, lag)) for lag in range(1, task.max_lag + 1)))
+)
+GUESSES["markov_lags", "answer with what is most often close"] = _distributions(
+    lambda task, symbols: [task.most_often_close] * len(symbols)
+)
