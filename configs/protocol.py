@@ -1,4 +1,4 @@
-"""How rows of a study are given their chance: `follow` is a layer over any config; by itself, one model that follows it.
+"""How rows of a study are given their chance: `follow` is a layer over any config; alone, one model under it.
 
 Each row takes the learning rate that is best of four log-spaced values, by validation accuracy, on a seed of its own;
 what is reported are five other seeds at that rate. The table says which rates lie at the edge of the four, what the

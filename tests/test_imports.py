@@ -61,6 +61,7 @@ EXPERIMENTS: dict[str, set[str]] = {
     "studies": _RUN | {"training", "analysis", "model", "cli", "runtime", "interrupts"},
     "reporting": _RUN | {"studies"},
     "inspection": _RUN | {"model", "analysis", "training", "studies", "reporting"},
+    "certificates": _RUN | {"analysis", "studies"},
     "benchmarks": _RUN | {"training", "studies", "reporting"},
     "cli": {"interrupts", "streams"},
     "interrupts": set(),

@@ -7,8 +7,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Int, PRNGKeyArray
-from scipy import stats
 from typing_extensions import override
 
 from attention_variants.checks import check_number
@@ -113,7 +113,7 @@ class FlipFlop(FixedLength):
         for j in range(1, self.length // 2):
             weight = 1.0 if j == self.length // 2 - 1 else reads
             r = np.arange(j)
-            law, share = stats.binom.pmf(r, j - 1, reads), r / max(j - 1, 1)
+            law, share = scipy.stats.binom.pmf(r, j - 1, reads), r / max(j - 1, 1)
             first, before = (1 - q) ** (j - 1 - r), share + (1 - share) * q if j > 1 else np.ones(1)
             total += weight
             just_before += weight * float(law @ (1 + before)) / 2

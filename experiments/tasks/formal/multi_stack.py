@@ -8,8 +8,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy import stats
 from typing_extensions import override
 
 from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size
@@ -178,7 +178,7 @@ def _floors(task: MultiStack) -> dict[str, float]:
     scores = _by_operation_of_a_stack(count, 1 / task.num_elements)
     total = np.zeros(3)  # pops, right by the latest, right by latest or first
     for before in range(count):
-        total += stats.binom.pmf(np.arange(before + 1), before, 1 / stacks) @ scores[: before + 1]
+        total += scipy.stats.binom.pmf(np.arange(before + 1), before, 1 / stacks) @ scores[: before + 1]
     used, unpopped = np.arange(count), np.eye(count)[0]  # law of the stacks in use where nothing has been popped
     for _ in range(count - 1):
         opened = unpopped * np.clip(stacks - used, 0, None) / stacks

@@ -9,8 +9,8 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy import special
 from typing_extensions import override
 
 from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size, next_tokens
@@ -211,5 +211,5 @@ def _shortcuts(task: MarkovTask) -> dict[str, tuple[float, float]]:
     for name, chances in task.guesses(batch.inputs).items():
         guess = chances[:, 1:]
         accuracy = float(task.is_right(guess, batch.targets).mean())
-        found[name] = accuracy, float(special.rel_entr(batch.targets, guess).sum(axis=2).mean())
+        found[name] = accuracy, float(scipy.special.rel_entr(batch.targets, guess).sum(axis=2).mean())
     return found

@@ -7,8 +7,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Float, Int, PRNGKeyArray
-from scipy import stats
 from typing_extensions import override
 
 from experiments.tasks import sampling
@@ -144,7 +144,7 @@ class NbackMQAR(FixedLength):
     def _assignments(self) -> tuple[Int[np.ndarray, " counts"], Float[np.ndarray, " counts"]]:
         """Returns how often a key may be assigned, and how likely each number is."""
         more = np.arange(self.num_assignments - self.nback * self.num_keys + 1)
-        return self.nback + more, stats.binom.pmf(more, more[-1], 1 / self.num_keys)
+        return self.nback + more, scipy.stats.binom.pmf(more, more[-1], 1 / self.num_keys)
 
     def _likeliest_place(self) -> float:
         """Returns the chance that the assignment at the likeliest place is the n-th last of its own key.
@@ -155,7 +155,7 @@ class NbackMQAR(FixedLength):
         count, share = self._assignments()
         met = share * count * self.num_keys / self.num_assignments
         later = np.arange(self.num_assignments)[:, None]  # of all assignments
-        chance = stats.hypergeom.pmf(self.nback - 1, self.num_assignments - 1, later, count[None] - 1)
+        chance = scipy.stats.hypergeom.pmf(self.nback - 1, self.num_assignments - 1, later, count[None] - 1)
         return float((chance @ met).max())
 
     @property

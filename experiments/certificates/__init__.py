@@ -1,0 +1,1 @@
+"""Published numbers and claims, and what this code gives for them."""

@@ -1,0 +1,107 @@
+"""What a certificate is: one published configuration, what was published of it, and what comes out here."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.studies.results import read_study
+from experiments.studies.rows import Row
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+
+REPRODUCED, ORDERING, NOT_REPRODUCED = "reproduced", "ordering only", "not reproduced"
+
+
+class Check(NamedTuple):
+    """One published number or ordering, and what was obtained."""
+
+    what: str
+    published: str
+    obtained: str
+    tolerance: str  # "" for an ordering
+    holds: bool
+
+    @property
+    def is_ordering(self) -> bool:
+        """Whether what was published is an order of results, and no number."""
+        return not self.tolerance
+
+
+def number(what: str, published: float, obtained: float, tolerance: float, digits: int = 3) -> Check:
+    """Returns the check of a number, which holds within an absolute tolerance."""
+    return Check(
+        what,
+        f"{published:.{digits}f}",
+        f"{obtained:.{digits}f}",
+        f"{tolerance:g}",
+        abs(obtained - published) <= tolerance,
+    )
+
+
+def count(what: str, published: int, obtained: int) -> Check:
+    """Returns the check of a number that must be met exactly."""
+    return Check(what, f"{published:,}", f"{obtained:,}", "exact", obtained == published)
+
+
+def at_most(what: str, published: int, obtained: int) -> Check:
+    """Returns the check of a bound."""
+    return Check(what, f"at most {published:,}", f"{obtained:,}", "exact", obtained <= published)
+
+
+def equal(what: str, difference: float, tolerance: float = 1e-5) -> Check:
+    """Returns the check that two functions are one, by the largest difference of their outputs over their size."""
+    return Check(what, "equal", f"{difference:.1e} apart", f"{tolerance:g}", difference <= tolerance)
+
+
+def ordering(what: str, published: str, obtained: str, holds: bool) -> Check:
+    """Returns the check of an order of results."""
+    return Check(what, published, obtained, "", holds)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """One published configuration. What is computed has `checks`; what is trained has a `study` and its `judge`."""
+
+    name: str
+    claim: str  # one sentence: what was published
+    source: str  # authors, year, arXiv, table or equation
+    configuration: str  # what is computed or trained here, and in what it differs
+    checks: Callable[[], Sequence[Check]] | None = None
+    study: str | None = None  # its name: of configs/NAME.py and of results/reference/NAME
+    judge: Callable[[Sequence[Row]], Sequence[Check]] | None = None  # of the rows of its table
+
+    def outcome(self, folder: str | Path | None = None) -> "Outcome":
+        """Returns what comes out: of a computation, or of the runs of a study.
+
+        Args:
+          folder: the study's, where there is one.
+
+        Raises:
+          ValueError: there is no such study, or it lacks a row; one line.
+        """
+        if self.judge is None:
+            return Outcome(self, self.checks() if self.checks else ())
+        return Outcome(self, self.judge(read_study(folder or REFERENCE / str(self.study)).rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A certificate with what came out."""
+
+    certificate: Certificate
+    checks: Sequence[Check]
+
+    @property
+    def verdict(self) -> str:
+        """`reproduced` where all holds that was published, and `ordering only` where orderings do and numbers do not.
+
+        A certificate of orderings alone comes to `ordering only` at best.
+        """
+        orderings = [check for check in self.checks if check.is_ordering]
+        numbers = [check for check in self.checks if not check.is_ordering]
+        if not all(check.holds for check in orderings):
+            return NOT_REPRODUCED
+        if numbers and all(check.holds for check in numbers):
+            return REPRODUCED
+        return ORDERING if orderings else NOT_REPRODUCED

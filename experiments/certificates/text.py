@@ -1,0 +1,87 @@
+"""Outcomes of certificates as text, Markdown and JSON."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.certificates.certificate import Certificate, Outcome
+
+_HEADING = ("", "published", "obtained", "tolerance", "holds")
+
+
+def listing(certificates: Sequence[Certificate]) -> str:
+    """Returns a line for each certificate: its name, how it is made, and its claim."""
+    width = max(len(each.name) for each in certificates)
+    kinds = [f"runs of {each.study}" if each.study else "computed" for each in certificates]
+    wide = max(map(len, kinds))
+    return "\n".join(
+        f"{each.name.ljust(width)}  {kind.ljust(wide)}  {each.claim}"
+        for each, kind in zip(certificates, kinds, strict=True)
+    )
+
+
+def as_text(outcome: Outcome) -> str:
+    """Returns an outcome for a terminal."""
+    lines = [_HEADING, *_lines(outcome)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    about = outcome.certificate
+    return "\n".join(
+        [
+            f"{about.name}: {outcome.verdict}",
+            about.claim,
+            f"Source: {about.source}",
+            f"Here: {about.configuration}",
+            *table,
+        ]
+    )
+
+
+def as_markdown(outcomes: Sequence[Outcome], environment: str) -> str:
+    """Returns a page: a line for each certificate, then each with its checks."""
+    counts = {verdict: sum(each.verdict == verdict for each in outcomes) for verdict in _verdicts(outcomes)}
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    lines = [
+        "# Published results, and what this code gives",
+        "",
+        f"{len(outcomes)} certificates: {summary}. Made by `python -m experiments.reproduce --all`; {environment}.",
+        "",
+        "| certificate | claim | verdict |",
+        "| --- | --- | --- |",
+        *(f"| [{o.certificate.name}](#{o.certificate.name}) | {o.certificate.claim} | {o.verdict} |" for o in outcomes),
+    ]
+    for outcome in outcomes:
+        about = outcome.certificate
+        study = f" Runs: [{about.study}](../reference/{about.study})." if about.study else ""
+        lines += ["", f"## {about.name}", "", f"{about.claim} *{about.source}.*", ""]
+        lines += [f"{about.configuration}{study}", "", f"Verdict: **{outcome.verdict}**.", ""]
+        lines += [f"| {' | '.join(_HEADING)} |", "| --- | ---: | ---: | ---: | --- |"]
+        lines += [f"| {' | '.join(line)} |" for line in _lines(outcome)]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(outcomes: Sequence[Outcome], environment: dict[str, Any]) -> str:
+    """Returns outcomes with the environment in which they were made."""
+    found = [
+        {
+            **{
+                field: getattr(each.certificate, field)
+                for field in ("name", "claim", "source", "configuration", "study")
+            },
+            "verdict": each.verdict,
+            "checks": [check._asdict() for check in each.checks],
+        }
+        for each in outcomes
+    ]
+    return json.dumps({"environment": environment, "certificates": found}, indent=1) + "\n"
+
+
+def _verdicts(outcomes: Sequence[Outcome]) -> list[str]:
+    return list(dict.fromkeys(sorted(each.verdict for each in outcomes)))[::-1]
+
+
+def _lines(outcome: Outcome) -> list[tuple[str, ...]]:
+    return [
+        (check.what, check.published, check.obtained, check.tolerance or "-", "yes" if check.holds else "no")
+        for check in outcome.checks
+    ]

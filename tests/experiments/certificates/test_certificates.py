@@ -1,0 +1,171 @@
+"""Certificates: what a verdict means, that the committed ones are true, and that a wrong function loses its own."""
+
+import dataclasses
+import json
+
+import pytest
+
+from attention_variants.variants.gated_delta import GatedDeltaAttention
+from attention_variants.variants.sliding_window import SlidingWindowAttention
+from experiments import cli, reproduce
+from experiments.certificates import certificate, computed, trained
+from experiments.certificates.certificate import REFERENCE, Certificate, Outcome
+from experiments.certificates.registry import CERTIFICATES
+from tests.experiments.fake_study import config_of, write_run
+
+PAGE = REFERENCE.parent / "certificates"
+COMMITTED = {each["name"]: each for each in json.loads((PAGE / "certificates.json").read_text())["certificates"]}
+RIGHT, WRONG = certificate.number("a", 0.5, 0.51, 0.02), certificate.number("a", 0.5, 0.53, 0.02)
+IN_ORDER, OUT_OF_ORDER = (certificate.ordering("b", "above", "below", holds) for holds in (True, False))
+
+
+def execute(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["reproduce", *arguments])
+    return cli.execute(reproduce.run, reproduce.FLAGS)
+
+
+@pytest.mark.parametrize(
+    "checks, verdict",
+    [
+        ([RIGHT], "reproduced"),
+        ([RIGHT, IN_ORDER], "reproduced"),
+        ([IN_ORDER], "ordering only"),
+        ([RIGHT, WRONG, IN_ORDER], "ordering only"),
+        ([RIGHT, WRONG], "not reproduced"),
+        ([RIGHT, OUT_OF_ORDER], "not reproduced"),
+        ([], "not reproduced"),
+    ],
+)
+def test_a_verdict_follows_from_the_checks(checks, verdict):
+    plain = Certificate(name="n", claim="c", source="s", configuration="f", checks=lambda: checks)
+    assert plain.outcome().verdict == verdict
+
+
+def test_checks_hold_up_to_their_tolerance():
+    assert (
+        RIGHT.holds
+        and not WRONG.holds
+        and (RIGHT.published, RIGHT.obtained, RIGHT.tolerance) == ("0.500", "0.510", "0.02")
+    )
+    assert certificate.count("a", 5, 5).holds and not certificate.count("a", 5, 6).holds
+    assert certificate.at_most("a", 5, 4).holds and not certificate.at_most("a", 5, 6).holds
+    assert certificate.equal("a", 1e-6).holds and not certificate.equal("a", 1e-4).holds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_committed_verdicts_are_those_of_today(name):
+    outcome, kept = CERTIFICATES[name].outcome(), COMMITTED[name]
+    assert outcome.verdict == kept["verdict"]
+    assert [(check.what, check.published, check.holds) for check in outcome.checks] == [
+        (check["what"], check["published"], check["holds"]) for check in kept["checks"]
+    ]
+
+
+def test_the_committed_page_has_all_certificates():
+    assert list(COMMITTED) == list(CERTIFICATES) and len(CERTIFICATES) >= 20
+    verdicts = [each["verdict"] for each in COMMITTED.values()]
+    assert verdicts.count("reproduced") >= 12
+    page = (PAGE / "README.md").read_text()
+    assert all(
+        f"| [{name}](#{name}) | {each.claim} | {COMMITTED[name]['verdict']} |" in page
+        for name, each in CERTIFICATES.items()
+    )
+    assert f"{len(verdicts)} certificates: {verdicts.count('reproduced')} reproduced" in page
+
+
+@pytest.mark.slow
+def test_a_wrong_window_and_a_wrong_decay_lose_their_certificates(monkeypatch):
+    right = SlidingWindowAttention.pattern
+    monkeypatch.setattr(
+        SlidingWindowAttention,
+        "pattern",
+        lambda self, *sizes: right(dataclasses.replace(self, window_size=self.window_size + 1), *sizes),
+    )
+    assert CERTIFICATES["window_reach"].outcome().verdict == "not reproduced"
+    attend = GatedDeltaAttention._attend
+    monkeypatch.setattr(
+        GatedDeltaAttention,
+        "_attend",
+        lambda self, *arrays, controls, **more: attend(
+            self, *arrays, controls=controls._replace(log_decay=controls.log_decay - 1e-3), **more
+        ),
+    )
+    assert CERTIFICATES["gated_delta_open"].outcome().verdict == "not reproduced"
+    assert CERTIFICATES["kimi_delta_equal_channels"].outcome().verdict == "not reproduced"
+
+
+def test_a_constant_answer_of_another_task_is_noticed(monkeypatch):
+    monkeypatch.setattr(computed, "make_task", lambda spec: computed_task(spec, power=0.9))
+    outcome = CERTIFICATES["adding_constant"].outcome()
+    assert outcome.verdict == "not reproduced"
+
+
+def computed_task(spec, power):
+    from experiments.tasks.registry import make_task
+
+    task = make_task(spec)
+
+    class Other:
+        def loss_floors(self):
+            return {name: floor * power for name, floor in task.loss_floors().items()}
+
+        def sample(self, key, rows):
+            return task.sample(key, rows)
+
+    return Other()
+
+
+def write_parity(folder, accuracies):
+    """Writes a study of parity in which each model has these accuracies at 41-80 and at 81-160, by seed."""
+    for attention, by_seed in accuracies.items():
+        for seed, pair in enumerate(by_seed):
+            tests = [
+                {"kind": "length", "value": value, "label": value, "length": 60.0, "accuracy": accuracy, "loss": 0.5}
+                | {"floor": 0.5, "ceiling": 1.0}
+                for value, accuracy in zip(("41-80", "81-160"), pair, strict=True)
+            ]
+            write_run(folder, config_of(attention, seed, "parity"), tests=tests)
+    return folder
+
+
+def test_runs_of_a_folder_are_judged_by_their_best_seed_over_all_lengths(tmp_path, monkeypatch, capsys):
+    folder = write_parity(tmp_path / "mine", {"lstm": [(0.5, 0.5), (1.0, 1.0)], "full": [(0.5, 0.53), (0.4, 0.4)]})
+    assert execute(monkeypatch, "--certificate=parity_networks", f"--check={folder}") == 0
+    out = capsys.readouterr().out
+    assert "parity_networks: reproduced" in out and "1 reproduced" in out
+    assert trained.CERTIFICATES[1].outcome(folder).checks[1].obtained == "0.520"  # (40 * 0.5 + 80 * 0.53) / 120
+    other = write_parity(tmp_path / "other", {"lstm": [(0.5, 0.5)], "full": [(0.6, 0.6)]})
+    assert trained.CERTIFICATES[1].outcome(other).verdict == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ([], "name what to make"),
+        (["--certificate=parity_network"], "valid choices, nearest first: parity_networks"),
+        (["--certificate=window_reach", "--check=results"], "window_reach is computed"),
+        (["--all", "--quick", "--train"], "leave one of them out"),
+        (["--certificate=parity_networks", "--check=nowhere"], "there is no folder 'nowhere'"),
+    ],
+)
+def test_a_mistake_is_one_line(monkeypatch, capsys, flags, message):
+    assert execute(monkeypatch, *flags) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and message in err
+
+
+def test_a_study_without_a_row_says_which(tmp_path):
+    folder = write_parity(tmp_path / "mine", {"lstm": [(1.0, 1.0)]})
+    with pytest.raises(ValueError, match="one row of full on parity; it has 0"):
+        trained.CERTIFICATES[1].outcome(folder)
+
+
+def test_certificates_are_listed_and_written(monkeypatch, capsys, tmp_path):
+    assert execute(monkeypatch, "--list") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(CERTIFICATES)
+    assert execute(monkeypatch, "--certificate=window_reach,word_problem_sizes", f"--output={tmp_path / 'out'}") == 0
+    kept = json.loads((tmp_path / "out" / "certificates.json").read_text())
+    assert [each["verdict"] for each in kept["certificates"]] == ["reproduced", "reproduced"]
+    assert "2 certificates: 2 reproduced" in (tmp_path / "out" / "README.md").read_text()
+    assert Outcome(CERTIFICATES["window_reach"], ()).verdict == "not reproduced"
