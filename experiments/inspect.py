@@ -1,14 +1,20 @@
-"""Looks inside a trained run: what its heads look at, and what it loses without them.
+"""Looks inside a trained run, or the runs of a study: what heads look at, and what a run loses without them.
 
     python -m experiments.inspect results/quickstart/20d06d0e5594
     python -m experiments.inspect results/quickstart/20d06d0e5594 --output=maps.html
     python -m experiments.inspect results/quickstart/20d06d0e5594 --output=maps.png --row=3
+    python -m experiments.inspect results/quickstart --attention=full
+    python -m experiments.inspect results/induction_heads --training=scores.png
 
 The page maps.html shows the first rows of the task: point at a token to see where it looks. A picture shows one row.
 
 Scores are means over --rows rows of the task, in brackets the score of a head that looks everywhere alike. For weights
 that are signed or do not sum to 1 they measure shares of sizes; docs/inspection.md defines them. Accuracies without a
 mixer or a head set its output to zero, or to its mean over rows and tokens.
+
+Of a study, scores are means over the seeds of one row of its table: of the highest head of each layer, and of all its
+heads, because heads have no order that seeds share. --training draws scores at all steps whose parameters are kept
+(train.keep_checkpoints=every).
 """
 
 from collections.abc import Sequence
@@ -19,45 +25,112 @@ from absl import flags
 
 from experiments import cli, runtime
 from experiments.config.run import Run
-from experiments.inspection import head_scores, html, maps, pictures, tables
+from experiments.inspection import along_training, head_scores, html, maps, of_study, over_seeds, pictures, tables
 from experiments.inspection.maps import Look
 from experiments.model.streams import TEST, split_key
 from experiments.reporting.figures import style
-from experiments.studies.trained import open_run, trained_model
+from experiments.studies.trained import kept_steps, open_run, trained_model
 from experiments.studies.whole_files import write_file
 from experiments.tasks.base import Batch
 
 FLAGS = cli.new_flags()
-_RUN = flags.DEFINE_string("study", None, "Folder of a run; may stand first, without the flag.", flag_values=FLAGS)
+_FOLDER = flags.DEFINE_string(
+    "study", None, "Folder of a run or of a study; may stand first, without the flag.", flag_values=FLAGS
+)
 _ROWS = flags.DEFINE_integer("rows", 64, "Rows of the task to average over.", 1, 4096, flag_values=FLAGS)
 _ROW = flags.DEFINE_integer("row", 0, "The row that a picture shows.", lower_bound=0, flag_values=FLAGS)
+_STEP = flags.DEFINE_integer(
+    "step",
+    None,
+    "Training step whose parameters to look at, where they are kept; the default are the best by validation.",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
 _OUTPUT = flags.DEFINE_string(
     "output", "", "File to write: .html, a page; .png or .svg, a picture of one row.", flag_values=FLAGS
 )
+_ATTENTION = flags.DEFINE_string(
+    "attention",
+    None,
+    "Of a study, the model whose seeds to look at, named as in --rows of experiments.table.",
+    flag_values=FLAGS,
+)
+_WHERE = flags.DEFINE_multi_string(
+    "where",
+    None,
+    "Of a study, condition on the row of its table, such as 'task=mqar*'; may be repeated.",
+    flag_values=FLAGS,
+)
+_TRAINING = flags.DEFINE_string(
+    "training", "", "File to write, .png or .svg: scores along training, with the accuracy.", flag_values=FLAGS
+)
+_KINDS = {"output": ("html", "png", "svg"), "training": ("png", "svg")}
+_OF_A_RUN, _OF_A_STUDY = ("output", "row", "step"), ("attention", "where")  # flags that need one or the other
 
 
 def run() -> None:
-    """Prints the tables, and writes the picture where one is asked for."""
-    if not _RUN.value:
-        raise cli.UsageError("name the folder of a run, such as results/quickstart/20d06d0e5594.")
-    kind = Path(_OUTPUT.value).suffix.lstrip(".")
-    if _OUTPUT.value and kind not in ("html", "png", "svg"):
-        raise cli.UsageError(f"--output must end in .html, .png or .svg; got {_OUTPUT.value!r}.")
+    """Prints the tables, and writes the pictures that are asked for."""
+    if not _FOLDER.value:
+        raise cli.UsageError("name the folder of a run, such as results/quickstart/20d06d0e5594, or of a study.")
+    path = Path(_FOLDER.value)
+    study = of_study.is_study(path)
+    _check_flags(path, study)
+    runtime.check_device()
+    folders = _look_at_study(path) if study else [_look_at_run(path)]
+    if _TRAINING.value:
+        scored = over_seeds.score_runs(folders, _ROWS.value, along_training=True)
+        with style.style():
+            picture = style.save(along_training.draw_along_training(scored), _kind("training"))
+        write_file(_TRAINING.value, picture)
+        print(f"\nwrote {_TRAINING.value}")
+
+
+def _check_flags(path: Path, study: bool) -> None:
+    """Raises UsageError for flags that do not fit what is looked at, or each other."""
+    for flag, kinds in _KINDS.items():
+        if FLAGS[flag].value and _kind(flag) not in kinds:
+            expected = f"{', '.join(f'.{kind}' for kind in kinds[:-1])} or .{kinds[-1]}"
+            raise cli.UsageError(f"--{flag} must end in {expected}; got {FLAGS[flag].value!r}.")
     if _ROW.value >= _ROWS.value:
         raise cli.UsageError(f"--row must be one of the {_ROWS.value} rows, from 0; got {_ROW.value}.")
-    runtime.check_device()
-    opened = open_run(_RUN.value)
-    model, task = trained_model(_RUN.value, opened), opened.task
+    kind, other, useless = ("study", "run", _OF_A_RUN) if study else ("run", "study", _OF_A_STUDY)
+    for flag in useless if path.exists() else ():
+        if FLAGS[flag].present:
+            raise cli.UsageError(f"--{flag} is for a {other}; {str(path)!r} is the folder of a {kind}.")
+
+
+def _kind(flag: str) -> str:
+    return Path(str(FLAGS[flag].value)).suffix.lstrip(".")
+
+
+def _look_at_study(study: Path) -> list[Path]:
+    """Prints the tables of a row of a study; returns the folders of its runs."""
+    chosen = of_study.choose(study, _ATTENTION.value, _WHERE.value or ())
+    if _TRAINING.value:
+        for folder in chosen.folders:
+            kept_steps(folder)  # before all that takes time
+    print(of_study.text(chosen, _ROWS.value))
+    return chosen.folders
+
+
+def _look_at_run(folder: Path) -> Path:
+    """Prints the tables of a run, and writes its page or picture; returns its folder."""
+    opened = open_run(folder)
+    if _TRAINING.value:
+        kept_steps(folder)
+    model, task = trained_model(folder, opened, _STEP.value), opened.task
     rows = task.sample(split_key(jax.random.key(opened.seed), TEST), _ROWS.value)
     seen = maps.look(model, rows)
-    print(f"{opened.model.attention} on {opened.config.task}, seed {opened.seed}: {_ROWS.value} rows\n")
+    at = "" if _STEP.value is None else f", step {_STEP.value}"
+    print(f"{opened.model.attention} on {opened.config.task}, seed {opened.seed}{at}: {_ROWS.value} rows\n")
     if seen.maps:
         print(tables.scores_text(head_scores.head_scores(seen.maps, rows)), end="\n\n")
     ablated = tables.ablate(model, task, rows, seen.maps)
     print(tables.ablations_text(ablated))
     if _OUTPUT.value:
-        write_file(_OUTPUT.value, _drawn(opened, seen, rows, ablated, kind))
+        write_file(_OUTPUT.value, _drawn(opened, seen, rows, ablated, _kind("output")))
         print(f"\nwrote {_OUTPUT.value}")
+    return folder
 
 
 def _drawn(run: Run, seen: Look, rows: Batch, ablated: Sequence[tables.Ablated], kind: str) -> str | bytes:

@@ -48,7 +48,7 @@ def _scores(found: Map, rows: Batch) -> list[HeadScore]:
         for name, keys in _kinds_of_keys(found, rows).items()
         for head in range(shares.shape[1])
     ]
-    for name, measure in _SPREADS.items():
+    for name, measure in SPREADS.items():
         baseline = float(measure(uniform).mean())
         for head in range(shares.shape[1]):
             values = measure(shares[:, head])[counted[:, head]]
@@ -107,4 +107,4 @@ def _distance(shares: Float[np.ndarray, "... query_length key_length"]) -> Float
     return (shares * apart).sum(-1)
 
 
-_SPREADS = {"entropy": _entropy, "effective keys": _effective_keys, "distance": _distance}
+SPREADS = {"entropy": _entropy, "effective keys": _effective_keys, "distance": _distance}

@@ -56,21 +56,32 @@ def look(model: Model, rows: Batch, rng: PRNGKeyArray | None = None) -> Look:
 
     The definition takes memory of length squared. `rng` is for position encodings that draw, see `model_key`.
     """
-    graph, state = nnx.split(model)
+    return Looker(model, rng)(model, rows)
 
-    def run(state: Any, rows: Batch) -> tuple[Array, list[tuple[Array, Array]]]:
+
+class Looker:
+    """Looks at models that differ in their parameters alone, and compiles once for all of them."""
+
+    def __init__(self, like: Model, rng: PRNGKeyArray | None = None) -> None:
+        """Takes one of the models; `rng` is that of `look`."""
+        self._graph, self._rng = nnx.split(like)[0], rng
+        self._facts: list[_Facts] = []
+        self._run = jax.jit(self._trace)
+
+    def __call__(self, model: Model, rows: Batch) -> Look:
+        """Returns what a model does on rows, see `look`."""
+        logits, found = jax.tree.map(np.asarray, self._run(nnx.split(model)[1], rows))
+        maps = [
+            Map(fact.site, weights, values, fact.pattern, fact.writes_per_token, fact.normalised)
+            for fact, (weights, values) in zip(self._facts, found, strict=True)
+        ]
+        return Look(logits, maps)
+
+    def _trace(self, state: Any, rows: Batch) -> tuple[Array, list[tuple[Array, Array]]]:
         recorder = _Recorder()
-        logits = forward(nnx.merge(graph, state), rows, recorder, rng)
-        seen.extend(recorder.facts)
+        logits = forward(nnx.merge(self._graph, state), rows, recorder, self._rng)
+        self._facts = recorder.facts
         return logits, recorder.found
-
-    seen: list[_Facts] = []
-    logits, found = jax.tree.map(np.asarray, jax.jit(run)(state, rows))
-    maps = [
-        Map(fact.site, weights, values, fact.pattern, fact.writes_per_token, fact.normalised)
-        for fact, (weights, values) in zip(seen, found, strict=True)
-    ]
-    return Look(logits, maps)
 
 
 def forward(model: Model, rows: Batch, hooks: Hooks, rng: PRNGKeyArray | None = None) -> Array:

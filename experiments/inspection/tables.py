@@ -8,11 +8,11 @@ from experiments.inspection import causes
 from experiments.inspection.causes import Ablation
 from experiments.inspection.head_scores import HeadScore
 from experiments.inspection.maps import Map
+from experiments.inspection.over_seeds import Line
 from experiments.model.hooks import NONE, Site
 from experiments.model.transformer import Model
+from experiments.studies.intervals import Estimate, mean_accuracy
 from experiments.tasks.base import Batch, Task
-
-_OF_SHARES = ("previous token", "same token", "induction", "first token", "evidence")
 
 
 def scores_text(scores: Sequence[HeadScore]) -> str:
@@ -25,6 +25,25 @@ def scores_text(scores: Sequence[HeadScore]) -> str:
         [f"{site}, head {head + 1}", *(cells.get((site, head, name), "") for name in names)] for site, head in heads
     ]
     return _aligned(lines)
+
+
+def over_seeds_text(lines: Sequence[Line]) -> str:
+    """Returns a line for each layer and which of its heads: means over runs, in brackets a head without preference."""
+    names = list(dict.fromkeys(line.name for line in lines))
+    kinds = list(dict.fromkeys((line.site, line.which) for line in lines))
+    cells = {(line.site, line.which, line.name): _over_seeds(line) for line in lines}
+    return _aligned(
+        [
+            ["heads", *names],
+            *([f"{site}, {which}", *(cells.get((site, which, name), "") for name in names)] for site, which in kinds),
+        ]
+    )
+
+
+def estimate_text(estimate: Estimate, digits: int) -> str:
+    """Returns a mean and between which ends, where there is more than one run: "0.82 0.79-0.85"."""
+    ends = f" {estimate.low:.{digits}f}-{estimate.high:.{digits}f}" if estimate.kind else ""
+    return f"{estimate.mean:.{digits}f}{ends}"
 
 
 class Ablated(NamedTuple):
@@ -54,10 +73,31 @@ def ablations_text(ablated: Sequence[Ablated]) -> str:
     return _aligned([["without", "accuracy, zero", "accuracy, mean"], *lines])
 
 
+def ablations_over_seeds_text(runs: Sequence[Sequence[Ablated]]) -> str:
+    """Returns a line for each part that the runs of a row have, with means over them."""
+    lines = [["without", "accuracy, zero", "accuracy, mean"]]
+    for parts in zip(*runs, strict=True):
+        zero = estimate_text(mean_accuracy([each.zero for each in parts]), 3)
+        means = [each.mean for each in parts if each.mean is not None]
+        lines.append([parts[0].what, zero, estimate_text(mean_accuracy(means), 3) if means else ""])
+    return _aligned(lines)
+
+
 def written(score: HeadScore) -> tuple[str, str]:
     """Returns a score and its baseline as they are written."""
-    digits = 2 if score.name in (*_OF_SHARES, "entropy") else 1
+    digits = _digits(score.name)
     return f"{score.value:.{digits}f}", f"{score.baseline:.{digits}f}"
+
+
+def _digits(name: str) -> int:
+    return 1 if name in ("effective keys", "distance") else 2
+
+
+def _over_seeds(line: Line) -> str:
+    if line.estimate is None:
+        return "-"
+    digits = _digits(line.name)
+    return f"{estimate_text(line.estimate, digits)} ({line.baseline:.{digits}f})"
 
 
 def _cell(score: HeadScore) -> str:

@@ -28,8 +28,13 @@ def find_model(study: Study, name: str) -> str:
     )
 
 
-def find_models(study: Study, patterns: str) -> set[str]:
+def find_models(study: Study, patterns: str, flag: str = "--rows") -> set[str]:
     """Returns the models that one of `patterns`, with `|` between them, names or matches as a glob.
+
+    Args:
+      study: whose models.
+      patterns: as the user wrote them.
+      flag: for which they were given, for messages.
 
     Raises:
       SpecError: one of them names no model; the nearest ones first.
@@ -40,7 +45,7 @@ def find_models(study: Study, patterns: str) -> set[str]:
         named = {model for model, names in spelled.items() if any(fnmatchcase(name, pattern) for name in names)}
         if not named:
             names = [spellings[1] for spellings in spelled.values()]
-            raise specs.SpecError(f"--rows: {specs.unknown('model', pattern, names)}")
+            raise specs.SpecError(f"{flag}: {specs.unknown('model', pattern, names)}")
         found |= named
     return found
 

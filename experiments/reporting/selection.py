@@ -43,20 +43,23 @@ class _Condition(NamedTuple):
     wanted: str
 
 
-def select(study: Study, models: str | None = None, where: Sequence[str] = ()) -> tuple[Study, list[str]]:
+def select(
+    study: Study, models: str | None = None, where: Sequence[str] = (), flag: str = "--rows"
+) -> tuple[Study, list[str]]:
     """Returns the study with some of its rows, and a note that says so; with all of them and no note by default.
 
     Args:
       study: whose rows are selected.
       models: names or globs of models with `|` between them.
       where: conditions on fields, which hold all at once.
+      flag: which gave `models`, for messages.
 
     Raises:
       SpecError: a name or value is none, nearest valid choices first; or no row is left.
     """
     rows = list(study.rows)
     if models is not None:
-        wanted = find_models(study, models)
+        wanted = find_models(study, models, flag)
         rows = [row for row in rows if study.model(row) in wanted]
     every = fields(columns(study), rows)
     for condition in (_read(text, every) for text in where):
@@ -68,7 +71,7 @@ def select(study: Study, models: str | None = None, where: Sequence[str] = ()) -
         return study, []
     part = _restrict(study, rows)
     return part, [
-        _note(study, part, [*([f"--rows={models}"] if models else []), *(f"--where={text}" for text in where)])
+        _note(study, part, [*([f"{flag}={models}"] if models else []), *(f"--where={text}" for text in where)])
     ]
 
 

@@ -13,7 +13,7 @@ from experiments.config.schema import Config
 from experiments.model.transformer import Model, abstract_model
 from experiments.studies import legacy
 from experiments.studies.run_folder import CONFIG, DamagedError, RunFolder, has_ended
-from experiments.studies.training_folder import TrainingFolder
+from experiments.studies.training_folder import TrainingFolder, absent
 from experiments.training import loop, step
 
 
@@ -71,6 +71,14 @@ def trained_model(folder: str | os.PathLike[str], run: Run, at_step: int | None 
         f"run {run.digests.run}: {str(folder)!r} has no checkpoint that fits its model; only the folder in which a "
         "run was trained has one."
     )
+
+
+def kept_steps(folder: str | os.PathLike[str]) -> list[int]:
+    """Returns the steps whose parameters a run keeps, from 0; raises ValueError, in one line, where it keeps none."""
+    found = RunFolder(folder)
+    if steps := found.kept_steps():
+        return steps
+    raise ValueError(f"run {found.path.name}: {absent(0, steps)}")
 
 
 def _best_step(folder: RunFolder) -> int | None:

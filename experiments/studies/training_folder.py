@@ -99,7 +99,7 @@ class TrainingFolder(RunFolder):
                 raise ValueError(f"it is that of step {saved['step']}")
             return _decode(saved, like)
         except FileNotFoundError as error:
-            raise ValueError(f"run {self.path.name}: {_absent(step, self.kept_steps())}") from error
+            raise ValueError(f"run {self.path.name}: {absent(step, self.kept_steps())}") from error
         except (OSError, ValueError) as error:
             raise ValueError(f"run {self.path.name}: parameters/{path.name} cannot be used: {error}.") from error
 
@@ -164,7 +164,8 @@ def _read_arrays(path: Path) -> dict[str, Any]:
     return serialization.msgpack_restore(payload)
 
 
-def _absent(step: int, kept: Sequence[int]) -> str:
+def absent(step: int, kept: Sequence[int]) -> str:
+    """Says that the parameters of a step are not among those kept."""
     if not kept:
         return "it keeps no parameters along training; train with --config.train.keep_checkpoints=every."
     near = sorted(kept, key=lambda other: abs(other - step))[:3]

@@ -12,6 +12,7 @@ from experiments.inspection import pictures
 from experiments.studies import archive
 from tests.experiments.conftest import CONFIG
 
+KEPT = "--config.train.keep_checkpoints=every"
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "inspection.md").read_text()
 
 
@@ -29,11 +30,12 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def trained(tmp_path, monkeypatch, call):
+def trained(tmp_path, monkeypatch, call, capsys):
     """The folder of a run of a tiny study that was trained."""
     (tmp_path / "tiny.py").write_text(CONFIG.replace('"tiny"', '"mine"'))
     monkeypatch.setattr(sys, "argv", ["run", "--config=tiny.py"])
     assert cli.execute(run.run, run.FLAGS) == 0
+    capsys.readouterr()
     (folder,) = (path for path in (tmp_path / "results" / "mine").iterdir() if path.is_dir())
     return folder
 
@@ -55,10 +57,60 @@ def test_a_run_is_looked_into_and_the_page_shows_it_in_python(trained, call, cap
     assert code == 2 and "has no checkpoint that fits its model" in err and err.count("\n") == 1
 
 
+@pytest.fixture
+def study(tmp_path, monkeypatch, call, capsys):
+    """The folder of a tiny study of two models and two seeds, whose parameters along training are kept."""
+    (tmp_path / "tiny.py").write_text(CONFIG)
+    vary = "--vary=model.attention=conv+full|conv+conv"
+    monkeypatch.setattr(sys, "argv", ["run", "--config=tiny.py", vary, "--seeds=2", KEPT])
+    assert cli.execute(run.run, run.FLAGS) == 0
+    capsys.readouterr()
+    return tmp_path / "results" / "tiny"
+
+
+@pytest.mark.slow
+def test_a_row_of_a_study_is_looked_into_over_its_seeds_and_along_training(study, call):
+    code, out, err = call(study, "--attention=full", "--rows=5", "--training=scores.svg")
+    assert (code, err) == (0, "") and pathlib.Path("scores.svg").read_text().count("training step") >= 2
+    first, _, heading, *lines = out.splitlines()
+    assert first.startswith("conv+full on mqar:length=16,num_pairs=2,vocab_size=19, 2 seeds: 5 rows each; behind means")
+    assert heading.split()[:3] == ["heads", "previous", "token"]
+    assert [line.split("  ")[0] for line in lines[:2]] == ["layer 2, best head", "layer 2, mean of heads"]
+    number = r"\d\.\d\d"
+    assert re.search(rf"  {number} {number}-{number} \({number}\)  ", lines[0])
+    without = {line[:7]: line.split()[-4:] for line in lines if line[:7] in ("nothing", "layer 1")}
+    assert re.fullmatch(r"\d\.\d{3}-\d\.\d{3}", without["layer 1"][-1]) and len(without["nothing"]) == 3
+    assert lines[-1] == "wrote scores.svg"
+    code, out, err = call(study, "--where=model.attention=conv+conv", "--rows=5")
+    assert (code, err) == (0, "") and "heads" not in out and "nothing" in out
+    folder = next(path for path in study.iterdir() if (path / "parameters").is_dir())
+    code, out, err = call(folder, "--step=3", "--rows=5")
+    assert (code, err) == (0, "") and ", step 3: 5 rows" in out
+    refusals = {
+        (study,): "choose one of 2 rows with --attention and --where: conv+",
+        (study, "--attention=ful"): "--attention: unknown model 'ful'; valid choices, nearest first: full",
+        (study, "--row=2"): "--row is for a run; ",
+        (folder, "--attention=full"): "--attention is for a study; ",
+        (folder, "--step=4"): "it keeps no parameters of step 4; 3 steps are kept, nearest first 3, 6, 0.",
+    }
+    for arguments, message in refusals.items():
+        code, out, err = call(*arguments)
+        assert code == 2 and out == "" and message in err and err.count("\n") == 1, arguments
+
+
+@pytest.mark.slow
+def test_a_picture_along_training_needs_parameters_along_training(trained, call):
+    for folder in (trained, trained.parent):
+        code, out, err = call(folder, "--training=scores.png", "--rows=5")
+        assert code == 2 and out == "" and "train with --config.train.keep_checkpoints=every." in err
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ([], "name the folder of a run"),
+        (["nowhere", "--attention=full"], "'nowhere' is no run folder: it has no config.json."),
+        (["nowhere", "--training=maps.html"], "--training must end in .png or .svg; got 'maps.html'."),
         (["nowhere"], "'nowhere' is no run folder: it has no config.json."),
         (["nowhere", "--output=maps.pdf"], "--output must end in .html, .png or .svg; got 'maps.pdf'."),
         (["nowhere", "--rows=3", "--row=3"], "--row must be one of the 3 rows, from 0; got 3."),

@@ -27,7 +27,8 @@ class Induction(FixedLength):
 
     Tokens are uniform over ids 1..vocab_size - 1. The special token stands once at a uniformly drawn place inside and
     again at the end, where the token that followed it is predicted. Evidence is that token, and the slice `depth` is
-    its position.
+    its position. One fixed special token can be told from all others without any comparison; with `any_key` it is
+    another token in each row, so that a model has to compare tokens, and to know of each which one stands before it.
 
     References:
       Olsson et al. 2022, "In-context learning and induction heads", arXiv:2209.11895.
@@ -39,6 +40,7 @@ class Induction(FixedLength):
 
     length: int = 64  # tokens per row
     vocab_size: int = 16  # the special token and at least 2 others
+    any_key: bool = False  # the special token of a row is drawn from all tokens; else it has id 0
 
     def __post_init__(self) -> None:
         check_size("length", self.length, 3)
@@ -51,6 +53,10 @@ class Induction(FixedLength):
         place = jax.random.randint(place_rng, (batch_size, 1), 0, self.length - 2, jnp.int32)
         column = jnp.arange(self.length, dtype=jnp.int32)[None]
         inputs = jnp.where((column == place) | (column == self.length - 1), _SPECIAL, tokens)
+        if self.any_key:  # each row calls its tokens by other ids
+            shift_rng = jax.random.fold_in(rng, 2)  # behind the two above
+            shift = jax.random.randint(shift_rng, (batch_size, 1), 0, self.vocab_size, jnp.int32)
+            inputs = (inputs + shift) % self.vocab_size
         answer = place + 1
         return Batch(
             inputs=inputs,
@@ -63,8 +69,8 @@ class Induction(FixedLength):
 
     @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Finds the token after the first special token."""
-        return np.array([[row[row.index(_SPECIAL) + 1]] for row in np.asarray(batch.inputs).tolist()])
+        """Finds the token after the first occurrence of the last one."""
+        return np.array([[row[row.index(row[-1]) + 1]] for row in np.asarray(batch.inputs).tolist()])
 
     @override
     def floors(self) -> dict[str, float]:
@@ -79,8 +85,8 @@ class Induction(FixedLength):
 
     @override
     def token_text(self, token: int) -> str:
-        """The special token "s"; others are their ids."""
-        return "s" if token == _SPECIAL else str(token)
+        """The special token "s" where all rows have the same; others are their ids."""
+        return "s" if token == _SPECIAL and not self.any_key else str(token)
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:

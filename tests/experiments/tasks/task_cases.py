@@ -10,6 +10,7 @@ CASES: dict[str, str] = {
     "mqar:length=22,num_pairs=5,vocab_size=29,held_out_keys=7": "f432579241a6d99c",
     "selective_copying:length=23,num_tokens=5,vocab_size=11": "4bef0901913e38f2",
     "induction:length=19,vocab_size=7": "812d0606488d20b1",
+    "induction:length=19,vocab_size=7,any_key=true": "9affdd82e44358d9",
     "in_context_recall:length=22,vocab_size=11": "dfeb0ce88015030b",
     "noisy_recall:length=26,vocab_size=17,num_noise=6,noise=0.3": "e345f942e81c8d24",
     "fuzzy_recall:length=23,vocab_size=13,max_size=2": "7801eddec020b8b6",

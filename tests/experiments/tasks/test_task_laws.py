@@ -112,12 +112,14 @@ def one_change(batch: Batch, roles: np.ndarray, rng: np.random.Generator) -> Ite
         for column in range(array.shape[1]):
             others = array.copy()
             for row, role in enumerate(parts_roles[:, column]):
-                # What has the same role elsewhere keeps the row a row of this task; keys change only where they are
-                # evidence, markers, the structure, never.
+                # What has the same role elsewhere keeps the row a row of this task, unless it is what this row asks
+                # for; keys change only where they are evidence, markers, the structure, never.
                 is_evidence = role != "marker" and (batch.evidence[row] == start + column).any()
                 if role in ("value", "filler") or is_evidence:
                     same_role = array[parts_roles == role]
                     same_role = same_role[(same_role != array[row, column]).reshape(len(same_role), -1).any(axis=1)]
+                    if array.ndim == 2:
+                        same_role = np.setdiff1d(same_role, array[row, parts_roles[row] == "query"])
                     others[row, column] = rng.choice(same_role) if len(same_role) else array[row, column]
             changed = (others != array).reshape(len(array), -1).any(axis=1)
             yield start + column, batch._replace(**{part: others}), changed

@@ -139,7 +139,7 @@ def test_a_solved_run_stops_and_stays_stopped(folder):
 @pytest.mark.parametrize(
     ("scores", "best"), [([(0.2, 3), (0.5, 2), (0.4, 1)], 1), ([(0.5, 2), (0.5, 3), (0.5, 1)], 2), ([(0.5, 1)] * 3, 0)]
 )
-def test_the_best_parameters_by_validation_are_tested(monkeypatch, scores, best):
+def test_the_best_parameters_by_validation_are_tested(folder, monkeypatch, scores, best):
     """Scores are (accuracy, loss) after each chunk; of equal accuracies the lower loss wins, of equals the first."""
     evaluated = []
 
@@ -149,10 +149,12 @@ def test_the_best_parameters_by_validation_are_tested(monkeypatch, scores, best)
         return Evaluation(accuracy, loss, {}, accuracy)
 
     monkeypatch.setattr("experiments.training.loop._measure", measure)
-    train(tiny_run())
+    train(tiny_run(**EVERY), folder)
     *chunks, validated, tested = evaluated
     assert validated == tested == chunks[best]
-    assert len(set(chunks)) == 3
+    _, like = make_model(tiny_run())
+    kept = [parameter_hash(folder.load_parameters(step, like)) for step in folder.kept_steps()]
+    assert len(set(chunks)) == 3 and kept[1:] == chunks, "kept are those of the step, not the best"
 
 
 def test_infinity_ends_a_run_as_diverged(folder):

@@ -1,0 +1,34 @@
+"""What does a window hybrid divide? A window and full attention in two layers, in both orders.
+
+The induction circuit needs a look at the token before, which a window has, and then a look at any distance, which it
+has not. So a window should do in layer 1 and not in layer 2. Beside both orders stand two layers of either; one head,
+so that a layer's part can be read off its scores and off the accuracy without it:
+
+    python -m experiments.run --config=configs/window_hybrid.py
+    python -m experiments.inspect results/window_hybrid --attention='full+sliding_window' --where='task=mqar*'
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the study: four models on two tasks, three seeds each."""
+    config = base.get_config()
+    config.name = "window_hybrid"
+    config.model.num_heads = 1
+    config.model.position = "rope"
+    config.train.steps = 1000
+    config.train.eval_every = 50
+    config.train.stop_when_solved = False  # heads go on to change, and all models train for as long
+    config.train.keep_checkpoints = "every"
+    config.study.seeds = 3
+    config.study.vary = (
+        "task=induction:length=32,vocab_size=16,any_key=true|mqar:length=64,num_pairs=4,vocab_size=128",
+        "model.attention=full+full"
+        "|sliding_window:window_size=8+full"
+        "|full+sliding_window:window_size=8"
+        "|sliding_window:window_size=8+sliding_window:window_size=8",
+    )
+    return config
