@@ -1,0 +1,75 @@
+"""What decoding costs: seconds for the prompt and for each token behind it, and bytes of state."""
+
+import statistics
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from experiments.config.run import Run
+from experiments.decoding.decoder import Decoder, Rows
+from experiments.model.transformer import Model
+from experiments.tasks.base import Context
+
+
+class Seconds(NamedTuple):
+    """Medians over calls of programs that were compiled and warm."""
+
+    prefill: float  # of the context and the whole prompt, all rows
+    step: float  # of one token of every row behind the prompt
+
+
+class Kept(NamedTuple):
+    """The state of one layer, for one row."""
+
+    layer: str  # "layer 1", and "context 1" for what it keeps of a context
+    mixer: str  # its spec
+    bytes: int  # all arrays but the counters
+    grows: float  # by bytes per token, up to a row of twice the length
+
+
+def take_turns(decoders: Mapping[str, tuple[Decoder, Rows]], rng: PRNGKeyArray, repeats: int = 5) -> dict[str, Seconds]:
+    """Times decoders in turns, so that a busy moment hits them alike; a turn is an untimed call and a timed one."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in decoders}
+    for _ in range(repeats):
+        for name, (decoder, rows) in decoders.items():
+            steps = rows.tokens.shape[1] - decoder.prompt
+            _once(decoder, rows, rng)
+            prefill, proceed = _once(decoder, rows, rng)
+            times[name].append((prefill, proceed / steps))
+    return {name: Seconds(*map(statistics.median, zip(*each, strict=True))) for name, each in times.items()}
+
+
+def _once(decoder: Decoder, rows: Rows, rng: PRNGKeyArray) -> tuple[float, float]:
+    start = time.perf_counter()
+    first = jax.block_until_ready(decoder.prefill(rows, rng))
+    middle = time.perf_counter()
+    jax.block_until_ready(decoder.proceed(first, rows, rng))
+    return middle - start, time.perf_counter() - middle
+
+
+def kept(model: Model, run: Run, length: int) -> list[Kept]:
+    """Returns the state of every layer that decodes a row of `length` tokens, in the order of the layers."""
+    names = []
+    for number, (mixer, _) in enumerate(run.built):
+        names.append((f"layer {number + 1}", mixer.spec()))
+        if run.cross is not None:
+            names.append((f"context {number + 1}", run.cross.spec()))
+    sizes, longer = (_sizes(model, run, tokens) for tokens in (length, 2 * length))
+    return [Kept(*name, size, (more - size) / length) for name, size, more in zip(names, sizes, longer, strict=True)]
+
+
+def _sizes(model: Model, run: Run, length: int) -> list[int]:
+    """Returns the bytes of each layer's cache for one row, and behind it of what the layer keeps of a context."""
+    cache = jax.eval_shape(lambda: model.init_cache(1, length, context=_no_context(run.task.context)))
+    parts = [part for pair in zip(cache.layers, cache.context, strict=True) for part in pair if part is not None]
+    return [sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part) if leaf.ndim) for part in parts]
+
+
+def _no_context(shape: Context | None) -> Array | None:
+    if shape is None:
+        return None
+    return jnp.zeros((1, shape.length, shape.channels)) if shape.channels else jnp.zeros((1, shape.length), jnp.int32)
