@@ -63,7 +63,7 @@ CONTEXTS += [pytest.param(name, TRANSLATION, marks=pytest.mark.slow) for name in
 @pytest.mark.parametrize("cross, task", CONTEXTS)
 def test_a_model_with_a_context_decodes(cross, task):
     run, model, _ = build(
-        task=task, model__attention="full+conv", model__cross_attention=cross, model__qk_norm=True,
+        task=task, model__attention="full+conv", model__cross_attention=cross,
         model__encoder="sliding_window:window_size=3",
     )  # fmt: skip
     context = run.task.sample(RNG, BATCH).context
@@ -80,9 +80,9 @@ def test_a_context_that_each_token_sees_in_part_is_refused():
 
 
 def test_drawn_answers_follow_the_temperature_and_repeat_with_their_seed():
-    _, model, _ = build(model__attention="conv")
+    _, model, _ = build(model__attention="conv:kernel_size=1")
     number, temperature = 5000, 0.5
-    tokens = jnp.broadcast_to(rows_of().tokens[:1, :3], (number, 3))
+    tokens = jnp.full((number, 3), 7)  # so that all places have the same logits
     rows = Rows(tokens, own_from(2, number, 3))
     decoder = Decoder(model, rows, 1, temperature)
     decoded = decoder(rows, RNG)
@@ -92,7 +92,8 @@ def test_drawn_answers_follow_the_temperature_and_repeat_with_their_seed():
         counts = np.bincount(np.asarray(decoded.answers[1:, place]), minlength=VOCAB) / (number - 1)
         spread = np.sqrt(shares[place] * (1 - shares[place]) / (number - 1))
         assert (np.abs(counts - shares[place]) < 5 * spread + 1 / number).all(), place
-    assert (decoded.answers[:, 0] != decoded.answers[:, 1]).any()
+    for place in (1, 2):
+        assert (decoded.answers[1:, 0] != decoded.answers[1:, place]).mean() > 0.3, "each place has a draw of its own"
     np.testing.assert_array_equal(decoder(rows, RNG).answers, decoded.answers)
     assert (decoder(rows, jax.random.key(4)).answers != decoded.answers).any()
     cold = Decoder(model, rows, 1, 1e-6)(rows, RNG)
