@@ -138,9 +138,8 @@ def _check_flags() -> None:
     for name in ("variants", "tasks"):
         if FLAGS[name].value == "":
             raise cli.UsageError(f"--{name}= names none; leave it out to measure all.")
-    numbers = (
-        _BATCH.value * _HEADS.value * _DIM.value * (max(_lengths(_LENGTHS.value)) if "lengths" in _USED[mode] else 1)
-    )
+    longest = max(_lengths(_LENGTHS.value)) if "lengths" in _USED[mode] else 1
+    numbers = _BATCH.value * _HEADS.value * _DIM.value * longest
     if numbers > _MOST_NUMBERS:
         raise cli.UsageError(f"queries of these sizes would have {numbers} numbers; they may have {_MOST_NUMBERS}.")
 

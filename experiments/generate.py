@@ -4,7 +4,7 @@
     python -m experiments.generate results/quickstart/20d06d0e5594 --rows=1 --top=5 --temperature=0.7 --seed=1
     python -m experiments.generate results/quickstart/20d06d0e5594 --tokens='k7 v71 k3 v90 . . k3' --new_tokens=1
 
-Decoded are --rows test rows of the task, or what follows --tokens. Where rows go on with their answers, as in copying,
+Decoded are --rows rows of the task, or what follows --tokens. Where rows go on with their answers, as in copying,
 answers are scored twice: with the right ones read afterwards, as in training, and with the model's own. All logits are
 checked against the parallel pass. docs/decoding.md says more.
 """
@@ -22,7 +22,7 @@ from experiments.studies.trained import open_run, trained_model
 
 FLAGS = cli.new_flags()
 _RUN = flags.DEFINE_string("study", None, "Folder of a run; may stand first, without the flag.", flag_values=FLAGS)
-_ROWS = flags.DEFINE_integer("rows", 64, "Test rows of the task to decode at once.", 1, 4096, flag_values=FLAGS)
+_ROWS = flags.DEFINE_integer("rows", 64, "Rows of the task to decode at once.", 1, 4096, flag_values=FLAGS)
 _ROW = flags.DEFINE_integer("row", 0, "The row whose answers are listed.", lower_bound=0, flag_values=FLAGS)
 _TOKENS = flags.DEFINE_string(
     "tokens",
@@ -59,14 +59,14 @@ def run() -> None:
         seed=_SEED.value,
         tolerance=_TOLERANCE.value,
     )
-    shown = opened.task, _TOP.value, _TEMPERATURE.value
+    listing = tables.Listing(opened.task, _TOP.value, _TEMPERATURE.value)
     if tokens is not None:
         on_tokens = session.on_tokens(tokens, _NEW.value)
-        costs, difference, parts = on_tokens.costs, on_tokens.difference, [tables.tokens_text(on_tokens, *shown)]
+        costs, difference, parts = on_tokens.costs, on_tokens.difference, [tables.tokens_text(on_tokens, listing)]
     else:
         on_rows = session.on_rows(_ROWS.value)
         costs, difference = on_rows.costs, on_rows.difference
-        parts = [tables.scores_text(on_rows), tables.row_text(on_rows, _ROW.value, *shown)]
+        parts = [tables.scores_text(on_rows), tables.row_text(on_rows, _ROW.value, listing)]
     where = describe_environment(runtime.environment())
     parts = [_title(opened), *parts, tables.check_text(difference, _TOLERANCE.value), tables.costs_text(costs), where]
     print("\n\n".join(parts))

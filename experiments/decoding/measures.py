@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,20 +53,19 @@ def _once(decoder: Decoder, rows: Rows, rng: PRNGKeyArray) -> tuple[float, float
 
 def kept(model: Model, run: Run, length: int) -> list[Kept]:
     """Returns the state of every layer that decodes a row of `length` tokens, in the order of the layers."""
-    names = []
-    for number, (mixer, _) in enumerate(run.built):
-        names.append((f"layer {number + 1}", mixer.spec()))
-        if run.cross is not None:
-            names.append((f"context {number + 1}", run.cross.spec()))
-    sizes, longer = (_sizes(model, run, tokens) for tokens in (length, 2 * length))
-    return [Kept(*name, size, (more - size) / length) for name, size, more in zip(names, sizes, longer, strict=True)]
-
-
-def _sizes(model: Model, run: Run, length: int) -> list[int]:
-    """Returns the bytes of each layer's cache for one row, and behind it of what the layer keeps of a context."""
     cache = jax.eval_shape(lambda: model.init_cache(1, length, context=_no_context(run.task.context)))
-    parts = [part for pair in zip(cache.layers, cache.context, strict=True) for part in pair if part is not None]
-    return [sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part) if leaf.ndim) for part in parts]
+    longer = jax.eval_shape(lambda: [layer.mixer.init_cache(1, 2 * length, jnp.float32) for layer in model.layers])
+    found = []
+    for number, (mixer, _) in enumerate(run.built):
+        size = _bytes(cache.layers[number])
+        found.append(Kept(f"layer {number + 1}", mixer.spec(), size, (_bytes(longer[number]) - size) / length))
+        if run.cross is not None:
+            found.append(Kept(f"context {number + 1}", run.cross.spec(), _bytes(cache.context[number]), 0.0))
+    return found
+
+
+def _bytes(cache: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(cache) if leaf.ndim)
 
 
 def _no_context(shape: Context | None) -> Array | None:

@@ -66,7 +66,7 @@ class Session:
         measures.kept(self.model, self.run, 1)
 
     def on_rows(self, count: int) -> OnRows:
-        """Decodes the first `count` test rows of the task.
+        """Decodes rows of the task that training has not shown: those that `experiments.inspect` looks at.
 
         A row is prefilled up to its first answer, or its half if that comes first.
 

@@ -1,6 +1,7 @@
 """What decoding found, as text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -12,6 +13,14 @@ from experiments.reporting.text import aligned, human, plural
 from experiments.tasks.base import Task
 
 _MOST_LINES = 64  # of one row
+
+
+class Listing(NamedTuple):
+    """How answers are listed."""
+
+    task: Task
+    top: int  # likeliest tokens at each place
+    temperature: float  # of their probabilities; 0 counts as 1
 
 
 def check_text(difference: Difference, tolerance: float) -> str:
@@ -33,24 +42,24 @@ def scores_text(found: OnRows) -> str:
     return text
 
 
-def row_text(found: OnRows, row: int, task: Task, top: int, temperature: float) -> str:
+def row_text(found: OnRows, row: int, listing: Listing) -> str:
     """Returns a line for each answer of a row, with the model's own answers read where rows go on with them."""
     name = OWN if OWN in found.decoded else RIGHT
     rows, decoded = found.rows, found.decoded[name]
     asked = np.flatnonzero(np.asarray(rows.weights[row]) > 0)
     places = np.asarray(rows.positions[row])[asked]
     targets = dict(zip(places.tolist(), np.asarray(rows.targets[row])[asked].tolist(), strict=True))
-    lines = _lines(decoded, row, sorted(targets), task, top, temperature, targets)
+    lines = _lines(decoded, row, sorted(targets), targets, listing)
     return f"row {row}, {name} read\n{lines}"
 
 
-def tokens_text(found: OnTokens, task: Task, top: int, temperature: float) -> str:
+def tokens_text(found: OnTokens, listing: Listing) -> str:
     """Returns what was given, what was generated, and a line for each generated token."""
     read, said = np.asarray(found.decoded.tokens[0]), np.asarray(found.decoded.answers[0])
-    given = " ".join(task.token_text(int(token)) for token in read[: found.given])
-    new = " ".join(task.token_text(int(token)) for token in said[found.given - 1 :])
+    given = " ".join(listing.task.token_text(int(token)) for token in read[: found.given])
+    new = " ".join(listing.task.token_text(int(token)) for token in said[found.given - 1 :])
     places = range(found.given - 1, len(said))
-    return f"given      {given}\ngenerated  {new}\n\n{_lines(found.decoded, 0, places, task, top, temperature, None)}"
+    return f"given      {given}\ngenerated  {new}\n\n{_lines(found.decoded, 0, places, None, listing)}"
 
 
 def costs_text(costs: Costs) -> str:
@@ -80,28 +89,17 @@ def _state(costs: Costs) -> str:
     return f"{aligned(lines, left=2)}\n{note} {human(total[2] * costs.rows, 'B')}"
 
 
-def _lines(
-    decoded: Decoded,
-    row: int,
-    places: Sequence[int],
-    task: Task,
-    top: int,
-    temperature: float,
-    targets: dict[int, int] | None,
-) -> str:
+def _lines(decoded: Decoded, row: int, places: Sequence[int], targets: dict[int, int] | None, listing: Listing) -> str:
     """Returns a line for each place; `targets` are the right answers, if there are such."""
+    task, top, temperature = listing
     logits = np.asarray(decoded.logits[row])
     shares = np.asarray(jax.nn.softmax(logits / (temperature or 1), axis=-1))
     read, said = np.asarray(decoded.tokens[row]), np.asarray(decoded.answers[row])
-    lines = [["position", "reads", *(["right"] if targets else []), "answer", f"likeliest {top}"]]
+    lines = [["position", "reads", *([] if targets is None else ["right"]), "answer", f"likeliest {top}"]]
     for place in places[:_MOST_LINES]:
         likeliest = np.argsort(-shares[place], kind="stable")[:top]
         best = "  ".join(f"{task.token_text(int(token))} {shares[place, token]:.2f}" for token in likeliest)
-        right = [] if targets is None else [task.token_text(targets[place])]
-        lines.append([str(place), *_texts(task, [read[place]]), *right, *_texts(task, [said[place]]), best])
+        tokens = [read[place], *([] if targets is None else [targets[place]]), said[place]]
+        lines.append([str(place), *(task.token_text(int(token)) for token in tokens), best])
     more = f"\n... and {len(places) - _MOST_LINES} more" if len(places) > _MOST_LINES else ""
     return aligned(lines, left=len(lines[0])) + more
-
-
-def _texts(task: Task, tokens: Iterable[int]) -> list[str]:
-    return [task.token_text(int(token)) for token in tokens]

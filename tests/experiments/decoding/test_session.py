@@ -34,7 +34,7 @@ def test_rows_are_those_of_the_test_and_are_scored_both_ways(temperature):
     assert found.costs.seconds.prefill > 0 and found.costs.seconds.step > 0
     text = tables.scores_text(found)
     assert "30 tokens in 5 whole answers" in text and text.count("\n") == 3
-    listed = tables.row_text(found, 2, run.task, 2, temperature).splitlines()
+    listed = tables.row_text(found, 2, tables.Listing(run.task, 2, temperature)).splitlines()
     assert len(listed) == 2 + 6
     shares = np.asarray(jax.nn.softmax(own.logits[2, 11] / (temperature or 1)))
     place, reads, right, answer, *likeliest = listed[-1].split()
@@ -53,7 +53,7 @@ def test_where_rows_do_not_go_on_with_answers_they_are_read_once():
     assert tables.scores_text(found).endswith(
         "9 tokens in 9 whole answers; rows of this task do not go on with their answers"
     )
-    assert "row 0, right answers read" in tables.row_text(found, 0, run.task, 1, 0.0)
+    assert "row 0, right answers read" in tables.row_text(found, 0, tables.Listing(run.task, 1, 0.0))
 
 
 def test_given_tokens_are_gone_on_from():
@@ -65,7 +65,7 @@ def test_given_tokens_are_gone_on_from():
         read, said = (np.asarray(part[0]) for part in (found.decoded.tokens, found.decoded.answers))
         assert len(said) == len(given) + new - 1
         np.testing.assert_array_equal(read, [*given, *said[len(given) - 1 : -1]])
-        text = tables.tokens_text(found, run.task, 1, 0.0)
+        text = tables.tokens_text(found, tables.Listing(run.task, 1, 0.0))
         assert text.count("\n") == 3 + new and len(text.splitlines()[1].split()) == 1 + new
 
 
