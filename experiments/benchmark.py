@@ -9,7 +9,7 @@ python -m experiments.benchmark --generation
 All contenders run in one process and take turns, so that a busy moment hits them alike; times are medians. The first
 contender is the baseline: `jax.nn` is `jax.nn.dot_product_attention`, which materialises length^2 weights and is left
 out above --baseline_max_length. `time x` and `memory x` compare each length with the shortest. --decoding times what
-follows a prompt, token by token, and counts the bytes of the cache.
+follows a prompt, token by token, and counts the bytes of the cache; its times are those of the fastest call.
 """
 
 import dataclasses

@@ -13,7 +13,7 @@ from experiments.config.schema import Config, ModelConfig
 from experiments.decoding import measures
 from experiments.decoding.decoder import Decoder, Rows
 from experiments.model.transformer import Model, make_model
-from experiments.reporting.text import aligned, human
+from experiments.reporting.text import aligned, human, plural
 
 STEPS = 64  # tokens that are decoded one by one, the last of the row
 MIXERS = (*(name for name in contenders(None, causal=True) if name != "jax.nn"), *registry.MIXERS)
@@ -22,7 +22,7 @@ _TASK = "copying:length=16"  # gives the vocabulary; rows of any length are deco
 
 @dataclasses.dataclass
 class Timing:
-    """One mixer at one length; times are medians."""
+    """One mixer at one length; times are those of the fastest call."""
 
     mixer: str
     length: int
@@ -61,10 +61,10 @@ def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
         for each in timings
     ]
     what = (
-        f"One layer, {sizes.num_heads} heads x {sizes.head_dim}, no MLP, float32, {sizes.batch} sequence(s) at once; "
-        f"medians of {sizes.repeats}. prefill: per token, of all but the last {STEPS} tokens at once; one by one: per "
-        f"token, of the last {STEPS}; state: bytes of the cache of a sequence of that length, and what a further token "
-        "adds."
+        f"One layer, {sizes.num_heads} heads x {sizes.head_dim}, no MLP, float32, {plural(sizes.batch, 'sequence')} at "
+        f"once; fastest of {sizes.repeats} warm calls. prefill: per token, of all but the last {STEPS} tokens at once; one "
+        f"by one: per token, of the last {STEPS}; state: bytes of the cache of a sequence of that length, and what a "
+        "further token adds."
     )
     if style == "markdown":
         rule = ["---", *["---:"] * (len(header) - 1)]

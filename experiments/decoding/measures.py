@@ -1,6 +1,5 @@
 """What decoding costs: seconds for the prompt and for each token behind it, and bytes of state."""
 
-import statistics
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,9 +13,11 @@ from experiments.decoding.decoder import Decoder, Rows
 from experiments.model.transformer import Model
 from experiments.tasks.base import Context
 
+REPEATS = 5  # timed calls, unless more are asked for
+
 
 class Seconds(NamedTuple):
-    """Medians over calls of programs that were compiled and warm."""
+    """Those of the fastest of some warm calls: what compilation and a busy machine add is left out."""
 
     prefill: float  # of the context and the whole prompt, all rows
     step: float  # of one token of every row behind the prompt
@@ -31,7 +32,9 @@ class Kept(NamedTuple):
     grows: float  # by bytes per token, up to a row of twice the length
 
 
-def take_turns(decoders: Mapping[str, tuple[Decoder, Rows]], rng: PRNGKeyArray, repeats: int = 5) -> dict[str, Seconds]:
+def take_turns(
+    decoders: Mapping[str, tuple[Decoder, Rows]], rng: PRNGKeyArray, repeats: int = REPEATS
+) -> dict[str, Seconds]:
     """Times decoders in turns, so that a busy moment hits them alike; a turn is an untimed call and a timed one."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in decoders}
     for _ in range(repeats):
@@ -40,7 +43,7 @@ def take_turns(decoders: Mapping[str, tuple[Decoder, Rows]], rng: PRNGKeyArray, 
             _once(decoder, rows, rng)
             prefill, proceed = _once(decoder, rows, rng)
             times[name].append((prefill, proceed / steps))
-    return {name: Seconds(*map(statistics.median, zip(*each, strict=True))) for name, each in times.items()}
+    return {name: Seconds(*map(min, zip(*each, strict=True))) for name, each in times.items()}
 
 
 def _once(decoder: Decoder, rows: Rows, rng: PRNGKeyArray) -> tuple[float, float]:

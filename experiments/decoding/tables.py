@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from experiments.decoding.decoder import Decoded
+from experiments.decoding.measures import REPEATS
 from experiments.decoding.parallel import Difference
 from experiments.decoding.session import OWN, RIGHT, Costs, OnRows, OnTokens
 from experiments.reporting.text import aligned, human, plural
@@ -69,7 +70,7 @@ def costs_text(costs: Costs) -> str:
     if costs.prompt:
         lines.append(_timing("prefill", costs.prompt, costs.seconds.prefill, costs.rows))
     lines.append(_timing("one by one", behind, costs.seconds.step * behind, costs.rows))
-    note = f"medians of warm calls on {plural(costs.rows, 'row')} at once; compilation is left out"
+    note = f"fastest of {REPEATS} warm calls on {plural(costs.rows, 'row')} at once; compilation is left out"
     return f"{aligned(lines)}\n{note}\n\n{_state(costs)}"
 
 

@@ -16,7 +16,7 @@ SMALL = {
     "copying": "copying:length=12",
     "needle": "needle:length=40,num_keys=3,num_queries=2,num_values=3",
     "variable_tracking": "variable_tracking:scratchpad=True,vary_hops=True",
-    "mqar": "mqar:random_fillers=True",
+    "mqar": "mqar:random_fillers=True,length=16,vocab_size=17",  # fillers may equal answers
 }
 # Of each task whose rows go on with answers: tokens of a row that are read again, and whole answers, where fixed.
 KNOWN = {"copying": (5, 1), "needle": (4, 2), "captioning": (9, 1), "common_words": (2, 1)}

@@ -124,7 +124,7 @@ def test_nothing_is_scored_where_decoding_differs():
 
 
 STATE = [
-    dict(model__attention="full+linear+sliding_window:window_size=4+delta", model__num_kv_heads=1),
+    dict(model__attention="full+linear+sliding_window:window_size=4", model__num_kv_heads=1),
     dict(task="translation:max_length=14,min_length=3", model__attention="full"),
 ]
 
@@ -142,9 +142,9 @@ def test_bytes_are_those_of_the_cache_and_of_its_formula(values):
 
 def test_state_grows_with_the_row_or_not():
     run, model, _ = build(model__attention=STATE[0]["model__attention"])
-    full, linear, window, delta = measures.kept(model, run, 14)
+    full, linear, window = measures.kept(model, run, 14)
     assert (full.layer, full.mixer, window.layer) == ("layer 1", "full", "layer 3")
-    assert full.grows == full.bytes / 14 == 2 * 4 * 12 and linear.grows == window.grows == delta.grows == 0
+    assert full.grows == full.bytes / 14 == 2 * 4 * 12 and linear.grows == window.grows == 0
     assert window.bytes == 4 * 2 * 4 * 12
 
 
