@@ -62,9 +62,9 @@ def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
     ]
     what = (
         f"One layer, {sizes.num_heads} heads x {sizes.head_dim}, no MLP, float32, {plural(sizes.batch, 'sequence')} at "
-        f"once; fastest of {sizes.repeats} warm calls. prefill: per token, of all but the last {STEPS} tokens at once; one "
-        f"by one: per token, of the last {STEPS}; state: bytes of the cache of a sequence of that length, and what a "
-        "further token adds."
+        f"once; fastest of {sizes.repeats} warm calls. prefill: per token, of all but the last {STEPS} tokens at once; "
+        f"one by one: per token, of the last {STEPS}; state: bytes of the cache of a sequence of that length, and "
+        "what a further token adds."
     )
     if style == "markdown":
         rule = ["---", *["---:"] * (len(header) - 1)]

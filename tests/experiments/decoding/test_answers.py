@@ -12,6 +12,7 @@ from experiments.tasks.base import Batch
 from experiments.tasks.registry import TASKS, make_task
 from tests.experiments.model.test_transformer import build
 
+ROWS = 29
 SMALL = {
     "copying": "copying:length=12",
     "needle": "needle:length=40,num_keys=3,num_queries=2,num_values=3",
@@ -43,13 +44,13 @@ def naive(task, batch):
 @pytest.mark.parametrize("name", [*(name for name, kind in TASKS.items() if kind.answers_follow), "mqar", "parity"])
 def test_answers_that_are_read_again_and_whole_answers(name):
     task = make_task(SMALL.get(name, name))
-    batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(0), 7))
+    batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(0), ROWS))
     own, whole = naive(task, batch)
     np.testing.assert_array_equal(answers.own_tokens(task, batch), own)
     np.testing.assert_array_equal(answers.whole_answers(batch, own), whole)
     assert own.any() == task.answers_follow or name in ("needle", "variable_tracking", "dyck")
     if name in KNOWN:
-        assert (own.sum(1) == KNOWN[name][0]).all() and whole.max() + 1 == 7 * KNOWN[name][1]
+        assert (own.sum(1) == KNOWN[name][0]).all() and whole.max() + 1 == ROWS * KNOWN[name][1]
     if not task.answers_follow:
         assert whole.max() + 1 == (batch.weights > 0).sum(), "each is an answer by itself"
 
