@@ -1,4 +1,4 @@
-"""Writes the generated blocks of README.md and docs/speed.md: the catalogue, and tables of results/reference.
+"""Writes the generated blocks of README.md and docs/: the catalogue, and tables of results/reference.
 
 python docs/embed_tables.py            writes
 python docs/embed_tables.py --check    exit code 1 if a document is not current
@@ -12,12 +12,17 @@ from collections.abc import Iterable
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 REFERENCE = ROOT / "results" / "reference"
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "speed.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "speed.md", ROOT / "docs" / "decoding.md")
 
 
 def embedded(text: str) -> str:
     """Returns a document with every block between markers made anew."""
-    blocks = {"quickstart": lambda: study("quickstart"), "catalogue": catalogue, "benchmark": benchmark}
+    blocks = {
+        "quickstart": lambda: study("quickstart"),
+        "catalogue": catalogue,
+        "benchmark": lambda: benchmark("attention"),
+        "decoding": lambda: benchmark("decoding"),
+    }
     for name in (name for name in blocks if f"<!-- {name}: begin -->" in text):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
@@ -70,9 +75,9 @@ def study(name: str) -> str:
     return "\n".join([*rows, "", " ".join([*tables.size_notes(runs), f"{origin}, on {where}, {runs.dates[0][:10]}."])])
 
 
-def benchmark() -> str:
-    """Returns the benchmark's table and where it ran."""
-    return (REFERENCE / "benchmark" / "attention.md").read_text().strip()
+def benchmark(name: str) -> str:
+    """Returns the table of a benchmark and where it ran."""
+    return (REFERENCE / "benchmark" / f"{name}.md").read_text().strip()
 
 
 def stale() -> list[pathlib.Path]:

@@ -2,12 +2,14 @@ r"""Times attention, forward and with gradient, and measures its memory; prints 
 
 python -m experiments.benchmark
 python -m experiments.benchmark --variants='full|sliding_window:window_size=128|linear' --lengths=2048,16384
+python -m experiments.benchmark --decoding --lengths=1024,4096
 python -m experiments.benchmark --training --config=configs/throughput.py
 python -m experiments.benchmark --generation
 
 All contenders run in one process and take turns, so that a busy moment hits them alike; times are medians. The first
 contender is the baseline: `jax.nn` is `jax.nn.dot_product_attention`, which materialises length^2 weights and is left
-out above --baseline_max_length. `time x` and `memory x` compare each length with the shortest.
+out above --baseline_max_length. `time x` and `memory x` compare each length with the shortest. --decoding times what
+follows a prompt, token by token, and counts the bytes of the cache; its times are those of the fastest call.
 """
 
 import dataclasses
@@ -20,19 +22,20 @@ import jax
 from absl import flags
 
 from experiments import cli, runtime
-from experiments.benchmarks import attention, data, training
+from experiments.benchmarks import attention, data, decoding, training
 from experiments.config.files import load_config
-from experiments.reporting.text import describe_environment
+from experiments.reporting.text import describe_environment, listed
 from experiments.studies.whole_files import check_writable, write_file
 
 T = TypeVar("T")
 _LONGEST = 2**20
 _MOST_NUMBERS = 2**40  # 4 TiB
-_USED = {  # flags of one measurement alone
+_USED = {  # flags of some measurements alone
     "attention": (
         *("variants", "lengths", "batch", "num_heads", "head_dim", "causal"),
         *("repeats", "baseline_max_length", "format"),
     ),
+    "--decoding": ("variants", "lengths", "batch", "num_heads", "head_dim", "repeats", "format"),
     "--training": ("config",),
     "--generation": ("tasks",),
 }
@@ -42,7 +45,7 @@ _VARIANTS = flags.DEFINE_string(
     "variants",
     None,
     "Specs of the variants, between '|'; by default every registered one that can be as --causal says, the window at "
-    "128 keys.",
+    "128 keys. With --decoding also other mixers and hybrids.",
     flag_values=FLAGS,
 )
 _LENGTHS = flags.DEFINE_list("lengths", ["2048", "4096", "16384"], "Sequence lengths.", flag_values=FLAGS)
@@ -54,6 +57,7 @@ _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each contender.", 
 _BASELINE_MAX = flags.DEFINE_integer(
     "baseline_max_length", 4096, "Longest sequence for the baseline.", flag_values=FLAGS
 )
+_DECODING = flags.DEFINE_bool("decoding", False, "Time decoding with a cache instead.", flag_values=FLAGS)
 _TRAINING = flags.DEFINE_bool("training", False, "Time whole training steps of --config instead.", flag_values=FLAGS)
 _CONFIG = flags.DEFINE_string("config", "configs/throughput.py", "For --training.", flag_values=FLAGS)
 _GENERATION = flags.DEFINE_bool("generation", False, "Time the generation of data instead.", flag_values=FLAGS)
@@ -101,6 +105,10 @@ def _measure() -> tuple[Sequence[dict[str, Any]], str, Exception | None]:
         return [dataclasses.asdict(each) for each in drawn], data.render(drawn), failure
     sizes = attention.Sizes(_BATCH.value, _HEADS.value, _DIM.value, _CAUSAL.value, _REPEATS.value, _BASELINE_MAX.value)
     lengths = _lengths(_LENGTHS.value)
+    if _DECODING.value:
+        mixers = _VARIANTS.value.split("|") if _VARIANTS.value else decoding.MIXERS
+        decoded, failure = _collected(decoding.measure(mixers, lengths, sizes))
+        return [dataclasses.asdict(each) for each in decoded], decoding.render(decoded, _FORMAT.value, sizes), failure
     contenders = attention.contenders(_VARIANTS.value, sizes.causal)
     timings, failure = _collected(attention.measure(contenders, lengths, sizes))
     return [dataclasses.asdict(each) for each in timings], attention.render(timings, _FORMAT.value, sizes), failure
@@ -119,17 +127,19 @@ def _collected(measuring: Iterator[T]) -> tuple[list[T], Exception | None]:
 
 def _check_flags() -> None:
     """Raises UsageError for flags that the measurement does not use, and for sizes beyond any memory."""
-    if _TRAINING.value and _GENERATION.value:
-        raise cli.UsageError("--training and --generation are two measurements; ask for one of them.")
-    mode = "--training" if _TRAINING.value else "--generation" if _GENERATION.value else "attention"
-    for other, names in _USED.items():
-        for name in names:
-            if FLAGS[name].present and other != mode:
-                raise cli.UsageError(f"--{name} is for the measurement of {other} alone; this is that of {mode}.")
+    asked = [f"--{flag.name}" for flag in (_DECODING, _TRAINING, _GENERATION) if flag.value]
+    if len(asked) > 1:
+        raise cli.UsageError(f"{listed(asked)} are {len(asked)} measurements; ask for one of them.")
+    mode = asked[0] if asked else "attention"
+    for name in dict.fromkeys(name for names in _USED.values() for name in names):
+        users = [user for user, names in _USED.items() if name in names]
+        if FLAGS[name].present and mode not in users:
+            raise cli.UsageError(f"--{name} is for the measurement of {listed(users)} alone; this is that of {mode}.")
     for name in ("variants", "tasks"):
         if FLAGS[name].value == "":
             raise cli.UsageError(f"--{name}= names none; leave it out to measure all.")
-    numbers = _BATCH.value * _HEADS.value * _DIM.value * (max(_lengths(_LENGTHS.value)) if mode == "attention" else 1)
+    longest = max(_lengths(_LENGTHS.value)) if "lengths" in _USED[mode] else 1
+    numbers = _BATCH.value * _HEADS.value * _DIM.value * longest
     if numbers > _MOST_NUMBERS:
         raise cli.UsageError(f"queries of these sizes would have {numbers} numbers; they may have {_MOST_NUMBERS}.")
 

@@ -18,6 +18,7 @@ DOCUMENTS = [
     "docs/speed.md",
     "docs/results.md",
     "docs/inspection.md",
+    "docs/decoding.md",
 ]
 PACKAGES = ("attention_variants", "experiments", "configs", "tests")
 # Classes and files that the reader of CONTRIBUTING.md adds.

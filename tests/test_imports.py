@@ -63,6 +63,8 @@ EXPERIMENTS: dict[str, set[str]] = {
     "inspection": _RUN | {"model", "analysis", "training", "studies", "reporting"},
     "certificates": _RUN | {"analysis", "studies"},
     "benchmarks": _RUN | {"training", "studies", "reporting"},
+    "decoding": _RUN | {"model", "studies", "reporting"},
+    "benchmarks": _RUN | {"model", "training", "studies", "reporting", "decoding"},
     "cli": {"interrupts", "streams"},
     "interrupts": set(),
     "streams": set(),

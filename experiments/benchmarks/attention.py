@@ -18,6 +18,7 @@ from experiments.reporting.text import human
 
 BASELINE = "jax.nn"  # jax.nn.dot_product_attention, which materialises length^2 weights
 _MODEL_DIM = 64  # of what controls are read from
+_HORIZON = 2**14  # of cosformer, which must see the whole sequence
 
 Contender = Callable[[Any, Any, Any], Any]
 
@@ -57,7 +58,7 @@ def contenders(specs: str | None, causal: bool) -> dict[str, AttentionVariant | 
       causal: whether the attention is to be causal.
     """
     if specs is None:
-        sharper = {"sliding_window": "sliding_window:window_size=128"}
+        sharper = {"sliding_window": "sliding_window:window_size=128", "cosformer": f"cosformer:horizon={_HORIZON}"}
         able = [
             name for name, kind in VARIANTS.items() if (kind.supports_causal if causal else kind.supports_bidirectional)
         ]

@@ -1,6 +1,6 @@
 """The layers of a model: a mixer, attention to a context where there is one, and an MLP, each behind a norm."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -10,6 +10,13 @@ from attention_variants.module import MultiHeadAttention
 from experiments.components.mixers import LayerSizes, Mixer, Stream
 from experiments.config.run import Run
 from experiments.model.hooks import NONE, Hooks, Site
+
+
+class KeptContext(NamedTuple):
+    """What a layer keeps of a context while decoding."""
+
+    key: Float[Array, "batch context_length num_kv_heads head_dim"]
+    value: Float[Array, "batch context_length num_kv_heads value_dim"]
 
 
 class MLP(nnx.Module):
@@ -55,10 +62,23 @@ class Layer(nnx.Module):
             x = x + hooks.mix(across, self.cross, flat(self.cross_norm, x), context=context, causal=False)
         return hooks.stream(site, self._feed_forward(x))
 
-    def extend(self, cache: Any, x: Stream) -> tuple[Stream, Any]:
-        """Continues a sequence by one or more tokens."""
+    def keep(self, context: Stream) -> KeptContext | None:
+        """Returns what `extend` needs of a context; None for a layer that reads none."""
+        if self.cross is None:
+            return None
+        mixing = self.cross.prepare(context, context=context, causal=False)
+        return KeptContext(mixing.key, mixing.value)
+
+    def extend(self, cache: Any, x: Stream, kept: KeptContext | None = None) -> tuple[Stream, Any]:
+        """Continues a sequence by one or more tokens; `kept` is what `keep` gave."""
         mixed, cache = self.mixer.extend(cache, flat(self.norm, x))
-        return self._feed_forward(x + mixed), cache
+        x = x + mixed
+        if self.cross is not None and self.cross_norm is not None and kept is not None:
+            # The keys and values of x itself are not used, hence never computed.
+            mixing = self.cross.prepare(flat(self.cross_norm, x), context=x, causal=False)
+            mixing = mixing._replace(key=kept.key, value=kept.value)
+            x = x + self.cross.finish(mixing, self.cross.attend(mixing))
+        return self._feed_forward(x), cache
 
     def _feed_forward(self, x: Stream) -> Stream:
         if self.mlp is None or self.mlp_norm is None:

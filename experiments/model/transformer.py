@@ -18,7 +18,7 @@ from experiments.components.schedules import Cosine
 from experiments.config.run import Run
 from experiments.config.schema import EvalConfig, TrainConfig
 from experiments.model.hooks import NONE, Hooks, Site
-from experiments.model.layers import MLP, Layer, flat
+from experiments.model.layers import MLP, KeptContext, Layer, flat
 from experiments.model.streams import INIT, split_key
 from experiments.tasks.base import Context
 
@@ -90,6 +90,7 @@ class ModelCache(NamedTuple):
 
     length: Int[Array, ""]  # tokens seen so far
     layers: tuple[Any, ...]
+    context: tuple[KeptContext | None, ...]  # of every layer
 
 
 class Model(nnx.Module):
@@ -139,11 +140,9 @@ class Model(nnx.Module):
         The inputs stand at `positions`, which `self.position.draw` gives; without them at 0, 1, 2 ... as in decoding.
         `hooks` may look at the pass, or change it.
         """
-        if (self.encoder is None) != (context is None):
-            raise ValueError(f"`context` must be {'None' if self.encoder is None else 'given'} for this task's model.")
         if positions is None:
             positions = jnp.arange(inputs.shape[1])
-        encoded = None if self.encoder is None or context is None else self.encoder(context, hooks)
+        encoded = self._encode(context, hooks)
         x = hooks.stream(Site(-1), self.embedding(inputs, positions))
         for number, layer in enumerate(self.layers):
             site = Site(number)
@@ -158,22 +157,41 @@ class Model(nnx.Module):
             return self.decoder(jnp.take_along_axis(x, scored[:, :1, None], axis=1)[:, 0])
         return jnp.take_along_axis(x, scored[:, :, None], axis=1)
 
-    def init_cache(self, batch: int, max_length: int, dtype: Any = jnp.float32) -> ModelCache:
-        """Returns an empty cache for `max_length` tokens.
+    def _encode(self, context: Array | None, hooks: Hooks = NONE) -> Stream | None:
+        if (self.encoder is None) != (context is None):
+            raise ValueError(f"`context` must be {'None' if self.encoder is None else 'given'} for this task's model.")
+        return None if self.encoder is None or context is None else self.encoder(context, hooks)
+
+    def init_cache(
+        self, batch: int, max_length: int, dtype: Any = jnp.float32, context: Array | None = None
+    ) -> ModelCache:
+        """Returns an empty cache for `max_length` tokens that attend to a `context`, as in `__call__`.
 
         Raises:
-          NotImplementedError: the task reads in both directions, which has no token-by-token form, or is no sequence of
-            tokens by itself.
+          ValueError: `context` is missing, or is not read.
+          NotImplementedError: the model has no token-by-token form: it reads in both directions, or numbers, or attends
+            to the context differently from place to place, or its answers are not read where tokens stand.
         """
         if not self.causal:
             raise NotImplementedError("a model that reads in both directions cannot decode token by token.")
-        if self.embedding.tokens is None or self.encoder or self.decoder or self.readout != "position":
-            raise NotImplementedError(
-                "only a model of tokens alone, read out where they stand, decodes token by token."
-            )
+        if self.embedding.tokens is None or self.decoder or self.readout != "position":
+            raise NotImplementedError("only a model of tokens, read out where they stand, decodes token by token.")
+        encoded = self._encode(context)
+        if encoded is not None:
+            self._check_cross(max_length, encoded.shape[1])
         return ModelCache(
-            jnp.zeros((), jnp.int32), tuple(layer.mixer.init_cache(batch, max_length, dtype) for layer in self.layers)
+            jnp.zeros((), jnp.int32),
+            tuple(layer.mixer.init_cache(batch, max_length, dtype) for layer in self.layers),
+            tuple(None if encoded is None else layer.keep(encoded) for layer in self.layers),
         )
+
+    def _check_cross(self, length: int, context_length: int) -> None:
+        """Raises unless a query reads all of the context, wherever it stands and whichever others there are."""
+        for layer in self.layers:
+            variant = layer.cross.variant  # type: ignore[union-attr]
+            if not variant.pattern(length, context_length, False).all():
+                name = type(variant).__name__
+                raise NotImplementedError(f"{name} shows each token another part of the context; it cannot decode.")
 
     def extend(
         self, cache: ModelCache, tokens: Int[Array, "batch new_length"]
@@ -181,10 +199,10 @@ class Model(nnx.Module):
         """Continues a sequence by one or more tokens; returns their logits and the new cache."""
         x = self.embedding(tokens, cache.length + jnp.arange(tokens.shape[1]))
         layers = []
-        for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
-            x, layer_cache = layer.extend(layer_cache, x)
+        for layer, layer_cache, kept in zip(self.layers, cache.layers, cache.context, strict=True):
+            x, layer_cache = layer.extend(layer_cache, x, kept)
             layers.append(layer_cache)
-        return self._unembed(x), ModelCache(cache.length + tokens.shape[1], tuple(layers))
+        return self._unembed(x), ModelCache(cache.length + tokens.shape[1], tuple(layers), cache.context)
 
     def _unembed(self, x: Stream) -> Array:
         tied = self.embedding.tokens

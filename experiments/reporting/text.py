@@ -1,6 +1,6 @@
 """Numbers, specs and environments as people read them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.studies.record import devices_text
@@ -42,6 +42,18 @@ def listed(items: Iterable[str]) -> str:
 def one_line(text: str) -> str:
     """Returns `text` with every run of white space as one blank."""
     return " ".join(text.split())
+
+
+def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Returns lines of cells in columns, the first `left` of them flush left and the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
 
 
 def wrap_spec(spec: str, width: int) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from attention_variants import cost
 from attention_variants.registry import VARIANTS, make_variant
 from experiments import benchmark, cli
-from experiments.benchmarks import attention, data
+from experiments.benchmarks import attention, data, decoding
 
 SMALL = ("--num_heads=2", "--head_dim=4", "--repeats=1")
 
@@ -64,6 +64,24 @@ def test_what_is_timed_is_what_is_counted(monkeypatch, capsys, tmp_path):
     assert len(rows) == 2 and {line.count("|") for line in (rule, *rows)} == {heading.count("|")}
 
 
+def test_decoding_is_timed_and_its_state_counted(monkeypatch, capsys, tmp_path):
+    output, mixers = tmp_path / "figures.json", ("full", "linear", "conv+sliding_window:window_size=5")
+    asked = ("--decoding", f"--variants={'|'.join(mixers)}", "--lengths=70,67", f"--output={output}", *SMALL)
+    assert execute(monkeypatch, *asked, "--format=markdown") == 0
+    figures = {(each["mixer"], each["length"]): each for each in json.loads(output.read_text())["figures"]}
+    assert set(figures) == {(name, length) for name in mixers for length in (67, 70)}
+    width = 2 * 4
+    assert all(each["prefill_us"] > 0 and each["step_us"] > 0 for each in figures.values())
+    state = {key: (each["state_bytes"], each["token_bytes"]) for key, each in figures.items()}
+    for length in (67, 70):
+        assert state["full", length] == (4 * 2 * width * length, 4 * 2 * width)
+        assert state["linear", length] == state["linear", 70] and state["linear", length][1] == 0
+        assert state["conv+sliding_window:window_size=5", length] == (4 * 2 * width * 5 + 4 * 2 * width, 0)
+    heading, rule, *rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(rows) == 6 and {line.count("|") for line in (rule, *rows)} == {heading.count("|")}
+    assert "conv" in decoding.MIXERS and "linformer" not in decoding.MIXERS and len(decoding.MIXERS) >= 35
+
+
 @pytest.mark.slow
 def test_generation_is_told_as_a_share_of_the_step(monkeypatch, capsys):
     monkeypatch.setattr(data, "_CALLS", 2)
@@ -87,7 +105,11 @@ MISTAKES = {
     "--variants=": "--variants= names none; leave it out to measure all.",
     "--head_dim=1000000000000000000000": "they may have 1099511627776.",
     "--tasks=mqar": "--tasks is for the measurement of --generation alone; this is that of attention.",
-    "--training --lengths=5": "--lengths is for the measurement of attention alone; this is that of --training.",
+    "--training --lengths=5": "--lengths is for the measurement of attention and --decoding alone; this is that of --t",
+    "--decoding --nocausal": "--causal is for the measurement of attention alone; this is that of --decoding.",
+    "--decoding --lengths=64,128": "--lengths must be above 64, the tokens that are decoded one by one; got 64.",
+    "--decoding --variants=fulll": "unknown attention variant 'fulll'; valid choices, nearest first: full",
+    "--decoding --training": "--decoding and --training are 2 measurements; ask for one of them.",
     "--generation --config=nope.py": "--config is for the measurement of --training alone",
     "--generation --tasks=": "--tasks= names none; leave it out to measure all.",
     "--generation --tasks=mqar|mqra": "unknown task 'mqra'",

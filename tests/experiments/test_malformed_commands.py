@@ -13,7 +13,7 @@ from experiments import cli
 from experiments.config import schema
 
 EACH = 200
-MAINS = ("run", "status", "table", "report", "archive", "benchmark", "show_task")
+MAINS = ("run", "status", "table", "report", "archive", "benchmark", "show_task", "generate")
 TYPOS = "abcdefghijklmnopqrstuvwxyz_0"
 SPEC_FIELDS = (
     *("task", "model.attention", "model.position", "model.norm", "train.optimizer", "train.schedule"),
@@ -86,7 +86,7 @@ def command(main: str, flags, rng: random.Random, folder: Path) -> list[str]:
     if main == "run":
         wrong = rng.choice((wrong, of_a_config(rng), of_a_config(rng)))
         return ["--config=configs/quickstart.py", "--dry_run", *wrong]
-    if main in ("table", "report"):
+    if main in ("table", "report", "generate"):
         missing = [str(folder / misspelled("quickstart", rng))], [f"--study={folder}"], []
         return rng.choice((["results/reference/quickstart", *wrong], *missing))
     if main == "archive":
