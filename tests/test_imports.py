@@ -62,7 +62,6 @@ EXPERIMENTS: dict[str, set[str]] = {
     "reporting": _RUN | {"studies"},
     "inspection": _RUN | {"model", "analysis", "training", "studies", "reporting"},
     "certificates": _RUN | {"analysis", "studies"},
-    "benchmarks": _RUN | {"training", "studies", "reporting"},
     "decoding": _RUN | {"model", "studies", "reporting"},
     "benchmarks": _RUN | {"model", "training", "studies", "reporting", "decoding"},
     "cli": {"interrupts", "streams"},

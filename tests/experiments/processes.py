@@ -16,20 +16,39 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
     signal.signal(number, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
+# What waits for other processes looks often, or a test would wait for most of its time.
+_IMPATIENT = """
+def be_impatient():
+    from experiments.studies import jobs, runner
+
+    jobs._LOOKS_EVERY = runner._LOOKS_EVERY = 0.5
+
+be_impatient()
+"""
 
 
-def start(folder: Path, *flags: str, hook: str = "", **streams: Any) -> subprocess.Popen:
+def start(
+    folder: Path, *flags: str, hook: str = "", programs: Path | None = None, compiles: bool = False, **streams: Any
+) -> subprocess.Popen:
     """Starts the run below `folder`; `streams` are those of `Popen`.
 
     It has no workers, unless `flags` name them.
 
     A `hook` is Python that stands in the config, and is thus executed in the command, its workers and its jobs.
+    Compiled programs are taken from the folder `programs`. Only one that `compiles` writes there, which nobody may
+    kill: JAX writes the files in place.
     """
     folder.mkdir(exist_ok=True)
-    (folder / "tiny.py").write_text(CONFIG + hook)
+    (folder / "tiny.py").write_text(CONFIG + _IMPATIENT + hook)
     places = f"--config={folder / 'tiny.py'}", f"--results={folder / 'results'}"
     command = ["-m", "experiments.run", *places, "--workers=1", *flags]
     environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # it compiles longer than it trains
+    if programs:
+        environment |= {
+            "JAX_COMPILATION_CACHE_DIR": str(programs),
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if compiles else "1e9",
+        }
     return subprocess.Popen([sys.executable, "-c", _WITH_DEFAULT_SIGNALS, *command], env=environment, **streams)
 
 

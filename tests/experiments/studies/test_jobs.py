@@ -15,7 +15,7 @@ from experiments.studies.jobs import JobsError, Settings
 from experiments.studies.training_folder import TrainingFolder
 from tests.experiments import fake_slurm
 from tests.experiments.processes import start, wait_for_checkpoint
-from tests.experiments.studies.test_survival import QUIET, outcomes
+from tests.experiments.studies.test_survival import QUIET, calm, outcomes
 from tests.experiments.tiny import tiny_config
 
 
@@ -304,10 +304,8 @@ def logs(folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Returns what three runs end in."""
-    calm = tmp_path_factory.mktemp("calm")
-    assert start(calm, "--seeds=3", "--workers=2", **QUIET).wait(timeout=600) == 0
-    return outcomes(calm)
+    """Returns what three runs end in, and their compiled programs."""
+    return calm(tmp_path_factory.mktemp("study"), "--seeds=3", "--workers=2")
 
 
 def ended_as(undisturbed, folder, runs):
@@ -321,12 +319,13 @@ def ended_as(undisturbed, folder, runs):
 def test_jobs_of_slurm_are_warned_requeued_and_outlive_their_driver(tmp_path, monkeypatch, undisturbed):
     fake_slurm.install(tmp_path / "bin")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    expected, programs = undisturbed
     folder, flags = tmp_path / "jobs", ("--seeds=3", "--executor=slurm", "--jobs=2")
-    first = start(folder, *flags, hook=SLOW, **QUIET)
+    first = start(folder, *flags, hook=SLOW, programs=programs, **QUIET)
     wait_for_checkpoint(first, folder)
     first.kill()
     first.wait()
-    again = start(folder, *flags, hook=SLOW, stdout=subprocess.PIPE, text=True)
+    again = start(folder, *flags, hook=SLOW, programs=programs, stdout=subprocess.PIPE, text=True)
     (tmp_path / "bin" / "warn").touch()
     out, _ = again.communicate(timeout=580)
     assert again.returncode == 0, logs(folder)
@@ -334,19 +333,20 @@ def test_jobs_of_slurm_are_warned_requeued_and_outlive_their_driver(tmp_path, mo
     assert len(list((tmp_path / "bin").glob("array-*"))) == 1 and "Requeued job 1_" in logs(folder)
     states = {path.name: path.read_text() for path in (tmp_path / "bin").glob("state-*")}
     assert states == {f"state-1_{index}": "COMPLETED" for index in range(3)}
-    assert ended_as(undisturbed, folder, 3)
+    assert ended_as(expected, folder, 3)
 
 
 @pytest.mark.slow
 def test_local_jobs_go_on_when_their_time_is_up_and_when_their_driver_is_killed(tmp_path, undisturbed):
-    folder, flags = tmp_path / "jobs", ("--seeds=2", "--executor=local", "--runs_per_job=2", "--job_minutes=1.2")
-    first = start(folder, *flags, hook=SLOW, **QUIET)
+    expected, programs = undisturbed
+    folder, flags = tmp_path / "jobs", ("--seeds=2", "--executor=local", "--runs_per_job=2", "--job_minutes=0.6")
+    first = start(folder, *flags, hook=SLOW, programs=programs, **QUIET)
     wait_for_checkpoint(first, folder)
     first.kill()
     first.wait()
-    again = start(folder, *flags, hook=SLOW, stdout=subprocess.PIPE, text=True)
+    again = start(folder, *flags, hook=SLOW, programs=programs, stdout=subprocess.PIPE, text=True)
     out, _ = again.communicate(timeout=580)
     assert again.returncode == 0, logs(folder)
     assert "Study tiny" in out and "Requeued job" in logs(folder)
     assert (folder / "results" / "tiny" / ".submitit").stat().st_mode & 0o777 == 0o700
-    assert ended_as(undisturbed, folder, 2)
+    assert ended_as(expected, folder, 2)

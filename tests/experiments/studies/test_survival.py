@@ -119,7 +119,7 @@ def disturb(driver, rng):
     """Kills workers at random moments, then the driver; returns how many processes."""
     kills = 0
     for _ in range(rng.randint(1, 3)):
-        time.sleep(rng.uniform(0.5, 7))
+        time.sleep(rng.uniform(0.5, 4.5))
         victims = children(driver)
         if driver.poll() is not None or not victims:
             break
@@ -133,29 +133,49 @@ def disturb(driver, rng):
     return kills + 1
 
 
+def calm(folder, *flags):
+    """Returns what runs that nobody disturbs end in, and their compiled programs."""
+    programs = folder / "programs"
+    assert start(folder / "calm", *flags, programs=programs, compiles=True, **QUIET).wait(timeout=600) == 0
+    return outcomes(folder / "calm"), programs
+
+
+@pytest.fixture(scope="module")
+def calm_study(tmp_path_factory):
+    return calm(tmp_path_factory.mktemp("study"), *STUDY, "--workers=2")
+
+
+@pytest.fixture(scope="module")
+def calm_run(tmp_path_factory):
+    return calm(tmp_path_factory.mktemp("run"), *LONG)
+
+
 @pytest.mark.slow
-def test_thirty_kills_change_nothing(tmp_path):
+def test_thirty_kills_change_nothing(tmp_path, calm_study):
     """At random moments, and in the middle of evaluations, checkpoints and results, before and after their rename."""
-    rng, calm, disturbed = random.Random(0), tmp_path / "calm", tmp_path / "disturbed"
-    undisturbed = start(calm, *STUDY, "--workers=2", **QUIET)
-    assert undisturbed.wait(timeout=600) == 0
+    rng, disturbed, (undisturbed, programs) = random.Random(0), tmp_path / "disturbed", calm_study
+
+    def start_deadly():
+        return start(disturbed, *STUDY, "--workers=2", hook=DEADLY, programs=programs, **QUIET)
+
     kills = 0
     while kills < 15:
-        kills += disturb(start(disturbed, *STUDY, "--workers=2", hook=DEADLY, **QUIET), rng)
-    last = start(disturbed, *STUDY, "--workers=2", hook=DEADLY, **QUIET)
+        kills += disturb(start_deadly(), rng)
+    last = start_deadly()
     assert last.wait(timeout=600) == 0
     notes = Counter((disturbed / "notes").read_text().splitlines())
     deaths = {what: number for what, number in notes.items() if not what.startswith("ended")}
     places = {f"{when} {what}" for when in ("before", "after") for what in ("checkpoint", "result")}
     assert deaths == dict.fromkeys({"in evaluation", *places}, 3) and kills + sum(deaths.values()) >= 30
     found = outcomes(disturbed)
-    assert found == outcomes(calm) and len(found) == 6
+    assert found == undisturbed and len(found) == 6
     assert {what: n for what, n in notes.items() if what.startswith("ended")} == {f"ended {run}": 1 for run in found}
 
 
 @pytest.mark.slow
-def test_several_drivers_share_the_runs(tmp_path):
-    drivers = [start(tmp_path, *STUDY, "--workers=2", stdout=subprocess.PIPE, text=True) for _ in range(3)]
+def test_several_drivers_share_the_runs(tmp_path, calm_study):
+    streams = {"programs": calm_study[1], "stdout": subprocess.PIPE, "text": True}
+    drivers = [start(tmp_path, *STUDY, "--workers=2", **streams) for _ in range(3)]
     said = [driver.communicate(timeout=600)[0] for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0, 0] and len(outcomes(tmp_path)) == 6
     assert sum(text.count("test accuracy") for text in said) == 6, "each run is trained once"
@@ -164,26 +184,17 @@ def test_several_drivers_share_the_runs(tmp_path):
     assert "--worker=" not in manifest["command"] and os.uname().nodename not in json.dumps(manifest)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Returns what a long run ends in."""
-    calm = tmp_path_factory.mktemp("calm")
-    assert start(calm, *LONG, **QUIET).wait(timeout=600) == 0
-    return outcomes(calm)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("fate", ["stopped", "vanished"])
-def test_the_run_of_a_silent_process_goes_on_elsewhere_with_one_writer_at_a_time(
-    tmp_path, monkeypatch, undisturbed, fate
-):
+def test_the_run_of_a_silent_process_goes_on_elsewhere_with_one_writer_at_a_time(tmp_path, monkeypatch, calm_run, fate):
     """One that is stopped for longer than its lease lasts, and goes on; one whose machine is not seen again."""
+    undisturbed, programs = calm_run
     monkeypatch.setenv("TEST_MACHINE", "elsewhere" if fate == "vanished" else "here")
-    first = start(tmp_path / "shared", *LONG, hook=HASTY, **QUIET)
+    first = start(tmp_path / "shared", *LONG, hook=HASTY, programs=programs, **QUIET)
     wait_for_checkpoint(first, tmp_path / "shared")
     first.send_signal(signal.SIGSTOP if fate == "stopped" else signal.SIGKILL)
     monkeypatch.setenv("TEST_MACHINE", "here")
-    second = start(tmp_path / "shared", *LONG, hook=HASTY, **QUIET)
+    second = start(tmp_path / "shared", *LONG, hook=HASTY, programs=programs, **QUIET)
     wait_for_checkpoint(second, tmp_path / "shared")
     assert second.poll() is None, "it is in the middle of the run when the other goes on"
     first.send_signal(signal.SIGCONT)
@@ -197,9 +208,11 @@ def test_the_run_of_a_silent_process_goes_on_elsewhere_with_one_writer_at_a_time
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_warning_saves_and_the_same_command_goes_on(tmp_path, workers):
+def test_a_warning_saves_and_the_same_command_goes_on(tmp_path, calm_run, workers):
     flags = *LONG, "--seeds=2", f"--workers={workers}"
-    process = start(tmp_path, *flags, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = start(
+        tmp_path, *flags, programs=calm_run[1], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     wait_for_checkpoint(process, tmp_path)
     crew = children(process)
     process.send_signal(signal.SIGUSR1)
