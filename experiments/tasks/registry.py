@@ -36,6 +36,7 @@ from experiments.tasks.recall.set_intersection import SetIntersection
 from experiments.tasks.sequences.common_words import CommonWords
 from experiments.tasks.sequences.compression import Compression
 from experiments.tasks.sequences.copying import Copying, Reverse, Sorting
+from experiments.tasks.sequences.duplicate_ngram import DuplicateNgram
 from experiments.tasks.sequences.selective_copying import SelectiveCopying
 from experiments.tasks.sequences.translation import Translation
 from experiments.tasks.sequences.variable_tracking import VariableTracking
@@ -62,6 +63,7 @@ TASKS: dict[str, type[Task]] = {
     "set_intersection": SetIntersection,
     "markov_icl": MarkovICL,
     "markov_lags": MarkovLags,
+    "duplicate_ngram": DuplicateNgram,
     "parity": Parity,
     "even_pairs": EvenPairs,
     "cycle_navigation": CycleNavigation,

@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ _MARKER = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Transcription(FixedLength):
+class Transcription(FixedLength):
     """A prefix of length / 2 tokens, uniform over ids 1..vocab_size - 1, the marker, id 0, and an answer as long.
 
     The answer is read from the marker on, with its earlier tokens given; its last token is not in the row. Reading in
@@ -55,7 +55,7 @@ class _Transcription(FixedLength):
     @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
         shape = (batch_size, self.length // 2)
-        prefix = jax.random.randint(rng, shape, 1, self.vocab_size, jnp.int32)
+        prefix = self._draw_prefix(rng, batch_size)
         answer = self._answer(prefix)
         order = jnp.arange(shape[1], dtype=jnp.int32)
         sources = jnp.asarray(self._sources(shape[1]), jnp.int32)
@@ -68,6 +68,10 @@ class _Transcription(FixedLength):
             evidence=jnp.broadcast_to(sources, (*shape, sources.shape[1])),
             slices={"distance": jnp.broadcast_to(distance, shape), "order": jnp.broadcast_to(order, shape)},
         )
+
+    def _draw_prefix(self, rng: PRNGKeyArray, batch_size: int) -> Int[Array, "batch tokens"]:
+        """Draws prefixes of length / 2 tokens."""
+        return jax.random.randint(rng, (batch_size, self.length // 2), 1, self.vocab_size, jnp.int32)
 
     @override
     def floors(self) -> dict[str, float]:
@@ -94,14 +98,15 @@ class _Transcription(FixedLength):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Prefix, marker, answer."""
-        size = self.length // 2
+        """Prefix, marker, answer, and padding."""
+        size = int(np.sum(batch.weights[row]))
         roles = ["value"] * size + ["marker"] + ["answer"] * (size - 1)
-        return [(self.token_text(int(token)), role) for token, role in zip(batch.inputs[row], roles, strict=True)]
+        texts = [self.token_text(int(token)) for token in batch.inputs[row][: 2 * size]]
+        return [*zip(texts, roles, strict=True), *[(".", "filler")] * (self.length - 2 * size)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Copying(_Transcription):
+class Copying(Transcription):
     """Copying.
 
     With `length=8`; "|" is the marker, id 0::
@@ -110,13 +115,81 @@ class Copying(_Transcription):
                 5 2 7 2   <- targets
 
     The prefix is length / 2 tokens, uniform over ids 1..vocab_size - 1. The answer is read from the marker on, with its
-    earlier tokens given. Evidence of each token is its place in the prefix, always length / 2 positions earlier.
+    earlier tokens given. Evidence of each token is its place in the prefix, always half the row earlier.
+
+    With `min_length` every row draws a length, uniform over the even numbers min_length..length, and is padded to the
+    longest with the marker. The slice `length` is that of the row. Papers score whole strings: `row_accuracy`.
 
     References:
-      Jelassi et al. 2024, "Repeat after me", arXiv:2402.01032.
+      Jelassi et al. 2024, "Repeat after me", arXiv:2402.01032, whose rows have a token more at each end, and hold
+      several examples in training.
     """
 
     summary: ClassVar[str] = "copying: repeat the prefix"
+    slice_labels: ClassVar[Mapping[str, str]] = {
+        **Transcription.slice_labels,
+        "length": "tokens in the row",
+    }
+
+    min_length: int = 0  # tokens of the shortest rows, even; 0: all rows have `length`
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_size("min_length", self.min_length, 0)
+        if self.min_length:
+            check_even("min_length", self.min_length)
+            check_size("length", self.length, self.min_length)
+
+    @property
+    def prefix_sizes(self) -> Int[np.ndarray, " sizes"]:
+        """Tokens in a prefix, all of them as likely."""
+        return np.arange((self.min_length or self.length) // 2, self.length // 2 + 1)
+
+    @override
+    def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
+        if not self.min_length:
+            return super().sample(rng, batch_size)
+        size_rng, token_rng = jax.random.split(rng)
+        size = jax.random.randint(size_rng, (batch_size, 1), self.prefix_sizes[0], self.prefix_sizes[-1] + 1, jnp.int32)
+        prefix = self._draw_prefix(token_rng, batch_size)
+        order = jnp.arange(prefix.shape[1], dtype=jnp.int32)[None]
+        column = jnp.arange(self.length, dtype=jnp.int32)[None]
+        source = jnp.where(column < size, column, column - size - 1)
+        inputs = jnp.take_along_axis(prefix, jnp.clip(source, 0, prefix.shape[1] - 1), axis=1)
+        asked = order < size
+        slices = {"distance": size + 0 * order, "order": order + 0 * size, "length": 2 * size + 0 * order}
+        return Batch(
+            inputs=jnp.where((column == size) | (column >= 2 * size), _MARKER, inputs),
+            targets=jnp.where(asked, prefix, 0),
+            positions=jnp.where(asked, size + order, 0),
+            weights=asked.astype(jnp.float32),
+            evidence=jnp.where(asked, order, -1)[..., None],
+            slices={name: jnp.where(asked, value, 0) for name, value in slices.items()},
+        )
+
+    @override
+    def floors(self) -> dict[str, float]:
+        """As for all; and where lengths differ, copying what stands there in most rows, by the position alone."""
+        most = [sampling.expected_highest_count(int(size), self.num_kinds) for size in self.prefix_sizes]
+        return {
+            "guess a token": 1 / self.num_kinds,
+            "guess the prefix's most frequent token": float(np.sum(most) / np.sum(self.prefix_sizes)),
+            **({"copy by the position alone": _by_position(self)} if self.min_length else {}),
+        }
+
+    @override
+    def stored(self) -> Stored | None:
+        """The prefix, at the marker; given answers reveal only themselves."""
+        return Stored.independent(float(np.mean(self.prefix_sizes)), self.num_kinds)
+
+    @override
+    def at_length(self, length: int) -> Self:
+        """Rows of that length only."""
+        return dataclasses.replace(self, length=length, min_length=0)
+
+    @override
+    def at_lengths(self, shortest: int, longest: int) -> Self:
+        return dataclasses.replace(self, length=longest, min_length=shortest)
 
     @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
@@ -129,11 +202,26 @@ class Copying(_Transcription):
     @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
         """Takes the tokens before the marker."""
-        return np.array([row[: row.index(_MARKER)] for row in np.asarray(batch.inputs).tolist()])
+        prefixes = [row[: row.index(_MARKER)] for row in np.asarray(batch.inputs).tolist()]
+        return np.array([prefix + [0] * (self.length // 2 - len(prefix)) for prefix in prefixes])
+
+
+def _by_position(task: Copying) -> float:
+    """Returns how often the likeliest place to copy from at each position is right.
+
+    At position p of a row with a prefix of s tokens, place p - s is due, s holds the marker, and all others any token.
+    """
+    sizes, right = task.prefix_sizes, 0.0
+    for position in range(int(sizes[0]), 2 * int(sizes[-1])):
+        here = sizes[(sizes <= position) & (position < 2 * sizes)]
+        place = np.arange(position)[:, None]
+        chances = np.where(place == position - here, 1.0, np.where(place == here, 0.0, 1 / task.num_kinds))
+        right += max(chances.sum(axis=1).max(), len(here) / task.num_kinds) if len(here) else 0.0
+    return float(right / sizes.sum())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Reverse(_Transcription):
+class Reverse(Transcription):
     """Copying backwards.
 
     With `length=8`; "|" is the marker, id 0::
@@ -162,7 +250,7 @@ class Reverse(_Transcription):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sorting(_Transcription):
+class Sorting(Transcription):
     """Sorting.
 
     With `length=8`; "|" is the marker, id 0::

@@ -53,6 +53,7 @@ def test_other_tasks_claim_nothing(spec):
 
 
 def test_strings_of_all_lengths_need_their_mean():
+    assert make_task("copying:length=12,min_length=6,vocab_size=5").stored() == (4.5, 4, 9.0)
     assert make_task("reverse_string:min_length=3,max_length=6").stored() == (4.5, 2, 4.5)
 
 

@@ -86,10 +86,16 @@ GUESSES["memorization", "always answer one value"] = lambda task, batch, row, rn
 )
 UNSEEN["memorization"] = lambda task, batch, row, column: task.value_of[1:]
 
+
+def _most_frequent_before_the_marker(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    prefix = batch.inputs[row, : batch.inputs[row].tolist().index(0)]
+    return np.full(batch.targets.shape[1], np.bincount(prefix).argmax())
+
+
+for _name in ("copying", "reverse", "sorting", "duplicate_ngram"):
+    GUESSES[_name, "guess the prefix's most frequent token"] = _most_frequent_before_the_marker
+GUESSES["copying", "copy by the position alone"] = fitted(PLACES["position"])
 for _name in ("copying", "reverse", "sorting"):
-    GUESSES[_name, "guess the prefix's most frequent token"] = lambda task, batch, row, rng: np.full(
-        batch.targets.shape[1], np.bincount(batch.inputs[row, : task.length // 2]).argmax()
-    )
     UNSEEN[_name] = lambda task, batch, row, column: np.arange(1, task.vocab_size)
 GUESSES["sorting", "answer or copy by the place alone"] = fitted(PLACES["rank"])
 

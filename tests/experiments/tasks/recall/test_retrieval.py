@@ -10,6 +10,7 @@ from experiments.tasks.recall.mqar_variants import CompositionalMQAR, Forgetting
 from experiments.tasks.recall.needle import Needle
 from experiments.tasks.sequences.common_words import CommonWords
 from experiments.tasks.sequences.copying import Copying, Reverse, Sorting
+from experiments.tasks.sequences.duplicate_ngram import DuplicateNgram
 from experiments.tasks.sequences.variable_tracking import VariableTracking
 from tests.experiments.tasks.drawing import Generator, assert_drawn_by, sample
 
@@ -24,6 +25,33 @@ def test_the_answer_is_the_prefix_in_order(kind, order):
         return [*prefix, 0, *answer[:-1]], dict(enumerate(answer, 7))
 
     assert_drawn_by(kind(length=14, vocab_size=7), generate)
+
+
+def test_prefixes_of_all_lengths_are_padded_to_the_longest():
+    def generate(rng: np.random.Generator) -> tuple[list[int], dict[int, int]]:
+        prefix = rng.integers(1, 7, rng.integers(2, 8)).tolist()
+        row = [*prefix, 0, *prefix[:-1]]
+        return row + [0] * (14 - len(row)), dict(enumerate(prefix, len(prefix)))
+
+    task = Copying(length=14, vocab_size=7, min_length=4)
+    assert_drawn_by(task, generate)
+    assert task.at_length(8) == Copying(length=8, vocab_size=7) and task.at_lengths(8, 12).prefix_sizes.tolist() == [
+        4,
+        5,
+        6,
+    ]
+    assert sample(task).slices["length"][sample(task).weights > 0].min() == 4
+
+
+def test_an_ngram_is_written_over_another_place():
+    def generate(rng: np.random.Generator) -> tuple[list[int], dict[int, int]]:
+        prefix = rng.integers(1, 7, 7)
+        places = [(i, j) for i in range(6) for j in range(i + 2, 6)]
+        first, second = places[rng.integers(len(places))]
+        prefix[second : second + 2] = prefix[first : first + 2]
+        return [*prefix.tolist(), 0, *prefix[:-1].tolist()], dict(enumerate(prefix.tolist(), 7))
+
+    assert_drawn_by(DuplicateNgram(length=14, vocab_size=7, size=2), generate)
 
 
 def needles(task: Needle) -> Generator:
