@@ -15,7 +15,7 @@ from experiments.tasks.base import Batch, Task
 class Readout(NamedTuple):
     """What a model answered at the scored positions of one batch; arrays [batch, scored]."""
 
-    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is the target, or the number close enough
+    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is right, or the number close enough
     loss: Float[Array, "batch scored"]  # cross-entropy in nats, or squared error
     weights: Float[Array, "batch scored"]  # 0 for padding
     slices: dict[str, Int[Array, "batch scored"]]
@@ -29,7 +29,7 @@ def read_out(outputs: Float[Array, "batch scored vocab"], batch: Batch, task: Ta
     else:
         answers = outputs[..., 0]
         loss = jnp.square(answers - batch.targets)
-    correct = task.is_right(answers, batch.targets).astype(jnp.float32)
+    correct = task.correct(answers, batch).astype(jnp.float32)
     return Readout(correct, loss, batch.weights, batch.slices)
 
 
