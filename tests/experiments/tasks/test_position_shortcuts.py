@@ -11,7 +11,7 @@ from experiments.tasks.sequences.copying import Copying
 from tests.experiments.tasks import position_shortcuts
 from tests.experiments.tasks.task_cases import CASES
 
-COSTLY = ("pathfinder", "image_shapes", "captioning", "listops", "fuzzy_recall")  # to draw
+COSTLY = ("pathfinder", "image_shapes", "captioning", "listops", "fuzzy_recall", "automata_icl")  # to draw
 
 
 @pytest.mark.slow

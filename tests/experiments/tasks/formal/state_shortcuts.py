@@ -156,3 +156,33 @@ GUESSES["permutation_hops", "guess a node"] = lambda task, batch, row, rng: rng.
 GUESSES["permutation_hops", "guess another node than the one asked for"] = _another_node
 GUESSES["permutation_hops", "answer with the next node"] = _next_node
 GUESSES["permutation_hops", "repeat the answer to an equal question before, else the next node"] = _said_before
+
+
+def _letter_by_counts(most: int) -> Guess:
+    """The letter that most often followed the last `most` tokens, from a break at the earliest; or fewer of them."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        text = "".join(task.token_text(int(token)) for token in batch.inputs[row])
+        answers = np.zeros(batch.targets.shape[1], int)
+        for column in np.flatnonzero(batch.weights[row]):
+            so_far = text[: batch.positions[row, column] + 1]
+            string = so_far[so_far.rindex("|") :]
+            for size in range(most, -1, -1):
+                context = string[max(0, len(string) - size) :]
+                ends = [at + len(context) for at in range(len(so_far)) if so_far.startswith(context, at)]
+                found = [so_far[end] for end in ends if so_far[end : end + 1].isalpha()]
+                if found:
+                    letter = max(sorted(set(found)), key=found.count)
+                    answers[column] = next(t for t in range(task.vocab_size) if task.token_text(t) == letter)
+                    break
+        return answers
+
+    return guess
+
+
+GUESSES["automata_icl", "guess a letter"] = lambda task, batch, row, rng: rng.integers(
+    2, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["automata_icl", "answer with the most frequent letter so far"] = _letter_by_counts(0)
+GUESSES["automata_icl", "answer with what most often followed the last letter so far"] = _letter_by_counts(1)
+GUESSES["automata_icl", "answer with what most often followed the last two letters so far"] = _letter_by_counts(2)
