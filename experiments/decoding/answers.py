@@ -52,8 +52,8 @@ def whole_answers(rows: Batch, own: Bool[np.ndarray, "batch length"]) -> Int[np.
 
 def right_answers(task: Task, rows: Batch, decoded: Decoded) -> Bool[np.ndarray, "batch scored"]:
     """Returns which targets a model met; any value for padding."""
-    _, places, targets, _ = _arrays(rows)
-    return np.asarray(task.is_right(np.take_along_axis(np.asarray(decoded.answers), places, axis=1), targets))
+    _, places, _, _ = _arrays(rows)
+    return np.asarray(task.correct(np.take_along_axis(np.asarray(decoded.answers), places, axis=1), rows))
 
 
 def score(

@@ -15,7 +15,7 @@ from experiments.tasks.base import Batch, Task
 class Readout(NamedTuple):
     """What a model answered at the scored positions of one batch; arrays [batch, scored]."""
 
-    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is the target, or numbers are close enough
+    correct: Float[Array, "batch scored"]  # 1 where the likeliest token is right, or numbers are close enough
     loss: Float[Array, "batch scored"]  # cross-entropy or divergence in nats, or squared error
     weights: Float[Array, "batch scored"]  # 0 for padding
     slices: dict[str, Int[Array, "batch scored"]]
@@ -28,15 +28,16 @@ def read_out(outputs: Float[Array, "batch scored vocab"], batch: Batch, task: Ta
     A task whose targets are distributions is trained on tokens that follow them: its training batches have tokens.
     """
     if jnp.issubdtype(batch.targets.dtype, jnp.integer):
-        right = jnp.argmax(outputs, axis=-1) == batch.targets
+        answers = jnp.argmax(outputs, axis=-1)
         loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)
     elif task.distributions:
-        right = task.is_right(jax.nn.softmax(outputs), batch.targets)
+        answers = jax.nn.softmax(outputs)
         loss = optax.kl_divergence(jax.nn.log_softmax(outputs), batch.targets)
     else:
-        right = task.is_right(outputs[..., 0], batch.targets)
-        loss = jnp.square(outputs[..., 0] - batch.targets)
-    return Readout(right.astype(jnp.float32), loss, batch.weights, batch.slices, batch.positions)
+        answers = outputs[..., 0]
+        loss = jnp.square(answers - batch.targets)
+    correct = task.correct(answers, batch).astype(jnp.float32)
+    return Readout(correct, loss, batch.weights, batch.slices, batch.positions)
 
 
 def mean_loss(readout: Readout) -> Float[Array, ""]:

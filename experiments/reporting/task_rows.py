@@ -177,5 +177,8 @@ def _question_line(task: Task, batch: Batch, row: int, place: int, described: li
     chances = " ".join(f"{chance:.2f}" for chance in np.atleast_1d(target))
     answer = task.token_text(int(target)) if task.tolerance is None else chances
     line.append(" -> ").append(answer, STYLES["value"])
+    if batch.also_right is not None:
+        also = [task.token_text(int(token)) for token in batch.also_right[row, place] if token >= 0]
+        line.append("".join(f" or {text}" for text in also))
     slices = ", ".join(f"{name} {int(value[row, place])}" for name, value in batch.slices.items())
     return line.append(f"   evidence {evidence}; {slices}")

@@ -30,6 +30,7 @@ class Batch(NamedTuple):
     evidence: Int[Array, "batch scored n"]  # input positions that the answer depends on, -1 padding; see `Context`
     slices: dict[str, Int[Array, "batch scored"]]  # query distance, depth, number of pairs ...
     context: Int[Array, "batch length"] | Float[Array, "batch length channels"] | None = None  # what an encoder reads
+    also_right: Int[Array, "batch scored n"] | None = None  # tokens that are as right as the target, -1 padding
 
 
 class Context(NamedTuple):
@@ -76,6 +77,7 @@ class Task(abc.ABC):
     answers_follow: ClassVar[bool] = False  # answers appear later in the row, so that it must be read causally
     rows_repeat: ClassVar[bool] = False  # so few rows that a test meets some that training has shown
     any_evidence_suffices: ClassVar[bool] = False  # each piece of a target's evidence is enough to know the answer
+    known: ClassVar[str | None] = None  # slice that is 0 where no answer is sure, as the row does not decide one
     one_vector: ClassVar[bool] = False  # all answers are decoded from the model's output at the one scored position
     tolerance: ClassVar[float | None] = None  # if not None, targets are numbers, and answers this close are right
     distributions: ClassVar[bool] = False  # those numbers are the chances of every token, close in total variation
@@ -116,7 +118,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def solve(self, batch: Batch) -> Num[np.ndarray, "batch scored *vocab"]:
-        """Solves rows from `inputs`, `positions` and `context`, in plain NumPy; any answer will do at weight 0."""
+        """Solves rows from `inputs`, `positions` and `context`, in plain NumPy.
+
+        Any answer will do at weight 0, and where the slice `known` is 0.
+        """
 
     @abc.abstractmethod
     def floors(self) -> dict[str, float]:
@@ -157,6 +162,11 @@ class Task(abc.ABC):
             return answers == targets
         apart = abs(answers - targets)
         return (apart.sum(axis=-1) / 2 if self.distributions else apart) <= self.tolerance
+
+    def correct(self, answers: Any, batch: Batch) -> Any:
+        """Returns where answers [batch, scored] count as right: the target, or another token that is as right."""
+        right = self.is_right(answers, batch.targets)
+        return right if batch.also_right is None else right | (answers[..., None] == batch.also_right).any(axis=-1)
 
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
         """Returns, per target, the accuracy of the best guess by a model that has not seen all of its evidence."""

@@ -7,6 +7,7 @@ from experiments.tasks.base import Task
 from experiments.tasks.continuous.adding import Adding
 from experiments.tasks.continuous.in_context_regression import InContextRegression
 from experiments.tasks.formal.arithmetic import ModularArithmetic, ModularArithmeticBrackets
+from experiments.tasks.formal.automata_icl import AutomataICL
 from experiments.tasks.formal.dyck import Dyck
 from experiments.tasks.formal.flip_flop import FlipFlop
 from experiments.tasks.formal.group_word import GroupWord
@@ -90,6 +91,7 @@ TASKS: dict[str, type[Task]] = {
     "prefix_arithmetic": PrefixArithmetic,
     "multi_stack": MultiStack,
     "permutation_hops": PermutationHops,
+    "automata_icl": AutomataICL,
 }
 
 

@@ -77,6 +77,7 @@ def _sample_padded(run: Run, task: Task, length: int, scored: int, rng: PRNGKeyA
         evidence=jnp.full((run.eval.batch_size, scored, 1), -1, jnp.int32),  # unused, and of other shapes per length
         slices={},
         context=batch.context,
+        also_right=None if batch.also_right is None else _pad(batch.also_right, scored),
     )
     return padded, jnp.pad(positions, (0, length - task.input_length), mode="edge")  # where padding stands is not seen
 

@@ -7,7 +7,6 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy
 from jaxtyping import Int, PRNGKeyArray
 from typing_extensions import override
 
@@ -101,27 +100,22 @@ class FlipFlop(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """The bit just before, and the better of it and the row's first bit by the place of the read.
+        """The bit just before, and the row's first one where that is to be ignored.
 
-        Of a read at pair j, r of the j - 1 pairs between the first and it read, and each of the others writes with
-        probability q. The first bit counts if none of them writes, the one just before if the pair there does not
-        ignore; otherwise either is right half of the time. All orders of the pairs are equally likely.
+        Of a read at pair j > 1 the bit just before counts if its pair does not ignore, the first one if none of the
+        pairs in between writes; otherwise either is right half of the time.
         """
-        reads = (1 - self.ignore) / 2
-        q = reads / (1 - reads)
-        total, just_before, by_place = 0.0, 0.0, 0.0
-        for j in range(1, self.length // 2):
-            weight = 1.0 if j == self.length // 2 - 1 else reads
-            r = np.arange(j)
-            law, share = scipy.stats.binom.pmf(r, j - 1, reads), r / max(j - 1, 1)
-            first, before = (1 - q) ** (j - 1 - r), share + (1 - share) * q if j > 1 else np.ones(1)
-            total += weight
-            just_before += weight * float(law @ (1 + before)) / 2
-            by_place += weight * float(law @ (1 + np.maximum(first, before))) / 2
+        pairs, writes = self.length // 2, (1 - self.ignore) / 2
+        j = np.arange(1, pairs)
+        weight = np.where(j == pairs - 1, 1.0, writes)  # inner pairs read as often as they write
+        counts = np.where(j == 1, 1.0, 1 - self.ignore)
+        unwritten = (1 - writes) ** np.maximum(j - 2, 0)
         return {
             "guess a bit": 1 / 2,
-            "say the bit just before": just_before / total,
-            "say the bit just before or the first one, by the place alone": by_place / total,
+            "say the bit just before": float(np.average((1 + counts) / 2, weights=weight)),
+            "say the bit just before or, if it is to be ignored, the first one": float(
+                np.average(counts + (1 - counts) * (1 + unwritten) / 2, weights=weight)
+            ),
         }
 
     @property

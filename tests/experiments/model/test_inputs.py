@@ -114,6 +114,15 @@ def test_many_answers_are_told_from_one_vector():
     assert receptive_field.ceiling(blind, blind.task) == pytest.approx(1 / (blind.task.vocab_size - 1))
 
 
+def test_any_of_several_right_tokens_is_right_and_the_loss_is_that_of_the_target():
+    batch = make_task("induction:length=5,vocab_size=7").sample(jax.random.key(0), 3)
+    batch = batch._replace(targets=jnp.array([[1], [1], [1]]), also_right=jnp.array([[[2, -1]], [[4, 2]], [[-1, -1]]]))
+    outputs = jax.nn.one_hot(jnp.array([[2], [3], [1]]), 7)
+    readout = read_out(outputs, batch, make_task("induction:length=5,vocab_size=7"))
+    assert readout.correct.tolist() == [[1.0], [0.0], [1.0]]
+    assert readout.loss[0] == readout.loss[1] > readout.loss[2]
+
+
 @pytest.mark.slow
 def test_numbers_are_read_and_told_as_numbers():
     run, model, params = build(task="adding:length=11", model__attention="full")

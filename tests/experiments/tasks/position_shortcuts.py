@@ -5,6 +5,7 @@ holds, for each such place, either an answer or a position of the row (or of the
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 
 import jax
@@ -52,7 +53,7 @@ def fit(task: Task, batch: Batch, place: Place, *, copies: bool = True) -> Table
     """Returns the table that answers most targets of `batch`."""
     places, scored = place(batch), batch.weights > 0
     count = int(places[scored].max()) + 1
-    answers, answered = _best_answers(task, places[scored], batch.targets[scored], count)
+    answers, answered = _best_answers(task, places[scored], _right_answers(batch)[scored], count)
     if not copies or task.distributions or copying_is_the_task(batch, places):
         return Table(place, answers, np.full(count, -1))
     copied = np.zeros((count, _readable(batch).shape[1]), int)
@@ -73,15 +74,22 @@ def copying_is_the_task(batch: Batch, places: np.ndarray) -> bool:
     return evidence.shape[1] == 1 and not (same_place & moves).any()
 
 
-def _best_answers(task: Task, places: np.ndarray, targets: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _right_answers(batch: Batch) -> np.ndarray:
+    """Returns all right answers [batch, scored, right] to each target, -1 padding; a distribution has one more axis."""
+    also = [] if batch.also_right is None else [batch.also_right]
+    return np.concatenate([batch.targets[:, :, None], *also], axis=2)
+
+
+def _best_answers(task: Task, places: np.ndarray, answers: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the likeliest answer at each place, and how often it is right."""
     if task.tolerance is None:
         counts = np.zeros((count, task.vocab_size), int)
-        np.add.at(counts, (places, targets), 1)
+        for right in answers.T:
+            np.add.at(counts, (places[right >= 0], right[right >= 0]), 1)
         return counts.argmax(axis=1), counts.max(axis=1)
-    best, right = np.zeros((count, *targets.shape[1:])), np.zeros(count, int)
+    best, right = np.zeros((count, *answers.shape[2:])), np.zeros(count, int)
     for place in np.unique(places):
-        there = targets[places == place]
+        there = answers[places == place, 0]
         guesses = there[:15] if task.distributions else np.quantile(there, np.linspace(0.01, 0.99, 99))
         counts = task.is_right(there[None], guesses[:, None]).sum(axis=1)
         best[place], right[place] = guesses[counts.argmax()], counts.max()
@@ -93,7 +101,8 @@ def _count_copies(task: Task, batch: Batch, places: np.ndarray, column: int, cop
     rows = np.flatnonzero(batch.weights[:, column] > 0)
     rows = rows[np.argsort(places[rows], kind="stable")]
     if len(rows):
-        right = task.is_right(_readable(batch)[rows], batch.targets[rows, column, None])
+        every = _right_answers(batch)[rows, column].T
+        right = functools.reduce(np.logical_or, (task.is_right(_readable(batch)[rows], one[:, None]) for one in every))
         right &= _read_at(batch)[None] <= batch.positions[rows, column, None]
         there, starts = np.unique(places[rows], return_index=True)
         copied[there] += np.add.reduceat(right, starts, axis=0, dtype=int)
@@ -129,7 +138,7 @@ def sample(task: Task, rows: int, seed: int) -> Batch:
 
 def score(task: Task, batch: Batch, table: Table) -> tuple[float, float]:
     """Returns the accuracy of a table and its standard error; the targets of one row go together."""
-    right = batch.weights * task.is_right(table.guesses(batch), batch.targets)
+    right = batch.weights * task.correct(table.guesses(batch), batch)
     accuracy = right.sum() / batch.weights.sum()
     excess = (right - accuracy * batch.weights).sum(axis=1)
     return float(accuracy), float(np.sqrt(np.square(excess).sum()) / batch.weights.sum())

@@ -77,6 +77,8 @@ CASES: dict[str, str] = {
     "multi_stack:length=12,num_stacks=7,num_elements=11": "c8d032ac53a0b73d",
     "permutation_hops:num_nodes=7,num_queries=5,num_names=29": "6984f4523de69aa6",
     "permutation_hops:num_nodes=5,min_nodes=5,max_hops=8,num_queries=3,num_names=31,powers=true": "7a90bbcbdfb21384",
+    "automata_icl:min_strings=2,max_strings=3,string_length=5,num_letters=5,max_states=5": "117b0a3296f3b724",
+    "automata_icl:min_strings=4,max_strings=4,string_length=3": "bff67d143d8b6334",
 }
 
 # Spec -> what the one line says that refuses it.
@@ -178,5 +180,7 @@ TOO_HARD: dict[str, str] = {
     "multi_stack:num_elements=1": "`num_elements` must be an integer >= 2",
     "permutation_hops:min_nodes=17": "`num_nodes` must be an integer >= 17; got 16",
     "permutation_hops:num_names=15": "`num_names` must be an integer >= 16; got 15",
+    "automata_icl:num_letters=3": "`num_letters` must be an integer >= 4",
+    "automata_icl:min_strings=10": "`max_strings` must be an integer >= 10; got 9",
     "inducton": "nearest first: induction",
 }

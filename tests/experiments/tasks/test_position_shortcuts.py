@@ -11,7 +11,10 @@ from experiments.tasks.sequences.copying import Copying
 from tests.experiments.tasks import position_shortcuts
 from tests.experiments.tasks.task_cases import CASES
 
-COSTLY = ("pathfinder", "image_shapes", "captioning", "listops", "fuzzy_recall", "markov_icl", "markov_lags")  # to draw
+COSTLY = (  # to draw
+    *("pathfinder", "image_shapes", "captioning", "listops", "fuzzy_recall"),
+    *("markov_icl", "markov_lags", "automata_icl"),
+)
 
 
 @pytest.mark.slow

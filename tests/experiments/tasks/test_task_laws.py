@@ -39,7 +39,12 @@ def draw(spec: str) -> tuple[Task, Batch]:
 
 
 def accuracy(task: Task, batch: Batch, answers: np.ndarray) -> float:
-    return float(np.average(task.is_right(answers, batch.targets), weights=batch.weights))
+    return float(np.average(task.correct(answers, batch), weights=batch.weights))
+
+
+def decided(task: Task, batch: Batch) -> np.ndarray:
+    """Weights of the targets that the row decides."""
+    return batch.weights * (1 if task.known is None else batch.slices[task.known])
 
 
 def assert_well_formed(array: np.ndarray, shape: tuple[int, ...], vocab_size: int) -> None:
@@ -79,6 +84,11 @@ def test_batch_is_well_formed(spec: str):
     assert batch.evidence.shape[:2] == (rows, scored)
     assert all(value.shape == (rows, scored) and value.dtype == np.int32 for value in batch.slices.values())
     assert batch.positions.dtype == batch.evidence.dtype == np.int32
+    if batch.also_right is not None:
+        assert batch.also_right.shape[:2] == (rows, scored) and batch.also_right.dtype == np.int32
+        assert batch.also_right.min() == -1 and batch.also_right.max() < task.vocab_size and task.tolerance is None
+        assert (batch.also_right[batch.weights == 0] == -1).all()
+        assert (batch.also_right != batch.targets[..., None]).all()
     assert set(np.unique(batch.weights)) <= {0.0, 1.0} and batch.weights.any(axis=1).all()
     scored_at = batch.weights > 0
     evidence, positions = batch.evidence[scored_at], batch.positions[scored_at]
@@ -100,6 +110,7 @@ def test_batch_is_well_formed(spec: str):
 @every_case
 def test_solver_scores_one(spec: str):
     task, batch = draw(spec)
+    batch = batch._replace(weights=decided(task, batch))
     assert accuracy(task, batch, task.solve(batch)) == 1.0
 
 
@@ -137,7 +148,9 @@ def test_answers_depend_on_their_evidence_and_on_no_other_value_or_filler(spec: 
     answers, counted, decisive = task.solve(batch), 0, 0
     for position, other, changed in one_change(batch, roles, np.random.default_rng(0)):
         decides = (batch.evidence == position).any(axis=2) & changed[:, None]
-        moved = (task.solve(other) != answers).reshape(*batch.weights.shape, -1).any(axis=2) & (batch.weights > 0)
+        moved = (task.solve(other) != answers).reshape(*batch.weights.shape, -1).any(axis=2) & (
+            decided(task, batch) > 0
+        )
         assert not (moved & ~decides).any(), f"a change at {position} moved an answer that does not depend on it"
         assert (moved == decides).all() or not task.every_change_counts
         counted, decisive = counted + int(moved.sum()), decisive + int(decides.sum())
@@ -221,12 +234,16 @@ def divergence(guess: np.ndarray, target: np.ndarray) -> np.ndarray:
 def test_floors_are_what_their_shortcuts_score(spec: str):
     task, batch = draw(spec)
     rng, name = np.random.default_rng(5), specs.parse_spec(spec)[0]
-    scores = [(task.floors(), task.is_right), (task.loss_floors(), divergence if task.distributions else squared)]
+    divergences = divergence if task.distributions else squared
+    scores = [
+        (task.floors(), task.correct),
+        (task.loss_floors(), lambda guess, batch: divergences(guess, batch.targets)),
+    ]
     for floors, score in scores:
         for shortcut, floor in floors.items():
             guess = GUESSES.get((name, shortcut)) or COMMON[shortcut]
             guesses = np.stack([guess(task, batch, row, rng) for row in range(ROWS)])
-            excess = batch.weights * (score(guesses, batch.targets) - floor)
+            excess = batch.weights * (score(guesses, batch) - floor)
             excess = excess.sum(axis=1)  # a row's targets go together
             assert abs(excess.sum()) <= 4 * np.sqrt(np.square(excess).sum()) + 1e-6, shortcut
 

@@ -121,6 +121,7 @@ def test_one_program_reads_all(monkeypatch, without_bounds):
     [
         ("mqar:length=14,num_pairs=3,vocab_size=31", SHIFTED),
         ("adding:length=7", "adding:length=11"),
+        ("automata_icl:max_strings=5,string_length=3", "automata_icl:max_strings=6,string_length=4"),
         ("translation:max_length=11,vocab_size=7", "translation:min_length=2,max_length=10,vocab_size=7"),
     ],
 )
@@ -133,7 +134,9 @@ def test_shifted_rows_are_those_of_their_own_task(task, shifted):
     assert len(found) == shifted.count("|") + 1
     for (_, spec), test in found.items():
         own = tiny_run(task=spec, **values)
-        assert test["loss"] == pytest.approx(evaluate_on_own(own, params, stream).loss, rel=1e-5)
+        alike = evaluate_on_own(own, params, stream)
+        assert test["loss"] == pytest.approx(alike.loss, rel=1e-5)
+        assert (test["accuracy"], test["row_accuracy"]) == pytest.approx((alike.accuracy, alike.row_accuracy))
         limits = bounds(own, own.task)
         assert (test["floor"], test["ceiling"]) == (limits["floor"], limits["ceiling"])
 

@@ -5,7 +5,6 @@ import functools
 import numpy as np
 
 from experiments.tasks.base import Batch, Task
-from tests.experiments.tasks import position_shortcuts
 from tests.experiments.tasks.position_shortcuts import PLACES, rank
 from tests.experiments.tasks.shortcuts import Guess, Unseen, fitted
 
@@ -26,9 +25,10 @@ def _product(*maps: tuple[int, ...]) -> tuple[int, ...]:
     return functools.reduce(lambda one, other: tuple(one[point] for point in other), maps)
 
 
-def _last_elements(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+def _last_elements(task: Task, batch: Batch, row: int, guesses: np.ndarray) -> np.ndarray:
+    """The last four elements behind a guess of the product before them."""
     maps, number = _maps(task)
-    likeliest = [0, *_likeliest_by_rank(task, batch, row, rng)]
+    likeliest = [0, *guesses]
     elements = batch.inputs[row, 1 :: task.tokens].tolist()
     return np.array(
         [
@@ -57,9 +57,11 @@ def _by_order_free_part(task: Task) -> Guess:
 
 
 GUESSES["group_word", "answer with the likeliest element at each place"] = _likeliest_by_rank
-GUESSES["group_word", "multiply the last 4 elements and the likeliest product before"] = _last_elements
-GUESSES["group_word", "keep track of what does not depend on the order"] = lambda task, batch, row, rng: (
-    _by_order_free_part(task)(task, batch, row, rng)
+GUESSES["group_word", "multiply the last 4 elements and the likeliest product before"] = lambda task, batch, row, rng: (
+    _last_elements(task, batch, row, _likeliest_by_rank(task, batch, row, rng))
+)
+GUESSES["group_word", "multiply the last 4 elements, and know of those before what does not depend on the order"] = (
+    lambda task, batch, row, rng: _last_elements(task, batch, row, _by_order_free_part(task)(task, batch, row, rng))
 )
 
 
@@ -76,28 +78,14 @@ def _bit_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) ->
     return batch.inputs[row, np.maximum(batch.positions[row] - 1, 0)]
 
 
-def _first_bit_or_the_one_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
-    """Whichever is right more often in rows with as many reads before, at that position."""
-    first = _first_is_better(task)[_place(batch)[row]]
-    return np.where(first, batch.inputs[row, 1], _bit_before(task, batch, row, rng))
-
-
-def _place(batch: Batch) -> np.ndarray:
-    return rank(batch) * batch.inputs.shape[1] + batch.positions
-
-
-@functools.cache
-def _first_is_better(task: Task) -> np.ndarray:
-    rows = position_shortcuts.sample(task, 40_000, seed=21)
-    before = np.take_along_axis(rows.inputs, np.maximum(rows.positions - 1, 0), axis=1)
-    gain = (rows.inputs[:, 1:2] == rows.targets).astype(int) - (before == rows.targets)
-    size = rows.inputs.shape[1] * (rows.targets.shape[1] + 1)
-    return np.bincount(_place(rows).ravel(), (gain * rows.weights).ravel(), size) > 0
+def _bit_before_or_the_first(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    ignored = batch.inputs[row, batch.positions[row] - 2] == task.vocab_size - 1
+    return np.where(ignored, batch.inputs[row, 1], _bit_before(task, batch, row, rng))
 
 
 GUESSES["flip_flop", "guess a bit"] = lambda task, batch, row, rng: rng.integers(0, 2, batch.targets.shape[1])
 GUESSES["flip_flop", "say the bit just before"] = _bit_before
-GUESSES["flip_flop", "say the bit just before or the first one, by the place alone"] = _first_bit_or_the_one_before
+GUESSES["flip_flop", "say the bit just before or, if it is to be ignored, the first one"] = _bit_before_or_the_first
 UNSEEN["flip_flop"] = lambda task, batch, row, column: np.arange(2)
 
 
@@ -156,3 +144,33 @@ GUESSES["permutation_hops", "guess a node"] = lambda task, batch, row, rng: rng.
 GUESSES["permutation_hops", "guess another node than the one asked for"] = _another_node
 GUESSES["permutation_hops", "answer with the next node"] = _next_node
 GUESSES["permutation_hops", "repeat the answer to an equal question before, else the next node"] = _said_before
+
+
+def _letter_by_counts(most: int) -> Guess:
+    """The letter that most often followed the last `most` tokens, from a break at the earliest; or fewer of them."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        text = "".join(task.token_text(int(token)) for token in batch.inputs[row])
+        answers = np.zeros(batch.targets.shape[1], int)
+        for column in np.flatnonzero(batch.weights[row]):
+            so_far = text[: batch.positions[row, column] + 1]
+            string = so_far[so_far.rindex("|") :]
+            for size in range(most, -1, -1):
+                context = string[max(0, len(string) - size) :]
+                ends = [at + len(context) for at in range(len(so_far)) if so_far.startswith(context, at)]
+                found = [so_far[end] for end in ends if so_far[end : end + 1].isalpha()]
+                if found:
+                    letter = max(sorted(set(found)), key=found.count)
+                    answers[column] = next(t for t in range(task.vocab_size) if task.token_text(t) == letter)
+                    break
+        return answers
+
+    return guess
+
+
+GUESSES["automata_icl", "guess a letter"] = lambda task, batch, row, rng: rng.integers(
+    2, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["automata_icl", "answer with the most frequent letter so far"] = _letter_by_counts(0)
+GUESSES["automata_icl", "answer with what most often followed the last letter so far"] = _letter_by_counts(1)
+GUESSES["automata_icl", "answer with what most often followed the last two letters so far"] = _letter_by_counts(2)

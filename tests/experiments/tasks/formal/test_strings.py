@@ -28,6 +28,14 @@ def brackets(rng: np.random.Generator, length: int) -> list[str]:
     return ["(", *brackets(rng, left), str(rng.choice(list("+-x"))), *brackets(rng, length - 3 - left), ")"]
 
 
+def prefix(rng: np.random.Generator, length: int) -> list[str]:
+    length -= length % 2 == 0
+    if length == 1:
+        return [str(rng.integers(23))]
+    left = 1 + 2 * int(rng.integers(length // 2))
+    return [str(rng.choice(list("+-x"))), *prefix(rng, left), *prefix(rng, length - 1 - left)]
+
+
 def missing_duplicate(rng: np.random.Generator, length: int) -> list[str]:
     string = 2 * [str(bit) for bit in rng.integers(0, 2, length // 2)]
     string[rng.integers(len(string))] = "_"
@@ -59,6 +67,7 @@ DEFINITIONS = {
     "modular_arithmetic_brackets": brackets,
     "reverse_string": uniform(2),
     "duplicate_string": uniform(2),
+    "prefix_arithmetic": prefix,
     "missing_duplicate": missing_duplicate,
     "odds_first": uniform(2),
     "bucket_sort": uniform(5),
@@ -99,6 +108,8 @@ def test_strings_are_drawn_as_defined(name: str):
     ("modular_arithmetic", "0 x 1 + 4 x 3 - 2", "0"),
     ("modular_arithmetic_brackets", "( ( 2 + - 3 ) x 4 )", "1"),
     ("modular_arithmetic_brackets", "( - 3 - ( - 4 ) )", "1"),
+    ("prefix_arithmetic", "x 3 - 20 4", "2"),
+    ("prefix_arithmetic", "- - 1 2 x 4 5", "2"),
     ("reverse_string", "0 1 1 1", "1 1 1 0"),
     ("duplicate_string", "0 1 1", "0 1 1 0 1 1"),
     ("missing_duplicate", "0 1 1 0 0 1 _ 0", "1"),
