@@ -43,12 +43,7 @@ class Prefilled(NamedTuple):
 
 
 class Decoder:
-    """Decodes rows of one shape. Building it compiles its programs, so that calls can be timed.
-
-    Attributes:
-      prefill: (rows, rng) -> `Prefilled`; reads the context, and the first `prompt` tokens at once.
-      proceed: (prefilled, rows, rng) -> `Decoded` of the tokens behind the prompt, read one by one.
-    """
+    """Decodes rows of one shape. Building it compiles its two programs, so that calls can be timed."""
 
     def __init__(self, model: Model, rows: Rows, prompt: int, temperature: float = 0.0):
         """Compiles the decoding of rows shaped like `rows`.

@@ -98,7 +98,9 @@ class Session:
           ValueError: the model has no position for the last token, or needs a context; one line.
         """
         if self.run.task.context is not None:
-            raise ValueError(f"rows of {type(self.run.task).__name__} have a context, which tokens do not give.")
+            raise ValueError(
+                f"rows of {type(self.run.task).__name__} have a context, which tokens do not give; decode rows."
+            )
         given = len(tokens)
         own = np.arange(given - 1 + new) >= given
         row = np.pad(tokens, (0, new - 1))
