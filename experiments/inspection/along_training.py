@@ -12,8 +12,8 @@ from experiments.inspection.head_scores import SPREADS
 from experiments.inspection.over_seeds import BEST, ONLY, Scored, by_layer
 from experiments.reporting.figures.style import COLOURS, DASHES, FAINT, MARKERS, blank
 
-_PANEL = (3.0, 2.5)  # inches
-_PER_LINE = 3
+_PANEL = (2.6, 2.2)  # inches
+_PER_LINE = 4
 _LEGEND = 0.35  # inches, of a line of names
 _Named = Mapping[tuple[str, str], tuple[float, float]]  # {(line, score): (value, baseline)}
 

@@ -64,6 +64,7 @@ def _kinds_of_keys(found: Map, rows: Batch) -> dict[str, Keys]:
     if found.site.part == "mixer":
         t, s = np.arange(queries)[:, None], np.arange(keys)[None, :]
         kinds["previous token"] = np.broadcast_to(s == t - 1, (batch, queries, keys))
+        kinds["before evidence"] = (s == t - 1) & _ends_of_evidence(rows, queries)[:, :, None]
         kinds["first token"] = np.broadcast_to((s == 0) & (t > 0), (batch, queries, keys))
         inputs = np.asarray(rows.inputs)
         if inputs.ndim == 2:  # tokens
@@ -74,6 +75,15 @@ def _kinds_of_keys(found: Map, rows: Batch) -> dict[str, Keys]:
         first = np.asarray(rows.inputs).shape[1] if found.site.part == "cross" else 0  # of the context in `evidence`
         kinds["evidence"] = evidence_keys(rows, (queries, keys), first)
     return kinds
+
+
+def _ends_of_evidence(rows: Batch, queries: int) -> Bool[np.ndarray, "batch query_length"]:
+    """Returns the positions of the last tokens that hold the evidence of an answer; those of a context lie beyond."""
+    weights, ends = np.asarray(rows.weights), np.asarray(rows.evidence).max(-1)
+    marked = np.zeros((len(ends), queries), bool)
+    for row, target in np.argwhere((weights > 0) & (ends < queries)):
+        marked[row, ends[row, target]] = True
+    return marked
 
 
 def _mean(

@@ -49,7 +49,7 @@ def test_a_run_is_looked_into_and_the_page_shows_it_in_python(trained, call, cap
     assert pathlib.Path("maps.png").read_bytes().startswith(b"\x89PNG")
     (script,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(script, {})
-    assert re.fullmatch(r"24 scores; accuracy \S+ without a head, \S+ without the evidence\n", capsys.readouterr().out)
+    assert re.fullmatch(r"27 scores; accuracy \S+ without a head, \S+ without the evidence\n", capsys.readouterr().out)
     archive.pack(trained.parent, trained.parent.parent / "packed")
     for path in (trained / "checkpoints").iterdir():
         path.unlink()

@@ -158,6 +158,20 @@ def test_spreads_of_known_shares():
     assert scores["same token"].value == pytest.approx(0.5) and scores["same token"].baseline == pytest.approx(0.5)
     assert np.isnan(scores["induction"].value)
     assert scores["evidence"].value == 1.0  # of the one query that is read out, at position 0
+    assert np.isnan(scores["before evidence"].value), "nothing stands before position 0"
+
+
+def test_before_evidence_is_of_the_queries_at_which_evidence_ends():
+    shares = np.array([[1, 0, 0, 0], [0.4, 0.6, 0, 0], [0.1, 0.2, 0.7, 0], [0, 0, 0.9, 0.1]])
+    shares = np.stack([shares, np.eye(4)])[:, None]
+    found = maps.Map(Site(0), shares, np.zeros((2, 4, 1, 2)), np.tri(4, dtype=bool), 1, True)
+    none = np.zeros((2, 2), np.int32)
+    evidence = np.array([[[0, 1], [2, 1]], [[0, 3], [2, 1]]])  # of two targets each; the last one does not count
+    rows = Batch(np.zeros((2, 4), np.int32), none, none + 3, np.array([[1.0, 1.0], [1.0, 0.0]]), evidence, {})
+    scores = {s.name: s for s in head_scores.head_scores([found], rows)}
+    assert scores["before evidence"].value == pytest.approx((0.4 + 0.2 + 0) / 3)
+    assert scores["before evidence"].baseline == pytest.approx((1 / 2 + 1 / 3 + 1 / 4) / 3)
+    assert scores["previous token"].value == pytest.approx((0.4 + 0.2 + 0.9 + 0 + 0 + 0) / 6)
 
 
 def test_writes_of_a_token_are_summed():
