@@ -49,6 +49,9 @@ def weighted_distinct(
     return jax.lax.top_k(log_weights + noise, count)[1]
 
 
+_MANY = 2048  # draws, beyond which convolutions of whole series take minutes
+
+
 @functools.cache
 def expected_highest_count(draws: int, kinds: int) -> float:
     """Returns how often, on average, the most frequent of `kinds` equally likely kinds comes in `draws` draws.
@@ -62,11 +65,28 @@ def expected_highest_count(draws: int, kinds: int) -> float:
     log_factorials = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
     poisson = np.exp(counts * np.log(mean) - mean - log_factorials)
     total = np.exp(draws * np.log(draws) - draws - log_factorials[-1])
+    if draws > _MANY:
+        return _expected_highest_of_many(poisson, kinds, total)
     expected = 0.0
     for highest in range(draws):
         above = 1 - _power(np.where(counts <= highest, poisson, 0.0), kinds)[draws] / total
         expected += above
         if highest > mean and above < 1e-9:
+            break
+    return float(expected)
+
+
+def _expected_highest_of_many(poisson: Float[np.ndarray, " counts"], kinds: int, total: float) -> float:
+    """Returns the same sum, with the power of a series by Fourier transforms; up to the mean its terms are 1."""
+    draws, expected = len(poisson) - 1, 0.0
+    for highest in range(draws):
+        above = 1.0
+        if highest * kinds >= draws:
+            size = 2 ** (highest * kinds).bit_length()  # so long that nothing of the power comes around
+            power = np.fft.irfft(np.fft.rfft(poisson[: highest + 1], size) ** kinds, size)
+            above = 1 - power[draws] / total
+        expected += above
+        if above < 1e-9:
             break
     return float(expected)
 

@@ -3,11 +3,16 @@
 One compiled program reads them all. Shorter rows are padded at the end to the longest, which a causal model cannot see,
 and their scored positions with weight 0, so that all have the same shape. Contexts are not padded because an encoder
 would see it: one of another length compiles again.
+
+Rows of many thousand tokens are another matter: they are padded among rows of about their own length only, and read a
+few at a time where a whole batch would not fit in memory.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
@@ -22,6 +27,9 @@ from experiments.training import parallel
 from experiments.training.evaluation import evaluate
 from experiments.training.parallel import Devices
 from experiments.training.step import Program, compiled_part
+
+_SHORT = 2**11  # tokens of a row that is padded together with all shorter ones
+_MOST_TOKENS = 2**20  # that one device reads at once, for rows of up to this many
 
 
 def score_other_rows(run: Run, program: Program, params: Any, stream: PRNGKeyArray) -> list[dict[str, Any]]:
@@ -55,10 +63,25 @@ def scored(run: Run, test: OtherRows, accuracy: float, loss: float) -> dict[str,
 def _compile(run: Run, graph: Any, devices: Devices) -> tuple[list[Any], Any]:
     """Returns what draws the rows of each test, and the program that reads them; shared by all seeds of a cell."""
     tasks = [test.task for test in run.tests]
-    length = max((task.input_length for task in tasks), default=0)
+    lengths = _padded_lengths([task.input_length for task in tasks])
     scored = max((task.num_scored() for task in tasks), default=0)
-    samplers = [devices.jit(functools.partial(_sample_padded, run, task, length, scored)) for task in tasks]
+    samplers = [
+        devices.jit(functools.partial(_sample_padded, run, task, length, scored))
+        for task, length in zip(tasks, lengths, strict=True)
+    ]
     return samplers, devices.jit(functools.partial(_read, run.task, graph, devices))
+
+
+def _padded_lengths(lengths: Sequence[int]) -> list[int]:
+    """Returns to what length each kind of rows is padded: short ones to the longest of them, long ones by octaves."""
+    groups = [max(_SHORT, 2 ** (length - 1).bit_length()) for length in lengths]
+    return [max(length for length, other in zip(lengths, groups, strict=True) if other == group) for group in groups]
+
+
+def _at_once(rows: int, length: int) -> int:
+    """Returns how many rows of a batch are read at once: as many of its divisors as have not too many tokens."""
+    fits = [count for count in range(1, rows + 1) if rows % count == 0 and count * length <= _MOST_TOKENS]
+    return max(fits, default=1)
 
 
 def _draw_and_read(sample: Any, read: Any, params: Any, rng: PRNGKeyArray) -> Readout:
@@ -87,5 +110,15 @@ def _pad(array: Array, size: int) -> Array:
 
 
 def _read(task: Task, graph: Any, devices: Devices, params: Any, batch: Batch, positions: Array) -> Readout:
-    batch = devices.spread(batch)
-    return read_out(nnx.merge(graph, params)(batch.inputs, batch.positions, positions, batch.context), batch, task)
+    model = nnx.merge(graph, params)
+
+    def read(batch: Batch) -> Readout:
+        batch = devices.spread(batch)
+        return read_out(model(batch.inputs, batch.positions, positions, batch.context), batch, task)
+
+    rows = len(batch.inputs)
+    at_once = devices.number * _at_once(rows // devices.number, batch.inputs.shape[1])
+    if at_once == rows:
+        return read(batch)
+    pieces = jax.tree.map(lambda leaf: leaf.reshape(rows // at_once, at_once, *leaf.shape[1:]), batch)
+    return jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[2:]), jax.lax.map(read, pieces))

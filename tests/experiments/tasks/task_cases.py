@@ -30,7 +30,7 @@ CASES: dict[str, str] = {
     "common_words:length=26,vocab_size=11,num_common=2,common_count=4,rare_count=3": "9d7a238fa9783c75",
     "mqar_forgetting:length=25,vocab_size=29,num_updates=3": "bc83f56c239737d2",
     "mqar_compositional:length=28,vocab_size=29,random_fillers=true": "680de7915aff7dbb",
-    "joint_recall:length=31,num_contexts=2,num_keys=3,num_values=5": "af5fafbbd097b528",
+    "joint_recall:length=31,num_contexts=3,num_keys=2,num_values=5": "45492d80f2800f47",
     "ngram_lookup:length=22,vocab_size=37,answer_length=3": "98195bc62e584558",
     "ngram_lookup:length=23,vocab_size=13,size=3,answer_length=2,key=prefix": "57a059c4c64de7d9",
     "mqar_nback:length=28,vocab_size=23,num_keys=3": "e367c9ba60fb32c8",

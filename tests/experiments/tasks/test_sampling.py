@@ -41,6 +41,13 @@ def test_right_when_sorted_equals_enumeration(count: int, kinds: int):
     np.testing.assert_allclose(sampling.right_when_sorted(count, kinds), np.maximum(likeliest, copied))
 
 
+@pytest.mark.parametrize("draws, kinds", [(300, 15), (60, 40)])
+def test_expected_highest_count_is_the_same_by_fourier_transforms(draws: int, kinds: int, monkeypatch):
+    expected = sampling.expected_highest_count(draws, kinds)
+    monkeypatch.setattr(sampling, "_MANY", 0)
+    assert sampling.expected_highest_count.__wrapped__(draws, kinds) == pytest.approx(expected, rel=1e-9)
+
+
 def test_expected_highest_count_of_long_rows():
     rng = np.random.default_rng(0)
     highest = [np.bincount(rng.integers(0, 15, 1000)).max() for _ in range(2000)]

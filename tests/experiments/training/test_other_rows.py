@@ -12,7 +12,7 @@ from experiments.training import other_rows
 from experiments.training.evaluation import evaluate
 from experiments.training.loop import train, validate
 from experiments.training.other_rows import score_other_rows
-from experiments.training.step import compile_program
+from experiments.training.step import compile_program, initial_state
 from tests.experiments import tiny
 
 
@@ -217,3 +217,20 @@ def test_learned_positions_past_training_are_there_but_untrained():
     _, params = make_model(run)
     assert params["embedding"]["table"]["embedding"].shape[0] == 28
     assert np.isfinite(score(run, params, jax.random.key(0))["length", "28"]["loss"])
+
+
+def test_long_rows_are_padded_among_their_like_and_read_a_few_at_a_time(monkeypatch, without_bounds):
+    assert other_rows._padded_lengths([64, 500, 2048, 2049, 4096, 5000, 16384]) == [2048] * 3 + [4096] * 2 + [
+        5000,
+        16384,
+    ]
+    assert [other_rows._at_once(rows, 16384) for rows in (256, 96, 65, 67)] == [64, 48, 13, 1]
+    run = tiny_run(eval__test_lengths=LENGTHS, eval__batch_size=12)
+    program, state = compile_program(run), initial_state(run)
+    whole = score_other_rows(run, program, state.params, jax.random.key(5))
+    other_rows._compile.cache_clear()
+    monkeypatch.setattr(other_rows, "_MOST_TOKENS", 28 * 5)  # of 12 rows, 4 at once
+    pieces = score_other_rows(run, program, state.params, jax.random.key(5))
+    other_rows._compile.cache_clear()
+    for one, other in zip(whole, pieces, strict=True):
+        assert one["accuracy"] == other["accuracy"] and one["loss"] == pytest.approx(other["loss"], rel=1e-5)

@@ -26,10 +26,12 @@ def test_tables_are_drawn_as_defined():
     assert_drawn_by(TASK, generate)
 
 
-def test_later_counts_the_contexts_that_follow():
-    batch = sample(TASK)
-    for row, column in np.argwhere(batch.weights[:300] > 0):
-        inputs, evidence = batch.inputs[row], batch.evidence[row, column, 0]
-        assert batch.slices["later"][row, column] == np.isin(inputs[evidence:13], (3, 4)).sum()
-        assert inputs[evidence] == batch.targets[row, column]
-        assert inputs[evidence - 1] == inputs[batch.positions[row, column]]
+def test_evidence_is_the_value_of_the_key_in_the_context_and_later_counts_those_that_follow():
+    task = JointRecall(length=43, num_contexts=3, num_keys=3, num_values=3)  # orders of three have other inverses
+    batch = sample(task)
+    for row, column in np.argwhere(batch.weights[:200] > 0):
+        inputs, evidence, position = batch.inputs[row], batch.evidence[row, column, 0], batch.positions[row, column]
+        is_context = (inputs >= 3) & (inputs < task.first_key)
+        assert inputs[evidence] == batch.targets[row, column] and inputs[evidence - 1] == inputs[position]
+        stated, asked = (inputs[:end][is_context[:end]][-1] for end in (evidence, position))
+        assert stated == asked and batch.slices["later"][row, column] == is_context[evidence:21].sum()
