@@ -62,9 +62,11 @@ def _is_even(image: tuple[int, ...]) -> bool:
 
 
 def _classes(table: Int[np.ndarray, "order order"]) -> Int[np.ndarray, " order"]:
-    """Returns the cosets of the subgroup that all a b a^-1 b^-1 generate, numbered by their lowest element."""
+    """Returns the cosets of the subgroup of all a b a^-1 b^-1, numbered by their lowest element.
+
+    In general these generate the subgroup; in symmetric, alternating and cyclic groups and their products they are all
+    of it (Ore 1951).
+    """
     inverse = (table == 0).argmax(axis=1)
     found = np.unique(table[table, inverse[table.T]])  # (a b) (b a)^-1
-    while len(more := np.unique(table[np.ix_(found, found)])) > len(found):
-        found = more
     return table[:, found].min(axis=1)

@@ -149,3 +149,11 @@ def test_right_letters_are_those_that_ever_come():
             came.setdefault(beginning, []).append(int(following))
         for beginning, found in came.items():
             assert set(found) <= right[beginning] and (len(found) < 35 or set(found) == right[beginning])
+
+
+def test_every_bit_of_evidence_is_the_answer():
+    """Of a flip-flop each is enough, so none may be a bit to ignore."""
+    batch = sample(make_task("flip_flop:length=14,ignore=0.6"))
+    bits = np.take_along_axis(batch.inputs[:, None], np.maximum(batch.evidence, 0), axis=2)
+    counts = (batch.evidence >= 0) & (batch.weights > 0)[..., None]
+    assert counts.any() and (bits == batch.targets[..., None])[counts].all()
