@@ -72,8 +72,11 @@ class Session:
 
         Raises:
           DifferentError: decoding is not the parallel pass.
+          ValueError: the task asks for distributions, which no token answers; one line.
         """
         task = self.run.task
+        if task.distributions:
+            raise ValueError(f"{type(task).__name__} asks for distributions, which no token answers; decode tokens.")
         rows = jax.jit(task.sample, static_argnums=1)(split_key(jax.random.key(self.run.seed), TEST), count)
         given = Rows.given(rows.inputs, rows.context)
         own = answers.own_tokens(task, rows)

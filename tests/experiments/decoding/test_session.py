@@ -117,6 +117,13 @@ def test_tokens_do_not_give_a_context():
         Session(run=run, model=model).on_tokens(np.array([0]), 3)
 
 
+def test_a_task_of_distributions_has_no_right_tokens():
+    run, model, _ = build(task="markov_icl:length=16", model__attention="full")
+    with pytest.raises(ValueError, match="MarkovICL asks for distributions, which no token answers"):
+        Session(run=run, model=model).on_rows(2)
+    assert len(Session(run=run, model=model).on_tokens(np.array([0, 1]), 3).decoded.answers[0]) == 4
+
+
 def test_nothing_is_scored_where_decoding_differs():
     run, model, _ = build(task=COPYING, model__attention="full")
     with pytest.raises(DifferentError):
