@@ -129,6 +129,7 @@ def test_numbers_are_read_and_told_as_numbers():
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient["embedding"]))
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_keeps_the_context_while_it_writes():
     @functools.cache
     def cost(**values):
