@@ -50,6 +50,7 @@ def example_task() -> type[Task]:
     return run_example("A task").FirstToken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [pytest.param(law, marks=pytest.mark.slow if law in EXPENSIVE else ()) for law in LAWS])
 def test_the_example_keeps_the_laws(example: type, law: str) -> None:
     LAWS[law](Case(example(window_size=5, delay=3), limit=example(window_size=37, delay=1)))

@@ -56,6 +56,7 @@ def test_an_earlier_result_becomes_one_of_today(trained):
     assert json.loads(json.dumps(refreshed(result))) == result
 
 
+@pytest.mark.slow
 def test_a_study_is_renamed_and_written_again(trained, monkeypatch, capsys):
     study, result = trained
     (folder,) = [path.parent for path in Path(study).glob("*/result.json")]

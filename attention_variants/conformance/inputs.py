@@ -114,7 +114,7 @@ def make_arguments(
     random = np.random.RandomState(seed)
 
     def normal(*shape: int) -> Any:
-        return jnp.asarray(random.standard_normal(shape), dtype)
+        return cast(random.standard_normal(shape), dtype)
 
     key_length = key_length or query_length
     query = normal(batch, query_length, NUM_HEADS, HEAD_DIM)
@@ -122,7 +122,7 @@ def make_arguments(
     controls = variant.make_controls(MODEL_DIM, HEADS._replace(num_kv_heads=num_kv_heads), rngs=nnx.Rngs(seed))
     if controls is not None:
         _draw_zeros(controls, random)
-        controls = cast(controls(normal(batch, query_length, MODEL_DIM).astype(jnp.float32)), dtype)
+        controls = cast(controls(cast(normal(batch, query_length, MODEL_DIM), jnp.float32)), dtype)
     return Arguments(query, key, value, controls)
 
 
@@ -133,7 +133,7 @@ def output_shape(arguments: Arguments) -> tuple[int, ...]:
 
 def ones_of_output(arguments: Arguments) -> Any:
     """Returns a cotangent of the output: ones."""
-    return jnp.ones(output_shape(arguments), arguments.query.dtype)
+    return cast(np.ones(output_shape(arguments)), arguments.query.dtype)
 
 
 def _draw_zeros(module: nnx.Module, random: np.random.RandomState) -> None:
@@ -224,8 +224,16 @@ def _in_float64(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cast(tree: Any, dtype: Any) -> Any:
-    """Casts the floating leaves of a pytree."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+    """Casts the floating leaves of a pytree; in NumPy where it can, as JAX compiles a program for each shape."""
+
+    def one(leaf: Any) -> Any:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        if isinstance(leaf, jax.core.Tracer):
+            return leaf.astype(dtype)
+        return jax.device_put(np.asarray(leaf).astype(dtype))
+
+    return jax.tree.map(one, tree)
 
 
 def expect_close(what: str, actual: Any, expected: Any, tolerance: float) -> None:

@@ -20,6 +20,7 @@ from attention_variants.conformance.inputs import (
     Case,
     SlopeBias,
     call,
+    cast,
     cut,
     expect,
     expect_close,
@@ -61,7 +62,7 @@ def _compare(
     if case.variant.supports_bias and masked:
         bias = SlopeBias(jnp.linspace(0.1, 0.5, NUM_HEADS, dtype=dtype))
     key_mask = random_mask(key_length) if masked else None
-    cotangent = jnp.asarray(np.random.RandomState(2).standard_normal(output_shape(arguments)), dtype)
+    cotangent = cast(np.random.RandomState(2).standard_normal(output_shape(arguments)), dtype)
     actual = case.steps[causal](arguments, cotangent, key_mask, bias)
     expected = case.definitions[causal](arguments, cotangent, key_mask, bias)
     what = f"{query_length} queries, {key_length} keys, causal={causal}, masked={masked}, (output, gradients)"

@@ -246,6 +246,7 @@ def test_silu_and_residuals_act_where_they_say() -> None:
         np.testing.assert_allclose(got.reshape(BATCH, LENGTH, -1), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["kimi", "rest"])
 def test_further_keys_and_values_get_what_the_first_get(options: str) -> None:
     """With the first projections and convolutions in place of their own, they are the first key and value."""

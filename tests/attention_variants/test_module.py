@@ -182,6 +182,7 @@ def test_padding_equals_truncation(case: str, causal: bool) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), padded_gradient, gradient)
 
 
+@pytest.mark.slow
 def test_cross_attention_reads_the_context() -> None:
     layer, x, context = _layer(short_conv=3, position=RotaryPosition()), _x(5), _x(seed=2)
     out = layer(x, context=context, causal=False)
@@ -229,6 +230,7 @@ def test_computes_in_the_dtype_of_x() -> None:
     np.testing.assert_allclose(layer(x).astype(jnp.float32), layer(_x()), atol=0.1)
 
 
+@pytest.mark.slow
 def test_nothing_is_promoted() -> None:
     layer = _layer(make_variant("forgetting"), qk_norm=True, short_conv=3, position=RotaryPosition())
     with jax.numpy_dtype_promotion("strict"):

@@ -35,8 +35,8 @@ def start(
     It has no workers, unless `flags` name them.
 
     A `hook` is Python that stands in the config, and is thus executed in the command, its workers and its jobs.
-    Compiled programs are taken from the folder `programs`. Only one that `compiles` writes there, which nobody may
-    kill: JAX writes the files in place.
+    Compiled programs are taken from the folder `programs`; a result names the flags for it. Only a process that
+    `compiles` writes there, which nobody may kill: JAX writes the files in place.
     """
     folder.mkdir(exist_ok=True)
     (folder / "tiny.py").write_text(CONFIG + _IMPATIENT + hook)

@@ -19,6 +19,7 @@ def execute(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return cli.execute(benchmark.run, benchmark.FLAGS)
 
 
+@pytest.mark.slow
 def test_every_contender_is_measured_at_every_length(monkeypatch, capsys, tmp_path):
     variants = ("full:block_size=8", "sliding_window:window_size=5", "gated_linear:chunk_size=4")
     output = tmp_path / "figures.json"
@@ -36,6 +37,7 @@ def test_every_contender_is_measured_at_every_length(monkeypatch, capsys, tmp_pa
     assert len({len(line) for line in out.splitlines()[:8]}) == 1, "columns are aligned"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [True, False])
 def test_by_default_all_that_can_be_called_are_measured(causal):
     query = jax.ShapeDtypeStruct((1, 32, 2, 4), jnp.float32)

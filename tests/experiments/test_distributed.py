@@ -104,6 +104,7 @@ def test_processes_that_are_told_different_things_all_refuse(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_four_devices_of_one_process_are_a_flag(command, tmp_path, monkeypatch):
     monkeypatch.setattr(html, "write_report", lambda folder: folder / "report.html")
     code, _, err = command(*FLAGS, "--devices=4", "--config.train.steps=2")

@@ -159,6 +159,7 @@ def test_a_later_command_may_select_among_runs_that_have_ended(command, trained,
     )
 
 
+@pytest.mark.slow
 def test_a_run_is_read_once(command, monkeypatch, tmp_path):
     """From the flags to the report: one task, one of each variant, one digest; costs and tests once per cell."""
     calls: Counter[str] = Counter()

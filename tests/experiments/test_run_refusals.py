@@ -132,6 +132,7 @@ def test_a_disk_that_fills_up_is_one_line_and_harms_nothing(command, trained, tm
     assert code == 0 and len(trained) == 3  # the first, the one that met the full disk, and that one again
 
 
+@pytest.mark.slow
 def test_the_command_in_a_process_of_its_own(tmp_path):
     arguments = [sys.executable, "-m", "experiments.run", "--config=configs/bse.py"]
     process = subprocess.run(arguments, capture_output=True, text=True)

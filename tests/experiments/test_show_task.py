@@ -80,6 +80,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, monkeypatch, capsys):
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and MISTAKES[arguments] in err
 
 
+@pytest.mark.slow
 def test_from_the_shell():
     command = [sys.executable, "-m", "experiments.show_task", "--task=nothing"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -155,6 +155,7 @@ def test_equal_logits_share_however_large_they_are() -> None:
     assert_close(*(jax.jit(run, static_argnums=0)(f) for f in (lambda *a: engine.block_softmax(plan, *a)[0], attend)))
 
 
+@pytest.mark.slow
 def test_forward_mode_is_refused_and_the_definition_has_it() -> None:
     variant, (query, key, value) = make_variant("full"), make_arrays(7, 7)
     with pytest.raises(TypeError, match="can't apply forward-mode autodiff"):

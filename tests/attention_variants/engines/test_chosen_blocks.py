@@ -46,6 +46,7 @@ def test_equal_logits_share_however_large_they_are() -> None:
     assert_same(run, seen, (1e4 * jnp.sign(query), 1e4 * jnp.sign(key), value))
 
 
+@pytest.mark.slow
 def test_second_derivatives_equal_those_of_dense_softmax() -> None:
     query, key, value = make_arrays(19, 19)
     lists = make_lists(19, 4, 2)

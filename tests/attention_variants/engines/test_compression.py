@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from attention_variants.engines import compression
 
@@ -22,6 +23,7 @@ def test_a_block_is_the_weighted_sum_of_its_tokens() -> None:
     np.testing.assert_allclose(found, compressed(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_tokens_add_up_to_the_same_blocks() -> None:
     sums, start = jnp.zeros((2, 3, KV_HEADS, DIM)), 0
     for size in (1, 5, 2, 3):

@@ -97,7 +97,10 @@ def assert_close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
     jax.tree.map(compare, actual, expected)
 
 
-@pytest.mark.parametrize(("chunk_size", "writes"), [(1, 1), (8, 1), (64, 1), (8, 3), (64, 2)])
+@pytest.mark.parametrize(
+    ("chunk_size", "writes"),
+    [(8, 1), *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in ((1, 1), (64, 1), (8, 3), (64, 2)))],
+)
 @pytest.mark.parametrize("decays", DECAYS)
 def test_chunked_equals_token_by_token(decays: str, chunk_size: int, writes: int) -> None:
     """Values and gradients, one chunk, ragged chunks and chunks of one token, one write per token and several."""

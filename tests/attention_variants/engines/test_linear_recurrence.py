@@ -163,6 +163,7 @@ def with_gradients(form: Any, *arrays: Any) -> Any:
     return jax.jit(both)(*arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("channels", [False, True])
 def test_any_decay_keeps_its_digits(channels: bool, dtype: Any) -> None:

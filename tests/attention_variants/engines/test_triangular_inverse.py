@@ -31,6 +31,7 @@ def test_it_is_the_inverse(size: int, kind: str) -> None:
     assert not inverse[..., np.triu(np.ones((size, size), bool), 1)].any() and (np.diagonal(inverse.T) == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 8, 13])
 def test_gradients_forward_and_backward(size: int) -> None:
     with jax.enable_x64(True):

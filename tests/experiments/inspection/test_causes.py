@@ -92,6 +92,7 @@ def test_the_state_of_the_evidence_moves_the_answer_and_another_does_not(solved)
         assert (found == own).mean() > 0.9, site
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["full", "conv+linear", "gated_delta_product", "sliding_window:window_size=5"])
 def test_what_changes_nothing_changes_nothing(attention):
     run = tiny_run(model__attention=attention)

@@ -105,6 +105,7 @@ def told(opened):
     return opened.get_by_role("status").inner_text()
 
 
+@pytest.mark.slow
 def test_a_token_says_where_it_looks_by_mouse_and_by_keyboard(visit, page):
     opened = visit()
     assert told(opened) == "Point at a token, or at the map."

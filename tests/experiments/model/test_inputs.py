@@ -156,6 +156,7 @@ def test_distributions_are_compared_with_distributions_and_trained_on_tokens():
     np.testing.assert_allclose(uniform.loss, np.log(3), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_keeps_the_context_while_it_writes():
     @functools.cache
     def cost(**values):

@@ -42,6 +42,7 @@ def with_controls(monkeypatch):
     monkeypatch.setitem(registry.VARIANTS, "learned", LearnedAttention)
 
 
+@pytest.mark.slow
 def test_variants_share_every_parameter_outside_their_controls(with_controls):
     models = {
         name: build(

@@ -101,6 +101,7 @@ def test_the_table_names_every_variant_with_controls():
         assert decaying <= {path.rpartition(".controls.")[2] for path in paths}, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, kind in OPTIMIZERS.items() if hasattr(kind, "weight_decay")])
 def test_a_step_without_gradient_moves_what_decays_and_nothing_else(name):
     run = tiny_run(**TRAINED)

@@ -148,6 +148,7 @@ def test_what_results_say_is_escaped(tmp_path):
     assert "All with version 1.1 with jax &lt;b&gt; on &lt;b&gt;." in page
 
 
+@pytest.mark.slow
 def test_pictures_come_where_they_apply(tmp_path):
     tasks = ["mqar:length=128,num_pairs=8,vocab_size=128", "mqar:length=64,num_pairs=8,vocab_size=128"]
     folder = write_study(tmp_path / "two", ["conv+full"], 1, tasks, other_rows=True)
@@ -180,6 +181,7 @@ def test_one_seed_one_row_and_nothing_by_distance(tmp_path):
     assert "accuracy_by_distance" not in page and "One model, 1 run, on" in page
 
 
+@pytest.mark.slow
 def test_results_of_a_version_that_knew_other_variants_and_tasks_still_report(tmp_path):
     kinds, tasks = ["conv+from_the_future", *list(KINDS)[:1]], ["mqar", "also_from_the_future:x=1"]
     folder = write_study(tmp_path / "old", kinds, 1, tasks)

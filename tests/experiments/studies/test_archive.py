@@ -54,6 +54,7 @@ def test_what_was_unpacked_is_what_was_packed(study, tmp_path):
     assert (tmp_path / "twice" / "runs.jsonl").read_text() == (tmp_path / "packed" / "runs.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_an_unpacked_study_goes_on_where_it_was(tmp_path, capsys):
     runs = [Run.read(tiny_config(name="kept", seed=seed)) for seed in (0, 1)]
     assert run_study(runs[:1], tmp_path / "results", "python -m experiments.run --results=results") == 0

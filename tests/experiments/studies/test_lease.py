@@ -110,6 +110,7 @@ def test_that_of_a_killed_process_of_this_machine_is_free_at_once(tmp_path, hold
     assert ".lease" in files(tmp_path) and try_to_hold(tmp_path) and files(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", [-600, 0, 600])
 def test_that_of_a_vanished_machine_is_free_when_it_is_silent_for_long(tmp_path, holder, monkeypatch, off):
     """Whatever its clock says, and not before."""

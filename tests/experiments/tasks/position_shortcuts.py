@@ -129,11 +129,16 @@ def _in_pieces(batch: Batch) -> Iterator[slice]:
 
 def sample(task: Task, rows: int, seed: int) -> Batch:
     """Draws rows, 2000 at a time."""
-    quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than drawing
-    draw = jax.jit(task.sample, static_argnums=1, compiler_options=quick)
+    draw = _program(task)
     rngs = (jax.random.fold_in(jax.random.key(seed), step) for step in range(rows // 2000))
     batches = [jax.tree.map(np.asarray, draw(rng, 2000)) for rng in rngs]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
+
+
+@functools.lru_cache(maxsize=1)  # compiled once for all seeds
+def _program(task: Task) -> Callable[..., Batch]:
+    quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than drawing
+    return jax.jit(task.sample, static_argnums=1, compiler_options=quick)
 
 
 def score(task: Task, batch: Batch, table: Table) -> tuple[float, float]:

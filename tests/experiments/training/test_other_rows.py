@@ -95,6 +95,7 @@ def test_padding_changes_nothing(attention, position, without_bounds):
         assert found["length", str(length)]["accuracy"] == pytest.approx(expected.accuracy, abs=0.02)
 
 
+@pytest.mark.slow
 def test_one_program_reads_all(monkeypatch, without_bounds):
     shapes, call = [], Model.__call__
 

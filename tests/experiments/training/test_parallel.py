@@ -125,6 +125,7 @@ def test_the_rows_are_those_of_one_device_to_the_bit(spec):
     jax.tree.map(np.testing.assert_array_equal, rows, jax.jit(lambda rng: task.sample(rng, 8))(jax.random.key(3)))
 
 
+@pytest.mark.slow
 def test_every_device_does_its_part():
     flops = []
     for number in (1, 4):

@@ -32,6 +32,7 @@ def test_rows_are_found_that_stand_in_any_batch_of_training():
     assert shown.tolist() == found[3] and found[2] != found[3] != found[4] and any(found[3][10:])
 
 
+@pytest.mark.slow
 def test_a_score_leaves_out_the_rows_that_were_shown():
     run = tiny.tiny_run(task=TASK, seed=3, eval__test_rows=13, eval__batch_size=5, train__batch_size=7)
     program, params = compile_program(run), make_model(run)[1]

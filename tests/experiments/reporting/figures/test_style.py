@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from experiments.reporting.figures.layout import labelled_axes
 from experiments.reporting.figures.style import COLOURS, looks_of, save, style
 
@@ -30,6 +32,7 @@ with style():
 """
 
 
+@pytest.mark.slow
 def test_pictures_need_no_settings_and_no_folder_of_the_user(tmp_path):
     """A matplotlibrc with TeX and other sizes, a backend that is none, and nowhere to write."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 31\nfigure.constrained_layout.use: True\n")
