@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = pathlib.Path(__file__).parent.parent
-BINARY = {".png", ".pdf", ".npz"}
+BINARY = {".msgpack", ".png", ".pdf", ".npz"}
 LONGEST_FUNCTION = 50  # lines
 
 FORBIDDEN = {

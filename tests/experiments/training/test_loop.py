@@ -82,6 +82,48 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(folder, uninterrupted, step
     assert [row["step"] for row in folder.metrics()] == [3, 6, 7]
 
 
+EVERY = dict(train__keep_checkpoints="every")
+
+
+def parameter_files(folder):
+    return {step: folder.parameters_at(step).read_bytes() for step in folder.kept_steps()}
+
+
+def test_every_evaluation_keeps_its_parameters_and_changes_no_number(folder, uninterrupted):
+    result = train(tiny_run(**EVERY), folder)
+    assert timeless(result) == timeless(uninterrupted[0])
+    assert folder.kept_steps() == [0, 3, 6, 7]
+    _, like = make_model(tiny_run())
+    hashes = [parameter_hash(folder.load_parameters(step, like)) for step in folder.kept_steps()]
+    assert hashes[0] == parameter_hash(like), "the first ones are the initial ones"
+    assert hashes[-1] == result["parameter_hash"] and len(set(hashes)) == 4
+    assert hashes[1] == train(tiny_run(train__steps=7, train__solved_at=0.0))["parameter_hash"], "as it stops at step 3"
+
+
+@pytest.mark.parametrize("steps, lost", [(3, 0), (6, 0), (6, 1), (6, 2)])
+def test_a_killed_run_keeps_the_same_parameters(folder, tmp_path, steps, lost):
+    """Whether or not some of its newest checkpoints are damaged, too."""
+    whole = TrainingFolder(tmp_path / "whole")
+    whole.create({}, {})
+    train(tiny_run(**EVERY), whole)
+    with pytest.raises(Killed):
+        train(tiny_run(**EVERY), folder, kill_at(steps))
+    for path in folder.checkpoints()[::-1][:lost]:
+        path.write_bytes(b"damaged")
+    train(tiny_run(**EVERY), folder)
+    assert parameter_files(folder) == parameter_files(whole)
+
+
+def test_no_checkpoint_stands_behind_parameters_that_are_missing(folder, monkeypatch):
+    def killed(*arguments):
+        raise Killed
+
+    monkeypatch.setattr(folder, "save_checkpoint", killed)
+    with pytest.raises(Killed):
+        train(tiny_run(**EVERY), folder)
+    assert folder.kept_steps() == [0, 3] and not folder.checkpoints()
+
+
 @pytest.mark.parametrize("lost", ["", '{"step": 6, "validation_accuracy": 8.06}\n'])
 def test_what_becomes_of_metrics_meanwhile_moves_nothing(folder, uninterrupted, lost):
     with pytest.raises(Killed):
