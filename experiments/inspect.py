@@ -4,6 +4,7 @@
     python -m experiments.inspect results/quickstart/20d06d0e5594 --output=maps.html
     python -m experiments.inspect results/quickstart/20d06d0e5594 --output=maps.png --row=3
     python -m experiments.inspect results/quickstart --attention=full
+    python -m experiments.inspect results/quickstart --all
     python -m experiments.inspect results/induction_heads --training=scores.png
 
 The page maps.html shows the first rows of the task: point at a token to see where it looks. A picture shows one row.
@@ -13,8 +14,8 @@ that are signed or do not sum to 1 they measure shares of sizes; docs/inspection
 mixer or a head set its output to zero, or to its mean over rows and tokens.
 
 Of a study, scores are means over the seeds of one row of its table: of the highest head of each layer, and of all its
-heads, because heads have no order that seeds share. --training draws scores at all steps whose parameters are kept
-(train.keep_checkpoints=every).
+heads, because heads have no order that seeds share. --all gives a line for each row instead, as Markdown. --training
+draws scores at all steps whose parameters are kept (train.keep_checkpoints=every).
 """
 
 from collections.abc import Sequence
@@ -61,11 +62,12 @@ _WHERE = flags.DEFINE_multi_string(
     "Of a study, condition on the row of its table, such as 'task=mqar*'; may be repeated.",
     flag_values=FLAGS,
 )
+_ALL = flags.DEFINE_bool("all", False, "Of a study, a line for each row that is named.", flag_values=FLAGS)
 _TRAINING = flags.DEFINE_string(
     "training", "", "File to write, .png or .svg: scores along training, with the accuracy.", flag_values=FLAGS
 )
 _KINDS = {"output": ("html", "png", "svg"), "training": ("png", "svg")}
-_OF_A_RUN, _OF_A_STUDY = ("output", "row", "step"), ("attention", "where")  # flags that need one or the other
+_OF_A_RUN, _OF_A_STUDY = ("output", "row", "step"), ("attention", "where", "all")  # flags that need one or the other
 
 
 def run() -> None:
@@ -76,6 +78,10 @@ def run() -> None:
     study = of_study.is_study(path)
     _check_flags(path, study)
     runtime.check_device()
+    if _ALL.value:
+        rows = of_study.choose_all(path, _ATTENTION.value, _WHERE.value or ())
+        print(of_study.overview(rows, _ROWS.value))
+        return
     folders = _look_at_study(path) if study else [_look_at_run(path)]
     if _TRAINING.value:
         scored = over_seeds.score_runs(folders, _ROWS.value, along_training=True)
@@ -91,6 +97,8 @@ def _check_flags(path: Path, study: bool) -> None:
         if FLAGS[flag].value and _kind(flag) not in kinds:
             expected = f"{', '.join(f'.{kind}' for kind in kinds[:-1])} or .{kinds[-1]}"
             raise cli.UsageError(f"--{flag} must end in {expected}; got {FLAGS[flag].value!r}.")
+    if _ALL.value and _TRAINING.value:
+        raise cli.UsageError("--training draws one row; leave out --all.")
     if _ROW.value >= _ROWS.value:
         raise cli.UsageError(f"--row must be one of the {_ROWS.value} rows, from 0; got {_ROW.value}.")
     kind, other, useless = ("study", "run", _OF_A_RUN) if study else ("run", "study", _OF_A_STUDY)

@@ -33,7 +33,7 @@ def call(tmp_path, monkeypatch, capsys):
 def trained(tmp_path, monkeypatch, call, capsys):
     """The folder of a run of a tiny study that was trained."""
     (tmp_path / "tiny.py").write_text(CONFIG.replace('"tiny"', '"mine"'))
-    monkeypatch.setattr(sys, "argv", ["run", "--config=tiny.py"])
+    monkeypatch.setattr(sys, "argv", ["run", "--config=tiny.py", "--workers=1"])
     assert cli.execute(run.run, run.FLAGS) == 0
     capsys.readouterr()
     (folder,) = (path for path in (tmp_path / "results" / "mine").iterdir() if path.is_dir())
@@ -62,7 +62,7 @@ def study(tmp_path, monkeypatch, call, capsys):
     """The folder of a tiny study of two models and two seeds, whose parameters along training are kept."""
     (tmp_path / "tiny.py").write_text(CONFIG)
     vary = "--vary=model.attention=conv+full|conv+conv"
-    monkeypatch.setattr(sys, "argv", ["run", "--config=tiny.py", vary, "--seeds=2", KEPT])
+    monkeypatch.setattr(sys, "argv", ["run", "--config=tiny.py", vary, "--seeds=2", KEPT, "--workers=1"])
     assert cli.execute(run.run, run.FLAGS) == 0
     capsys.readouterr()
     return tmp_path / "results" / "tiny"
@@ -83,11 +83,21 @@ def test_a_row_of_a_study_is_looked_into_over_its_seeds_and_along_training(study
     assert lines[-1] == "wrote scores.svg"
     code, out, err = call(study, "--where=model.attention=conv+conv", "--rows=5")
     assert (code, err) == (0, "") and "heads" not in out and "nothing" in out
+    code, out, err = call(study, "--all", "--rows=5")
+    heading, _, *rows = (line.strip("| ").split(" | ") for line in out.splitlines())
+    assert (code, err) == (0, "") and {row[0] for row in rows} == {"`conv+full`", "`conv+conv`"}
+    cells = {row[0]: dict(zip(heading, row, strict=True)) for row in rows}
+    assert (
+        cells["`conv+full`"]["accuracy"] == without["nothing"][1] and cells["`conv+conv`"]["induction, layer 2"] == "-"
+    )
+    assert cells["`conv+full`"]["without layer 1"] == without["layer 1"][0]
     folder = next(path for path in study.iterdir() if (path / "parameters").is_dir())
     code, out, err = call(folder, "--step=3", "--rows=5")
     assert (code, err) == (0, "") and ", step 3: 5 rows" in out
     refusals = {
-        (study,): "choose one of 2 rows with --attention and --where: conv+",
+        (study,): "choose one of 2 rows with --attention and --where, or --all: conv+",
+        (study, "--all", "--training=a.png"): "leave out --all",
+        (folder, "--all"): "--all is for a study; ",
         (study, "--attention=ful"): "--attention: unknown model 'ful'; valid choices, nearest first: full",
         (study, "--row=2"): "--row is for a run; ",
         (folder, "--attention=full"): "--attention is for a study; ",
