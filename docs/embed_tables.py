@@ -65,6 +65,7 @@ def _listed(names: Iterable[str]) -> str:
 def study(name: str) -> str:
     """Returns the Markdown table of a study, what its marks mean, and where it ran."""
     from experiments.reporting import tables
+    from experiments.reporting.score_columns import rising_notes
     from experiments.reporting.text import describe_environment
     from experiments.studies.results import read_study
 
@@ -72,7 +73,8 @@ def study(name: str) -> str:
     rows = [line for line in tables.render(runs, "markdown").splitlines() if line.startswith("|")]
     where = describe_environment(runs.environments[0])
     origin = f"`configs/{name}.py`, by the commands in [results/reference](results/reference/README.md)"
-    return "\n".join([*rows, "", " ".join([*tables.size_notes(runs), f"{origin}, on {where}, {runs.dates[0][:10]}."])])
+    notes = [*tables.size_notes(runs), *rising_notes(runs), f"{origin}, on {where}, {runs.dates[0][:10]}."]
+    return "\n".join([*rows, "", " ".join(notes)])
 
 
 def benchmark(name: str) -> str:

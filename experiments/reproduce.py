@@ -58,6 +58,8 @@ def run() -> None:
 def _chosen() -> list[Certificate]:
     if _QUICK.value and _TRAIN.value:
         raise cli.UsageError("--quick trains nothing and --train trains; leave one of them out.")
+    if _CHECK.value is not None and _TRAIN.value:
+        raise cli.UsageError("--check reads runs that are there, and --train makes some; leave one of them out.")
     for name in _NAMES.value:
         if name not in CERTIFICATES:
             raise cli.UsageError(specs.unknown("--certificate", name, CERTIFICATES))

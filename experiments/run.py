@@ -104,7 +104,7 @@ def run() -> int:
         runner.work(own, stage, results, command.removesuffix(f" --worker={_WORKER.value}"))
         return 0
     if _DRY_RUN.value:
-        print(plan_text(forecast.make_estimate(search.at_most(runs), results)))
+        print(plan_text(forecast.make_estimate(search.expected(runs, results), results)))
         return 0
     if settings is not None:
         return _finish(runs, results, lambda stage: jobs.run_study(settings, stage, results, command))
@@ -129,8 +129,11 @@ def _train_here(runs: Sequence[Run], results: str, command: str) -> int:
 
 def _fitting(runs: Sequence[Run]) -> int:
     """Returns how many workers these runs get where no flag says it."""
+    devices = runtime.accelerators()
+    if devices and not runtime.has_cuda():
+        return 1  # `workers.begin` cannot divide other devices
     needed = max(memory.least_bytes(run) for run in runs)
-    return workers.fitting(len(runs), needed, runtime.cores(), runtime.accelerators(), runtime.memory_bytes())
+    return workers.fitting(len(runs), needed, runtime.cores(), devices, runtime.memory_bytes())
 
 
 def _finish(runs: Sequence[Run], results: str, train: Callable[[Sequence[Run]], int]) -> int:
@@ -141,7 +144,7 @@ def _finish(runs: Sequence[Run], results: str, train: Callable[[Sequence[Run]], 
     if os.path.islink(results) and not os.path.exists(results):
         raise cli.UsageError(f"--results={results} is a link to {os.readlink(results)}, which does not exist.")
     if not _YES.value:
-        forecast.check_size(search.at_most(runs), results)
+        forecast.check_size(search.expected(runs, results), results)
     folder = Path(results) / runs[0].config.name
     check_writable(folder)
     failed = sum(train(stage) for stage in search.stages(runs, results))

@@ -70,6 +70,11 @@ def accelerators() -> int:
     return sum(device.platform != "cpu" for device in jax.local_devices())
 
 
+def has_cuda() -> bool:
+    """Whether the devices are NVIDIA's, which processes can be given by CUDA_VISIBLE_DEVICES."""
+    return "cuda" in jax.local_devices()[0].client.platform_version.lower()
+
+
 def environment(devices: int = 1, processes: int = 1) -> dict[str, Any]:
     """Returns what a run's numbers and times depend on in addition to its config: versions, devices, cores, platform.
 

@@ -11,6 +11,7 @@ from experiments.studies.rows import Row
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 
 REPRODUCED, ORDERING, NOT_REPRODUCED = "reproduced", "ordering only", "not reproduced"
+BY_NOBODY = "not reproducible by others either"
 
 
 class Check(NamedTuple):
@@ -70,6 +71,7 @@ class Certificate:
     checks: Callable[[], Sequence[Check]] | None = None
     study: str | None = None  # its name: of configs/NAME.py and of results/reference/NAME
     judge: Callable[[Sequence[Row]], Sequence[Check]] | None = None  # of the rows of its table
+    disputed: bool = False  # whether others did not obtain what was published, either
 
     def outcome(self, folder: str | Path | None = None) -> "Outcome":
         """Returns what comes out: of a computation, or of the runs of a study.
@@ -82,7 +84,9 @@ class Certificate:
         """
         if self.judge is None:
             return Outcome(self, self.checks() if self.checks else ())
-        return Outcome(self, self.judge(read_study(folder or REFERENCE / str(self.study)).rows))
+        path = Path(folder or REFERENCE / str(self.study))
+        rows = read_study(path).rows
+        return Outcome(self, self.judge(rows), path, _runs(rows))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,13 +95,20 @@ class Outcome:
 
     certificate: Certificate
     checks: Sequence[Check]
+    folder: Path | None = None  # of the study
+    runs: str = ""  # seeds, and among which values what was chosen
 
     @property
     def verdict(self) -> str:
         """`reproduced` where all holds that was published, and `ordering only` where orderings do and numbers do not.
 
-        A certificate of orderings alone comes to `ordering only` at best.
+        A certificate of orderings alone comes to `ordering only` at best. Where others did not obtain it either, what
+        is not reproduced is called so.
         """
+        verdict = self._verdict()
+        return BY_NOBODY if verdict == NOT_REPRODUCED and self.certificate.disputed else verdict
+
+    def _verdict(self) -> str:
         orderings = [check for check in self.checks if check.is_ordering]
         numbers = [check for check in self.checks if not check.is_ordering]
         if not all(check.holds for check in orderings):
@@ -105,3 +116,11 @@ class Outcome:
         if numbers and all(check.holds for check in numbers):
             return REPRODUCED
         return ORDERING if orderings else NOT_REPRODUCED
+
+
+def _runs(rows: Sequence[Row]) -> str:
+    """Returns how many seeds the rows of a study have, and what was chosen for each among which values."""
+    seeds = sorted({len(row.seeds) for row in rows})
+    choices = {choice.key: [value for value, _ in choice.curve] for row in rows for choice in row.choices}
+    chosen = [f"{key} chosen of {', '.join(map(str, values))}" for key, values in choices.items()]
+    return "; ".join([f"{' or '.join(map(str, seeds))} seeds", *chosen])

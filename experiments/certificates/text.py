@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.certificates.certificate import Certificate, Outcome
+from experiments.certificates.certificate import REFERENCE, Certificate, Outcome
 
 _HEADING = ("", "published", "obtained", "tolerance", "holds")
 
@@ -26,15 +26,9 @@ def as_text(outcome: Outcome) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     about = outcome.certificate
-    return "\n".join(
-        [
-            f"{about.name}: {outcome.verdict}",
-            about.claim,
-            f"Source: {about.source}",
-            f"Here: {about.configuration}",
-            *table,
-        ]
-    )
+    head = [f"{about.name}: {outcome.verdict}", about.claim, f"Source: {about.source}", f"Here: {about.configuration}"]
+    runs = [f"Runs: {outcome.folder}, {outcome.runs}"] if outcome.folder else []
+    return "\n".join([*head, *runs, *table])
 
 
 def as_markdown(outcomes: Sequence[Outcome], environment: str) -> str:
@@ -44,7 +38,7 @@ def as_markdown(outcomes: Sequence[Outcome], environment: str) -> str:
     lines = [
         "# Published results, and what this code gives",
         "",
-        f"{len(outcomes)} certificates: {summary}. Made by `python -m experiments.reproduce --all`; {environment}.",
+        f"{len(outcomes)} certificates: {summary}. `python -m experiments.reproduce --all` makes them; {environment}.",
         "",
         "| certificate | claim | verdict |",
         "| --- | --- | --- |",
@@ -52,7 +46,7 @@ def as_markdown(outcomes: Sequence[Outcome], environment: str) -> str:
     ]
     for outcome in outcomes:
         about = outcome.certificate
-        study = f" Runs: [{about.study}](../reference/{about.study})." if about.study else ""
+        study = f" Runs: {outcome.runs}{_place(outcome)}." if outcome.folder else ""
         lines += ["", f"## {about.name}", "", f"{about.claim} *{about.source}.*", ""]
         lines += [f"{about.configuration}{study}", "", f"Verdict: **{outcome.verdict}**.", ""]
         lines += [f"| {' | '.join(_HEADING)} |", "| --- | ---: | ---: | ---: | --- |"]
@@ -68,12 +62,19 @@ def as_json(outcomes: Sequence[Outcome], environment: dict[str, Any]) -> str:
                 field: getattr(each.certificate, field)
                 for field in ("name", "claim", "source", "configuration", "study")
             },
+            "runs": each.runs,
             "verdict": each.verdict,
             "checks": [check._asdict() for check in each.checks],
         }
         for each in outcomes
     ]
     return json.dumps({"environment": environment, "certificates": found}, indent=1) + "\n"
+
+
+def _place(outcome: Outcome) -> str:
+    """Returns where the runs of an outcome are, for a page beside the results that come with the code."""
+    known = outcome.folder is not None and outcome.folder.parent == REFERENCE
+    return f", [{outcome.certificate.study}](../reference/{outcome.certificate.study})" if known else ""
 
 
 def _verdicts(outcomes: Sequence[Outcome]) -> list[str]:

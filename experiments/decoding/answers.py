@@ -19,11 +19,12 @@ class Score(NamedTuple):
 def own_tokens(task: Task, rows: Batch) -> Bool[np.ndarray, "batch length"]:
     """Returns which tokens of the rows are the right answer to the token before, so that a model can be given its own.
 
-    Those are all false for tasks whose rows do not go on with their answers (`Task.answers_follow`).
+    Those are all false for tasks whose rows do not go on with their answers (`Task.answers_follow`), and where other
+    answers are as right: what is right behind one of these is not known.
     """
     tokens, places, targets, weights = _arrays(rows)
     own = np.zeros(tokens.shape, bool)
-    if not task.answers_follow:
+    if not task.answers_follow or rows.also_right is not None:
         return own
     row, answer = np.nonzero(weights > 0)
     after, right = places[row, answer] + 1, targets[row, answer]

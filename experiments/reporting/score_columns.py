@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.reporting.column import Column, number, spread, spread_record
-from experiments.reporting.text import human, rate, setting
+from experiments.reporting.text import human, plural, rate, setting
 from experiments.studies.intervals import LEAST
 from experiments.studies.results import Study
 from experiments.studies.rows import FLAT, Choice, Row
@@ -71,17 +71,22 @@ def score(study: Study) -> Column:
         detail=lambda row: spread(row.score.accuracy, 3 if metric.kind.unit else None),
         mark=lambda row: _RISING if row.still_improving else "",
         best=study.best,
-        note=f"{name}: {mean}over n seeds{where}{words and ', with '}{words}.{_rising_note(study)}",
+        note=f"{name}: {mean}over n seeds{where}{words and ', with '}{words}.",
     )
 
 
-def _rising_note(study: Study) -> str:
-    if not any(row.still_improving for row in study.rows):
-        return ""
-    return (
-        f" {_RISING}: validation accuracy rose by more than {FLAT} over the last fifth of the steps; more steps would "
-        "probably raise it."
-    )
+def rising_notes(study: Study) -> list[str]:
+    """Returns what the mark of rows that were still improving means, and how many rows cannot be told."""
+    notes = []
+    if any(row.still_improving for row in study.rows):
+        notes.append(
+            f"{_RISING} validation accuracy rose by more than {FLAT}, and than twice its noise, over the last fifth "
+            "of the steps: more of them may raise it."
+        )
+    if unknown := sum(row.late_gain is None for row in study.rows):
+        rows = "every row" if unknown == len(study.rows) else plural(unknown, "row")
+        notes.append(f"Of {rows} it is not known whether accuracy was still rising: too few evaluations were late.")
+    return notes
 
 
 def search_flops(study: Study) -> list[Column]:

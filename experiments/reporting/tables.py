@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from experiments.reporting.column import Cell, Column, Interval
 from experiments.reporting.columns import TIMES, columns, environment_letters, size_marks
+from experiments.reporting.score_columns import rising_notes
 from experiments.reporting.text import describe_environment, human, one_line, plural, wrap_spec
 from experiments.studies.intervals import LEAST
 from experiments.studies.results import Study
@@ -52,7 +53,13 @@ def render(study: Study, style: str) -> str:
 def of_study(study: Study, choose: Choose = list) -> Table:
     """Returns the table of a study, with those of its columns that `choose` returns, given all."""
     parts = choose(columns(study))
-    notes = [explanations(parts), *size_notes(study), *_best_note(study, parts), *_environments(study, parts)]
+    notes = [
+        explanations(parts),
+        *rising_notes(study),
+        *size_notes(study),
+        *_best_note(study, parts),
+        *_environments(study, parts),
+    ]
     return Table(study.title, parts, study.rows, notes, warnings(study))
 
 

@@ -76,7 +76,7 @@ def select_in_each(names: Sequence[str], cells: list[list[Record]], selects: Seq
     found: dict[int, Chosen] = {}  # by the identity of cells
     for name in names:
         own = [cell for cell in cells if len(names) == 1 or any(name in record.studies for record in cell)]
-        for cell, tried in _select(own, selects):
+        for cell, tried in _select(own, selects, name if len(names) > 1 else None):
             before = found.get(id(cell), Chosen(_reported(cell), [], []))
             more = [other for other in tried if not any(other is known for known in before.tried)]
             found[id(cell)] = Chosen(before.cell, [*before.tried, *more], [*before.studies, name])
@@ -84,27 +84,33 @@ def select_in_each(names: Sequence[str], cells: list[list[Record]], selects: Seq
     return [chosen if several else chosen._replace(studies=[]) for chosen in found.values()]
 
 
-def _select(cells: list[list[Record]], selects: Sequence[str]) -> list[tuple[list[Record], list[list[Record]]]]:
+def _select(
+    cells: list[list[Record]], selects: Sequence[str], study: str | None
+) -> list[tuple[list[Record], list[list[Record]]]]:
     """Returns, of cells that differ only in `selects`, the best by validation, and all of them."""
     groups: dict[str, list[list[Record]]] = {}
     for cell in cells:
         group = json.dumps({key: value for key, value in cell[0].flat.items() if key not in selects}, sort_keys=True)
         groups.setdefault(group, []).append(cell)
-    return [(max(_searched(tried), key=validation), tried) for tried in groups.values()]
+    found = []
+    for tried in groups.values():
+        searched = [cell for cell in tried if any(_chooses(record, study) for record in cell)] or tried
+        found.append((max(searched, key=lambda cell: validation(cell, study)), tried))
+    return found
 
 
-def _searched(tried: list[list[Record]]) -> list[list[Record]]:
-    """Returns the cells with runs that only choose; all of them where none has such."""
-    return [cell for cell in tried if any(record.searches for record in cell)] or tried
+def _chooses(record: Record, study: str | None) -> bool:
+    """Whether a run only chooses, and does so in this study; None: there is one."""
+    return record.searches and (study is None or study in record.studies)
 
 
 def _reported(cell: list[Record]) -> list[Record]:
     return [record for record in cell if not record.searches] or cell
 
 
-def validation(cell: list[Record]) -> tuple[float, float]:
+def validation(cell: list[Record], study: str | None = None) -> tuple[float, float]:
     """Orders cells by `validation_of` the runs that choose: where a study has none for this alone, all of them."""
-    chooses = [record for record in cell if record.searches] or cell
+    chooses = [record for record in cell if _chooses(record, study)] or _reported(cell)
     return validation_of([record.result for record in chooses if record.result])
 
 

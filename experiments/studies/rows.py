@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -229,8 +230,15 @@ class Row:
 
     @property
     def still_improving(self) -> bool:
-        """Whether more steps would probably have raised the accuracy."""
-        return self.late_gain is not None and self.late_gain > FLAT
+        """Whether accuracy rose late by more than `FLAT`, and by more than twice what chance makes of a difference.
+
+        That is the error of a difference of two accuracies over as many rows as validation has, mean over runs.
+        """
+        if self.late_gain is None:
+            return False
+        last = statistics.fmean(rows[-1]["validation_accuracy"] for rows in self.metrics)
+        error = math.sqrt(2 * last * (1 - last) / (self.config["eval.validation_rows"] * len(self.metrics)))
+        return self.late_gain > max(FLAT, 2 * error)
 
     @property
     def search_flops(self) -> float:

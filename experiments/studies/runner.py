@@ -95,7 +95,7 @@ def run_in_workers(number: int, runs: Sequence[Run], results: str | os.PathLike[
     with planned(runs, results, [folder for _, _, folder in todo]):
         if todo:
             with progress.make_board(len(todo)) as board:
-                crew = workers.Crew(shlex.split(command)[3:], board, fail)
+                crew = workers.Crew(shlex.split(command)[3:], board, fail, plan=plan_of(runs))
                 with interrupts.unsaved(crew.warn):
                     crew.work(workers.parts(number)[: len(todo)])  # a run keeps its share of the cores to the end
         rest = [each for each in todo if not is_over(each[2])]
@@ -182,14 +182,19 @@ def _say_what_is_not_kept(runs: Sequence[Run], results: str | os.PathLike[str]) 
 @contextlib.contextmanager
 def planned(runs: Sequence[Run], results: str | os.PathLike[str], todo: Sequence[TrainingFolder]) -> Iterator[None]:
     """Keeps a plan of the runs in their study while it lasts, where some are to do, and tidies up behind these."""
-    study, plan = Path(results) / runs[0].config.name, {}
-    if todo:
-        for run, label in zip(runs, labels_of([run.config for run in runs]), strict=True):
-            plan[run.digests.run] = plans.PlannedRun(label, run.digests.cell, run.train.steps)
-    with plans.written(study, plan):
+    with plans.written(Path(results) / runs[0].config.name, plan_for(runs) if todo else {}):
         yield
         for folder in todo:
             folder.tidy()
+
+
+def plan_for(runs: Sequence[Run]) -> dict[str, plans.PlannedRun]:
+    """Returns what others may know of runs before they have folders, by their ids."""
+    labels = labels_of([run.config for run in runs])
+    return {
+        run.digests.run: plans.PlannedRun(label, run.digests.cell, run.train.steps)
+        for run, label in zip(runs, labels, strict=True)
+    }
 
 
 def _train_all(todo: Todo, command: str, display: progress.Display, again: bool) -> int:

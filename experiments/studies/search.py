@@ -7,13 +7,14 @@ that are reported. So no reported run has been chosen for what it scores, and of
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.config import schema
 from experiments.config.run import Run
-from experiments.studies import cells, workers
+from experiments.studies import cells, plans, workers
 from experiments.studies.run_folder import has_ended
-from experiments.studies.runner import is_over, plan_of, run_folder
+from experiments.studies.runner import is_over, plan_for, plan_of, run_folder
 
 
 def stages(runs: Sequence[Run], results: str | os.PathLike[str]) -> Iterator[list[Run]]:
@@ -27,43 +28,44 @@ def stages(runs: Sequence[Run], results: str | os.PathLike[str]) -> Iterator[lis
     if not searching:
         yield list(runs)
         return
-    yield searching
-    if reported := _of_cells(runs, _chosen(searching, results)):
+    with plans.written(Path(results) / runs[0].config.name, plan_for(expected(runs, results))):
+        yield searching
+    if reported := _of_cells(runs, set(_chosen(searching, results).values())):
         yield reported
 
 
 def stage_of(own: workers.Assignment, runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Run]:
-    """Returns the runs of the stage that a worker is for: that of its job, or the first one that is not over."""
+    """Returns the runs of the stage that a worker was started for; those of the last one where none has its plan."""
     stage: list[Run] = []
     for stage in stages(runs, results):
-        if own.job is not None and own.job.plan == plan_of(stage):
-            break
-        if own.job is None and not all(is_over(run_folder(results, run)) for run in stage):
+        if own.plan == plan_of(stage):
             break
     return stage
 
 
-def at_most(runs: Sequence[Run]) -> list[Run]:
-    """Returns the runs that will be trained, as if of all cells among which is chosen the first one were."""
+def expected(runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Run]:
+    """Returns the runs that the study comes to: of cells that are not chosen yet, as if the first one were chosen."""
     searching = [run for run in runs if run.config.searches]
     if not searching:
         return list(runs)
-    first = {_group(run): run.digests.cell for run in reversed(searching)}
-    return [*searching, *_of_cells(runs, set(first.values()))]
+    cell_of = {_group(run): run.digests.cell for run in reversed(searching)}
+    if all(is_over(run_folder(results, run)) for run in searching):
+        cell_of |= _chosen(searching, results)
+    return [*searching, *_of_cells(runs, set(cell_of.values()))]
 
 
 def _of_cells(runs: Sequence[Run], chosen: set[str]) -> list[Run]:
     return [run for run in runs if not run.config.searches and run.digests.cell in chosen]
 
 
-def _chosen(searching: Sequence[Run], results: str | os.PathLike[str]) -> set[str]:
-    """Returns the digests of the cells that are chosen: none where no run that chooses has ended."""
+def _chosen(searching: Sequence[Run], results: str | os.PathLike[str]) -> dict[tuple[Any, ...], str]:
+    """Returns the digest of the cell that is chosen, by what it shares; none where no run that chooses has ended."""
     groups: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
     for run in searching:
         result = run_folder(results, run).result()
         if result is not None and has_ended(result):
             groups.setdefault(_group(run), {}).setdefault(run.digests.cell, []).append(result)
-    return {max(tried, key=lambda cell: cells.validation_of(tried[cell])) for tried in groups.values()}
+    return {key: max(tried, key=lambda cell: cells.validation_of(tried[cell])) for key, tried in groups.items()}
 
 
 def _group(run: Run) -> tuple[Any, ...]:

@@ -48,7 +48,7 @@ class Job(NamedTuple):
     place: int  # from 0
     number: int  # of jobs
     most: int  # runs for each worker
-    plan: str  # digest of the study's runs
+    plan: str  # digest of the runs that it was submitted for
 
     def text(self) -> str:
         """Returns what `read_assignment` reads."""
@@ -60,6 +60,7 @@ class Assignment(NamedTuple):
 
     part: Part  # of the machine
     job: Job | None  # None for a worker of this machine, which trains whatever is free
+    plan: str = ""  # digest of the runs that it is for
 
     def first(self, runs: int) -> int:
         """Returns the index of the run to begin with, so that workers begin in different places."""
@@ -70,15 +71,16 @@ class Assignment(NamedTuple):
 
 
 def read_assignment(text: str) -> Assignment:
-    """Returns what a driver wrote as "i/n", with that of its job behind it."""
+    """Returns what a driver wrote as "i/n:digest", or as "i/n" with that of its job behind it."""
     part, at, rest = text.partition("@")
+    part, _, plan = part.partition(":")
     place, number = part.split("/")
     job = None
     if at:
         *numbers, plan = rest.split("/")
         index, of, most = map(int, numbers)
         job = Job(index, of, most, plan)
-    return Assignment(Part(int(place), int(number)), job)
+    return Assignment(Part(int(place), int(number)), job, plan)
 
 
 def fitting(runs: int, needed: int, cores: int, devices: int, memory: int) -> int:
@@ -137,7 +139,12 @@ class Crew:
     """
 
     def __init__(
-        self, arguments: Sequence[str], board: Board, fail: Callable[[str, str], None], job: Job | None = None
+        self,
+        arguments: Sequence[str],
+        board: Board,
+        fail: Callable[[str, str], None],
+        job: Job | None = None,
+        plan: str = "",
     ) -> None:
         """Starts nothing yet.
 
@@ -146,9 +153,10 @@ class Crew:
           board: told what the workers do.
           fail: called with the id of a run and a line that says why, where its process died `DEATHS` times.
           job: that the workers belong to.
+          plan: digest of the runs that they are for, where they belong to no job.
         """
         self._arguments, self._board, self._fail = arguments, board, fail
-        self._job = "" if job is None else job.text()
+        self._behind = f":{plan}" if job is None else job.text()
         self._deaths: Counter[str] = Counter()  # by the run that the worker was at; "" for none
         self._lock = threading.Lock()
         self._processes: dict[Part, subprocess.Popen[str]] = {}
@@ -195,7 +203,7 @@ class Crew:
 
     def _work(self, part: Part) -> tuple[str, int, str]:
         """Runs a worker to its end; returns the run that it was at, its exit code and its last words."""
-        own = f"--worker={part.place}/{part.number}{self._job}"
+        own = f"--worker={part.place}/{part.number}{self._behind}"
         command = [sys.executable, "-m", "experiments.run", *self._arguments, own]
         pipe, run, last = subprocess.PIPE, "", ""
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:

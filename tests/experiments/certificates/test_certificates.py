@@ -117,15 +117,16 @@ def computed_task(spec, power):
 
 
 def write_parity(folder, accuracies):
-    """Writes a study of parity in which each model has these accuracies at 41-80 and at 81-160, by seed."""
+    """Writes a study of parity in which each model has these accuracies at 81-120 and at 121-200, by seed."""
     for attention, by_seed in accuracies.items():
         for seed, pair in enumerate(by_seed):
             tests = [
                 {"kind": "length", "value": value, "label": value, "length": 60.0, "accuracy": accuracy, "loss": 0.5}
                 | {"floor": 0.5, "ceiling": 1.0}
-                for value, accuracy in zip(("41-80", "81-160"), pair, strict=True)
+                for value, accuracy in zip(("81-120", "121-200"), pair, strict=True)
             ]
-            write_run(folder, config_of(attention, seed, "parity"), tests=tests)
+            known = tests[0] | {"value": "32-64", "accuracy": 1.0}  # of lengths that training has, up to 64
+            write_run(folder, config_of(attention, seed, "parity"), tests=[known, *tests])
     return folder
 
 
@@ -134,6 +135,7 @@ def test_runs_of_a_folder_are_judged_by_their_best_seed_over_all_lengths(tmp_pat
     assert execute(monkeypatch, "--certificate=parity_networks", f"--check={folder}") == 0
     out = capsys.readouterr().out
     assert "parity_networks: reproduced" in out and "1 reproduced" in out
+    assert f"Runs: {folder}, 2 seeds" in out
     assert trained.CERTIFICATES[1].outcome(folder).checks[1].obtained == "0.520"  # (40 * 0.5 + 80 * 0.53) / 120
     other = write_parity(tmp_path / "other", {"lstm": [(0.5, 0.5)], "full": [(0.6, 0.6)]})
     assert trained.CERTIFICATES[1].outcome(other).verdict == "not reproduced"
@@ -146,6 +148,7 @@ def test_runs_of_a_folder_are_judged_by_their_best_seed_over_all_lengths(tmp_pat
         (["--certificate=parity_network"], "valid choices, nearest first: parity_networks"),
         (["--certificate=window_reach", "--check=results"], "window_reach is computed"),
         (["--all", "--quick", "--train"], "leave one of them out"),
+        (["--certificate=parity_networks", "--train", "--check=results"], "leave one of them out"),
         (["--certificate=parity_networks", "--check=nowhere"], "there is no folder 'nowhere'"),
     ],
 )
@@ -159,6 +162,18 @@ def test_a_study_without_a_row_says_which(tmp_path):
     folder = write_parity(tmp_path / "mine", {"lstm": [(1.0, 1.0)]})
     with pytest.raises(ValueError, match="one row of full on parity; it has 0"):
         trained.CERTIFICATES[1].outcome(folder)
+
+
+def test_runs_without_accuracies_are_named(tmp_path):
+    folder = write_parity(tmp_path / "mine", {"lstm": [(None, None)], "full": [(0.5, 0.5)]})
+    with pytest.raises(ValueError, match="of lstm has no accuracy beyond length 64"):
+        trained.CERTIFICATES[1].outcome(folder)
+
+
+def test_what_others_do_not_obtain_either_is_called_so():
+    disputed = Certificate(name="n", claim="c", source="s", configuration="f", checks=lambda: [WRONG], disputed=True)
+    assert disputed.outcome().verdict == "not reproducible by others either"
+    assert dataclasses.replace(disputed, checks=lambda: [RIGHT]).outcome().verdict == "reproduced"
 
 
 def test_certificates_are_listed_and_written(monkeypatch, capsys, tmp_path):

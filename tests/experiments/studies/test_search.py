@@ -1,10 +1,12 @@
 """What is chosen on seeds of its own: chosen before what is reported is trained, and reported without what chose."""
 
+import dataclasses
+
 import pytest
 
 from experiments.config.files import apply_overrides, load_config
 from experiments.config.run import Run
-from experiments.studies import grid, runner, search
+from experiments.studies import grid, plans, runner, search
 from experiments.studies.results import read_study
 from experiments.studies.rows import Row
 from experiments.studies.workers import Assignment, Job, Part
@@ -102,18 +104,50 @@ def test_a_worker_knows_its_stage(command, trained, tmp_path):
     runs = runner.read_runs(grid.expand(config, [RATES.removeprefix("--vary=")], 3))
     results = tmp_path / "results"
     searching = [run for run in runs if run.config.searches]
-    free = Assignment(Part(0, 2), None)
 
     def stage(own: Assignment) -> list[str]:
         return [run.digests.run for run in search.stage_of(own, runs, results)]
 
-    assert stage(free) == [run.digests.run for run in searching] and len(searching) == 3
+    first = runner.plan_of(searching)
+    assert len(searching) == 3 and stage(Assignment(Part(0, 2), None, first)) == [run.digests.run for run in searching]
     runner.run_study(searching, results, "python -m experiments.run")
-    chosen = [run.digests.run for run in runs if not run.config.searches and run.train.learning_rate == 0.01]
-    assert stage(free) == chosen and len(chosen) == 3
-    for expected in ([run.digests.run for run in searching], chosen):
-        plan = runner.plan_of([run for run in runs if run.digests.run in expected])
-        assert stage(Assignment(Part(0, 2), Job(0, 1, 1, plan))) == expected
+    chosen = [run for run in runs if not run.config.searches and run.train.learning_rate == 0.01]
+    assert len(chosen) == 3
+    for expected in (searching, chosen):
+        plan = runner.plan_of(expected)
+        for job in (None, Job(0, 1, 1, plan)):
+            assert stage(Assignment(Part(0, 2), job, plan)) == [run.digests.run for run in expected]
+    assert search.expected(runs, results) == [*searching, *chosen], "not the first cell, where another one is chosen"
+
+
+def test_a_study_that_chooses_says_all_that_it_comes_to(command, trained, tmp_path):
+    seen = []
+
+    def watch(run: Run) -> dict:
+        seen.append(len(plans.read(tmp_path / "results" / "tiny")))
+        return act(run)
+
+    trained.act = watch
+    command(RATES, "--config.model.attention=conv+full", *SEARCH, "--seeds=3")
+    assert seen == [9] * 6 + [3] * 3 and not plans.read(tmp_path / "results" / "tiny")
+
+
+def test_of_several_studies_each_chooses_by_its_own_runs(command, trained, tmp_path):
+    """One searches on seeds of its own; what it has searched chooses nothing in the other."""
+    trained.act = act
+    model = "--config.model.attention=conv+full"
+    assert command("--vary=train.learning_rate=0.001|0.1", model, *SEARCH, "--seeds=2", "--config.name=a")[0] == 0
+
+    def other(run: Run) -> dict:
+        return RESULT | {"validation_accuracy": 0.99 if run.train.learning_rate == 0.01 else 0.4}
+
+    trained.act = other
+    flags = ("--select=train.learning_rate", "--seeds=2", "--config.name=b")
+    assert command("--vary=train.learning_rate=0.1|0.01", model, *flags)[0] == 0
+    folders = [tmp_path / "results" / name for name in "ab"]
+    assert read_study(folders[1]).rows[0].choices[0].value == 0.01
+    chosen = {row.varied["study"]: row.config["train.learning_rate"] for row in read_study(*folders).rows}
+    assert chosen["b"] == 0.01 and "a, b" not in chosen
 
 
 @pytest.mark.parametrize(
@@ -130,7 +164,7 @@ def test_a_worker_knows_its_stage(command, trained, tmp_path):
 def test_a_curve_that_has_not_flattened_is_seen(accuracies, steps, gain):
     rows = [{"step": 100 * place, "validation_accuracy": value} for place, value in enumerate(accuracies, start=1)]
     row = Row(
-        config={"train.steps": steps},
+        config={"train.steps": steps, "eval.validation_rows": 2000},
         varied={},
         results=({},),
         metrics=(rows,),
@@ -140,6 +174,8 @@ def test_a_curve_that_has_not_flattened_is_seen(accuracies, steps, gain):
     )
     assert row.late_gain == (None if gain is None else pytest.approx(gain))
     assert row.still_improving == (gain is not None and gain > 0.01)
+    noisy = dataclasses.replace(row, config=row.config | {"eval.validation_rows": 7})
+    assert noisy.late_gain == row.late_gain and not noisy.still_improving, "7 rows cannot tell"
 
 
 @pytest.mark.slow

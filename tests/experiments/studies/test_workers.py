@@ -92,7 +92,7 @@ def crew(tmp_path, monkeypatch):
         program.chmod(program.stat().st_mode | stat.S_IEXEC)
         monkeypatch.setattr(workers.sys, "executable", str(program))
         board, failed = Board(), []
-        board.crew = workers.Crew(["--config=c.py"], board, lambda run, why: failed.append((run, why)), job)
+        board.crew = workers.Crew(["--config=c.py"], board, lambda run, why: failed.append((run, why)), job, "p")
         board.crew.work(workers.parts(number))
         return board, failed
 
@@ -103,7 +103,7 @@ def test_every_worker_knows_its_part_and_is_heard(crew):
     board, failed = crew("say(event='start', run=sys.argv[-1], label=' '.join(sys.argv[1:]))", number=3)
     assert not failed and not board.notes
     assert sorted((worker, event["run"]) for worker, event in board.events) == [
-        (place, f"--worker={place}/3") for place in range(3)
+        (place, f"--worker={place}/3:p") for place in range(3)
     ]
     assert all(event["label"].startswith("-m experiments.run --config=c.py --worker=") for _, event in board.events)
 
@@ -158,11 +158,15 @@ def test_who_does_not_heed_the_warning_is_killed(crew, monkeypatch):
     assert len(warnings) == 1 and 0.3 <= time.monotonic() - started < 60
 
 
+def test_a_worker_knows_what_it_is_for():
+    assert workers.read_assignment("0/3:p") == workers.Assignment(Part(0, 3), None, "p")
+
+
 def test_the_workers_of_a_job_know_their_job(crew):
     job = Job(3, 5, 2, "abc")
     board, _ = crew("say(event='start', run=sys.argv[-1])", number=2, job=job)
     said = sorted(event["run"].removeprefix("--worker=") for _, event in board.events)
-    assert [workers.read_assignment(text) for text in said] == [(Part(0, 2), job), (Part(1, 2), job)]
+    assert [workers.read_assignment(text) for text in said] == [(Part(0, 2), job, "abc"), (Part(1, 2), job, "abc")]
 
 
 @pytest.mark.parametrize(("jobs", "number", "runs"), [(0, 3, 7), (0, 7, 7), (5, 1, 5), (3, 2, 12), (7, 3, 5)])
