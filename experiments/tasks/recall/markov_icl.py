@@ -40,6 +40,7 @@ class MarkovTask(FixedLength):
     tolerance: ClassVar[float | None] = 0.05
     distributions: ClassVar[bool] = True
     answers_follow: ClassVar[bool] = True
+    reads_its_evidence: ClassVar[bool] = True
     every_change_counts: ClassVar[bool] = False  # some symbols change no count that matters
 
     length: int = 100  # symbols per row

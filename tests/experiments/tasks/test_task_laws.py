@@ -93,7 +93,8 @@ def test_batch_is_well_formed(spec: str):
     scored_at = batch.weights > 0
     evidence, positions = batch.evidence[scored_at], batch.positions[scored_at]
     in_row = evidence < task.input_length
-    assert (evidence >= 0).any(axis=1).all() and (evidence <= positions[:, None])[in_row].all()
+    latest = positions - (not task.reads_its_evidence)
+    assert (evidence >= 0).any(axis=1).all() and (evidence <= latest[:, None])[in_row].all()
     assert (batch.evidence[~scored_at] == -1).all()
     places = np.sort(np.where(scored_at, batch.positions, -1 - np.arange(scored)), axis=1)
     assert (np.diff(places) == 0).all() if task.one_vector else (np.diff(places) > 0).all()
