@@ -159,6 +159,18 @@ def test_answers_depend_on_their_evidence_and_on_no_other_value_or_filler(spec: 
 
 
 @every_case
+def test_training_reads_where_answers_are_scored(spec: str):
+    """A learned position at which only tests read would stay as it was drawn."""
+    task, batch = draw(spec)
+    training = task.training_batch(batch)
+    read, trained = (
+        np.unique(np.argwhere(np.asarray(weights) > 0)[:, 0] * task.input_length + np.asarray(places)[weights > 0])
+        for places, weights in ((batch.positions, batch.weights), (training.positions, training.weights))
+    )
+    assert np.isin(read, trained).all()
+
+
+@every_case
 def test_same_seed_same_bits(spec: str):
     _, batch = draw(spec)
     digest = hashlib.sha256(b"".join(leaf.tobytes() for leaf in jax.tree.leaves(batch)))

@@ -155,7 +155,7 @@ def _distributions(after: Callable[[Task, list[int]], list[np.ndarray]]) -> Gues
     """Markov chains: what is said after each symbol of a row, as weights of all symbols."""
 
     def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
-        weights = np.array(after(task, batch.inputs[row].tolist())[1:], float)
+        weights = np.array(after(task, batch.inputs[row].tolist())[1:-1], float)
         return weights / weights.sum(axis=1, keepdims=True)
 
     return guess

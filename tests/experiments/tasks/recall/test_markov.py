@@ -25,7 +25,7 @@ def test_chains_are_drawn_as_defined():
 @pytest.mark.parametrize("task", [MarkovICL(length=30), MarkovLags(length=30, num_symbols=4, map_seed=1)])
 def test_the_posterior_says_how_often_each_symbol_comes_next(task):
     batch = sample(task)
-    chances, following = batch.targets[:, :-1].reshape(-1, task.num_symbols), batch.inputs[:, 2:].ravel()
+    chances, following = batch.targets.reshape(-1, task.num_symbols), batch.inputs[:, 2:].ravel()
     for symbol in range(task.num_symbols):
         bins = np.minimum(10 * chances[:, symbol], 9).astype(int)
         for each in np.unique(bins):
