@@ -60,6 +60,12 @@ def test_posteriors_are_those_of_exact_arithmetic(task):
     )
 
 
+@pytest.mark.parametrize("length", [99, 100])
+def test_one_answer_is_chosen_among_those_of_all_positions(length: int):
+    floors = MarkovLags(length=length).floors()
+    assert floors["answer with what is most often close"] == pytest.approx(0.4, abs=0.02)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_matrix_is_of_chances_none_of_which_is_0(seed: int):
     chances = MarkovLags(num_symbols=7, map_seed=seed).chances
