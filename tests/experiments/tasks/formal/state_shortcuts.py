@@ -1,6 +1,7 @@
 """What shortcuts answer in tasks that need a state carried along the row, row by row in NumPy."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -78,14 +79,31 @@ def _bit_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) ->
     return batch.inputs[row, np.maximum(batch.positions[row] - 1, 0)]
 
 
-def _bit_before_or_the_first(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
-    ignored = batch.inputs[row, batch.positions[row] - 2] == task.vocab_size - 1
-    return np.where(ignored, batch.inputs[row, 1], _bit_before(task, batch, row, rng))
+def _bit_of_two_pairs_or(choose: Callable[[list[int]], int]) -> Guess:
+    """The latest bit of the two pairs before that was written or read; or one chosen of all such bits before."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        answers = []
+        for position in batch.positions[row].tolist():
+            pairs = batch.inputs[row, :position].reshape(-1, 2).tolist()
+            counts = [
+                [bit for instruction, bit in part if task.token_text(instruction) != "i"]
+                for part in (pairs[-2:], pairs)
+            ]
+            answers.append(0 if not pairs else counts[0][-1] if counts[0] else choose(counts[1]))
+        return np.array(answers)
+
+    return guess
 
 
 GUESSES["flip_flop", "guess a bit"] = lambda task, batch, row, rng: rng.integers(0, 2, batch.targets.shape[1])
 GUESSES["flip_flop", "say the bit just before"] = _bit_before
-GUESSES["flip_flop", "say the bit just before or, if it is to be ignored, the first one"] = _bit_before_or_the_first
+GUESSES["flip_flop", "say the latest bit that counts in the last two pairs or, if there is none, the first one"] = (
+    _bit_of_two_pairs_or(lambda bits: bits[0])
+)
+GUESSES[
+    "flip_flop", "say the latest bit that counts in the last two pairs or, if there is none, the commonest that counts"
+] = _bit_of_two_pairs_or(lambda bits: int(np.bincount(bits).argmax()))
 UNSEEN["flip_flop"] = lambda task, batch, row, column: np.arange(2)
 
 
