@@ -147,13 +147,29 @@ def _next_node(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> 
     return np.array([_edges(batch, row)[asked] for asked in batch.inputs[row, batch.positions[row]].tolist()])
 
 
-def _said_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
-    said, answers = {}, _next_node(task, batch, row, rng)
-    for column, position in enumerate(batch.positions[row]):
-        question = tuple(batch.inputs[row, position - 1 : position + 1].tolist())
-        answers[column] = said.get(question, answers[column])
-        said[question] = batch.inputs[row, position + 1]
-    return answers
+def _one_edge(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """The node itself, the next or the one before, where the hops lead there; else any of the others."""
+    following, answers = _edges(batch, row), []
+    before = {successor: node for node, successor in following.items()}
+    for position in batch.positions[row]:
+        hops, node = batch.inputs[row, position - 1 : position + 1].tolist()
+        ways = {-1 % len(following): before[node], 1: following[node], 0: node}
+        others = [other for other in following if other not in ways.values()]
+        hops %= len(following)
+        answers.append(ways[hops] if hops in ways else rng.choice(others))
+    return np.array(answers)
+
+
+def _said_before_or(guess: Guess) -> Guess:
+    def repeat(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        said, answers = {}, guess(task, batch, row, rng)
+        for column, position in enumerate(batch.positions[row]):
+            question = tuple(batch.inputs[row, position - 1 : position + 1].tolist())
+            answers[column] = said.get(question, answers[column])
+            said[question] = batch.inputs[row, position + 1]
+        return answers
+
+    return repeat
 
 
 GUESSES["permutation_hops", "guess a node"] = lambda task, batch, row, rng: rng.choice(
@@ -161,7 +177,12 @@ GUESSES["permutation_hops", "guess a node"] = lambda task, batch, row, rng: rng.
 )
 GUESSES["permutation_hops", "guess another node than the one asked for"] = _another_node
 GUESSES["permutation_hops", "answer with the next node"] = _next_node
-GUESSES["permutation_hops", "repeat the answer to an equal question before, else the next node"] = _said_before
+GUESSES["permutation_hops", "repeat the answer to an equal question before, else the next node"] = _said_before_or(
+    _next_node
+)
+GUESSES["permutation_hops", "repeat the answer to an equal question before, else look one edge up, else guess"] = (
+    _said_before_or(_one_edge)
+)
 
 
 def _letter_by_counts(most: int) -> Guess:
