@@ -73,7 +73,7 @@ CASES: dict[str, str] = {
     "flip_flop:length=22,ignore=0.1": "abe2a70113c1fc8e",
     "prefix_arithmetic:min_length=5,max_length=13,modulus=7": "4643211ac490de51",
     "prefix_arithmetic:max_length=8": "6ed541d4c669dc36",
-    "multi_stack:length=26,num_stacks=3,num_elements=5": "76ffe88e9974a621",
+    "multi_stack:length=26,num_stacks=2,num_elements=5": "37276496ec5e665a",
     "multi_stack:length=12,num_stacks=7,num_elements=11": "c8d032ac53a0b73d",
     "permutation_hops:num_nodes=7,num_queries=5,num_names=29": "6984f4523de69aa6",
     "permutation_hops:num_nodes=5,min_nodes=5,max_hops=8,num_queries=3,num_names=31,powers=true": "7a90bbcbdfb21384",

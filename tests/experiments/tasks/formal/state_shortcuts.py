@@ -123,6 +123,22 @@ def _of_the_stack(*, first_if_popped: bool) -> Guess:
     return guess
 
 
+def _as_far_back_as_pops(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """The latest push of the stack, or one push earlier for each pop since; nothing is kept of the pops before."""
+    answers = np.zeros(batch.targets.shape[1], int)
+    operations = batch.inputs[row, : 3 * task.operations].reshape(-1, 3).tolist()
+    for column in np.flatnonzero(batch.weights[row]):
+        at = batch.positions[row, column] // 3
+        of_stack = [each for each in operations[:at] if each[1] == operations[at][1]]
+        pushes = [place for place, (operation, *_) in enumerate(of_stack) if task.token_text(operation) == "+"]
+        pops = len(of_stack) - 1 - pushes[-1]
+        answers[column] = of_stack[pushes[-1 - pops]][2]
+    return answers
+
+
+GUESSES["multi_stack", "answer, after k pops in a row of the stack, with its (k + 1)-th latest element"] = (
+    _as_far_back_as_pops
+)
 GUESSES["multi_stack", "guess an element"] = lambda task, batch, row, rng: rng.integers(
     task.first_element, task.vocab_size, batch.targets.shape[1]
 )
