@@ -76,6 +76,7 @@ class Task(abc.ABC):
     every_change_counts: ClassVar[bool] = True  # replacing a piece of evidence by another token changes the answer
     answers_follow: ClassVar[bool] = False  # answers appear later in the row, so that it must be read causally
     rows_repeat: ClassVar[bool] = False  # so few rows that a test meets some that training has shown
+    reads_its_evidence: ClassVar[bool] = False  # the token at which an answer is read may be evidence of it
     any_evidence_suffices: ClassVar[bool] = False  # each piece of a target's evidence is enough to know the answer
     known: ClassVar[str | None] = None  # slice that is 0 where no answer is sure, as the row does not decide one
     one_vector: ClassVar[bool] = False  # all answers are decoded from the model's output at the one scored position

@@ -61,6 +61,7 @@ class AutomataICL(Task):
         "letters": "letters of the string so far",
     }
     every_change_counts: ClassVar[bool] = False
+    reads_its_evidence: ClassVar[bool] = True
     known: ClassVar[str | None] = "known"
 
     min_strings: int = 5

@@ -7,13 +7,14 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from attention_variants.checks import check_number
 from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_even, check_size
 
 _WRITE, _READ, _IGNORE = 2, 3, 4  # ids 0 and 1 are the bits
+_SEEN = 2  # pairs before a read that a shortcut knows, as a short convolution can bring them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,23 +101,27 @@ class FlipFlop(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """The bit just before, and the row's first one where that is to be ignored.
+        """The bit just before; and the latest of the last two pairs that counts, else the first or the commonest one.
 
-        Of a read at pair j > 1 the bit just before counts if its pair does not ignore, the first one if none of the
-        pairs in between writes; otherwise either is right half of the time.
+        A bit counts if it is written or read. Of a read at pair j > 2 the last two pairs tell the bit unless both
+        ignore. Otherwise the first bit is right if none of the pairs 1 .. j - 3 writes, and half of the time if one
+        does; the commonest one is right as often as most bits that count up to there agree with the last one.
         """
         pairs, writes = self.length // 2, (1 - self.ignore) / 2
         j = np.arange(1, pairs)
         weight = np.where(j == pairs - 1, 1.0, writes)  # inner pairs read as often as they write
-        counts = np.where(j == 1, 1.0, 1 - self.ignore)
-        unwritten = (1 - writes) ** np.maximum(j - 2, 0)
-        return {
-            "guess a bit": 1 / 2,
-            "say the bit just before": float(np.average((1 + counts) / 2, weights=weight)),
-            "say the bit just before or, if it is to be ignored, the first one": float(
-                np.average(counts + (1 - counts) * (1 + unwritten) / 2, weights=weight)
-            ),
+        unknown = np.where(j <= _SEEN, 0.0, self.ignore**_SEEN)
+        before = np.maximum(j - _SEEN, 1)  # pairs that are not seen
+        unwritten = (1 - writes) ** (before - 1)
+        agree = _mostly_agree(pairs, self.ignore)[before - 1]
+        seen = "say the latest bit that counts in the last two pairs or, if there is none, the "
+        scores = {
+            "guess a bit": np.full(pairs - 1, 1 / 2),
+            "say the bit just before": 1 - np.where(j == 1, 0.0, self.ignore) / 2,
+            seen + "first one": 1 - unknown * (1 - unwritten) / 2,
+            seen + "commonest that counts": 1 - unknown * (1 - agree),
         }
+        return {name: float(np.average(score, weights=weight)) for name, score in scores.items()}
 
     @property
     @override
@@ -136,3 +141,17 @@ class FlipFlop(FixedLength):
         tokens = np.asarray(batch.inputs[row]).tolist()
         both = [role for instruction in tokens[::2] for role in roles[instruction]]
         return [(self.token_text(token), role) for token, role in zip(tokens, both, strict=True)]
+
+
+def _mostly_agree(pairs: int, ignore: float) -> Float[np.ndarray, " pairs"]:
+    """Returns how often the commonest of the bits that count is the kept one, after each pair; of a tie, half.
+
+    Followed is the law of how many bits more agree with the kept one than differ from it.
+    """
+    law, found = np.zeros(2 * pairs + 1), []
+    law[pairs + 1] = 1.0  # the first write; the middle is a tie
+    for _ in range(pairs):
+        found.append(law[pairs + 1 :].sum() + law[pairs] / 2)
+        same, other = np.roll(law, 1), np.roll(law[::-1], 1)  # the bit that comes is the kept one, or not
+        law = ignore * law + (1 - ignore) * (3 * same + other) / 4  # half of the bits that come are reads
+    return np.array(found)

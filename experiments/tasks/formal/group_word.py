@@ -46,6 +46,7 @@ class GroupWord(FixedLength):
     """
 
     version: ClassVar[int] = 1
+    reads_its_evidence: ClassVar[bool] = True
     summary: ClassVar[str] = "group word: multiply the elements of a group so far"
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"elements": "elements in the product"}
 

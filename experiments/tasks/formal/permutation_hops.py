@@ -147,10 +147,16 @@ class PermutationHops(Task):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing a node, always the next one, and repeating what was said to an equal question before."""
+        """Guessing a node, always the next one, repeating what was said to an equal question, and looking one edge up.
+
+        One edge is enough where the hops come to none, one forwards or one backwards, round and round; elsewhere these
+        three nodes are excluded.
+        """
         count, shares = self.nodes()
-        back = np.mean(self.hops[:, None] % count == 0, axis=0)
-        once = np.mean(self.hops[:, None] % count == 1, axis=0)
+        left = self.hops[:, None] % count
+        back, once = (np.mean(left == hops, axis=0) for hops in (0, 1))
+        guessed = 1 / np.maximum(count - 3, 1)
+        looked_up = np.where((left <= 1) | (left == count - 1), 1.0, guessed).mean(axis=0)
         equal = 1 - (1 - 1 / (count * len(self.hops))) ** np.arange(self.num_queries)[:, None]
         return {
             "guess a node": float(shares @ (1 / count)),
@@ -158,6 +164,9 @@ class PermutationHops(Task):
             "answer with the next node": float(shares @ once),
             "repeat the answer to an equal question before, else the next node": float(
                 shares @ (equal + (1 - equal) * once).mean(axis=0)
+            ),
+            "repeat the answer to an equal question before, else look one edge up, else guess": float(
+                shares @ (equal + (1 - equal) * looked_up).mean(axis=0)
             ),
         }
 

@@ -26,10 +26,10 @@ class PrefixArithmetic(StringTask):
                        2        <- target: 3 x (20 - 4), modulo 23
 
     An expression of l operators is a number, if l is 0, or else an operator, a left part of k operators, k uniform over
-    0..l - 1, and a right part of the others. Operators are uniform over + - x, numbers over 0..`modulus` - 1. It has
-    2 l + 1 symbols: an even `max_length` of 2 L + 2 makes l uniform over 1..L, an odd one makes the largest half as
-    likely. The published test is of l = L only, `eval.test_lengths`. What is to be learned are the tables of three
-    operations, which no row shows, and to apply them inside out in one pass.
+    0..l - 1, and a right part of the others; that k is uniform is our assumption. Operators are uniform over + - x,
+    numbers over 0..`modulus` - 1. It has 2 l + 1 symbols: an even `max_length` of 2 L + 2 makes l uniform over 1..L, an
+    odd one makes the largest half as likely. The published test is of l = L only, `eval.test_lengths`. What is to be
+    learned are the tables of three operations, which no row shows, and to apply them inside out in one pass.
 
     Evidence is every position of the string. What is unseen may not matter (3 x 0), so no bound is claimed for models
     that see only a part.

@@ -32,21 +32,23 @@ class MarkovTask(FixedLength):
     """What tasks share that ask for the distribution of the next symbol.
 
     Training uses every next symbol. A test compares the model's distribution with the Bayes posterior, at every
-    position but the first: the loss is the Kullback-Leibler divergence from it, which is 0 for the best model there can
-    be, and an answer is right within a total variation of `tolerance`. Evidence is everything up to the position.
+    position but the first and the last, which nothing follows that could be trained on: the loss is the
+    Kullback-Leibler divergence from it, which is 0 for the best model there can be, and an answer is right within a
+    total variation of `tolerance`. Evidence is everything up to the position.
     """
 
     version: ClassVar[int] = 1
     tolerance: ClassVar[float | None] = 0.05
     distributions: ClassVar[bool] = True
     answers_follow: ClassVar[bool] = True
+    reads_its_evidence: ClassVar[bool] = True
     every_change_counts: ClassVar[bool] = False  # some symbols change no count that matters
 
     length: int = 100  # symbols per row
     num_symbols: int = 3
 
     def __post_init__(self) -> None:
-        check_size("length", self.length, 2)
+        check_size("length", self.length, 3)
         check_size("num_symbols", self.num_symbols, 2)
         if self.num_symbols > 64:
             raise ValueError(f"`num_symbols` must be at most 64; got {self.num_symbols}.")
@@ -73,17 +75,18 @@ class MarkovTask(FixedLength):
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
         drawn = self.draw(rng, batch_size)
         column = np.arange(self.length, dtype=np.int32)
-        shape = (batch_size, self.length - 1)
-        evidence = jnp.asarray(np.where(column[None] <= column[1:, None], column[None], -1))
+        scored = column[1:-1]
+        shape = (batch_size, len(scored))
+        evidence = jnp.asarray(np.where(column[None] <= scored[:, None], column[None], -1))
         return Batch(
             inputs=drawn.symbols,
-            targets=drawn.posterior[:, 1:],
-            positions=jnp.broadcast_to(jnp.asarray(column[None, 1:]), shape),
+            targets=drawn.posterior[:, 1:-1],
+            positions=jnp.broadcast_to(jnp.asarray(scored[None]), shape),
             weights=jnp.ones(shape, jnp.float32),
             evidence=jnp.broadcast_to(evidence[None], (*shape, self.length)),
             slices={
                 "distance": jnp.zeros(shape, jnp.int32),
-                **{name: value[:, 1:] for name, value in drawn.slices.items()},
+                **{name: value[:, 1:-1] for name, value in drawn.slices.items()},
             },
         )
 
@@ -95,7 +98,7 @@ class MarkovTask(FixedLength):
     @override
     def solve(self, batch: Batch) -> Float[np.ndarray, "batch scored symbols"]:
         """Computes the posterior symbol by symbol, in float64."""
-        return np.array([self.posteriors(row)[1:] for row in np.asarray(batch.inputs).tolist()])
+        return np.array([self.posteriors(row)[1:-1] for row in np.asarray(batch.inputs).tolist()])
 
     @override
     def floors(self) -> dict[str, float]:
@@ -120,18 +123,19 @@ class MarkovICL(MarkovTask):
     With `length=6`; below each symbol the chances of the next one::
 
         2     0     2     0     1     2
-              .33   .50   .25   .33   .60   of 0  <- targets
-              .33   .25   .25   .33   .20   of 1
-              .33   .25   .50   .33   .20   of 2
+              .33   .50   .25   .33         of 0  <- targets
+              .33   .25   .25   .33         of 1
+              .33   .25   .50   .33         of 2
 
     Every row draws a transition matrix, with rows uniform among all distributions (Dirichlet with all parameters 1), a
     first symbol, uniform, and the others from the chain. The posterior after symbol a gives b the chance
     (n_ab + 1) / (n_a + num_symbols), where n_ab counts how often b has followed a, and n_a what has followed a at all.
 
     Training uses every next symbol. A test compares the model's distribution with the posterior, at every position but
-    the first: the loss is the Kullback-Leibler divergence from it, which is 0 for the best model there can be, and an
-    answer is right within a total variation of 0.05. The slice `seen` is n_a. Evidence is everything up to the
-    position; no bound is claimed for a model that sees less. Floors are measured over a fixed large sample.
+    the first and the last, which nothing follows that could be trained on: the loss is the Kullback-Leibler divergence
+    from it, which is 0 for the best model there can be, and an answer is right within a total variation of 0.05. The
+    slice `seen` is n_a. Evidence is everything up to the position; no bound is claimed for a model that sees less.
+    Floors are measured over a fixed large sample.
 
     References:
       Edelman et al. 2024, "The evolution of statistical induction heads", arXiv:2402.11004: on the way to the posterior
@@ -209,7 +213,7 @@ def _shortcuts(task: MarkovTask) -> dict[str, tuple[float, float]]:
     batch = jax.tree.map(np.asarray, sample(jax.random.key(0)))
     found = {}
     for name, chances in task.guesses(batch.inputs).items():
-        guess = chances[:, 1:]
+        guess = chances[:, 1:-1]
         accuracy = float(task.is_right(guess, batch.targets).mean())
         found[name] = accuracy, float(scipy.special.rel_entr(batch.targets, guess).sum(axis=2).mean())
     return found

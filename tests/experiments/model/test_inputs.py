@@ -143,7 +143,7 @@ def test_distributions_are_compared_with_distributions_and_trained_on_tokens():
     batch = task.sample(jax.random.key(0), 64)
     exact = read_out(5 + jnp.log(batch.targets), batch, task)
     np.testing.assert_allclose(exact.loss, 0, atol=1e-6)
-    assert exact.correct.shape == (64, 6) and exact.correct.min() == 1.0
+    assert exact.correct.shape == (64, 5) and exact.correct.min() == 1.0
     for share, right in ((0.9, 1.0), (1.1, 0.0)):  # of the tolerance that is moved from the likeliest symbol to another
         likeliest, other = (jax.nn.one_hot(place(batch.targets, axis=2), 3) for place in (jnp.argmax, jnp.argmin))
         moved = batch.targets + share * task.tolerance * (other - likeliest)

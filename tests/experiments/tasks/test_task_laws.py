@@ -93,7 +93,8 @@ def test_batch_is_well_formed(spec: str):
     scored_at = batch.weights > 0
     evidence, positions = batch.evidence[scored_at], batch.positions[scored_at]
     in_row = evidence < task.input_length
-    assert (evidence >= 0).any(axis=1).all() and (evidence <= positions[:, None])[in_row].all()
+    latest = positions - (not task.reads_its_evidence)
+    assert (evidence >= 0).any(axis=1).all() and (evidence <= latest[:, None])[in_row].all()
     assert (batch.evidence[~scored_at] == -1).all()
     places = np.sort(np.where(scored_at, batch.positions, -1 - np.arange(scored)), axis=1)
     assert (np.diff(places) == 0).all() if task.one_vector else (np.diff(places) > 0).all()
@@ -155,6 +156,18 @@ def test_answers_depend_on_their_evidence_and_on_no_other_value_or_filler(spec: 
         assert (moved == decides).all() or not task.every_change_counts
         counted, decisive = counted + int(moved.sum()), decisive + int(decides.sum())
     assert decisive > 0 and counted > decisive / (10 if task.every_change_counts else 100)  # one pixel of many
+
+
+@every_case
+def test_training_reads_where_answers_are_scored(spec: str):
+    """A learned position at which only tests read would stay as it was drawn."""
+    task, batch = draw(spec)
+    training = task.training_batch(batch)
+    read, trained = (
+        np.unique(np.argwhere(np.asarray(weights) > 0)[:, 0] * task.input_length + np.asarray(places)[weights > 0])
+        for places, weights in ((batch.positions, batch.weights), (training.positions, training.weights))
+    )
+    assert np.isin(read, trained).all()
 
 
 @every_case

@@ -1,6 +1,7 @@
 """What shortcuts answer in tasks that need a state carried along the row, row by row in NumPy."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -78,14 +79,31 @@ def _bit_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) ->
     return batch.inputs[row, np.maximum(batch.positions[row] - 1, 0)]
 
 
-def _bit_before_or_the_first(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
-    ignored = batch.inputs[row, batch.positions[row] - 2] == task.vocab_size - 1
-    return np.where(ignored, batch.inputs[row, 1], _bit_before(task, batch, row, rng))
+def _bit_of_two_pairs_or(choose: Callable[[list[int]], int]) -> Guess:
+    """The latest bit of the two pairs before that was written or read; or one chosen of all such bits before."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        answers = []
+        for position in batch.positions[row].tolist():
+            pairs = batch.inputs[row, :position].reshape(-1, 2).tolist()
+            counts = [
+                [bit for instruction, bit in part if task.token_text(instruction) != "i"]
+                for part in (pairs[-2:], pairs)
+            ]
+            answers.append(0 if not pairs else counts[0][-1] if counts[0] else choose(counts[1]))
+        return np.array(answers)
+
+    return guess
 
 
 GUESSES["flip_flop", "guess a bit"] = lambda task, batch, row, rng: rng.integers(0, 2, batch.targets.shape[1])
 GUESSES["flip_flop", "say the bit just before"] = _bit_before
-GUESSES["flip_flop", "say the bit just before or, if it is to be ignored, the first one"] = _bit_before_or_the_first
+GUESSES["flip_flop", "say the latest bit that counts in the last two pairs or, if there is none, the first one"] = (
+    _bit_of_two_pairs_or(lambda bits: bits[0])
+)
+GUESSES[
+    "flip_flop", "say the latest bit that counts in the last two pairs or, if there is none, the commonest that counts"
+] = _bit_of_two_pairs_or(lambda bits: int(np.bincount(bits).argmax()))
 UNSEEN["flip_flop"] = lambda task, batch, row, column: np.arange(2)
 
 
@@ -105,6 +123,22 @@ def _of_the_stack(*, first_if_popped: bool) -> Guess:
     return guess
 
 
+def _as_far_back_as_pops(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """The latest push of the stack, or one push earlier for each pop since; nothing is kept of the pops before."""
+    answers = np.zeros(batch.targets.shape[1], int)
+    operations = batch.inputs[row, : 3 * task.operations].reshape(-1, 3).tolist()
+    for column in np.flatnonzero(batch.weights[row]):
+        at = batch.positions[row, column] // 3
+        of_stack = [each for each in operations[:at] if each[1] == operations[at][1]]
+        pushes = [place for place, (operation, *_) in enumerate(of_stack) if task.token_text(operation) == "+"]
+        pops = len(of_stack) - 1 - pushes[-1]
+        answers[column] = of_stack[pushes[-1 - pops]][2]
+    return answers
+
+
+GUESSES["multi_stack", "answer, after k pops in a row of the stack, with its (k + 1)-th latest element"] = (
+    _as_far_back_as_pops
+)
 GUESSES["multi_stack", "guess an element"] = lambda task, batch, row, rng: rng.integers(
     task.first_element, task.vocab_size, batch.targets.shape[1]
 )
@@ -129,13 +163,29 @@ def _next_node(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> 
     return np.array([_edges(batch, row)[asked] for asked in batch.inputs[row, batch.positions[row]].tolist()])
 
 
-def _said_before(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
-    said, answers = {}, _next_node(task, batch, row, rng)
-    for column, position in enumerate(batch.positions[row]):
-        question = tuple(batch.inputs[row, position - 1 : position + 1].tolist())
-        answers[column] = said.get(question, answers[column])
-        said[question] = batch.inputs[row, position + 1]
-    return answers
+def _one_edge(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """The node itself, the next or the one before, where the hops lead there; else any of the others."""
+    following, answers = _edges(batch, row), []
+    before = {successor: node for node, successor in following.items()}
+    for position in batch.positions[row]:
+        hops, node = batch.inputs[row, position - 1 : position + 1].tolist()
+        ways = {-1 % len(following): before[node], 1: following[node], 0: node}
+        others = [other for other in following if other not in ways.values()]
+        hops %= len(following)
+        answers.append(ways[hops] if hops in ways else rng.choice(others))
+    return np.array(answers)
+
+
+def _said_before_or(guess: Guess) -> Guess:
+    def repeat(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        said, answers = {}, guess(task, batch, row, rng)
+        for column, position in enumerate(batch.positions[row]):
+            question = tuple(batch.inputs[row, position - 1 : position + 1].tolist())
+            answers[column] = said.get(question, answers[column])
+            said[question] = batch.inputs[row, position + 1]
+        return answers
+
+    return repeat
 
 
 GUESSES["permutation_hops", "guess a node"] = lambda task, batch, row, rng: rng.choice(
@@ -143,7 +193,12 @@ GUESSES["permutation_hops", "guess a node"] = lambda task, batch, row, rng: rng.
 )
 GUESSES["permutation_hops", "guess another node than the one asked for"] = _another_node
 GUESSES["permutation_hops", "answer with the next node"] = _next_node
-GUESSES["permutation_hops", "repeat the answer to an equal question before, else the next node"] = _said_before
+GUESSES["permutation_hops", "repeat the answer to an equal question before, else the next node"] = _said_before_or(
+    _next_node
+)
+GUESSES["permutation_hops", "repeat the answer to an equal question before, else look one edge up, else guess"] = (
+    _said_before_or(_one_edge)
+)
 
 
 def _letter_by_counts(most: int) -> Guess:

@@ -25,7 +25,7 @@ def test_chains_are_drawn_as_defined():
 @pytest.mark.parametrize("task", [MarkovICL(length=30), MarkovLags(length=30, num_symbols=4, map_seed=1)])
 def test_the_posterior_says_how_often_each_symbol_comes_next(task):
     batch = sample(task)
-    chances, following = batch.targets[:, :-1].reshape(-1, task.num_symbols), batch.inputs[:, 2:].ravel()
+    chances, following = batch.targets.reshape(-1, task.num_symbols), batch.inputs[:, 2:].ravel()
     for symbol in range(task.num_symbols):
         bins = np.minimum(10 * chances[:, symbol], 9).astype(int)
         for each in np.unique(bins):
@@ -58,6 +58,12 @@ def test_posteriors_are_those_of_exact_arithmetic(task):
     np.testing.assert_allclose(
         batch.targets[:200], task.solve(some), atol=1e-6 if isinstance(task, MarkovICL) else 5e-3
     )
+
+
+@pytest.mark.parametrize("length", [99, 100])
+def test_one_answer_is_chosen_among_those_of_all_positions(length: int):
+    floors = MarkovLags(length=length).floors()
+    assert floors["answer with what is most often close"] == pytest.approx(0.4, abs=0.02)
 
 
 @pytest.mark.parametrize("seed", range(4))
