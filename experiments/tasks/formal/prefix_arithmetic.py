@@ -110,14 +110,14 @@ class PrefixArithmetic(StringTask):
 
     @override
     def floors(self) -> dict[str, float]:
-        """The likeliest answer, 0; the first or last number; and 0 except where a single operator is to be applied."""
+        """The likeliest answer, 0; the first or last number; and 0 except where one or two operators are applied."""
         zero, first, last = _right_by_operators(self.modulus, (self.max_length - 1) // 2)
         operators = np.array(list(self.lengths())) // 2
         return {
             "answer 0, the likeliest value": float(zero[operators].mean()),
             "answer with the first number": float(first[operators].mean()),
             "answer with the last number": float(last[operators].mean()),
-            "apply a single operator, answer 0 to more": float(np.where(operators == 1, 1.0, zero[operators]).mean()),
+            "apply up to two operators, answer 0 to more": float(np.where(operators <= 2, 1.0, zero[operators]).mean()),
         }
 
 

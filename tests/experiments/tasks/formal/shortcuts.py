@@ -142,13 +142,17 @@ def numbers(task: Task, batch: Batch, row: int) -> list[int]:
     return [token for token in batch.inputs[row].tolist() if FIRST <= token < FIRST + task.modulus]
 
 
-def single_operator(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
-    found = numbers(task, batch, row)
-    if len(found) > 2:
-        return np.array([FIRST])
-    one, other = (token - FIRST for token in found)
-    value = {"+": one + other, "-": one - other, "x": one * other}[task.token_text(int(batch.inputs[row, 0]))]
-    return np.array([FIRST + value % task.modulus])
+def two_operators(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    symbols = map(task.token_text, batch.inputs[row].tolist())
+
+    def value() -> int:
+        symbol = next(symbols)
+        if symbol.isdigit():
+            return int(symbol)
+        one, other = value(), value()
+        return {"+": one + other, "-": one - other, "x": one * other}[symbol]
+
+    return np.array([FIRST + (value() % task.modulus if len(numbers(task, batch, row)) <= 3 else 0)])
 
 
 GUESSES: dict[tuple[str, str], Guess] = {
@@ -157,7 +161,7 @@ GUESSES: dict[tuple[str, str], Guess] = {
         numbers(task, batch, row)[:1]
     ),
     ("prefix_arithmetic", "answer with the last number"): symbol_at(-1),
-    ("prefix_arithmetic", "apply a single operator, answer 0 to more"): single_operator,
+    ("prefix_arithmetic", "apply up to two operators, answer 0 to more"): two_operators,
     ("parity", "guess a bit"): one_of(2),
     ("parity", "answer with the first bit"): symbol_at(0),
     ("even_pairs", "guess a bit"): one_of(2),
