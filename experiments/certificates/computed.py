@@ -86,7 +86,10 @@ def _windows() -> list[Check]:
     window, layers, length = 16, 5, 128
     pattern = make_variant(f"sliding_window:window_size={window}").pattern(length, length, True).astype(np.int64)
     seen = int((np.linalg.matrix_power(pattern, layers)[-1] > 0).sum())
-    return [number(f"tokens within reach of {layers} windows of {window}", layers * window, seen, layers, 0)]
+    return [
+        number(f"tokens within reach of {layers} windows of {window}", layers * window, seen, layers, 0),
+        count("that, less the query, which every further layer counts again", layers * (window - 1) + 1, seen),
+    ]
 
 
 def _growth() -> list[Check]:

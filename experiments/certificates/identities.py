@@ -169,7 +169,7 @@ def _performer() -> list[Check]:
     def error(features: int) -> float:
         variants = [make_variant(f"performer:num_features={features},seed={seed}") for seed in range(16)]
         found = [variant.dense_weights(query, key, causal=False) for variant in variants]
-        return float(jnp.sqrt(jnp.mean((jnp.stack(found) - exact) ** 2)))
+        return float(jnp.sqrt(jnp.mean((jnp.stack(found) - exact[None]) ** 2)))
 
     errors = {features: error(features) for features in (64, 256, 1024)}
     return [
