@@ -10,22 +10,16 @@ so that a layer's part can be read off its scores and off the accuracy without i
 
 import ml_collections
 
-from configs import base
+from configs import head_specialisation
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: four models on two tasks, three seeds each."""
-    config = base.get_config()
+    """Returns the study: four models on two tasks, three seeds each, trained as those of `head_specialisation`."""
+    config = head_specialisation.get_config()
     config.name = "window_hybrid"
     config.model.num_heads = 1
-    config.model.position = "rope"
-    config.train.steps = 1000
-    config.train.eval_every = 50
-    config.train.stop_when_solved = False  # heads go on to change, and all models train for as long
-    config.train.keep_checkpoints = "every"
-    config.study.seeds = 3
     config.study.vary = (
-        "task=induction:length=32,vocab_size=16,any_key=true|mqar:length=64,num_pairs=4,vocab_size=128",
+        config.study.vary[0],
         "model.attention=full+full"
         "|sliding_window:window_size=8+full"
         "|full+sliding_window:window_size=8"

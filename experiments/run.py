@@ -147,7 +147,7 @@ def _finish(runs: Sequence[Run], results: str, train: Callable[[Sequence[Run]], 
         forecast.check_size(search.expected(runs, results), results)
     folder = Path(results) / runs[0].config.name
     check_writable(folder)
-    failed = sum(train(stage) for stage in search.stages(runs, results))
+    failed = search.train(runs, results, train)
     parallel.part()
     if any(other.ended() for other in open_study(folder)):
         from experiments.reporting import html  # matplotlib takes half a second to import

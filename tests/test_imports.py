@@ -61,7 +61,7 @@ EXPERIMENTS: dict[str, set[str]] = {
     "studies": _RUN | {"training", "analysis", "model", "cli", "runtime", "interrupts"},
     "reporting": _RUN | {"studies"},
     "inspection": _RUN | {"model", "analysis", "training", "studies", "reporting"},
-    "certificates": _RUN | {"analysis", "studies"},
+    "certificates": _RUN | {"analysis", "studies", "reporting"},
     "decoding": _RUN | {"model", "studies", "reporting"},
     "benchmarks": _RUN | {"model", "training", "studies", "reporting", "decoding"},
     "cli": {"interrupts", "streams"},

@@ -5,30 +5,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.certificates.certificate import REFERENCE, Certificate, Outcome
+from experiments.reporting.text import aligned
 
 _HEADING = ("", "published", "obtained", "tolerance", "holds")
 
 
 def listing(certificates: Sequence[Certificate]) -> str:
     """Returns a line for each certificate: its name, how it is made, and its claim."""
-    width = max(len(each.name) for each in certificates)
-    kinds = [f"runs of {each.study}" if each.study else "computed" for each in certificates]
-    wide = max(map(len, kinds))
-    return "\n".join(
-        f"{each.name.ljust(width)}  {kind.ljust(wide)}  {each.claim}"
-        for each, kind in zip(certificates, kinds, strict=True)
-    )
+    rows = [(each.name, f"runs of {each.study}" if each.study else "computed", each.claim) for each in certificates]
+    return aligned(rows, left=3)
 
 
 def as_text(outcome: Outcome) -> str:
     """Returns an outcome for a terminal."""
-    lines = [_HEADING, *_lines(outcome)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    table = aligned([_HEADING, *_lines(outcome)], left=len(_HEADING))
     about = outcome.certificate
     head = [f"{about.name}: {outcome.verdict}", about.claim, f"Source: {about.source}", f"Here: {about.configuration}"]
     runs = [f"Runs: {outcome.folder}, {outcome.runs}"] if outcome.folder else []
-    return "\n".join([*head, *runs, *table])
+    return "\n".join([*head, *runs, table])
 
 
 def as_markdown(outcomes: Sequence[Outcome], environment: str) -> str:

@@ -90,7 +90,7 @@ def number_difference(one: Sequence[float], two: Sequence[float], comparisons: i
 
 def number_p(one: Runs, two: Runs) -> Each:
     """Returns two-sided p values that paired numbers have equal means, by Student's t test of their differences."""
-    return 2 * scipy.stats.t.sf(_student((one - two).mean(-1), one - two), one.shape[-1] - 1)
+    return 2 * scipy.stats.t.sf(_student((one - two).mean(-1), _error(one - two)), one.shape[-1] - 1)
 
 
 def solve_rate(solved: Sequence[float]) -> Estimate:
@@ -201,7 +201,7 @@ class _Joint(NamedTuple):
 
     def reach(self) -> Each:
         """Returns at how many standard errors the lower end is 0, of pairs whose mean difference is at least 0."""
-        most = np.divide(self.mean, self.error, out=np.where(self.mean == 0, 0.0, math.inf), where=self.error > 0)
+        most = _student(self.mean, self.error)
         wide = self.spread & np.isfinite(most)
         low, high = np.where(wide, 0.0, most), most
         for _ in range(_HALVINGS if wide.any() else 0):  # the end falls as it reaches further
@@ -261,9 +261,8 @@ def _error(runs: Runs) -> Each:
     return runs.std(-1, ddof=1) / math.sqrt(runs.shape[-1])
 
 
-def _student(mean: Each, runs: Runs) -> Each:
-    """Returns the size of Student's t: of a mean in standard errors, infinite where `runs` are all equal."""
-    error = runs.std(-1, ddof=1) / math.sqrt(runs.shape[-1])
+def _student(mean: Each, error: Each) -> Each:
+    """Returns the size of Student's t: of a mean in standard errors, infinite where there is none."""
     return np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, math.inf), where=error > 0)
 
 

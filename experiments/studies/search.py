@@ -6,7 +6,7 @@ that are reported. So no reported run has been chosen for what it scores, and of
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,22 @@ def stages(runs: Sequence[Run], results: str | os.PathLike[str]) -> Iterator[lis
     if not searching:
         yield list(runs)
         return
-    with plans.written(Path(results) / runs[0].config.name, plan_for(expected(runs, results))):
-        yield searching
+    yield searching
     if reported := _of_cells(runs, set(_chosen(searching, results).values())):
         yield reported
+
+
+def train(runs: Sequence[Run], results: str | os.PathLike[str], train_stage: Callable[[Sequence[Run]], int]) -> int:
+    """Trains a study stage by stage; returns how many runs failed.
+
+    Others are told of all that the study comes to, where that is more than a stage; of this `train_stage` tells them.
+    """
+    several, failed = any(run.config.searches for run in runs), 0
+    for stage in stages(runs, results):
+        plan = plan_for(expected(runs, results)) if several else {}
+        with plans.written(Path(results) / runs[0].config.name, plan):
+            failed += train_stage(stage)
+    return failed
 
 
 def stage_of(own: workers.Assignment, runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Run]:

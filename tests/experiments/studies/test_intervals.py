@@ -1,5 +1,6 @@
 """Intervals cover as often as they say, near the bounds too, and a correction keeps its rate of errors."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -154,6 +155,16 @@ def test_intervals_of_differences_cover_one_by_one_and_all_at_once(spread: str, 
     rows, first = draw(rng, (1009, TESTED - 1, seeds)), draw_reference(rng, (1009, 1, seeds))
     low, high = intervals.difference_ends(rows, np.broadcast_to(first, rows.shape), TESTED - 1)
     assert ((low <= mean - reference) & (mean - reference <= high)).all(-1).mean() >= 0.93, "all at once"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [5, 10])
+def test_intervals_of_differences_cover_in_all_pairs_of_spreads(seeds: int):
+    rng, found = np.random.default_rng(1), []
+    for (mean, draw), (reference, draw_reference) in itertools.combinations_with_replacement(SPREADS.values(), 2):
+        low, high = intervals.difference_ends(draw(rng, (8009, seeds)), draw_reference(rng, (8009, seeds)))
+        found.append(covered(low, high, mean - reference))
+    assert len(found) == 105 and min(found) >= 0.93 and max(found) <= 0.973, "0.2 points is the error of a coverage"
 
 
 def test_students_interval_of_the_differences_alone_would_not_do():
