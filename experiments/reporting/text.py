@@ -72,7 +72,8 @@ def describe_environment(environment: Mapping[str, Any]) -> str:
     versions = [f"{name} {environment[name]}" for name in ("jax", "python") if name in environment]
     flags = [f"{name}={value}" for name, value in environment.get("flags", {}).items()]
     processes = [f"{environment['processes']} processes"] if "processes" in environment else []
-    device = f"{devices_text(environment) or 'unknown device'}, {environment.get('cores', '?')} cores"
+    cores = environment.get("cores", "?")
+    device = f"{devices_text(environment) or 'unknown device'}, {cores} {'core' if cores == 1 else 'cores'}"
     return ", ".join([device, *processes, *versions, *flags])
 
 
