@@ -99,7 +99,7 @@ def _config(study: Study) -> str:
 
 
 def _environment(study: Study) -> str:
-    environments = [result["environment"] for row in study.rows for result in row.results]
+    environments = [result.get("environment", {}) for row in study.rows for result in row.results]
     keys = dict.fromkeys(key for environment in environments for key in environment)
     values = {key: dict.fromkeys(str(environment.get(key, "")) for environment in environments) for key in keys}
     return definitions({key: text(" / ".join(found)) for key, found in values.items()})

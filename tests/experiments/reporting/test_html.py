@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -194,3 +195,11 @@ def test_the_lede_counts_models_and_not_rows(tmp_path):
     text = words(html.page(read_study(tmp_path / "study"), {}))
     said = "2 models that differ only in attention, 1 run each, on each of 2 tasks: "
     assert f"{said}mqar: length=64 and mqar: length=128 " in text
+
+
+def test_a_result_that_does_not_say_where_it_ran_has_a_page(tmp_path):
+    path = write_run(tmp_path / "one", config_of("conv+full")) / "result.json"
+    result = json.loads(path.read_text())
+    del result["environment"]
+    path.write_text(json.dumps(result))
+    assert "conv+full" in html.page(read_study(tmp_path / "one"), {})
