@@ -175,7 +175,7 @@ def _floors(task: GroupWord) -> dict[str, float]:
         f"multiply the last {_LAST} elements and the likeliest product before": float(likeliest[before].mean()),
     }
     if 1 < len(kinds) < len(classes):
-        known = sum(laws[:, classes == kind].max(axis=1) for kind in kinds)
+        known = np.sum([laws[:, classes == kind].max(axis=1) for kind in kinds], axis=0)
         shortcut = f"multiply the last {_LAST} elements, and know of those before what does not depend on the order"
         floors[shortcut] = float(np.mean(known[before]))
     return floors

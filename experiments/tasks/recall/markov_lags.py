@@ -65,8 +65,8 @@ class MarkovLags(MarkovTask):
         """The transition matrix in steps of 1 / 4096; no chance is 0."""
         # The old generator: its stream is frozen, that of the new one may change with NumPy.
         drawn = np.random.RandomState(self.map_seed).exponential(size=(self.num_symbols, self.num_symbols))
-        limits = np.cumsum(drawn, axis=1) / drawn.sum(axis=1, keepdims=True)
-        limits = np.round(limits * (_STEPS - self.num_symbols)).astype(np.int32) + np.arange(1, self.num_symbols + 1)
+        shares = np.cumsum(drawn, axis=1) / drawn.sum(axis=1, keepdims=True)
+        limits = np.round(shares * (_STEPS - self.num_symbols)).astype(np.int32) + np.arange(1, self.num_symbols + 1)
         return np.diff(limits, axis=1, prepend=0).astype(np.int32)
 
     @property
