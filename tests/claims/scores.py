@@ -1,0 +1,78 @@
+"""What a claim is, and the committed results by what the pages call their rows."""
+
+import pathlib
+import statistics
+from collections.abc import Callable
+from typing import NamedTuple
+
+from experiments.studies.results import read_study
+from experiments.studies.rows import Row
+from experiments.studies.rows import TestScore as Score
+
+REFERENCE = pathlib.Path(__file__).parents[2] / "results" / "reference"
+
+
+class Scores:
+    """The committed results of a study, by what the pages call its rows."""
+
+    def __init__(self, name: str) -> None:
+        self.study = read_study(REFERENCE / name)
+
+    def rows(self, attention: str = "", **where: str) -> list[Row]:
+        """Returns the rows of an attention, with its fields or without, in which fields of the config begin so."""
+        found = [row for row in self.study.rows if all(field(row, key).startswith(v) for key, v in where.items())]
+        specs = [row.attention.removeprefix("conv+") for row in found]
+        if attention not in specs:
+            specs = ["+".join(part.partition(":")[0] for part in spec.split("+")) for spec in specs]
+        return [row for row, spec in zip(found, specs, strict=True) if attention in ("", spec)]
+
+    def row(self, attention: str, **where: str) -> Row:
+        """Returns the only such row."""
+        (row,) = self.rows(attention, **where)
+        return row
+
+    def accuracy(self, attention: str, **where: str) -> float:
+        return mean(self.row(attention, **where))
+
+    def gap(self, attention: str, **where: str) -> float:
+        """Returns how far below its ceiling a row is."""
+        row = self.row(attention, **where)
+        return (row.mean("ceiling") or 0.0) - mean(row)
+
+    def bins(self, attention: str, name: str, **where: str) -> list[float]:
+        """Returns the accuracy in every bin of a slice."""
+        slices = self.row(attention, **where).slices(name)
+        return [statistics.fmean(values) for values in zip(*(each["accuracy"] for each in slices), strict=True)]
+
+    def test(self, attention: str, value: str, **where: str) -> Score:
+        """Returns the test on other rows that is called so, such as "64", or whose spec begins so."""
+        (found,) = [test for test in self.row(attention, **where).other_rows if test.key.value.startswith(value)]
+        return found
+
+    def at(self, attention: str, value: str, **where: str) -> float:
+        """Returns the mean accuracy in that test."""
+        return statistics.fmean(self.test(attention, value, **where).accuracies)
+
+
+def field(row: Row, key: str) -> str:
+    """Returns a field of the config by the last part of its name, with an end that a prefix can ask for."""
+    (value,) = [value for name, value in row.config.items() if name.split(".")[-1] == key]
+    return f"{value};"
+
+
+def mean(row: Row) -> float:
+    assert row.accuracy is not None
+    return row.accuracy.mean
+
+
+def near(value: float | None, *shown: float) -> bool:
+    """Whether a page may show `value` so, with two decimals."""
+    return value is not None and all(abs(value - each) <= 0.005 + 1e-9 for each in shown)
+
+
+class Claim(NamedTuple):
+    """A piece of a page, word for word but for line breaks and links, and what must be true of a study then."""
+
+    study: str
+    quote: str
+    holds: Callable[[Scores], bool]

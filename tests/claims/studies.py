@@ -1,0 +1,307 @@
+"""What docs/studies.md says of tasks and models."""
+
+import itertools
+import statistics
+
+from experiments.studies.rows import Row
+from tests.claims.scores import Claim, Scores, field, mean, near
+
+# Tasks and tests on other rows, as far as it takes to tell them apart.
+_FEW_HOPS = "variable_tracking:length=32,vocab_size=48,hops=2,num_chains=3,vary_hops=true"
+_WRITTEN = f"{_FEW_HOPS},scratchpad=true"
+_NEEDLES = "needle:vocab_size=160,num_keys=6,num_queries=6"
+_MORE_DISTRACTORS, _UNSEEN_KEYS = f"{_NEEDLES},distractors=24", f"{_NEEDLES},distractors=8"
+_LONG, _LONGEST = "161-320", "321-500"
+_LANGUAGES = ("parity", "even_pairs", "cycle_navigation", "modular_arithmetic")
+_MAD = ("in_context_recall", "noisy_recall", "fuzzy_recall", "memorization", "compression", "selective_copying")
+
+
+def _below_the_best(s: Scores, row: Row) -> float:
+    """How far the mean of `row` is below the best of its task."""
+    return max(mean(other) for other in s.rows(task=field(row, "task"))) - mean(row)
+
+
+CLAIMS = [
+    Claim(
+        "mqar",
+        "The score of the window falls with its ceiling.",
+        lambda s: all(
+            mean(longer) < mean(row) and longer.mean("ceiling") < row.mean("ceiling")
+            for row, longer in itertools.pairwise(sorted(s.rows("sliding_window"), key=lambda r: r.task.train_length))
+        ),
+    ),
+    Claim("lost_in_the_middle", "Full attention finds every needle.", lambda s: min(s.bins("full", "depth")) > 0.99),
+    Claim(
+        "lost_in_the_middle",
+        "comes within 0.01 of its ceiling",
+        lambda s: 0 <= s.gap("sink_window") < 0.01,
+    ),
+    Claim(
+        "lost_in_the_middle",
+        "`retention` keeps what is recent",
+        lambda s: s.bins("retention", "depth")[-1] > s.bins("retention", "depth")[0] + 0.1,
+    ),
+    Claim(
+        "lost_in_the_middle",
+        "`linear` has no preferred depth",
+        lambda s: max(s.bins("linear", "depth")) - min(s.bins("linear", "depth")) < 0.05,
+    ),
+    Claim(
+        "dilution",
+        "0.98 with no distractors and with 24",
+        lambda s: near(s.bins("full", "distractors")[0], 0.98) and near(s.at("full", _MORE_DISTRACTORS), 0.98),
+    ),
+    Claim(
+        "dilution",
+        "`gated_linear` falls from 0.57 to 0.17",
+        lambda s: (
+            near(s.bins("gated_linear", "distractors")[0], 0.57) and near(s.at("gated_linear", _MORE_DISTRACTORS), 0.17)
+        ),
+    ),
+    Claim(
+        "dilution",
+        "`topk` and the window reach 0.11 and 0.12, just above the floor of 0.09",
+        lambda s: (
+            near(s.at("topk", _UNSEEN_KEYS), 0.11)
+            and near(s.at("sliding_window", _UNSEEN_KEYS), 0.12)
+            and near(s.test("topk", _UNSEEN_KEYS).floor, 0.09)
+            and all(
+                test.accuracies and statistics.fmean(test.accuracies) < 0.13
+                for row in s.rows()
+                for test in row.other_rows[1:]
+            )
+        ),
+    ),
+    Claim(
+        "scratchpad",
+        "every model predicts the next step over two hops (0.99)",
+        lambda s: all(near(mean(row), 0.99) or mean(row) > 0.99 for row in s.rows(task=f"{_WRITTEN};")),
+    ),
+    Claim(
+        "scratchpad",
+        "no model reaches the floor of 0.64",
+        lambda s: (
+            all(mean(row) < row.mean("floor") for row in s.rows(task=f"{_FEW_HOPS};"))
+            and all(near(row.mean("floor"), 0.64) for row in s.rows(task=f"{_FEW_HOPS};"))
+        ),
+    ),
+    Claim(
+        "scratchpad",
+        "One layer of full attention always answers the questions that need no hop.",
+        lambda s: s.bins("full", "hops", task=f"{_FEW_HOPS};")[0] > 0.995,
+    ),
+    Claim(
+        "extrapolation",
+        "With randomized positions full attention keeps 0.86 at 64 tokens and 0.54 at 128",
+        lambda s: (
+            near(s.at("full", "64", position="randomized"), 0.86)
+            and near(s.at("full", "128", position="randomized"), 0.54)
+        ),
+    ),
+    Claim(
+        "extrapolation",
+        "with ALiBi 0.60 and 0.29",
+        lambda s: (
+            near(s.at("full", "64", position="alibi"), 0.60) and near(s.at("full", "128", position="alibi"), 0.29)
+        ),
+    ),
+    Claim(
+        "extrapolation",
+        "with T5's bias 0.35 and 0.18",
+        lambda s: near(s.at("full", "64", position="t5"), 0.35) and near(s.at("full", "128", position="t5"), 0.18),
+    ),
+    Claim(
+        "extrapolation",
+        "no positions give 0.24 and learned ones 0.19, above the floor of 0.16; sinusoids and rotations give 0.10 and "
+        "0.07",
+        lambda s: (
+            near(s.at("full", "64", position="none"), 0.24)
+            and near(s.at("full", "64", position="learned"), 0.19)
+            and near(s.test("full", "64", position="none").floor, 0.16)
+            and near(s.at("full", "64", position="sinusoidal"), 0.10)
+            and near(s.at("full", "64", position="rope;"), 0.07)
+        ),
+    ),
+    Claim(
+        "bottleneck",
+        "Attention and a linear state recall four pairs over 256 tokens (1.00 and 0.95).",
+        lambda s: (
+            near(s.accuracy("full", task="mqar:length=256"), 1.0)
+            and near(s.accuracy("linear", task="mqar:length=256"), 0.95)
+        ),
+    ),
+    Claim(
+        "bottleneck",
+        "LSTM and GRU do not learn the task in 800 steps at any length, not even at 16 tokens",
+        lambda s: all(mean(row) < 0.9 and row.mean("steps") == 800 for name in ("lstm", "gru") for row in s.rows(name)),
+    ),
+    Claim(
+        "state_tracking",
+        "The LSTM keeps parity and even pairs to 500 symbols (1.00 each).",
+        lambda s: all(near(s.at("lstm", _LONGEST, task=task), 1.0) for task in ("parity", "even_pairs")),
+    ),
+    Claim(
+        "state_tracking",
+        "`gated_delta` keeps even pairs to 160 symbols (1.00) and reaches 0.89 at 321 to 500",
+        lambda s: (
+            near(s.at("gated_delta", "81-160", task="even_pairs"), 1.0)
+            and near(s.at("gated_delta", _LONGEST, task="even_pairs"), 0.89)
+        ),
+    ),
+    Claim(
+        "state_tracking",
+        "Full attention stays at the floor in parity (0.53)",
+        lambda s: near(s.accuracy("full", task="parity"), 0.53),
+    ),
+    Claim(
+        "state_tracking",
+        "past 80 symbols it is at the floor in all four languages",
+        lambda s: all(
+            s.at("full", test, task=task) < s.test("full", test, task=task).floor + 0.03
+            for task in _LANGUAGES
+            for test in ("81-160", _LONG, _LONGEST)
+        ),
+    ),
+    Claim(
+        "state_tracking",
+        "No model learns modular arithmetic in 1000 steps.",
+        lambda s: all(mean(row) < 0.4 for row in s.rows(task="modular_arithmetic")),
+    ),
+    Claim(
+        "negative_eigenvalues",
+        "`delta` answers every string of up to 256 symbols (1.00 in all three seeds)",
+        lambda s: (
+            min(s.test("delta:max_strength=2", "161-256").accuracies) > 0.995
+            and s.row("delta:max_strength=2").ended == 3
+        ),
+    ),
+    Claim(
+        "negative_eigenvalues",
+        "So does `gated_delta` up to 160 symbols, and its best seed up to 256",
+        lambda s: (
+            min(s.test("gated_delta:max_strength=2", "81-160").accuracies) > 0.995
+            and max(s.test("gated_delta:max_strength=2", "161-256").accuracies) > 0.995
+        ),
+    ),
+    Claim(
+        "negative_eigenvalues",
+        "`kimi_delta` solves the lengths of training, and loses longer strings in two of three seeds",
+        lambda s: (
+            s.row("kimi_delta:max_strength=2").solved == 3
+            and sorted(each > 0.995 for each in s.test("kimi_delta:max_strength=2", "161-256").accuracies)
+            == [False, False, True]
+        ),
+    ),
+    Claim(
+        "negative_eigenvalues",
+        "no delta rule rises above chance beyond 40 symbols",
+        lambda s: all(
+            max(s.test(name, test).accuracies) < 0.6
+            for name in ("delta", "gated_delta", "kimi_delta")
+            for test in ("41-80", "81-160", "161-256")
+        ),
+    ),
+    Claim(
+        "negative_eigenvalues",
+        "do not even learn the strings of training (0.51 each)",
+        lambda s: near(s.accuracy("delta"), 0.51) and near(s.accuracy("gated_delta"), 0.51),
+    ),
+    Claim(
+        "mad",
+        "One layer of full attention is best in five of six tasks, and 0.013 below the best in selective copying",
+        lambda s: [round(_below_the_best(s, s.row("full", task=task)), 3) for task in _MAD] == [0, 0, 0, 0, 0, 0.013],
+    ),
+    Claim(
+        "mad",
+        "`delta` comes closest (0.64 against 0.95 in fuzzy recall)",
+        lambda s: (
+            near(s.accuracy("delta", task="fuzzy"), 0.64)
+            and near(s.accuracy("full", task="fuzzy"), 0.95)
+            and s.accuracy("delta", task="fuzzy")
+            == max(mean(row) for row in s.rows(task="fuzzy") if "full" not in row.attention)
+        ),
+    ),
+    Claim(
+        "mad",
+        "In-context and noisy recall are solved by all but `linear` with noise (0.86) and the window, which stays "
+        "close to its ceiling.",
+        lambda s: (
+            near(s.accuracy("linear", task="noisy"), 0.86)
+            and all(
+                mean(row) > 0.97
+                for task in ("in_context", "noisy")
+                for row in s.rows(task=task)
+                if "window" not in row.attention and not ("conv+linear" in row.attention and task == "noisy")
+            )
+            and all(0 <= s.gap("sliding_window", task=task) < 0.04 for task in ("in_context", "noisy"))
+        ),
+    ),
+    Claim(
+        "mad",
+        "Memorization needs no attention.",
+        lambda s: all(mean(row) > 0.95 for row in s.rows(task="memorization")),
+    ),
+    Claim(
+        "mad",
+        "No model learns compression in 600 steps (at most 0.21).",
+        lambda s: near(max(mean(row) for row in s.rows(task="compression")), 0.21),
+    ),
+    Claim(
+        "cross_attention",
+        "In translation all six kinds are above 0.95.",
+        lambda s: len(s.rows(task="translation")) == 6 and all(mean(row) > 0.95 for row in s.rows(task="translation")),
+    ),
+    Claim(
+        "cross_attention",
+        "In naming shapes in an image, full attention (0.95) and the best four keys (0.92) lead.",
+        lambda s: (
+            near(s.accuracy("full", task="captioning", cross_attention="full"), 0.95)
+            and near(s.accuracy("full", task="captioning", cross_attention="topk"), 0.92)
+            and sorted(mean(row) for row in s.rows(task="captioning"))[-3] < 0.9
+        ),
+    ),
+    Claim(
+        "vision",
+        "`linformer`, which mixes positions by learned weights that do not depend on the content, learns fastest (0.77 "
+        "after 1500 steps); full attention stands at 0.65, and a window in raster order is below the floor.",
+        lambda s: (
+            near(s.accuracy("linformer"), 0.77)
+            and s.row("linformer").mean("steps") == 1500
+            and mean(s.rows()[0]) == s.accuracy("linformer")
+            and near(s.accuracy("full"), 0.65)
+            and s.accuracy("sliding_window") < (s.row("sliding_window").mean("floor") or 0.0)
+        ),
+    ),
+    Claim(
+        "catalogue",
+        "On recall of 8 pairs nine causal variants reach 0.99: `full`, `topk`, `native_sparse`, `forgetting`, "
+        "`softmax_sink`, `differential`, `taylor`, `rwkv6` and `delta`.",
+        lambda s: (
+            {
+                row.attention.removeprefix("conv+").partition(":")[0]
+                for row in s.rows(task="mqar", bidirectional="False")
+                if mean(row) >= 0.99
+            }
+            == {
+                "full",
+                "topk",
+                "native_sparse",
+                "forgetting",
+                "softmax_sink",
+                "differential",
+                "taylor",
+                "rwkv6",
+                "delta",
+            }
+        ),
+    ),
+    Claim(
+        "catalogue",
+        "`kimi_delta` 0.959, `full` 0.940, `delta` 0.940; `gated_delta` 0.945 and 0.074 on its two seeds",
+        lambda s: (
+            near(s.accuracy("kimi_delta", task="selective"), 0.959)
+            and near(s.accuracy("delta", task="selective"), 0.940)
+            and near(s.accuracy("full", task="selective", bidirectional="False"), 0.940)
+        ),
+    ),
+]
