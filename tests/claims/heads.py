@@ -1,8 +1,10 @@
 """What docs/studies.md says of heads and layers."""
 
-from tests.claims.scores import Claim, mean, near
+from tests.claims.scores import Claim, field, mean, near
 
 _INDUCTION, _RECALL, _ONE, _FOUR = "induction", "mqar", "1;", "4;"
+_WINDOW_FIRST, _WINDOW_LAST = "sliding_window:window_size=8+full", "full+sliding_window:window_size=8"
+_WINDOWS = "sliding_window:window_size=8+sliding_window:window_size=8"
 CLAIMS = [
     Claim(
         "head_specialisation",
@@ -44,5 +46,45 @@ CLAIMS = [
         "head_specialisation",
         "The delta rule stays at the floor of both.",
         lambda s: all(mean(row) < (row.mean("floor") or 0) + 0.01 for row in s.rows("delta")),
+    ),
+    Claim(
+        "window_hybrid",
+        "both tasks are solved in every seed, no later than by two layers of full attention.",
+        lambda s: all(
+            row.solved == row.ended == 3
+            and (row.steps_to_solve or 0) <= (s.row("full+full", task=field(row, "task")).steps_to_solve or 0)
+            for row in s.rows(_WINDOW_FIRST)
+        ),
+    ),
+    Claim(
+        "window_hybrid",
+        "induction stays at its floor. On recall two of three seeds come to 0.98 and more, late, and one stays at its "
+        "floor.",
+        lambda s: (
+            s.accuracy(_WINDOW_LAST, task=_INDUCTION) < (s.row(_WINDOW_LAST, task=_INDUCTION).mean("floor") or 0)
+            and [round(each, 1) for each in sorted(s.row(_WINDOW_LAST, task=_RECALL).accuracies)] == [0.3, 1.0, 1.0]
+            and sorted(s.row(_WINDOW_LAST, task=_RECALL).accuracies)[1] > 0.98
+        ),
+    ),
+    Claim(
+        "window_hybrid",
+        "Two windows reach their ceiling on recall (0.54) and learn nothing on induction.",
+        lambda s: (
+            near(s.accuracy(_WINDOWS, task=_RECALL), 0.54)
+            and abs(s.gap(_WINDOWS, task=_RECALL)) < 0.02
+            and s.accuracy(_WINDOWS, task=_INDUCTION) < (s.row(_WINDOWS, task=_INDUCTION).mean("floor") or 0)
+        ),
+    ),
+    Claim(
+        "window_hybrid",
+        "the window looks one token back (0.93, where layer 1 of two layers of full attention has 0.84), and the "
+        "weight of the full layer lies on the evidence (0.99); without either layer accuracy is below the floor. In the other "
+        "order layer 1 looks back at 0.11.",
+        lambda s: (
+            [s.head(each, _INDUCTION, "previous token, layer 1") for each in (_WINDOW_FIRST, "full+full", _WINDOW_LAST)]
+            == [0.93, 0.84, 0.11]
+            and s.head(_WINDOW_FIRST, _INDUCTION, "evidence, layer 2") == 0.99
+            and all(s.head(_WINDOW_FIRST, _INDUCTION, f"without layer {n}") < 0.159 for n in (1, 2))
+        ),
     ),
 ]

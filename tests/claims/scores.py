@@ -16,7 +16,8 @@ class Scores:
     """The committed results of a study, by what the pages call its rows."""
 
     def __init__(self, name: str) -> None:
-        self.study = read_study(REFERENCE / name)
+        self.folder = REFERENCE / name
+        self.study = read_study(self.folder)
 
     def rows(self, attention: str = "", **where: str) -> list[Row]:
         """Returns the rows of an attention, with its fields or without, in which fields of the config begin so."""
@@ -52,6 +53,13 @@ class Scores:
     def at(self, attention: str, value: str, **where: str) -> float:
         """Returns the mean accuracy in that test."""
         return statistics.fmean(self.test(attention, value, **where).accuracies)
+
+    def head(self, attention: str, task: str, column: str) -> float:
+        """Returns what the table of heads says in a column, of the only row of an attention on a task."""
+        head, _, *lines = (self.folder / "heads.md").read_text().splitlines()
+        names, *rows = ([cell.strip(" `") for cell in line.strip("|").split("|")] for line in (head, *lines))
+        (row,) = [row for row in rows if row[0] == attention and row[1].startswith(task)]
+        return float(row[names.index(column)])
 
 
 def field(row: Row, key: str) -> str:
