@@ -78,8 +78,8 @@ CLAIMS = [
     Claim(
         "window_hybrid",
         "the window looks one token back (0.93, where layer 1 of two layers of full attention has 0.84), and the "
-        "weight of the full layer lies on the evidence (0.99); without either layer accuracy is below the floor. In the "
-        "other order layer 1 looks back at 0.11.",
+        "weight of the full layer lies on the evidence (0.99); without either layer accuracy is below the floor. "
+        "In the other order layer 1 looks back at 0.11.",
         lambda s: (
             [s.head(each, _INDUCTION, "previous token, layer 1") for each in (_WINDOW_FIRST, "full+full", _WINDOW_LAST)]
             == [0.93, 0.84, 0.11]
