@@ -1,8 +1,9 @@
 """What do I lose, and what do I save? Twelve models at two sizes on four tasks, against three costs.
 
 Recall, copying, retrieval and state tracking; accuracy against training FLOPs, time per step and decoding state. Every
-model has two layers, each with an MLP, and around its attention what its paper puts there. Softmax attention has RoPE;
-recurrences know the order by themselves. The study follows configs/protocol.py: the learning rate is chosen on a seed
+model has two layers, each with an MLP, and around its attention what its paper puts there. Where the paper has no
+convolution of queries, keys and values, a short one of what attention reads stands in, without which recall takes
+thousands of steps to begin. Softmax attention has RoPE; recurrences know the order by themselves. The study follows configs/protocol.py: the learning rate is chosen on a seed
 of its own, the scores are of five others. About ten hours on two cores, in pieces as small as one likes:
 
     python -m experiments.run --config=configs/frontier.py
@@ -13,6 +14,8 @@ from typing import Any
 
 import ml_collections
 
+from attention_variants.registry import make_variant
+from attention_variants.specs import split_layers
 from configs import base, protocol
 
 TASKS = (
@@ -42,11 +45,12 @@ def sweep(add: Callable[[dict[str, Any]], None]) -> None:
     """Adds the models at both sizes."""
     for size in SIZES:
         for attention in (*SOFTMAX, *HYBRIDS, *STATES):
-            position = "rope" if attention in (*SOFTMAX, *HYBRIDS) else "none"
+            convolved = all(make_variant(spec).paper_layer.qkv_conv for spec in split_layers(attention))
             add(
                 {
                     "model.attention": attention,
-                    "model.position": position,
+                    "model.position": "none" if attention in STATES else "rope",
+                    "model.short_conv": 0 if convolved else 4,
                     "model.model_dim": size,
                     "model.mlp_dim": 2 * size,
                 }

@@ -16,8 +16,8 @@ from experiments.studies.results import Study
 from experiments.studies.rows import Row, TestScore
 
 _FRONT = "no cheaper model scores as well"
-_FRONT_LINE: dict[str, Any] = {"color": INK, "linewidth": 1.1, "alpha": 0.45, "drawstyle": "steps-post", "zorder": 1.5}
-_FRONT_EDGE = {"markeredgecolor": INK, "markeredgewidth": 1.5}
+FRONT_LINE: dict[str, Any] = {"color": INK, "linewidth": 1.1, "alpha": 0.45, "drawstyle": "steps-post", "zorder": 1.5}
+FRONT_EDGE = {"markeredgecolor": INK, "markeredgewidth": 1.5}
 
 
 def accuracy_against_flops(study: Study) -> Figure:
@@ -45,11 +45,11 @@ def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: s
         best = front([(x, row.metric.rank(row.score.accuracy)) for x, row in points])
         marks = []
         for place, (x, row) in enumerate(points):
-            look, edge = appearance[study.model(row)], _FRONT_EDGE if place in best else {}
+            look, edge = appearance[study.model(row)], FRONT_EDGE if place in best else {}
             _draw_point(axes, row.score, x, layout.mark_style(study, look, size) | edge | {"gid": layout.anchor(row)})
             mean = row.score.accuracy.mean if row.score.accuracy else math.nan
             marks.append(Mark((x, mean), study.model(row), look, strong=place in best))
-        _draw_front(axes, [marks[place].point for place in best])
+        draw_front(axes, [marks[place].point for place in best])
         if len(study.by_task) == 1 and len(best) > 1:  # else a task's name stands there, and the legend says it
             axes.set_title(f"line: {_FRONT}", color=FAINT)
         axes.set_xscale("log")
@@ -76,18 +76,22 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     return best
 
 
-def _draw_front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+def draw_front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
     """Draws the line along the front: what is reached at each cost."""
     if len(points) > 1:
-        axes.plot(*zip(*points, strict=True), **_FRONT_LINE)
+        axes.plot(*zip(*points, strict=True), **FRONT_LINE)
 
 
 def _handles(study: Study) -> list[Line2D]:
     """Returns how a legend shows ceilings, where there are some, and the front."""
     tick = Line2D([], [], color=FAINT, marker="_", markersize=12, markeredgewidth=1.6, linestyle="none")
     tick.set_label("ceiling of the model in its colour")
-    line = Line2D([], [], label=f"front: {_FRONT}", **_FRONT_LINE)
-    return [*([tick] if any(row.score.ceiling is not None for row in study.rows) else []), line]
+    return [*([tick] if any(row.score.ceiling is not None for row in study.rows) else []), front_handle()]
+
+
+def front_handle() -> Line2D:
+    """Returns how a legend shows the front."""
+    return Line2D([], [], label=f"front: {_FRONT}", **FRONT_LINE)
 
 
 def _draw_point(axes: Axes, score: TestScore, x: float, mark: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments.reporting.figures import choices, cost, effects, layout, other_rows, scaling, sizes, slices
+from experiments.reporting.figures import choices, cost, effects, frontier, layout, other_rows, scaling, sizes, slices
 from experiments.reporting.figures.learning_curves import learning_curves
 from experiments.studies.results import Study
 
@@ -33,6 +33,13 @@ FIGURES = {  # by file name
         "Accuracy against decoding state",
         "The state is what must stay in memory to continue one sequence of the task's length, summed over layers. The "
         "line is the front, as in the picture above.",
+    ),
+    "accuracy_against_costs": Picture(
+        frontier.accuracy_against_costs,
+        "Accuracy against every cost",
+        "Mean test accuracy of models at several sizes, with its 95 % interval or the range of fewer than 5 seeds. A "
+        "thin line joins the sizes of one attention, the larger mark is the larger model, and the thick line is the "
+        "front. FLOPs are of the steps taken; times compare as far as runs shared a machine.",
     ),
     "accuracy_across_tasks": Picture(
         scaling.accuracy_across_tasks,

@@ -46,7 +46,7 @@ def of_task(study: Study, field: str) -> Size:
 
 def varied(study: Study) -> list[Size]:
     """Returns the sizes in which rows of a line differ, but for the field that `numeric_field` finds."""
-    found = [*_of_tasks(study), *_of_config(study), *_of_attention(study), *_state(study)]
+    found = [*_of_tasks(study), *of_config(study), *_of_attention(study), *_state(study)]
     return [size for size in {size.name: size for size in found[::-1]}.values() if lines(study, size)][::-1]
 
 
@@ -74,7 +74,7 @@ def _of_tasks(study: Study) -> list[Size]:
     return [of_task(study, field) for field in numbers]
 
 
-def _of_config(study: Study) -> list[Size]:
+def of_config(study: Study) -> list[Size]:
     """Returns the keys that the study varies by number."""
     keys = [key for key in study.varied if all(_is_number(row.varied[key]) for row in study.rows)]
     return [
