@@ -2,18 +2,22 @@ r"""Times attention, forward and with gradient, and measures its memory; prints 
 
 python -m experiments.benchmark
 python -m experiments.benchmark --variants='full|sliding_window:window_size=128|linear' --lengths=2048,16384
+python -m experiments.benchmark --variants='full|sliding_window:window_size=128|linear' --peers
 python -m experiments.benchmark --decoding --lengths=1024,4096
 python -m experiments.benchmark --training --config=configs/throughput.py
 python -m experiments.benchmark --generation
 
 All contenders run in one process and take turns, so that a busy moment hits them alike; times are medians. The first
 contender is the baseline: `jax.nn` is `jax.nn.dot_product_attention`, which materialises length^2 weights and is left
-out above --baseline_max_length. `time x` and `memory x` compare each length with the shortest. --decoding times what
-follows a prompt, token by token, and counts the bytes of the cache; its times are those of the fastest call.
+out above --baseline_max_length. `time x` and `memory x` compare each length with the shortest. With --peers the same
+functions of other libraries take their turns, those of PyTorch where torch and local-attention are installed.
+--decoding times what follows a prompt, token by token, and counts the bytes of the cache; its times are those of the
+fastest call.
 """
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +26,7 @@ import jax
 from absl import flags
 
 from experiments import cli, runtime
-from experiments.benchmarks import attention, data, decoding, training
+from experiments.benchmarks import attention, data, decoding, peers, training
 from experiments.config.files import load_config
 from experiments.reporting.text import describe_environment, listed
 from experiments.studies.whole_files import check_writable, write_file
@@ -33,7 +37,7 @@ _MOST_NUMBERS = 2**40  # 4 TiB
 _USED = {  # flags of some measurements alone
     "attention": (
         *("variants", "lengths", "batch", "num_heads", "head_dim", "causal"),
-        *("repeats", "baseline_max_length", "format"),
+        *("repeats", "baseline_max_length", "format", "peers"),
     ),
     "--decoding": ("variants", "lengths", "batch", "num_heads", "head_dim", "repeats", "format"),
     "--training": ("config",),
@@ -57,6 +61,9 @@ _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each contender.", 
 _BASELINE_MAX = flags.DEFINE_integer(
     "baseline_max_length", 4096, "Longest sequence for the baseline.", flag_values=FLAGS
 )
+_PEERS = flags.DEFINE_bool(
+    "peers", False, "Measure the same functions of other libraries, too, where they are installed.", flag_values=FLAGS
+)
 _DECODING = flags.DEFINE_bool("decoding", False, "Time decoding with a cache instead.", flag_values=FLAGS)
 _TRAINING = flags.DEFINE_bool("training", False, "Time whole training steps of --config instead.", flag_values=FLAGS)
 _CONFIG = flags.DEFINE_string("config", "configs/throughput.py", "For --training.", flag_values=FLAGS)
@@ -76,7 +83,8 @@ def run() -> None:
         check_writable(Path(_OUTPUT.value).absolute().parent)  # before the measurement, which must not be lost
     timings, text, failure = _measure()
     if timings or failure is None:
-        print(f"{text}\n\n{describe_environment(runtime.environment())}")
+        others = [f"{name} {version}" for name, version in peers.versions().items()] if _PEERS.value else []
+        print(f"{text}\n\n{', '.join([describe_environment(runtime.environment()), *others])}")
         _write(timings)
     if failure is not None:
         kept = " What was measured before is kept." if timings else ""
@@ -89,7 +97,8 @@ def _write(timings: Sequence[dict[str, Any]]) -> None:
         asked = {
             name: FLAGS[name].value for name in ("variants", "lengths", "batch", "num_heads", "head_dim", "causal")
         }
-        content = {"environment": runtime.environment(), "flags": asked, "figures": timings}
+        environment = runtime.environment() | ({"peers": peers.versions()} if _PEERS.value else {})
+        content = {"environment": environment, "flags": asked, "figures": timings}
         write_file(Path(_OUTPUT.value), json.dumps(content, indent=1) + "\n")
 
 
@@ -110,7 +119,11 @@ def _measure() -> tuple[Sequence[dict[str, Any]], str, Exception | None]:
         decoded, failure = _collected(decoding.measure(mixers, lengths, sizes))
         return [dataclasses.asdict(each) for each in decoded], decoding.render(decoded, _FORMAT.value, sizes), failure
     contenders = attention.contenders(_VARIANTS.value, sizes.causal)
-    timings, failure = _collected(attention.measure(contenders, lengths, sizes))
+    if _PEERS.value:
+        peers.use_threads(runtime.cores())
+        if module := peers.missing("torch", "local_attention"):
+            print(f"{module} is not installed, so the peers that need it are left out.", file=sys.stderr)
+    timings, failure = _collected(attention.measure(contenders, lengths, sizes, with_peers=_PEERS.value))
     return [dataclasses.asdict(each) for each in timings], attention.render(timings, _FORMAT.value, sizes), failure
 
 

@@ -14,6 +14,7 @@ from flax import nnx
 from attention_variants import cost
 from attention_variants.interface import AttentionVariant, HeadSizes
 from attention_variants.registry import VARIANTS, make_variant
+from experiments.benchmarks import peers
 from experiments.reporting.text import human
 
 BASELINE = "jax.nn"  # jax.nn.dot_product_attention, which materialises length^2 weights
@@ -42,12 +43,14 @@ class Timing:
     length: int
     forward_ms: float
     gradient_ms: float  # forward and gradient together
-    executed_flops: int  # forward and gradient together
-    peak_bytes: int  # temporaries of the compiled forward and gradient
+    executed_flops: int | None  # forward and gradient together; None of another library
+    peak_bytes: int | None  # temporaries of the compiled forward and gradient; None of another library
     forward_speedup: float | None = None  # over the baseline at this length
     speedup: float | None = None  # over the baseline at this length, with gradient
     time_growth: float | None = None  # over the shortest length, with gradient
     memory_growth: float | None = None  # over the shortest length
+    peer_of: str | None = None  # of another library: the variant that computes the same
+    peer_ratio: float | None = None  # time of that variant over this one's, with gradient
 
 
 def contenders(specs: str | None, causal: bool) -> dict[str, AttentionVariant | None]:
@@ -67,12 +70,24 @@ def contenders(specs: str | None, causal: bool) -> dict[str, AttentionVariant | 
     return {BASELINE: None} | {name: make_variant(name) for name in names if name != BASELINE}
 
 
-def measure(variants: Mapping[str, AttentionVariant | None], lengths: Sequence[int], sizes: Sizes) -> Iterator[Timing]:
-    """Measures every contender at every length, lengths ascending, and yields those of a length together."""
+def measure(
+    variants: Mapping[str, AttentionVariant | None], lengths: Sequence[int], sizes: Sizes, *, with_peers: bool = False
+) -> Iterator[Timing]:
+    """Measures every contender at every length, lengths ascending, and yields those of a length together.
+
+    Args:
+      variants: as of `contenders`.
+      lengths: ascending.
+      sizes: of every call.
+      with_peers: whether other libraries take turns with the variants that compute the same.
+
+    Raises:
+      ValueError: a peer computes another function; one line.
+    """
     by_key: dict[tuple[str, int], Timing] = {}
     for length in lengths:
         present = {name: v for name, v in variants.items() if v is not None or length <= sizes.baseline_max_length}
-        timings = measure_at(present, length, sizes)
+        timings = measure_at(present, length, sizes, with_peers=with_peers)
         by_key |= {(timing.variant, length): timing for timing in timings}
         for timing in timings:
             _compare(timing, by_key.get((BASELINE, length)), by_key.get((timing.variant, lengths[0])))
@@ -86,25 +101,57 @@ def _compare(timing: Timing, baseline: Timing | None, first: Timing | None) -> N
         timing.speedup = baseline.gradient_ms / timing.gradient_ms
     if first is not None and first is not timing:
         timing.time_growth = timing.gradient_ms / first.gradient_ms
-        timing.memory_growth = timing.peak_bytes / first.peak_bytes
+        if timing.peak_bytes and first.peak_bytes:
+            timing.memory_growth = timing.peak_bytes / first.peak_bytes
 
 
-def measure_at(variants: Mapping[str, AttentionVariant | None], length: int, sizes: Sizes) -> list[Timing]:
+def measure_at(
+    variants: Mapping[str, AttentionVariant | None], length: int, sizes: Sizes, *, with_peers: bool = False
+) -> list[Timing]:
     """Measures contenders at one length, in turns."""
-    query, key, value = jax.random.normal(jax.random.key(0), (3, sizes.batch, length, sizes.num_heads, sizes.head_dim))
-    forward, gradient, timings = {}, {}, {}
+    arrays = tuple(jax.random.normal(jax.random.key(0), (3, sizes.batch, length, sizes.num_heads, sizes.head_dim)))
+    calls: dict[str, _Calls] = {}
     for name, variant in variants.items():
-        attend = contender(variant, sizes)
-        with_gradient = _with_gradient(attend)
-        flops = cost.count_flops(with_gradient, query, key, value)
-        forward[name] = jax.jit(attend).lower(query, key, value).compile()
-        gradient[name] = jax.jit(with_gradient).lower(query, key, value).compile()
-        timings[name] = Timing(name, length, 0.0, 0.0, flops, cost.temporary_bytes(gradient[name]))
-    forward_ms = _take_turns(forward, (query, key, value), sizes.repeats)
-    gradient_ms = _take_turns(gradient, (query, key, value), sizes.repeats)
-    for name, timing in timings.items():
+        calls[name] = _compiled(name, contender(variant, sizes), arrays)
+        for peer in peers.peers_of(variant, sizes.causal) if with_peers and variant else []:
+            if not peer.is_quadratic or length <= sizes.baseline_max_length:
+                calls[f"{peer.name} ({name})"] = _of_peer(peer, name, arrays, calls[name])
+    forward_ms = _take_turns({name: each.forward for name, each in calls.items()}, arrays, sizes.repeats)
+    gradient_ms = _take_turns({name: each.gradient for name, each in calls.items()}, arrays, sizes.repeats)
+    for name, (timing, *_) in calls.items():
         timing.forward_ms, timing.gradient_ms = forward_ms[name], gradient_ms[name]
-    return list(timings.values())
+        if timing.peer_of is not None:
+            timing.peer_ratio = gradient_ms[timing.peer_of] / gradient_ms[name]
+    return [each.timing for each in calls.values()]
+
+
+class _Calls(NamedTuple):
+    """What is timed of one contender, and where its times go."""
+
+    timing: Timing
+    forward: Callable[..., Any]
+    gradient: Callable[..., Any]
+
+
+def _compiled(name: str, attend: Contender, arrays: tuple[Any, Any, Any]) -> _Calls:
+    with_gradient = _with_gradient(attend)
+    flops = cost.count_flops(with_gradient, *arrays)
+    forward = jax.jit(attend).lower(*arrays).compile()
+    gradient = jax.jit(with_gradient).lower(*arrays).compile()
+    return _Calls(Timing(name, arrays[0].shape[1], 0.0, 0.0, flops, cost.temporary_bytes(gradient)), forward, gradient)
+
+
+def _of_peer(peer: peers.Peer, variant: str, arrays: tuple[Any, Any, Any], ours: _Calls) -> _Calls:
+    """Returns what is timed of a peer, which computes what `ours` does."""
+    name = f"{peer.name} ({variant})"
+    if peer.is_torch:
+        timing = Timing(name, arrays[0].shape[1], 0.0, 0.0, None, None)
+        calls = _Calls(timing, *peers.torch_calls(peer.attend, arrays))
+    else:
+        calls = _compiled(name, peer.attend, arrays)
+    peers.check_equal(name, calls.forward(*arrays), ours.forward(*arrays))
+    calls.timing.peer_of = variant
+    return calls
 
 
 def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
@@ -120,8 +167,9 @@ def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
         "gradient x",
         "time x",
         "memory x",
+        *(["variant / peer"] if any(timing.peer_of for timing in timings) else []),
     )
-    rows = [header, *(_cells(timing) for timing in timings)]
+    rows = [header, *(_cells(timing)[: len(header)] for timing in timings)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     aligned = [
         [cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs)]
@@ -131,6 +179,8 @@ def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
         f"{sizes.batch} x {sizes.num_heads} heads x {sizes.head_dim}, float32, causal={sizes.causal}; medians of "
         f"{sizes.repeats}. FLOPs and temporaries: of forward and gradient together; forward x and gradient x: times "
         f"faster than {BASELINE}; time x and memory x: over the shortest length, with gradient."
+        + " Variant / peer: time of the variant in brackets over that of the other library, with gradient."
+        * any(timing.peer_of for timing in timings)
     )
     if style == "markdown":
         aligned.insert(1, ["---", *["---:"] * (len(header) - 1)])
@@ -178,7 +228,7 @@ def _take_turns(compiled: Mapping[str, Any], arguments: tuple[Any, ...], repeats
 
 
 def _cells(timing: Timing) -> tuple[str, ...]:
-    ratios = (timing.forward_speedup, timing.speedup, timing.time_growth, timing.memory_growth)
+    ratios = (timing.forward_speedup, timing.speedup, timing.time_growth, timing.memory_growth, timing.peer_ratio)
     return (
         timing.variant,
         str(timing.length),
