@@ -10,7 +10,8 @@ python -m experiments.benchmark --generation
 All contenders run in one process and take turns, so that a busy moment hits them alike; times are medians. The first
 contender is the baseline: `jax.nn` is `jax.nn.dot_product_attention`, which materialises length^2 weights and is left
 out above --baseline_max_length. `time x` and `memory x` compare each length with the shortest. With --peers the same
-functions of other libraries take their turns, those of PyTorch where torch and local-attention are installed.
+functions of other libraries take their turns, those of PyTorch where torch and local-attention are installed; with
+--training, a plain PyTorch twin of each model of full attention.
 --decoding times what follows a prompt, token by token, and counts the bytes of the cache; its times are those of the
 fastest call.
 """
@@ -40,7 +41,7 @@ _USED = {  # flags of some measurements alone
         *("repeats", "baseline_max_length", "format", "peers"),
     ),
     "--decoding": ("variants", "lengths", "batch", "num_heads", "head_dim", "repeats", "format"),
-    "--training": ("config",),
+    "--training": ("config", "peers"),
     "--generation": ("tasks",),
 }
 
@@ -62,7 +63,10 @@ _BASELINE_MAX = flags.DEFINE_integer(
     "baseline_max_length", 4096, "Longest sequence for the baseline.", flag_values=FLAGS
 )
 _PEERS = flags.DEFINE_bool(
-    "peers", False, "Measure the same functions of other libraries, too, where they are installed.", flag_values=FLAGS
+    "peers",
+    False,
+    "Measure the same functions or models of other libraries, too, as far as they are installed.",
+    flag_values=FLAGS,
 )
 _DECODING = flags.DEFINE_bool("decoding", False, "Time decoding with a cache instead.", flag_values=FLAGS)
 _TRAINING = flags.DEFINE_bool("training", False, "Time whole training steps of --config instead.", flag_values=FLAGS)
@@ -106,8 +110,12 @@ def _measure() -> tuple[Sequence[dict[str, Any]], str, Exception | None]:
     """Returns the timings, how they are printed, and what ended the measurement early, such as a lack of memory."""
     _check_flags()
     runtime.check_device()
+    if _PEERS.value:
+        peers.use_threads(runtime.cores())
+        if module := peers.missing("torch", *([] if _TRAINING.value else ["local_attention"])):
+            print(f"{module} is not installed, so the peers that need it are left out.", file=sys.stderr)
     if _TRAINING.value:
-        steps, failure = _collected(training.measure(load_config(_CONFIG.value)))
+        steps, failure = _collected(training.measure(load_config(_CONFIG.value), with_peers=_PEERS.value))
         return steps, training.render(steps), failure
     if _GENERATION.value:
         drawn, failure = _collected(data.measure(_TASKS.value.split("|") if _TASKS.value else None))
@@ -119,10 +127,6 @@ def _measure() -> tuple[Sequence[dict[str, Any]], str, Exception | None]:
         decoded, failure = _collected(decoding.measure(mixers, lengths, sizes))
         return [dataclasses.asdict(each) for each in decoded], decoding.render(decoded, _FORMAT.value, sizes), failure
     contenders = attention.contenders(_VARIANTS.value, sizes.causal)
-    if _PEERS.value:
-        peers.use_threads(runtime.cores())
-        if module := peers.missing("torch", "local_attention"):
-            print(f"{module} is not installed, so the peers that need it are left out.", file=sys.stderr)
     timings, failure = _collected(attention.measure(contenders, lengths, sizes, with_peers=_PEERS.value))
     return [dataclasses.asdict(each) for each in timings], attention.render(timings, _FORMAT.value, sizes), failure
 

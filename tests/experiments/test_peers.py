@@ -12,6 +12,8 @@ import pytest
 from attention_variants.registry import make_variant
 from experiments import benchmark, cli
 from experiments.benchmarks import peers
+from experiments.config.run import Run
+from experiments.config.schema import Config
 
 SPECS = ("full", "sliding_window:window_size=31", "linear:chunk_size=16")
 SMALL = ("--num_heads=2", "--head_dim=4", "--repeats=1")
@@ -75,3 +77,20 @@ def test_pytorch_computes_the_same_with_the_same_gradient(spec):
     np.testing.assert_allclose(forward().numpy(), variant(*given, causal=True), atol=1e-5)
     for theirs, ours in zip(gradient(), jax.grad(loss, argnums=(0, 1, 2))(*given), strict=True):
         np.testing.assert_allclose(theirs.numpy(), ours, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_twin_has_the_loss_and_the_gradient_of_its_model(monkeypatch):
+    pytest.importorskip("torch", reason="optional: pip install torch local-attention")
+    from experiments.benchmarks import torch_twin
+
+    def run(**model):
+        sizes = {"attention": "full", "num_layers": 2, "model_dim": 16, "num_heads": 2, "position": "rope"} | model
+        return Run.read(Config.from_nested({"task": "mqar:length=16,num_pairs=2", "model": sizes}))
+
+    for model in ({}, {"mlp_dim": 12}, {"position": "none", "num_heads": 1}):
+        assert torch_twin.throughput(run(**model), 5) > 0
+    assert "full attention; got linear" in (torch_twin.misfit(run(attention="linear")) or "")
+    monkeypatch.setattr(torch_twin._Rope, "forward", lambda self, x: x)
+    with pytest.raises(ValueError, match="must have the run's loss; got"):
+        torch_twin.throughput(run(), 5)
