@@ -117,11 +117,11 @@ class _Rows:
             return {}, "", 0.0 if as_it_is is None else as_it_is
         best: tuple[schema.Fields, str, float] = ({}, "", as_it_is)
         for knob in _knobs(config, self._quantity, self._varied):
-            place, off = nearest(
-                lambda place, knob=knob: error(_changed(config, knob.fields(place * knob.unit))),
-                max(1, knob.start // knob.unit),
-                _LARGEST // knob.unit,
-            )
+
+            def off_at(place: int, knob: Knob = knob) -> float | None:
+                return error(_changed(config, knob.fields(place * knob.unit)))
+
+            place, off = nearest(off_at, max(1, knob.start // knob.unit), _LARGEST // knob.unit)
             if off is not None and abs(off) < abs(best[2]):
                 value = place * knob.unit
                 best = knob.fields(value), f"{knob.name}={value}", off
@@ -144,9 +144,9 @@ def _knobs(config: Config, quantity: str, varied: Sequence[str]) -> Iterator[Kno
 def _of_specs(config: Config) -> Iterator[Knob]:
     """Yields the size of every spec of the hybrid that leaves it open; equal specs have one knob."""
     parts = specs.split_layers(config.model.attention)
-    mixers = dict(zip(parts, Run.read(config).mixers, strict=True))
-    for part, mixer in mixers.items():
-        field = mixer.variant.size_field if isinstance(mixer, Attention) else None
+    for part, mixer in dict(zip(parts, Run.read(config).mixers, strict=True)).items():
+        variant = mixer.variant if isinstance(mixer, Attention) else None
+        field = variant.size_field if variant is not None else None
         if field is None or field in specs.parse_spec(part)[1]:
             continue
 
@@ -154,7 +154,7 @@ def _of_specs(config: Config) -> Iterator[Knob]:
             sized = f"{part}{',' if ':' in part else ':'}{field}={value}"
             return {"model.attention": "+".join(sized if each == part else each for each in parts)}
 
-        yield Knob(field, getattr(mixer.variant, field), 1, fields)
+        yield Knob(field, getattr(variant, field), 1, fields)
 
 
 def _of_model(config: Config, key: str) -> Iterator[Knob]:
@@ -180,8 +180,9 @@ def _check_fields(config: Config) -> None:
     """Raises ValueError for fields of the matching that name nothing."""
     config.check()
     by, quantity = config.study.match_by, config.match
-    choices = {kind.size_field for kind in VARIANTS.values()} if _SIZE in _KNOBS[quantity] else set()
-    choices = {choice for choice in choices | set(_KNOBS[quantity]) if choice not in (None, _SIZE)}
+    choices = set(_KNOBS[quantity]) - {_SIZE}
+    if _SIZE in _KNOBS[quantity]:
+        choices |= {kind.size_field for kind in VARIANTS.values() if kind.size_field is not None}
     if by and by not in choices:
         raise specs.SpecError(f"study.match_by: {specs.unknown(f'field to match {quantity} by', by, choices)}")
 
@@ -231,4 +232,4 @@ def _is_valid(config: Config) -> bool:
 
 
 def _changed(config: Config, fields: Mapping[str, Any]) -> Config:
-    return Config.from_fields(config.fields() | fields)
+    return Config.from_fields(config.fields() | dict(fields))
