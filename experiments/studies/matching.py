@@ -67,7 +67,8 @@ def match(configs: Sequence[Config], varied: Sequence[str]) -> list[Config]:
     """
     quantity = configs[0].match
     _check_fields(configs[0])
-    solved, targets, rows = [], {}, _Rows(quantity, varied)
+    targets: dict[str, int] = {}
+    solved, rows = [], _Rows(quantity, varied)
     for config in configs:
         target = config.study.match_target or targets.get(config.task)
         if target is None:
