@@ -21,7 +21,7 @@ from experiments.components.optimizers import AdamW
 from experiments.components.schedules import Cosine
 from experiments.config.run import Run
 from experiments.config.schema import TrainConfig
-from experiments.model.objective import gradient_step
+from experiments.model.objective import gradient_step, mean_loss, read_batch
 from experiments.model.transformer import Model, abstract_model
 
 
@@ -84,8 +84,15 @@ class Traceable(NamedTuple):
 def gradient_call(run: Run) -> Traceable:
     """Returns loss and gradient of one training step; the optimizer is not part of it."""
     graph, params = abstract_model(run)
-    batch = jax.eval_shape(lambda: run.task.training_batch(run.task.sample(jax.random.key(0), run.train.batch_size)))
+    batch = _training_batch(run, run.train.batch_size)
     return Traceable(lambda params, batch: gradient_step(run, graph, params, batch), params, batch)
+
+
+def loss_call(run: Run, rows: int) -> Traceable:
+    """Returns the training loss of some rows, whose gradient a step takes."""
+    graph, params = abstract_model(run)
+    batch = _training_batch(run, rows)
+    return Traceable(lambda params, batch: mean_loss(read_batch(run, graph, params, batch)), params, batch)
 
 
 def forward_call(run: Run, rows: int) -> Traceable:
@@ -97,6 +104,10 @@ def forward_call(run: Run, rows: int) -> Traceable:
         return nnx.merge(graph, params)(batch.inputs, batch.positions, context=batch.context)
 
     return Traceable(forward, params, batch)
+
+
+def _training_batch(run: Run, rows: int) -> Any:
+    return jax.eval_shape(lambda: run.task.training_batch(run.task.sample(jax.random.key(0), rows)))
 
 
 class _Step(NamedTuple):
