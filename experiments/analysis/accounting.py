@@ -1,7 +1,8 @@
 """What a model of a task executes and holds, pass by pass, counted from its programs and from `cost`; nothing is run.
 
-A *row* is one sequence of the task. Executed work is that of the program as it is traced; ideal FLOPs take off what
-each mixer computes beyond its permitted pairs, or its recurrence. Decoding is charged for the last token of a row.
+A *row* is one sequence of the task. The forward pass and the training step read a batch; prefill reads a whole row into
+a cache, and decode the last token of a row behind it. Executed work is that of the program as it is traced; ideal FLOPs
+take off what each mixer computes beyond its permitted pairs, or its recurrence.
 """
 
 from collections.abc import Callable
@@ -46,6 +47,10 @@ class Account(NamedTuple):
     passes: tuple[Pass, ...]  # prefill and decode only where rows can be decoded
     memory: Memory
 
+    def of(self, name: str) -> Pass | None:
+        """Returns the pass of that name, None where there is none."""
+        return next((each for each in self.passes if each.name == name), None)
+
 
 def account(run: Run) -> Account:
     """Counts the passes of a model, and what it holds.
@@ -82,12 +87,12 @@ def extend_call(run: Run, new: int) -> tuple[Callable[..., Any], Any, Any, Any]:
 
 
 def _forward(run: Run) -> Pass:
-    call = compute.forward_call(run, 1)
-    work = count_work(*call)
+    rows = run.train.batch_size
+    work = count_work(*compute.forward_call(run, rows))
     mixers = compute.mixed(run, nnx.merge(*abstract_model(run)))
     costs = [each.mixer.cost(each.sizes, each.call) for each in mixers]
     surplus = sum(cost.executed_flops - cost.ideal_flops for cost in costs)
-    return Pass(FORWARD, 1, run.task.input_length, work, work.flops - surplus)
+    return Pass(FORWARD, rows, rows * run.task.input_length, work, work.flops - rows * surplus)
 
 
 def _step(run: Run) -> Pass:

@@ -89,7 +89,7 @@ class Attention(Mixer):
         return executed - 3 * batch_size * self.cost(sizes, call).ideal_flops
 
     def decoding_surplus(self, layer: Any, sizes: LayerSizes, length: int, new: int) -> int:
-        """Returns what `extend` executes, less what the ideal of the whole sequence adds to that of the tokens before."""
+        """Returns what `extend` executes, less what these tokens add to the ideal of the whole sequence."""
         query, key, value, controls = _inputs(layer, sizes, 1, new, new)
         cache = jax.eval_shape(lambda: self.variant.init_cache(1, length, sizes.heads, jnp.float32))
 
