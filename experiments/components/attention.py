@@ -89,7 +89,11 @@ class Attention(Mixer):
         return executed - 3 * batch_size * self.cost(sizes, call).ideal_flops
 
     def decoding_surplus(self, layer: Any, sizes: LayerSizes, length: int, new: int) -> int:
-        """Returns what `extend` executes, less what these tokens add to the ideal of the whole sequence."""
+        """Returns what `extend` executes, less what these tokens add to the ideal of the whole sequence.
+
+        At least 0: where the ideal charges pairs, as a recurrence is dearer in a short row, one more token may add more
+        to it than the recurrence takes.
+        """
         query, key, value, controls = _inputs(layer, sizes, 1, new, new)
         cache = jax.eval_shape(lambda: self.variant.init_cache(1, length, sizes.heads, jnp.float32))
 
@@ -97,7 +101,7 @@ class Attention(Mixer):
             return self.variant.extend(cache, query, key, value, controls=controls)
 
         ideals = [self.cost(sizes, Call(n, n, True)).ideal_flops if n else 0 for n in (length, length - new)]
-        return count_flops(extend, cache, query, key, value, controls) - (ideals[0] - ideals[1])
+        return max(0, count_flops(extend, cache, query, key, value, controls) - (ideals[0] - ideals[1]))
 
     def control_params(self, layer: Any) -> int:
         """Returns the size of the variant's controls, and of what the options draw from their stream."""
