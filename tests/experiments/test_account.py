@@ -27,6 +27,7 @@ def command(tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.slow
 def test_what_is_counted_is_printed_and_written_without_a_clock(command, tmp_path):
     output = tmp_path / "account.json"
     code, out, _ = command("--noclock", VARY, f"--output={output}")
