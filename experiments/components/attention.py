@@ -74,7 +74,8 @@ class Attention(Mixer):
     def surplus_flops(self, layer: Any, sizes: LayerSizes, call: Call, batch_size: int) -> int:
         """Returns what forward and backward pass execute, less three times the ideal.
 
-        Every product of the forward pass has two in the backward pass, and an ideal one recomputes nothing.
+        Every product of the forward pass has two in the backward pass, and an ideal one recomputes nothing. At least 0:
+        what chooses keys has no gradient, so that less than three times the ideal may be executed.
         """
         query, key, value, controls = _inputs(layer, sizes, batch_size, call.query_length, call.key_length)
         output = jax.ShapeDtypeStruct((*query.shape[:3], sizes.heads.value_dim), jnp.float32)
@@ -86,7 +87,7 @@ class Attention(Mixer):
             return jax.vjp(attend, *inputs)[1](output_gradient)
 
         executed = count_flops(forward_and_backward, output, query, key, value, controls)
-        return executed - 3 * batch_size * self.cost(sizes, call).ideal_flops
+        return max(0, executed - 3 * batch_size * self.cost(sizes, call).ideal_flops)
 
     def decoding_surplus(self, layer: Any, sizes: LayerSizes, length: int, new: int) -> int:
         """Returns what `extend` executes, less what these tokens add to the ideal of the whole sequence.

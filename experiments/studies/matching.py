@@ -89,7 +89,10 @@ def records(runs: Sequence[Run]) -> list[tuple[str, dict[str, Any]]]:
         key = run.config.task, run.model
         if key not in models and (record := matched(run)) is not None:
             models[key] = run.config, record
-    labels = cell_labels([config for config, _ in models.values()]) if models else []
+    by = {config.study.match_by for config, _ in models.values()} & schema.declared().keys()
+    first = next((config.fields() for config, _ in models.values()), {})
+    same = {key: first[key] for key in by}  # what was solved for has a column of its own
+    labels = cell_labels([_changed(config, same) for config, _ in models.values()]) if models else []
     return [(label, record) for label, (_, record) in zip(labels, models.values(), strict=True)]
 
 

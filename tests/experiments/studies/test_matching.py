@@ -79,7 +79,7 @@ def test_what_is_solved_for(name):
     changed = {key: new for key, new in cells(after)[1].items() if new != cells(before)[1][key]}
     assert changed == (becomes if isinstance(becomes, dict) else {"model.attention": becomes})
     (label, record), *_ = [each for each in matching.records(read(after)) if each[1]["by"]]
-    assert label.startswith(after[1].model.attention) and record["spent"] == spent(after[1])
+    assert label == after[1].model.attention and record["spent"] == spent(after[1])
     assert record["target"] == spent(after[0]) and record["mismatch"] == spent(after[1]) / spent(after[0]) - 1
 
 
