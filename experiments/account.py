@@ -21,8 +21,9 @@ from experiments.analysis import memory
 from experiments.benchmarks import account_tables, accounting
 from experiments.config import files, schema
 from experiments.config.run import Run
+from experiments.reporting.plan import match_text
 from experiments.reporting.text import describe_environment
-from experiments.studies import grid, runner
+from experiments.studies import grid, matching, runner
 from experiments.studies.whole_files import check_writable, write_file
 
 FLAGS = cli.new_flags()
@@ -53,6 +54,8 @@ def run() -> None:
     runtime.check_device()
     runs = _read_runs()
     memory.check(list(runs.values()), runtime.memory_bytes())
+    if matches := matching.records(list(runs.values())):
+        print(match_text(matches), flush=True)
     machine, measured = accounting.measure(runs, _REPEATS.value, _CLOCK.value)
     environment = runtime.environment()
     print(f"{account_tables.render(measured, machine, _FORMAT.value)}\n\n{describe_environment(environment)}")

@@ -58,15 +58,13 @@ def account(run: Run) -> Account:
     Raises:
       NotImplementedError: a program holds an operation without a static count.
     """
-    cache, longer = (_cache(run, length) for length in (run.task.input_length, 2 * run.task.input_length))
-    size, grown = _bytes(cache), _bytes(longer)
-    passes = [_forward(run), _step(run)]
-    if cache is not None:
-        length = run.task.input_length
+    length = run.task.input_length
+    passes, size, grows = [_forward(run), _step(run)], 0, 0.0
+    if (cache := _cache(run, length)) is not None:
         passes += [_decoding(run, name, new) for name, new in ((PREFILL, length), (DECODE, 1))]
+        size, grows = _bytes(cache), (_layer_bytes(run, 2 * length) - _layer_bytes(run, length)) / length
     params = _BYTES * sum(compute.parameters(run))
-    memory = Memory(params, size, (grown - size) / run.task.input_length, activation_bytes(run))
-    return Account(tuple(passes), memory)
+    return Account(tuple(passes), Memory(params, size, grows, activation_bytes(run)))
 
 
 def activation_bytes(run: Run) -> int:
@@ -122,6 +120,12 @@ def _cache(run: Run, length: int) -> Any:
         )
     except NotImplementedError:
         return None
+
+
+def _layer_bytes(run: Run, length: int) -> int:
+    """Returns the bytes that the layers keep of a row of a length; what they keep of a context does not grow."""
+    layers = nnx.merge(*abstract_model(run)).layers
+    return _bytes(jax.eval_shape(lambda: [layer.mixer.init_cache(1, length, jnp.float32) for layer in layers]))
 
 
 def _bytes(tree: Any) -> int:

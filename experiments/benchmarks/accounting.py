@@ -77,6 +77,14 @@ def measure(runs: Mapping[str, Run], repeats: int, clock: bool) -> tuple[Machine
     ]
 
 
+def names(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Run]:
+    """Returns the runs whose costs differ, by their labels: rates and seeds cost nothing."""
+    found: dict[Any, tuple[str, Run]] = {}
+    for run, label in zip(runs, labels, strict=True):
+        found.setdefault((run.config.task, run.model, run.train.batch_size), (label, run))
+    return dict(found.values())
+
+
 def _times(
     runs: Mapping[str, Run],
     accounts: Mapping[str, Account],
@@ -122,7 +130,12 @@ def _training(run: Run, program: Program) -> _Call:
 
     def advance() -> Any:
         nonlocal state
-        state, *_ = program.advance(run, state, int(state.step) + _STEPS)
+        state, _, finite = program.advance(run, state, int(state.step) + _STEPS)
+        if not finite:  # the program stops there, and would be timed for steps that it does not take
+            raise ValueError(
+                f"model.attention={run.model.attention} diverges at step {int(state.step)}; to time it, choose a "
+                "smaller train.learning_rate."
+            )
 
     return _Call(advance, _STEPS, _traffic(program.chunk))
 
@@ -169,11 +182,3 @@ def _traffic(compiled: Any) -> int:
 def _temporaries(program: Program) -> int | None:
     memory = program.chunk.memory_analysis()
     return None if memory is None else int(memory.temp_size_in_bytes)
-
-
-def names(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Run]:
-    """Returns the runs whose costs differ, by their labels: rates and seeds cost nothing."""
-    found: dict[Any, tuple[str, Run]] = {}
-    for run, label in zip(runs, labels, strict=True):
-        found.setdefault((run.config.task, run.model, run.train.batch_size), (label, run))
-    return dict(found.values())

@@ -84,7 +84,8 @@ def test_every_model_that_costs_something_of_its_own_is_measured(command, monkey
     """Rates cost nothing; matched rows are those that would be trained."""
     asked = []
     monkeypatch.setattr(accounting, "measure", lambda runs, repeats, clock: asked.append((runs, clock)) or (None, []))
-    assert command(*arguments)[0] == 0
+    code, out, _ = command(*arguments)
+    assert code == 0 and ("Matched state" in out) == ("--match=state" in arguments)
     ((runs, clock),) = asked
     assert clock and len(runs) == len(labels)
     assert [label for label, name in zip(labels, runs, strict=True) if not name.startswith(label)] == []

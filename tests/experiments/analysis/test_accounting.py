@@ -103,6 +103,13 @@ def test_an_account_has_the_passes_that_the_model_has():
     assert whole.of(DECODE) is None and whole.memory.cache == whole.memory.cache_grows == 0
 
 
+def test_what_is_kept_of_a_context_counts_and_does_not_grow():
+    run = tiny_run(task="translation", model__attention="full")
+    account = accounting.account(run)
+    assert account.memory.cache == compute.cache_bytes(run) > compute.state_bytes(run, run.task.input_length)
+    assert account.memory.cache_grows == 4 * 2 * DIM and account.of(PREFILL).tokens == run.task.input_length
+
+
 def test_activations_grow_with_batch_and_depth_and_not_with_what_is_looked_up():
     """One residual stream per layer at the least; parameters, of any size, are none of it."""
 
