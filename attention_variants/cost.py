@@ -2,18 +2,30 @@
 
 XLA's own `cost_analysis()` counts the body of a loop once, whatever the trip count. Walking the jaxpr and multiplying
 by the length of each `scan` is exact for everything here: `dot_general`, convolutions and triangular solves (n^2 m for
-an n x n system with m right-hand sides). Elementwise work is not counted. Loops without a static trip count and custom
-kernels cannot be counted and raise.
+an n x n system with m right-hand sides). Of elementwise work `count_work` counts what choosing keys takes: sorting,
+top-k, hashing and gathering. Loops without a static trip count and custom kernels cannot be counted and raise.
 """
 
+import collections
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
 
-_UNCOUNTABLE = ("while", "pallas_call", "custom_call", "ffi_call")
+_UNCOUNTABLE = ("pallas_call", "custom_call", "ffi_call")
+
+
+class Work(NamedTuple):
+    """What a function executes: FLOPs of products, and apart from them what choosing takes. Both are exact."""
+
+    flops: int  # of matrix products, convolutions and solves; one multiply-add is 2
+    sort: int  # comparisons: n ceil(log2 n) for a row of n keys
+    top_k: int  # comparisons: n ceil(log2 (k + 1)) for the k best of n, by a heap
+    argmax: int  # comparisons: n for a row of n, such as the buckets of a hash
+    gather: int  # elements that are read by index
+    scatter: int  # elements that are written, or added, by index
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> int:
@@ -26,7 +38,19 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
     Raises:
       NotImplementedError: the function holds an operation without a static count.
     """
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    return _tally(jax.make_jaxpr(function)(*args).jaxpr)["flops"]
+
+
+def count_work(function: Callable[..., Any], *args: Any) -> Work:
+    """Counts what `count_flops` does and, apart from it, the elementwise work of choosing. Arguments as there.
+
+    Raises:
+      NotImplementedError: the function holds an operation without a static count.
+    """
+    tally = _tally(jax.make_jaxpr(function)(*args).jaxpr)
+    if tally[_ENDLESS]:
+        raise NotImplementedError("cannot count what a loop without a static trip count sorts, chooses or gathers.")
+    return Work(**{name: tally[name] for name in Work._fields})
 
 
 def peak_memory(function: Callable[..., Any], *args: Any) -> int:
@@ -42,30 +66,35 @@ def temporary_bytes(compiled: jax.stages.Compiled) -> int:
     return int(analysis.temp_size_in_bytes)
 
 
-def _count(jaxpr: core.Jaxpr) -> int:
-    return sum(_count_equation(equation) for equation in jaxpr.eqns)
+def _tally(jaxpr: core.Jaxpr) -> collections.Counter[str]:
+    """Sums up what the equations of a jaxpr execute, by the fields of `Work`."""
+    total: collections.Counter[str] = collections.Counter()
+    for equation in jaxpr.eqns:
+        total.update(_tally_equation(equation))
+    return total
 
 
-def _count_equation(equation: Any) -> int:
+def _tally_equation(equation: Any) -> Mapping[str, int]:
     name = equation.primitive.name
-    if name == "dot_general":
-        return _dot_flops(equation)
-    if name == "conv_general_dilated":
-        return _convolution_flops(equation)
-    if name == "triangular_solve":
-        return _solve_flops(equation)
+    name = "scatter" if name.startswith("scatter") else name  # scatter-add and its like
+    if name in _COUNTED:
+        kind, count = _COUNTED[name]
+        return {kind: count(equation)}
     if name == "cond":
-        return max(_count(branch.jaxpr) for branch in equation.params["branches"])
-    if name == "while":
-        # A `fori_loop` with static bounds arrives as a scan; what is left has no trip count. Free loops are allowed.
-        inner = sum(_count(jaxpr) for jaxpr in _inner_jaxprs(equation.params))
-        if inner:
-            raise NotImplementedError("cannot count a loop without a static trip count; write it as a `lax.scan`.")
-        return 0
+        branches = [_tally(branch.jaxpr) for branch in equation.params["branches"]]
+        return {kind: max(branch[kind] for branch in branches) for branch in branches for kind in branch}
     if name in _UNCOUNTABLE:
         raise NotImplementedError(f"cannot count the FLOPs inside `{name}`.")
+    inner: collections.Counter[str] = collections.Counter()
+    for jaxpr in _inner_jaxprs(equation.params):
+        inner.update(_tally(jaxpr))
+    if name == "while":
+        # A `fori_loop` with static bounds arrives as a scan; what is left has no trip count. Free loops are allowed.
+        if inner["flops"]:
+            raise NotImplementedError("cannot count a loop without a static trip count; write it as a `lax.scan`.")
+        return {_ENDLESS: inner.total()}
     times = equation.params["length"] if name == "scan" else 1
-    return times * sum(_count(jaxpr) for jaxpr in _inner_jaxprs(equation.params))
+    return {kind: times * number for kind, number in inner.items()}
 
 
 def _inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
@@ -94,3 +123,32 @@ def _solve_flops(equation: Any) -> int:
     """Substitution takes n (n - 1) / 2 multiply-adds and n divisions for each of m right-hand sides: n^2 m FLOPs."""
     system, right_hand_side = (variable.aval.shape for variable in equation.invars)
     return math.prod(right_hand_side) * system[-1]
+
+
+def _row(equation: Any) -> tuple[int, int]:
+    """Returns the elements of the operand, and how many of them make a row that is compared."""
+    shape, params = equation.invars[0].aval.shape, equation.params
+    axes = params["axes"] if "axes" in params else (params.get("dimension", params.get("axis", -1)),)
+    return math.prod(shape), math.prod(shape[axis] for axis in axes)
+
+
+def _sort_comparisons(equation: Any) -> int:
+    elements, row = _row(equation)
+    return elements * (row - 1).bit_length() if row else 0
+
+
+def _top_k_comparisons(equation: Any) -> int:
+    return _row(equation)[0] * int(equation.params["k"]).bit_length()
+
+
+_ENDLESS = "endless"  # what a loop without a trip count would add each time
+_COUNTED: dict[str, tuple[str, Callable[[Any], int]]] = {
+    "dot_general": ("flops", _dot_flops),
+    "conv_general_dilated": ("flops", _convolution_flops),
+    "triangular_solve": ("flops", _solve_flops),
+    "sort": ("sort", _sort_comparisons),
+    "top_k": ("top_k", _top_k_comparisons),
+    **dict.fromkeys(("argmax", "argmin"), ("argmax", lambda equation: _row(equation)[0])),
+    "gather": ("gather", lambda equation: math.prod(equation.outvars[0].aval.shape)),
+    "scatter": ("scatter", lambda equation: math.prod(equation.invars[2].aval.shape)),
+}

@@ -115,6 +115,7 @@ class AttentionVariant(abc.ABC):
     state_order: ClassVar[str]  # "window_size * (head_dim + value_dim)"
     paper: ClassVar[str]  # "Beltagy et al. 2020, arXiv:2004.05150"
     paper_position: ClassVar[str] = "none"  # spec of the position encoding that is part of the paper's layer
+    size_field: ClassVar[str | None] = None  # decides how much it sees or carries; what matching solves for
     # length -> the fields of a spec whose windows, blocks and states are well below that length:
     # {16: "window_size=4", 128: "window_size=32"}. A length that is left out takes the defaults.
     examples: ClassVar[Mapping[int, str]] = {}

@@ -26,11 +26,11 @@ from absl import flags
 
 from experiments import cli, distributed, runtime
 from experiments.analysis import memory
-from experiments.config import files
+from experiments.config import files, schema
 from experiments.config.run import Run
 from experiments.reporting import listings, tables
-from experiments.reporting.plan import plan_text
-from experiments.studies import forecast, grid, job_flags, jobs, runner, search, workers
+from experiments.reporting.plan import match_text, plan_text
+from experiments.studies import forecast, grid, job_flags, jobs, matching, runner, search, workers
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import open_study
 from experiments.studies.whole_files import check_writable
@@ -50,6 +50,14 @@ _VARY = flags.DEFINE_multi_string(
 )
 _SELECT = flags.DEFINE_multi_string(
     "select", [], "a.b,c.d: varied fields to choose by validation accuracy. Replaces study.select", flag_values=FLAGS
+)
+_MATCH = flags.DEFINE_enum(
+    "match",
+    None,
+    list(schema.MATCHES),
+    "What all rows of a task spend as the first one does: a width is solved for, or the size of a variant that its "
+    "spec leaves open. Replaces match",
+    flag_values=FLAGS,
 )
 _SEEDS = flags.DEFINE_integer("seeds", None, "Runs per cell of the grid.", lower_bound=1, flag_values=FLAGS)
 _SHARD = flags.DEFINE_string(
@@ -103,6 +111,8 @@ def run() -> int:
         stage = search.stage_of(own, runs, results)
         runner.work(own, stage, results, command.removesuffix(f" --worker={_WORKER.value}"))
         return 0
+    if matches := matching.records(runs):
+        print(match_text(matches), flush=True)
     if _DRY_RUN.value:
         print(plan_text(forecast.make_estimate(search.expected(runs, results), results)))
         return 0
@@ -162,7 +172,8 @@ def _read_runs() -> list[Run]:
         raise cli.UsageError("--config is required, such as --config=configs/quickstart.py.")
     select = [key.strip() for text in _SELECT.value for key in text.split(",")] if _SELECT.value else None
     loaded = files.load(_CONFIG.value)
-    config = files.apply_overrides(loaded.config, _OVERRIDE.value, select)
+    overrides = [*_OVERRIDE.value, *([f"match={_MATCH.value}"] if _MATCH.value else [])]
+    config = files.apply_overrides(loaded.config, overrides, select)
     sweep = files.without_overridden(loaded.sweep, _OVERRIDE.value)
     grid.check_selected(select or (), grid.varied_fields(config, _VARY.value, sweep))
     for key in {item.partition("=")[0].strip() for item in _VARY.value}:

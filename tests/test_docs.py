@@ -19,6 +19,7 @@ DOCUMENTS = [
     "docs/results.md",
     "docs/inspection.md",
     "docs/decoding.md",
+    "docs/compute.md",
 ]
 PACKAGES = ("attention_variants", "experiments", "configs", "tests")
 # Classes and files that the reader of CONTRIBUTING.md adds.

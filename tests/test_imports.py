@@ -63,7 +63,7 @@ EXPERIMENTS: dict[str, set[str]] = {
     "inspection": _RUN | {"model", "analysis", "training", "studies", "reporting"},
     "certificates": _RUN | {"analysis", "studies", "reporting"},
     "decoding": _RUN | {"model", "studies", "reporting"},
-    "benchmarks": _RUN | {"model", "training", "studies", "reporting", "decoding"},
+    "benchmarks": _RUN | {"model", "analysis", "training", "studies", "reporting", "decoding"},
     "cli": {"interrupts", "streams"},
     "interrupts": set(),
     "streams": set(),

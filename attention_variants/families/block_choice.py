@@ -35,6 +35,7 @@ class BlockChoiceVariant(AttentionVariant):
     claims_growth = True
     family = "softmax, chosen by content"
     state_order = "length * (head_dim + value_dim)"
+    size_field = "num_blocks"
 
     def __post_init__(self) -> None:
         check_integer("block_size", self.block_size, 1)

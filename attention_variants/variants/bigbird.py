@@ -50,6 +50,7 @@ class BigBirdAttention(StaticPatternVariant):
     cost_order = "length * (window_size + num_global + num_random * block_size)"
     state_order = "length * (head_dim + value_dim)"
     paper = "Zaheer et al. 2020, arXiv:2007.14062"
+    size_field = "window_size"
     examples = {
         16: "window_size=3,num_global=1,num_random=1,block_size=2",
         128: "window_size=16,num_global=4,num_random=1,block_size=16",

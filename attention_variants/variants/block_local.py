@@ -39,6 +39,7 @@ class BlockLocalAttention(StaticPatternVariant):
     cost_order = "length * (num_previous + 1) * block_size"
     state_order = "(num_previous + 1) * block_size * (head_dim + value_dim)"
     paper = "Liu et al. 2018, arXiv:1801.10198"
+    size_field = "block_size"
     examples = {16: "block_size=4", 128: "block_size=32"}
     claims_growth = True
 

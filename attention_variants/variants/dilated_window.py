@@ -45,6 +45,7 @@ class DilatedWindowAttention(StaticPatternVariant):
     cost_order = "length * window_size"
     state_order = "window_size * dilation * (head_dim + value_dim)"
     paper = "Beltagy et al. 2020, arXiv:2004.05150"
+    size_field = "window_size"
     examples = {16: "window_size=4,dilation=2", 128: "window_size=32,dilation=2"}
     claims_growth = True
 

@@ -50,6 +50,7 @@ class FixedSparseAttention(StaticPatternVariant):
     cost_order = "length * (block_size + num_summary * length / block_size)"
     state_order = "length * (head_dim + value_dim)"
     paper = "Child et al. 2019, arXiv:1904.10509"
+    size_field = "block_size"
     examples = {16: "block_size=4,num_summary=1", 128: "block_size=16,num_summary=2"}
 
     def __post_init__(self) -> None:

@@ -42,6 +42,7 @@ class GlobalWindowAttention(FirstAndLastVariant):
     cost_order = "length * (window_size + num_global)"
     state_order = "(window_size + num_global) * (head_dim + value_dim)"
     paper = "Beltagy et al. 2020, arXiv:2004.05150"
+    size_field = "window_size"
     examples = {16: "window_size=4,num_global=2", 128: "window_size=32,num_global=8"}
     claims_growth = True
 

@@ -77,6 +77,7 @@ class LinformerAttention(BidirectionalVariant):
     cost_order = "length * rank"
     state_order = "none: bidirectional only"
     paper = "Wang et al. 2020, arXiv:2006.04768"
+    size_field = "rank"
     examples = {16: "rank=4,max_length=16", 128: "rank=32,max_length=128"}
 
     def __post_init__(self) -> None:

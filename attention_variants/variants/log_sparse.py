@@ -47,6 +47,7 @@ class LogSparseAttention(StaticPatternVariant):
     cost_order = "length * (log(length) + window_size)"
     state_order = "length * (head_dim + value_dim)"
     paper = "Li et al. 2019, arXiv:1907.00235"
+    size_field = "window_size"
     examples = {128: "window_size=4"}
     claims_growth = True
 

@@ -67,6 +67,7 @@ class LshAttention(AttentionVariant):
     cost_order = "length * num_hashes * bucket_size"
     state_order = "length * (head_dim + value_dim)"
     paper = "Kitaev et al. 2020, arXiv:2001.04451"
+    size_field = "bucket_size"
     examples = {16: "bucket_size=3,num_buckets=4", 128: "bucket_size=8,num_buckets=8,num_hashes=2"}
 
     def __post_init__(self) -> None:

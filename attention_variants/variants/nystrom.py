@@ -55,6 +55,7 @@ class NystromAttention(BidirectionalVariant):
     cost_order = "length * num_landmarks + num_landmarks^3"
     state_order = "none: bidirectional only"
     paper = "Xiong et al. 2021, arXiv:2102.03902"
+    size_field = "num_landmarks"
     paper_layer = LayerOptions(skip=33)
     examples = {16: "num_landmarks=4", 128: "num_landmarks=32"}
 

@@ -52,6 +52,7 @@ class PerformerAttention(RecurrentVariant):
     cost_order = "length * (chunk_size + head_dim) * num_features"
     state_order = "num_features * value_dim"
     paper = "Choromanski et al. 2021, arXiv:2009.14794"
+    size_field = "num_features"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -44,6 +44,7 @@ class SinkWindowAttention(FirstAndLastVariant):
     cost_order = "length * (window_size + num_sinks)"
     state_order = "(window_size + num_sinks) * (head_dim + value_dim)"
     paper = "Xiao et al. 2024, arXiv:2309.17453"
+    size_field = "window_size"
     examples = {16: "window_size=4,num_sinks=2", 128: "window_size=32,num_sinks=4"}
     claims_growth = True
 

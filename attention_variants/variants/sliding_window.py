@@ -38,6 +38,7 @@ class SlidingWindowAttention(StaticPatternVariant):
     cost_order = "length * window_size"
     state_order = "window_size * (head_dim + value_dim)"
     paper = "Beltagy et al. 2020, arXiv:2004.05150"
+    size_field = "window_size"
     examples = {16: "window_size=4", 128: "window_size=32"}
     claims_growth = True
 

@@ -50,6 +50,7 @@ class StridedSparseAttention(StaticPatternVariant):
     cost_order = "length * (stride + length / stride)"
     state_order = "length * (head_dim + value_dim)"
     paper = "Child et al. 2019, arXiv:1904.10509"
+    size_field = "stride"
     examples = {16: "stride=4", 128: "stride=16"}
 
     def __post_init__(self) -> None:

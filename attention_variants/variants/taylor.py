@@ -67,6 +67,7 @@ class TaylorAttention(RecurrentVariant):
     cost_order = "length * (chunk_size + head_dim) * feature_dim^2"
     state_order = "feature_dim^2 * value_dim"
     paper = "Arora et al. 2024, arXiv:2402.18668"
+    size_field = "feature_dim"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -46,6 +46,7 @@ class TopKAttention(AttentionVariant):
     cost_order = "length^2"
     state_order = "length * (head_dim + value_dim)"
     paper = "Gupta et al. 2021, arXiv:2106.06899"
+    size_field = "num_keys"
     examples = {16: "num_keys=4", 128: "num_keys=8"}
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ Projections, convolutions, controls, MLP and unembedding count the same in both.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from experiments.components.optimizers import AdamW
 from experiments.components.schedules import Cosine
 from experiments.config.run import Run
 from experiments.config.schema import TrainConfig
-from experiments.model.objective import gradient_step
+from experiments.model.objective import gradient_step, mean_loss, read_batch
 from experiments.model.transformer import Model, abstract_model
 
 
@@ -49,6 +50,66 @@ def count(run: Run, steps: int) -> dict[str, int]:
     }
 
 
+def parameters(run: Run) -> tuple[int, int]:
+    """Returns how many parameters all variants share, and those of the variants' controls and of options."""
+    graph, params = abstract_model(run)
+    controls = sum(each.mixer.control_params(each.layer) for each in mixed(run, nnx.merge(graph, params)))
+    return sum(leaf.size for leaf in jax.tree.leaves(params)) - controls, controls
+
+
+def cache_bytes(run: Run) -> int:
+    """Returns what decoding keeps of one row of the task and of its context; 0 where nothing is decoded."""
+    if not run.causal:
+        return 0
+    own = state_bytes(run, run.task.input_length)
+    if run.task.context is None or run.cross is None:
+        return own
+    across = Call(run.task.input_length, run.task.context.length, False)
+    return own + len(run.layers) * run.cross.cost(run.cross_sizes, across).cache_bytes
+
+
+def step_flops(run: Run) -> int:
+    """Returns the executed FLOPs of one training step, as `count` does, and counts nothing else."""
+    return _executed(_counted(run.cell))
+
+
+class Traceable(NamedTuple):
+    """A function and what it takes, as shapes."""
+
+    function: Callable[..., Any]
+    params: Any
+    batch: Any
+
+
+def gradient_call(run: Run) -> Traceable:
+    """Returns loss and gradient of one training step; the optimizer is not part of it."""
+    graph, params = abstract_model(run)
+    batch = _training_batch(run, run.train.batch_size)
+    return Traceable(lambda params, batch: gradient_step(run, graph, params, batch), params, batch)
+
+
+def loss_call(run: Run, rows: int) -> Traceable:
+    """Returns the training loss of some rows, whose gradient a step takes."""
+    graph, params = abstract_model(run)
+    batch = _training_batch(run, rows)
+    return Traceable(lambda params, batch: mean_loss(read_batch(run, graph, params, batch)), params, batch)
+
+
+def forward_call(run: Run, rows: int) -> Traceable:
+    """Returns the forward pass of some rows, with the logits that are scored."""
+    graph, params = abstract_model(run)
+    batch = jax.eval_shape(lambda: run.task.sample(jax.random.key(0), rows))
+
+    def forward(params: Any, batch: Any) -> Any:
+        return nnx.merge(graph, params)(batch.inputs, batch.positions, context=batch.context)
+
+    return Traceable(forward, params, batch)
+
+
+def _training_batch(run: Run, rows: int) -> Any:
+    return jax.eval_shape(lambda: run.task.training_batch(run.task.sample(jax.random.key(0), rows)))
+
+
 class _Step(NamedTuple):
     """What is counted once for all seeds and numbers of steps."""
 
@@ -68,29 +129,29 @@ def _counted(run: Run) -> Run:
 
 
 @functools.lru_cache(maxsize=256)
+def _executed(run: Run) -> int:
+    return count_flops(*gradient_call(run))
+
+
+@functools.lru_cache(maxsize=256)
 def _step(run: Run) -> _Step:
-    graph, params = abstract_model(run)
-    model = nnx.merge(graph, params)
-    batch = jax.eval_shape(lambda: run.task.training_batch(run.task.sample(jax.random.key(0), run.train.batch_size)))
-    row = jax.eval_shape(lambda: run.task.sample(jax.random.key(0), 1))
-    executed = count_flops(lambda params, batch: gradient_step(run, graph, params, batch), params, batch)
-    forward = count_flops(
-        lambda params, row: nnx.merge(graph, params)(row.inputs, row.positions, context=row.context), params, row
+    model = nnx.merge(*abstract_model(run))
+    executed, forward = _executed(run), count_flops(*forward_call(run, 1))
+    surplus = sum(
+        each.mixer.surplus_flops(each.layer, each.sizes, each.call, run.train.batch_size) for each in mixed(run, model)
     )
-    mixed = _mixed(run, model)
-    surplus = sum(each.mixer.surplus_flops(each.layer, each.sizes, each.call, run.train.batch_size) for each in mixed)
-    controls = sum(each.mixer.control_params(each.layer) for each in mixed)
+    shared, controls = parameters(run)
     return _Step(
-        params=sum(leaf.size for leaf in jax.tree.leaves(params)) - controls,
+        params=shared,
         control_params=controls,
         executed=executed,
         ideal=executed - surplus,
         forward_per_token=round(forward / run.task.input_length),
-        cache_bytes=_cache_bytes(run) if run.causal else 0,
+        cache_bytes=cache_bytes(run),
     )
 
 
-class _Mixed(NamedTuple):
+class Mixed(NamedTuple):
     """One mixer of the model: its layer, and what it is called on."""
 
     mixer: Mixer
@@ -99,26 +160,17 @@ class _Mixed(NamedTuple):
     call: Call
 
 
-def _mixed(run: Run, model: Model) -> list[_Mixed]:
+def mixed(run: Run, model: Model) -> list[Mixed]:
     """Returns what mixes the row, what mixes its context, and what mixes the two."""
     length = run.task.input_length
     own = Call(length, length, run.causal)
     found = [
-        _Mixed(mixer, layer.mixer, sizes, own) for (mixer, sizes), layer in zip(run.built, model.layers, strict=True)
+        Mixed(mixer, layer.mixer, sizes, own) for (mixer, sizes), layer in zip(run.built, model.layers, strict=True)
     ]
     if run.task.context is not None and run.cross is not None:
         other = run.task.context.length
         encoder = zip(run.built_encoder, model.encoder.layers, strict=True)  # type: ignore[union-attr]
-        found += [_Mixed(mixer, layer.mixer, sizes, Call(other, other, False)) for (mixer, sizes), layer in encoder]
+        found += [Mixed(mixer, layer.mixer, sizes, Call(other, other, False)) for (mixer, sizes), layer in encoder]
         across = Call(length, other, False)
-        found += [_Mixed(run.cross, layer.cross, run.cross_sizes, across) for layer in model.layers]
+        found += [Mixed(run.cross, layer.cross, run.cross_sizes, across) for layer in model.layers]
     return found
-
-
-def _cache_bytes(run: Run) -> int:
-    """Returns what the row keeps of itself, and of its context."""
-    own = state_bytes(run, run.task.input_length)
-    if run.task.context is None or run.cross is None:
-        return own
-    across = Call(run.task.input_length, run.task.context.length, False)
-    return own + len(run.layers) * run.cross.cost(run.cross_sizes, across).cache_bytes

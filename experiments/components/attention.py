@@ -74,18 +74,11 @@ class Attention(Mixer):
     def surplus_flops(self, layer: Any, sizes: LayerSizes, call: Call, batch_size: int) -> int:
         """Returns what forward and backward pass execute, less three times the ideal.
 
-        Every product of the forward pass has two in the backward pass, and an ideal one recomputes nothing.
+        Every product of the forward pass has two in the backward pass, and an ideal one recomputes nothing. At least 0:
+        what chooses keys has no gradient, so that less than three times the ideal may be executed.
         """
-        heads, asked, given = sizes.heads, (batch_size, call.query_length), (batch_size, call.key_length)
-        x = jax.ShapeDtypeStruct((*asked, sizes.model_dim), jnp.float32)
-        query = jax.ShapeDtypeStruct((*asked, heads.num_heads, heads.head_dim), jnp.float32)
-        key = jax.ShapeDtypeStruct((*given, heads.num_kv_heads, heads.head_dim), jnp.float32)
-        value = jax.ShapeDtypeStruct((*given, heads.num_kv_heads, heads.value_dim), jnp.float32)
-        output = jax.ShapeDtypeStruct((*asked, heads.num_heads, heads.value_dim), jnp.float32)
-        controls = None
-        if self.variant.has_controls:
-            graph, params = nnx.split(layer.controls)
-            controls = jax.eval_shape(lambda params, x: nnx.merge(graph, params)(x), params, x)
+        query, key, value, controls = _inputs(layer, sizes, batch_size, call.query_length, call.key_length)
+        output = jax.ShapeDtypeStruct((*query.shape[:3], sizes.heads.value_dim), jnp.float32)
 
         def attend(query: Any, key: Any, value: Any, controls: Any) -> Any:
             return self.variant(query, key, value, causal=call.causal, controls=controls)
@@ -94,7 +87,22 @@ class Attention(Mixer):
             return jax.vjp(attend, *inputs)[1](output_gradient)
 
         executed = count_flops(forward_and_backward, output, query, key, value, controls)
-        return executed - 3 * batch_size * self.cost(sizes, call).ideal_flops
+        return max(0, executed - 3 * batch_size * self.cost(sizes, call).ideal_flops)
+
+    def decoding_surplus(self, layer: Any, sizes: LayerSizes, length: int, new: int) -> int:
+        """Returns what `extend` executes, less what these tokens add to the ideal of the whole sequence.
+
+        At least 0: where the ideal charges pairs, as a recurrence is dearer in a short row, one more token may add more
+        to it than the recurrence takes.
+        """
+        query, key, value, controls = _inputs(layer, sizes, 1, new, new)
+        cache = jax.eval_shape(lambda: self.variant.init_cache(1, length, sizes.heads, jnp.float32))
+
+        def extend(cache: Any, query: Any, key: Any, value: Any, controls: Any) -> Any:
+            return self.variant.extend(cache, query, key, value, controls=controls)
+
+        ideals = [self.cost(sizes, Call(n, n, True)).ideal_flops if n else 0 for n in (length, length - new)]
+        return max(0, count_flops(extend, cache, query, key, value, controls) - (ideals[0] - ideals[1]))
 
     def control_params(self, layer: Any) -> int:
         """Returns the size of the variant's controls, and of what the options draw from their stream."""
@@ -108,3 +116,20 @@ class Attention(Mixer):
         position = sizes.position if sizes.position != NoPosition() else make_position(variant.paper_position)
         options = dataclasses.replace(variant.paper_layer, **own)
         return dataclasses.replace(self, variant=variant), sizes._replace(position=position, options=options)
+
+
+def _inputs(layer: Any, sizes: LayerSizes, batch: int, query_length: int, key_length: int) -> tuple[Any, ...]:
+    """Returns the shapes of query, key, value and controls in a layer, whose parameters may be shapes."""
+    heads = sizes.heads
+
+    def shape(*axes: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((batch, *axes), jnp.float32)
+
+    controls = None
+    if layer.controls is not None:
+        graph, params = nnx.split(layer.controls)
+        x = shape(query_length, sizes.model_dim)
+        controls = jax.eval_shape(lambda params, x: nnx.merge(graph, params)(x), params, x)
+    query = shape(query_length, heads.num_heads, heads.head_dim)
+    key = shape(key_length, heads.num_kv_heads, heads.head_dim)
+    return query, key, shape(key_length, heads.num_kv_heads, heads.value_dim), controls

@@ -90,6 +90,17 @@ class Mixer(abc.ABC):
         """
         return 0
 
+    def decoding_surplus(self, layer: Any, sizes: LayerSizes, length: int, new: int) -> int:
+        """Returns the FLOPs beyond the ideal of the last `new` tokens of one sequence, read behind the others' cache.
+
+        Args:
+          layer: whose parameters may be shapes.
+          sizes: of the layer.
+          length: of the whole sequence, for which the cache is made.
+          new: tokens that are read at once.
+        """
+        return 0
+
     def control_params(self, layer: Any) -> int:
         """Returns the number of parameters that a variant and its options add to those that all variants share."""
         return 0

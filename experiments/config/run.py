@@ -18,7 +18,16 @@ from experiments.components.registry import make_attention, make_mixers
 from experiments.components.schedules import Schedule, make_schedule
 from experiments.config import identity
 from experiments.config.other_rows import OtherRows, other_rows
-from experiments.config.schema import MOST_LAYERS, PAPER, Config, EvalConfig, ModelConfig, StudyConfig, TrainConfig
+from experiments.config.schema import (
+    MOST_LAYERS,
+    NONE,
+    PAPER,
+    Config,
+    EvalConfig,
+    ModelConfig,
+    StudyConfig,
+    TrainConfig,
+)
 from experiments.tasks.base import Task
 from experiments.tasks.registry import make_task
 
@@ -157,7 +166,7 @@ class Run:
     def cell(self) -> Self:
         """The run that stands for all seeds of its cell: what is computed for it need not be computed for them."""
         train = dataclasses.replace(self.train, keep_checkpoints=TrainConfig.keep_checkpoints)
-        config = dataclasses.replace(self.config, name="", seed=0, train=train, study=StudyConfig())
+        config = dataclasses.replace(self.config, name="", seed=0, match=NONE, train=train, study=StudyConfig())
         return dataclasses.replace(self, config=config)
 
     def _check(self) -> None:

@@ -24,6 +24,7 @@ READOUTS = ("position", "mean")
 PAPER = "paper"
 PRESETS = ("plain", PAPER)  # of what stands around attention
 LAST, EVERY = "last", "every"  # checkpoints that a run keeps
+NONE, PARAMS, STATE, FLOPS = MATCHES = ("none", "params", "state", "flops")  # what the rows of a study may spend alike
 FIRST_SEARCH_SEED = 10_000  # from here on are the seeds that only choose, where a study has such
 
 Fields = dict[str, Any]  # flat: {"model.attention": "full", ...}
@@ -183,6 +184,11 @@ class StudyConfig:
     search_seeds: int = _field(
         0, "runs per cell that choose study.select, at seeds of their own; study.seeds then counts for what is chosen"
     )
+    match_by: str = _field(
+        "",
+        "the field that match solves for, such as model.mlp_dim or window_size; '': the first that fits",
+    )
+    match_target: int = _field(0, "what every row is to spend under match; 0: what the first row of its task does")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,6 +198,12 @@ class Config:
     name: str = _field("base", "folder of the study below --results")
     task: str = _field("mqar:length=64,num_pairs=4", "spec of the task, see --list_tasks")
     seed: int = _field(0, "fixes data, initialisation and order")
+    match: str = _field(
+        NONE,
+        "what all rows of a task spend alike, widths or sizes being solved for: params, state (bytes), flops or none; "
+        "--match replaces it",
+        younger=True,
+    )
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
@@ -230,12 +242,14 @@ class Config:
         """Raises ValueError, in one line, for a value out of range."""
         check_integer("seed", self.seed, 0)
         check_integer("study.search_seeds", self.study.search_seeds, 0)
+        check_integer("study.match_target", self.study.match_target, 0, 2**62)
+        _check_choice("match", self.match, MATCHES)
         for section in (self.model, self.train, self.eval):
             section.check()
 
 
 SECTIONS: dict[str, Any] = {"model": ModelConfig, "train": TrainConfig, "eval": EvalConfig, "study": StudyConfig}
-_OF_THE_STUDY = ("name", "study")  # decide where runs lie and how they are compared
+_OF_THE_STUDY = ("name", "match", "study")  # decide where runs lie and how they are compared
 _OF_THE_FOLDER = ("train.keep_checkpoints",)  # decide what of a run stays on disk
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.reporting.column import Column, Interval, number
 from experiments.reporting.score_columns import beside, chosen, score, search_flops
-from experiments.reporting.text import human, plural, rate, setting
+from experiments.reporting.text import human, listed, plural, rate, setting
 from experiments.studies.results import SizeDifference, Study
 from experiments.studies.rows import Row, ScoreKey
 from experiments.studies.scores import ACCURACY
@@ -37,6 +37,7 @@ def columns(study: Study) -> list[Column]:
                 *_losses(study),
                 *_other_rows(study),
                 *_solving(),
+                *_matched(study),
                 *_size_and_flops(),
                 *search_flops(study),
                 *_memory_and_time(study),
@@ -216,6 +217,28 @@ def _solving() -> list[Column]:
             more=lambda row: {"steps_mean": row.mean("steps")},
             note="Steps to solve: the median; unsolved and diverged runs count as later than any other.",
         ),
+    ]
+
+
+def _matched(study: Study) -> list[Column]:
+    """Returns the column of studies whose rows were made to spend the same."""
+
+    def off(row: Row) -> float | None:
+        return next((result["match"]["mismatch"] for result in row.results if "match" in result), None)
+
+    quantities = dict.fromkeys(
+        result["match"]["quantity"] for row in study.rows for result in row.results if "match" in result
+    )
+    if not quantities:
+        return []
+    return [
+        number(
+            "mismatch",
+            (listed(quantities), "off by"),
+            off,
+            lambda value: "-" if value is None else f"{value:+.1%}",
+            note="Off by: what a row spends more or less than the first row of its task, to which it was matched.",
+        )
     ]
 
 

@@ -1,9 +1,10 @@
 """The text of `--dry_run`: the runs of a study and what they will cost."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from experiments.reporting.text import human, listed, plural
+from experiments.reporting.text import aligned, human, listed, plural
 from experiments.studies.estimates import CellEstimate, StudyEstimate
 
 _HEADING = (
@@ -29,6 +30,25 @@ def plan_text(estimate: StudyEstimate) -> str:
             "Start: root mean square of what the mixer of each layer adds at step 0.",
         ]
     )
+
+
+def match_text(matches: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Returns a line for each model of a matched study: what it spends, and how far that is from its target.
+
+    Args:
+      matches: the name of each model, and what `spending.matched` says of it.
+    """
+    quantity = matches[0][1]["quantity"]
+    what = {"params": "parameters", "state": "bytes of decoding state", "flops": "executed training FLOPs"}[quantity]
+    lines = [
+        [name, each["by"] or "as it was", *map(_exact, (each["spent"], each["target"])), f"{each['mismatch']:+.1%}"]
+        for name, each in matches
+    ]
+    return f"Matched {quantity}: {what}.\n{aligned([['row', 'solved for', 'spends', 'target', 'off'], *lines])}\n"
+
+
+def _exact(number: int) -> str:
+    return f"{number:,}" if number < 1e9 else human(number, digits=5)
 
 
 def _time(estimate: StudyEstimate) -> str:

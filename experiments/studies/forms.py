@@ -68,6 +68,7 @@ _RESULT = {
         "slice_labels": Each(_TEXT),
     },
     "model?": {"layers": _COUNT, "model_dim": _COUNT, "mlp_dim": _COUNT},
+    "match?": {"quantity": _TEXT, "target": _COUNT, "spent": _COUNT, "mismatch": _NUMBER, "by": _TEXT},
     "environment?": _ENVIRONMENT,
 }
 _MANIFEST = {"version?": _TEXT, "environment?": _ENVIRONMENT, "command?": _TEXT, "date?": _TEXT}

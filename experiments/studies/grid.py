@@ -22,7 +22,8 @@ def expand(
     """Returns the configs of a study's runs: every cell of the sweep and of the grid at every seed.
 
     All cells of the first seed come first, so that an interrupted study already compares. Where `study.search_seeds`
-    choose among cells, their runs come before all others, see `search.py`.
+    choose among cells, their runs come before all others, see `search.py`. Where `match` says so, all rows spend the
+    same, see `matching.py`.
 
     Args:
       config: as from `load_config`.
@@ -32,6 +33,7 @@ def expand(
 
     Raises:
       SpecError: a grid, a selection or a number of seeds that cannot be; one line.
+      ValueError: rows that cannot be matched; one line.
     """
     sweep = () if vary else sweep
     vary, seeds = tuple(vary) or config.study.vary, config.study.seeds if seeds is None else seeds
@@ -48,10 +50,15 @@ def expand(
         if key not in known:
             raise specs.SpecError(f"config: study.select: {schema.unknown_key(key, known)}")
     base = config.fields() | {"study.vary": vary, "study.seeds": seeds}
-    return [
+    configs = [
         build(base | dict(itertools.chain(*map(dict.items, cell))) | {"seed": config.seed + seed}, "--vary")
         for seed, cell in itertools.product([*searched, *range(seeds)], itertools.product(*axes))
     ]
+    if config.match == schema.NONE:
+        return configs
+    from experiments.studies import matching  # builds and traces models, which a grid does not
+
+    return matching.match(configs, varied_fields(config, vary, sweep))
 
 
 def _seeds_that_choose(config: Config, seeds: int) -> list[int]:

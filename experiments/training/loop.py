@@ -16,6 +16,7 @@ import numpy as np
 from experiments.analysis import compute
 from experiments.analysis.bounds import bounds
 from experiments.analysis.receptive_field import slice_ceilings
+from experiments.analysis.spending import matched
 from experiments.config.run import Run
 from experiments.config.schema import EVERY
 from experiments.model.streams import TEST, VALIDATION, split_key
@@ -225,6 +226,7 @@ def _result(
         "steps_to_solve": _steps_to_solve(run, history),
         "compute": compute.count(run, steps) | {"peak_bytes": program.peak_bytes} | timing,
         "parameter_hash": parameter_hash(state.params),
+        **({} if (match := matched(run)) is None else {"match": match}),
         **facts(run),
     }
 

@@ -1,11 +1,6 @@
 """The FLOP counter against XLA's own figures, and the engines against the dots that XLA is given."""
 
 import functools
-import importlib
-import math
-import pkgutil
-import re
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +9,12 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from attention_variants import cost, engines, families, variants
+from attention_variants import cost, registry
 from attention_variants.conformance.cases import CASES
-from attention_variants.conformance.inputs import HEADS, call, make_arguments, modes
-from attention_variants.engines import block_softmax
+from attention_variants.conformance.inputs import HEADS, call, make_arguments, modes, ones_of_output, with_gradients
 from attention_variants.interface import AttentionVariant
 from tests.attention_variants.learned_decay import LearnedDecayAttention
+from tests.attention_variants.xla_dots import dots_given_to_xla, unroll_loops
 
 X, W = jax.ShapeDtypeStruct((3, 5), jnp.float32), jax.ShapeDtypeStruct((5, 5), jnp.float32)
 
@@ -179,53 +174,6 @@ def test_peak_memory_sees_what_is_held() -> None:
     assert cost.peak_memory(lambda x: jnp.sort(x @ x) @ x, square) >= 4 * 256 * 256
 
 
-_DOT = re.compile(
-    r"stablehlo\.dot_general .* contracting_dims = \[([\d, ]*)\] x .* : \(tensor<([\dx]*)xf32>, .* -> (.*)"
-)
-_SOLVE = re.compile(r"@lapack_[sd]trsm_ffi\(.* : \(tensor<([\dx]*)xf\d+>, tensor<([\dx]*)xf\d+>\)")
-
-
-def dots_given_to_xla(text: str) -> int:
-    """Sums the FLOPs of the dots and triangular solves in StableHLO, functions as often as they are called."""
-    bodies = {name: body for name, body in re.findall(r"func\.func \w+ @(\w+)\((.*?)\n  }", text, re.DOTALL)}
-
-    @functools.lru_cache
-    def flops(name: str) -> int:
-        total = sum(flops(called) for called in re.findall(r"(?<!custom_)call @(\w+)\(", bodies[name]))
-        lines = [line for line in bodies[name].splitlines() if "stablehlo.dot_general" in line]
-        for line in lines:
-            contracted, left, out = _DOT.search(line).groups()
-            sizes = [int(size) for size in left.split("x")]
-            out_sizes = [int(size) for size in re.search(r"tensor<([\dx]*)xf32>", out)[1].split("x")]
-            total += 2 * math.prod(out_sizes) * math.prod(sizes[int(axis)] for axis in re.findall(r"\d+", contracted))
-        for system, right_hand_side in _SOLVE.findall(bodies[name]):
-            total += int(system.split("x")[-1]) * math.prod(int(size) for size in right_hand_side.split("x"))
-        assert not total or "stablehlo.while" not in bodies[name], "a loop is left"
-        return total
-
-    return flops("main")
-
-
-def python_scan(step: Callable[..., Any], carry: Any, xs: Any) -> Any:
-    outputs = []
-    for i in range(jax.tree.leaves(xs)[0].shape[0]):
-        carry, out = step(carry, jax.tree.map(lambda leaf, i=i: leaf[i], xs))
-        outputs.append(out)
-    # A loop writes its last carry even where nobody reads it.
-    return lax.optimization_barrier((carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)))
-
-
-def python_map(function: Callable[..., Any], xs: Any) -> Any:
-    return python_scan(lambda _, x: (None, function(x)), None, xs)[1]
-
-
-def python_loop(first: int, end: int, step: Callable[..., Any], carry: Any) -> Any:
-    return functools.reduce(lambda carry, i: step(i, carry), range(first, end), carry)
-
-
-UNROLLED = types.SimpleNamespace(**vars(lax) | {"scan": python_scan, "map": python_map, "fori_loop": python_loop})
-
-
 def test_dots_are_read_off_the_text() -> None:
     function = pulled_back(jax.jit(functools.partial(chain, times=3)))
     text = jax.jit(lambda x, w: (function(x, w), function(x + 1, w))).lower(X, W).as_text()
@@ -248,11 +196,69 @@ def test_cost_is_what_xla_is_given_with_loops_unrolled(
         with pytest.raises(NotImplementedError):
             call(variant, make_arguments(variant, 5), causal=causal)
         return
-    monkeypatch.setattr(block_softmax, "_UNROLLED_PAIRS", 10**9)
-    for package in (engines, families, variants):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            if hasattr(importlib.import_module(module.name), "lax"):
-                monkeypatch.setattr(f"{module.name}.lax", UNROLLED)
+    unroll_loops(monkeypatch)
     arguments = jax.eval_shape(lambda: make_arguments(variant, 37, batch=1))
     text = jax.jit(lambda arguments: call(variant, arguments, causal=causal)).lower(arguments).as_text()
     assert variant.cost(37, 37, HEADS, causal).executed_flops == dots_given_to_xla(text) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", registry.VARIANTS)
+def test_counted_gradients_are_what_xla_is_given_with_loops_unrolled(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant = CASES[name].variant
+    shapes = jax.eval_shape(lambda: make_arguments(variant, 37, batch=1))
+    shapes = shapes, jax.eval_shape(ones_of_output, shapes)
+
+    def step() -> Callable[..., Any]:  # a new one each time, so that no trace is reused
+        return with_gradients(lambda arguments: call(variant, arguments, causal=modes(variant)[0]))
+
+    counted = cost.count_flops(step(), *shapes)
+    unroll_loops(monkeypatch)
+    assert counted == dots_given_to_xla(jax.jit(step()).lower(*shapes).as_text()) > 0
+
+
+def rows(length: int) -> Any:
+    return jax.ShapeDtypeStruct((3, 5, length), jnp.float32)
+
+
+ITEMS = jnp.zeros((4,), jnp.int32)
+CHOOSING: dict[str, tuple[Callable[..., Any], cost.Work]] = {
+    # 15 rows of 8 take 3 comparisons a key, of 9 take 4; the 3 best need a heap of two levels, the 4 best of three.
+    "sort": (lambda x: jnp.sort(x), cost.Work(0, 15 * 8 * 3, 0, 0, 0, 0)),
+    "sort along another axis": (lambda x: jnp.sort(x, axis=1), cost.Work(0, 3 * 8 * 5 * 3, 0, 0, 0, 0)),
+    "sort by key": (lambda x: lax.sort_key_val(x, x), cost.Work(0, 15 * 8 * 3, 0, 0, 0, 0)),
+    "sort of nine": (lambda x: jnp.sort(jnp.pad(x, ((0, 0), (0, 0), (0, 1)))), cost.Work(0, 15 * 9 * 4, 0, 0, 0, 0)),
+    "the 3 best": (lambda x: lax.top_k(x, 3), cost.Work(0, 0, 15 * 8 * 2, 0, 0, 0)),
+    "the 4 best": (lambda x: lax.top_k(x, 4), cost.Work(0, 0, 15 * 8 * 3, 0, 0, 0)),
+    "the best": (lambda x: jnp.argmax(x, -1), cost.Work(0, 0, 0, 15 * 8, 0, 0)),
+    "gather": (lambda x: x[:, ITEMS], cost.Work(0, 0, 0, 0, 3 * 4 * 8, 0)),
+    "scatter": (lambda x: x.at[:, ITEMS].set(1.0), cost.Work(0, 0, 0, 0, 0, 3 * 4 * 8)),
+    "add by index": (lambda x: x.at[:, ITEMS].add(1.0), cost.Work(0, 0, 0, 0, 0, 3 * 4 * 8)),
+    "in a loop, beside a product": (
+        lambda x: lax.scan(lambda x, _: (jnp.sort(x) @ jnp.ones((8, 8)), None), x, length=7)[0],
+        cost.Work(7 * 2 * 15 * 64, 7 * 15 * 8 * 3, 0, 0, 0, 0),
+    ),
+    "the larger of two branches": (
+        lambda x: lax.cond(True, lambda x: jnp.sort(jnp.sort(x)), lambda x: x[:, jnp.arange(5)], x),
+        cost.Work(0, 2 * 15 * 8 * 3, 0, 0, 15 * 8, 0),
+    ),
+    "elementwise": (lambda x: jnp.tanh(x).sum(), cost.Work(0, 0, 0, 0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_what_choosing_takes_is_counted_apart_from_flops(name: str) -> None:
+    function, work = CHOOSING[name]
+    assert cost.count_work(function, rows(8)) == work
+    assert cost.count_flops(function, rows(8)) == work.flops
+
+
+def test_choosing_in_a_loop_without_a_trip_count_is_refused() -> None:
+    def until(x: Any) -> Any:
+        return lax.while_loop(lambda x: x.sum() < 9, lambda x: jnp.sort(x) + 1, x)
+
+    assert cost.count_flops(until, rows(8)) == 0
+    with pytest.raises(NotImplementedError, match="sorts, chooses or gathers"):
+        cost.count_work(lambda x: lax.scan(lambda x, _: (until(x), None), x, length=2), rows(8))

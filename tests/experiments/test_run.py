@@ -197,8 +197,8 @@ def test_a_run_is_read_once(command, monkeypatch, tmp_path):
 
 def test_dry_run_counts_the_cost_of_a_cell_once(command, monkeypatch):
     counted = []
-    real = compute.abstract_model
-    monkeypatch.setattr(compute, "abstract_model", lambda run: counted.append(run) or real(run))
+    real = compute.gradient_step
+    monkeypatch.setattr(compute, "gradient_step", lambda *args: counted.append(args) or real(*args))
     code, out, _ = command("--dry_run", "--vary=model.mlp_dim=31|37", "--seeds=4")
     assert code == 0 and len(counted) == 2 and "8 runs" in out
 

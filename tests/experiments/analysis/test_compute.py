@@ -33,6 +33,13 @@ def test_counts_equal_those_made_by_hand(spec):
     assert counted["control_params"] == 0
 
 
+@pytest.mark.parametrize("spec", ["topk:num_keys=3", "lsh:bucket_size=3,num_buckets=4", *SPECS])
+def test_the_ideal_is_never_more_than_what_is_executed(spec):
+    """A choice without gradient executes less than three times its forward pass."""
+    counted = tiny_cost(model__attention=spec)
+    assert 0 < counted["train_flops_ideal"] <= counted["train_flops_executed"]
+
+
 def test_a_short_convolution_keeps_its_taps():
     plain, short = (tiny_cost(model__attention="full", model__short_conv=k) for k in (0, 4))
     assert short["cache_bytes"] - plain["cache_bytes"] == 4 * 4 * DIM

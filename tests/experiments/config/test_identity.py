@@ -57,6 +57,7 @@ SAME = {
     "shifted tasks": (dict(eval__shifted="mqar:num_pairs=2"), dict(eval__shifted=" mqar:length=64,num_pairs=2")),
     "lengths": (dict(eval__test_lengths="32,64"), dict(eval__test_lengths="64, 32,32")),
     "name and study": (dict(name="one"), dict(name="two", study__seeds=7)),
+    "what is spent alike": (dict(), dict(match="params", study__match_target=7, study__match_by="model.mlp_dim")),
     "what is kept": (dict(), dict(train__keep_checkpoints="every")),
 }
 

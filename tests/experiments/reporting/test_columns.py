@@ -213,3 +213,14 @@ def test_times_carry_the_letter_of_their_environment_where_there_are_several(tmp
     study = read_study(tmp_path / "study")
     assert sorted(column_of(study, "step_ms_median").cell(row).mark for row in study.rows) == ["(a)", "(b)"]
     assert column_of(toy, "step_ms_median").cell(toy.rows[0]).mark == ""
+
+
+def test_a_matched_study_says_how_far_its_rows_are_off(tmp_path, toy):
+    assert "mismatch" not in [column.key for column in columns(toy)]
+    match = {"quantity": "state", "target": 200, "spent": 190, "mismatch": -0.05, "by": "window_size"}
+    for attention, stored in (("conv+full", {}), ("conv+linear", {"match": match})):
+        write_run(tmp_path / "study", config_of(attention), **stored)
+    study = read_study(tmp_path / "study")
+    column = column_of(study, "mismatch")
+    assert column.title == "state off by" and "mismatch" in {name for name in column.record(study.rows[0])}
+    assert {row.attention: column.cell(row).text for row in study.rows} == {"conv+full": "-", "conv+linear": "-5.0%"}

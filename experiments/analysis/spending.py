@@ -1,0 +1,34 @@
+"""What the rows of a study may be made to spend alike, and how far a row is from it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.analysis import compute
+from experiments.config import schema
+from experiments.config.run import Run
+
+TOLERANCE = 0.05  # by which a row may spend more or less than it is to
+
+
+# Scalars of the model, controls included; bytes that decoding keeps of a row; executed FLOPs of all training steps.
+QUANTITIES: Mapping[str, Callable[[Run], int]] = {
+    schema.PARAMS: lambda run: sum(compute.parameters(run)),
+    schema.STATE: compute.cache_bytes,
+    schema.FLOPS: lambda run: run.train.steps * compute.step_flops(run),
+}
+
+
+def matched(run: Run) -> dict[str, Any] | None:
+    """Returns how a run of a matched study keeps to what it is to spend; None for any other.
+
+    Returns:
+      quantity: params, state or flops; target: what the row is to spend, and spent: what it does; mismatch:
+      spent / target - 1; by: what was solved for, such as "model.mlp_dim=60", or a field of a spec; "": nothing.
+    """
+    quantity, target = run.config.match, run.config.study.match_target
+    if quantity == schema.NONE or not target:
+        return None
+    spent = QUANTITIES[quantity](run)
+    by, fields = run.config.study.match_by, run.config.fields()
+    by = f"{by}={fields[by]}" if by in fields else by
+    return {"quantity": quantity, "target": target, "spent": spent, "mismatch": spent / target - 1, "by": by}
