@@ -62,7 +62,7 @@ class _Step(NamedTuple):
 
 def _counted(run: Run) -> Run:
     """Returns the run that stands for all whose steps cost the same: how it is optimised does not matter."""
-    train = TrainConfig(batch_size=run.train.batch_size)
+    train = TrainConfig(batch_size=run.train.batch_size)  # nor the dtype: FLOPs and caches are the same
     config = dataclasses.replace(run.config, train=train)
     return dataclasses.replace(run, config=config, optimizer=AdamW(), schedule=Cosine())
 
