@@ -101,7 +101,7 @@ class RecurrentLayer(nnx.Module):
         return self.extend(self.init_cache(u.shape[0], u.shape[1], u.dtype), u)[0]
 
     def init_cache(self, batch: int, max_length: int, dtype: Any) -> RecurrentCache:
-        """Returns the cache of an empty sequence, float32 as its states are; `max_length` and `dtype` change nothing."""
+        """Returns the cache of an empty sequence, float32 as its states are, whatever `max_length` and `dtype`."""
         return RecurrentCache((jnp.zeros((batch, self.model_dim), jnp.float32),) * self.states)
 
     def extend(self, cache: RecurrentCache, u: Stream) -> tuple[Stream, RecurrentCache]:

@@ -51,7 +51,7 @@ class OnTokens(NamedTuple):
     costs: Costs
 
 
-# How far decoding may be from the parallel pass, by `train.dtype`: bfloat16 keeps 8 bits, and both passes round each sum.
+# How far decoding may be from the parallel pass, by `train.dtype`: bfloat16 keeps 8 bits, and both passes round sums.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2}
 
 
