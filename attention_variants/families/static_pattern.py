@@ -65,8 +65,31 @@ class StaticPatternVariant(AttentionVariant):
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
-        plan = self.plan(query.shape[1], key.shape[1], causal)
+        given: dict[str, Any] = {"causal": causal, "key_mask": key_mask, "bias": bias, "controls": controls}
+        return self.attend_from(self.plan(query.shape[1], key.shape[1], causal), query, key, value, **given)
+
+    def attend_from(
+        self,
+        plan: BlockPlan,
+        query: Array,
+        key: Array,
+        value: Array,
+        *,
+        causal: bool,
+        key_mask: Any,
+        bias: Any,
+        controls: Any,
+    ) -> Array:
+        """Returns the output of queries that stand where a plan says among the keys; by the block engine.
+
+        What `controls` and `key_mask` say of tokens they say of the keys.
+        """
         return block_softmax(plan, query, key, value, key_mask=key_mask, bias=bias)[0]
+
+    def plan_from(self, first_query: int, query_length: int, key_length: int, causal: bool) -> BlockPlan:
+        """Returns how the engine cuts up queries that stand at `first_query` and on, among all keys."""
+        pattern = self.block_pattern(key_length, key_length, causal)
+        return make_plan(pattern, query_length, key_length, self.engine_block(query_length, key_length), first_query)
 
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
