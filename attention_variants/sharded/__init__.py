@@ -7,6 +7,6 @@
 sequence is split for each family of variants.
 """
 
-from attention_variants.sharded.context_parallel import SPLITS, ContextParallel, context_parallel
+from attention_variants.sharded.variant import SPLITS, ContextParallel, context_parallel
 
 __all__ = ["SPLITS", "ContextParallel", "context_parallel"]
