@@ -52,25 +52,15 @@ def fused_softmax(query: Queries, key: Keys, value: Values, *, causal: bool, win
         raise NotImplementedError(f"`implementation` cudnn: {error} Choose auto or xla.") from error
 
 
-def uses_cudnn(
-    implementation: str,
-    query: Array,
-    key: Array,
-    value: Array,
-    *,
-    causal: bool,
-    window_size: int | None = None,
-    key_mask: Any = None,
-    bias: Any = None,
-) -> bool:
-    """Returns whether a call, arguments as in `fused_softmax`, goes to the kernel.
+def uses_cudnn(implementation: str, query: Array, key: Array, value: Array, **options: Any) -> bool:
+    """Returns whether a call, its arguments and options as in `misfit`, goes to the kernel.
 
     Raises:
       NotImplementedError: `implementation` is cudnn, and the call does not fit.
     """
     if implementation == "xla":
         return False
-    reason = misfit(query, key, value, causal=causal, window_size=window_size, key_mask=key_mask, bias=bias)
+    reason = misfit(query, key, value, **options)
     if implementation == "cudnn" and reason is not None:
         raise NotImplementedError(f"`implementation` cudnn needs {reason}. Choose auto or xla.")
     return reason is None and (implementation == "cudnn" or _device_fits(query.shape[3]))
@@ -86,7 +76,7 @@ def misfit(
     key_mask: Any = None,
     bias: Any = None,
 ) -> str | None:
-    """Returns what a call would need that it lacks, expectation and fact; None where the kernel computes it."""
+    """Returns what a call of `fused_softmax`, with a mask or a bias, would need that it lacks; None where it fits."""
     head_dim, value_dim = query.shape[3], value.shape[3]
     dtypes = {jnp.dtype(array.dtype) for array in (query, key, value)}
     if len(dtypes) > 1 or dtypes.pop() not in _DTYPES:

@@ -2,13 +2,13 @@
 
 import abc
 import dataclasses
-from typing import Any
 
 from jaxtyping import Array
 from typing_extensions import override
 
 from attention_variants.engines.block_softmax import BlockPlan
 from attention_variants.families.every_key import EveryKeyVariant
+from attention_variants.families.static_pattern import Given
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,14 +25,5 @@ class ModifiedSoftmaxVariant(EveryKeyVariant):
     @abc.abstractmethod
     @override
     def attend_from(
-        self,
-        plan: BlockPlan,
-        query: Array,
-        key: Array,
-        value: Array,
-        *,
-        causal: bool,
-        key_mask: Any,
-        bias: Any,
-        controls: Any,
+        self, plan: BlockPlan, query: Array, key: Array, value: Array, causal: bool, given: Given
     ) -> Array: ...

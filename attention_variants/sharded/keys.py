@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from attention_variants.families.static_pattern import StaticPatternVariant
+from attention_variants.families.static_pattern import Given, StaticPatternVariant
 from attention_variants.patterns import Band, band_around
 from attention_variants.sharded.exchange import gathered, with_neighbours
 from attention_variants.sharded.parts import Part
@@ -49,8 +49,7 @@ def _by_halo(variant: StaticPatternVariant, band: Band, part: Part) -> Array:
     if bias is not None:
         bias = ShiftedBias(bias, (lax.axis_index(part.axis) * own - before).astype(jnp.float32))
     plan = variant.plan_from(before, own, key.shape[1], part.causal)
-    given = {"causal": part.causal, "key_mask": key_mask, "bias": bias, "controls": part.controls}
-    return variant.attend_from(plan, part.query, key, value, **given)
+    return variant.attend_from(plan, part.query, key, value, part.causal, Given(key_mask, bias, part.controls))
 
 
 def _by_gathering(attend: Callable[..., Array], part: Part) -> Array:
@@ -59,38 +58,21 @@ def _by_gathering(attend: Callable[..., Array], part: Part) -> Array:
     key, value = gathered(part.key, part.axis), gathered(part.value, part.axis)
     key_mask = None if part.key_mask is None else gathered(part.key_mask, part.axis)
     of_each = [functools.partial(attend, place * own) for place in range(lax.axis_size(part.axis))]
-    whole = part.query, key, value, key_mask, part.bias, part.controls
-    return lax.switch(lax.axis_index(part.axis), of_each, *whole)
+    given = Given(key_mask, part.bias, part.controls)
+    return lax.switch(lax.axis_index(part.axis), of_each, part.query, key, value, given)
 
 
 def _of_pattern(
-    variant: StaticPatternVariant,
-    causal: bool,
-    first: int,
-    query: Array,
-    key: Array,
-    value: Array,
-    key_mask: Array | None,
-    bias: Any,
-    controls: Any,
+    variant: StaticPatternVariant, causal: bool, first: int, query: Array, key: Array, value: Array, given: Given
 ) -> Array:
     plan = variant.plan_from(first, query.shape[1], key.shape[1], causal)
-    given = {"causal": causal, "key_mask": key_mask, "bias": bias, "controls": controls}
-    return variant.attend_from(plan, query, key, value, **given)
+    return variant.attend_from(plan, query, key, value, causal, given)
 
 
 def _of_choice(
-    variant: TopKAttention,
-    causal: bool,
-    first: int,
-    query: Array,
-    key: Array,
-    value: Array,
-    key_mask: Array | None,
-    bias: Any,
-    controls: Any,
+    variant: TopKAttention, causal: bool, first: int, query: Array, key: Array, value: Array, given: Given
 ) -> Array:
-    return variant.read(query, key, value, causal, key_mask, first)
+    return variant.read(query, key, value, causal, given.key_mask, first)
 
 
 @jax.tree_util.register_dataclass

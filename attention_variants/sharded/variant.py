@@ -60,6 +60,8 @@ def context_parallel(variant: AttentionVariant, mesh: Mesh, axis: str) -> "Conte
             f"{type(variant).__name__} cannot be split along the length: it chooses, sorts or projects whole rows. "
             "Softmax over static patterns and its relatives, topk, linear recurrences and delta rules can."
         )
+    if getattr(variant, "implementation", "") == "cudnn":
+        raise NotImplementedError("`implementation` cudnn cannot be split along the length. Choose auto or xla.")
     return ContextParallel(variant=variant, mesh=mesh, axis=axis)
 
 

@@ -15,6 +15,7 @@ from attention_variants.biases.forget import forget_bias
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.families.static_pattern import Given
 from attention_variants.interface import BYTES_PER_SCALAR, Cost, HeadSizes
 from attention_variants.layer_options import LayerOptions
 
@@ -93,21 +94,10 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
         return ForgettingCache(plain.key, plain.value, gates, plain.length, plain.max_length)
 
     @override
-    def attend_from(
-        self,
-        plan: BlockPlan,
-        query: Array,
-        key: Array,
-        value: Array,
-        *,
-        causal: bool,
-        key_mask: Any,
-        bias: Any,
-        controls: Any,
-    ) -> Array:
-        log_gate = controls.log_gate.astype(accumulation_dtype(query.dtype))
-        bias = forget_bias(log_gate, query.shape[2] // key.shape[2], bias)
-        return block_softmax(plan, query, key, value, key_mask=key_mask, bias=bias)[0]
+    def attend_from(self, plan: BlockPlan, query: Array, key: Array, value: Array, causal: bool, given: Given) -> Array:
+        log_gate = given.controls.log_gate.astype(accumulation_dtype(query.dtype))
+        bias = forget_bias(log_gate, query.shape[2] // key.shape[2], given.bias)
+        return block_softmax(plan, query, key, value, key_mask=given.key_mask, bias=bias)[0]
 
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

@@ -12,6 +12,7 @@ from attention_variants.arrays import accumulation_dtype
 from attention_variants.engines.block_sigmoid import block_sigmoid
 from attention_variants.engines.block_softmax import BlockPlan
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.families.static_pattern import Given
 from attention_variants.layer_options import LayerOptions
 
 
@@ -45,24 +46,13 @@ class SigmoidAttention(ModifiedSoftmaxVariant):
         return jnp.where(mask, jax.nn.sigmoid(logits - jnp.log(seen)), 0.0)
 
     @override
-    def attend_from(
-        self,
-        plan: BlockPlan,
-        query: Array,
-        key: Array,
-        value: Array,
-        *,
-        causal: bool,
-        key_mask: Any,
-        bias: Any,
-        controls: Any,
-    ) -> Array:
+    def attend_from(self, plan: BlockPlan, query: Array, key: Array, value: Array, causal: bool, given: Given) -> Array:
         query_length, key_length = query.shape[1], key.shape[1]
-        permitted = jnp.ones((1, key_length), bool) if key_mask is None else key_mask
+        permitted = jnp.ones((1, key_length), bool) if given.key_mask is None else given.key_mask
         seen = jnp.cumsum(permitted, axis=1)
         if causal:
             seen = seen[:, plan.first_query : plan.first_query + query_length]
         else:
             seen = jnp.broadcast_to(seen[:, -1:], (seen.shape[0], query_length))
         shift = jnp.log(jnp.maximum(seen, 1).astype(accumulation_dtype(query.dtype)))
-        return block_sigmoid(plan, query, key, value, shift, key_mask=key_mask, bias=bias)
+        return block_sigmoid(plan, query, key, value, shift, key_mask=given.key_mask, bias=given.bias)

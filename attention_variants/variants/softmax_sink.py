@@ -1,7 +1,7 @@
 """Softmax attention with a sink: a learned logit that takes weight and gives no value."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from typing_extensions import override
 from attention_variants.arrays import accumulation_dtype, masked_softmax
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.families.static_pattern import Given
 from attention_variants.interface import HeadSizes
 from attention_variants.parameters import Undecayed
 
@@ -67,18 +68,7 @@ class SoftmaxSinkAttention(ModifiedSoftmaxVariant):
         return masked_softmax(with_sink, jnp.pad(mask, ((0, 0),) * 3 + ((0, 1),), constant_values=True))[..., :-1]
 
     @override
-    def attend_from(
-        self,
-        plan: BlockPlan,
-        query: Array,
-        key: Array,
-        value: Array,
-        *,
-        causal: bool,
-        key_mask: Any,
-        bias: Any,
-        controls: Any,
-    ) -> Array:
-        out, log_normaliser = block_softmax(plan, query, key, value, key_mask=key_mask, bias=bias)
-        sink = controls.sink.astype(accumulation_dtype(query.dtype))
+    def attend_from(self, plan: BlockPlan, query: Array, key: Array, value: Array, causal: bool, given: Given) -> Array:
+        out, log_normaliser = block_softmax(plan, query, key, value, key_mask=given.key_mask, bias=given.bias)
+        sink = given.controls.sink.astype(accumulation_dtype(query.dtype))
         return out * jax.nn.sigmoid(jnp.moveaxis(log_normaliser, 1, 2) - sink)[..., None]

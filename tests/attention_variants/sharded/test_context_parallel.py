@@ -271,6 +271,8 @@ def test_wrong_calls_are_named():
     explicit = jax.make_mesh((4,), ("length",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:4])
     with pytest.raises(ValueError, match="axes of type Auto"):
         context_parallel(variant, explicit, "length")
+    with pytest.raises(NotImplementedError, match="cudnn cannot be split along the length. Choose auto or xla."):
+        context_parallel(make_variant("full:implementation=cudnn"), mesh, "length")
     given = make_arguments(variant, 30)
     with pytest.raises(ValueError, match="multiple of the 4 devices along 'length' of the mesh; got 30."):
         call(context_parallel(variant, mesh, "length"), given)
