@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from attention_variants.positions import make_position as make_position
     from attention_variants.registry import VARIANTS as VARIANTS
     from attention_variants.registry import make_variant as make_variant
+    from attention_variants.sharded import context_parallel as context_parallel
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ _HOMES = {
     "Undecayed": "parameters",
     "VARIANTS": "registry",
     "attention_fn": "flax_adapter",
+    "context_parallel": "sharded",
     "make_position": "positions",
     "make_variant": "registry",
 }

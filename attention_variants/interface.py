@@ -252,6 +252,11 @@ class AttentionVariant(abc.ABC):
         """What the paper puts around the attention: one line in a variant, `paper_layer = LayerOptions(...)`."""
         return LayerOptions()
 
+    @property
+    def portable(self) -> "AttentionVariant":
+        """The same function by operations that every platform has, and that can be counted in a jaxpr."""
+        return self
+
     def at_depth(self, depth: int) -> "AttentionVariant":
         """Returns the variant as its paper has it in layer `depth`, 0 the first."""
         return self

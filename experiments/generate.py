@@ -16,7 +16,7 @@ from experiments import cli, runtime
 from experiments.config.run import Run
 from experiments.decoding import tables
 from experiments.decoding.prompts import read_tokens
-from experiments.decoding.session import Session
+from experiments.decoding.session import TOLERANCES, Session
 from experiments.reporting.text import describe_environment
 from experiments.studies.trained import open_run, trained_model
 
@@ -38,8 +38,9 @@ _TEMPERATURE = flags.DEFINE_float(
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of drawn answers.", 0, 2**31 - 1, flag_values=FLAGS)
 _TOLERANCE = flags.DEFINE_float(
     "tolerance",
-    1e-3,
-    "How far decoded logits may be from the parallel pass, as a share of the largest logit.",
+    None,
+    "How far decoded logits may be from the parallel pass, as a share of the largest logit: 0.001, or 0.05 for a model "
+    "in bfloat16, unless given.",
     flag_values=FLAGS,
 )
 
@@ -52,12 +53,13 @@ def run() -> None:
     runtime.check_device()
     opened = open_run(_RUN.value)
     tokens = None if _TOKENS.value is None else read_tokens(_TOKENS.value, opened.task)
+    tolerance = TOLERANCES[opened.train.dtype] if _TOLERANCE.value is None else _TOLERANCE.value
     session = Session(
         run=opened,
         model=trained_model(_RUN.value, opened),
         temperature=_TEMPERATURE.value,
         seed=_SEED.value,
-        tolerance=_TOLERANCE.value,
+        tolerance=tolerance,
     )
     listing = tables.Listing(opened.task, _TOP.value, _TEMPERATURE.value)
     if tokens is not None:
@@ -68,7 +70,7 @@ def run() -> None:
         costs, difference = on_rows.costs, on_rows.difference
         parts = [tables.scores_text(on_rows), tables.row_text(on_rows, _ROW.value, listing)]
     where = describe_environment(runtime.environment())
-    parts = [_title(opened), *parts, tables.check_text(difference, _TOLERANCE.value), tables.costs_text(costs), where]
+    parts = [_title(opened), *parts, tables.check_text(difference, tolerance), tables.costs_text(costs), where]
     print("\n\n".join(parts))
 
 
@@ -82,7 +84,8 @@ def _check_flags() -> None:
     if way == "task rows" and _ROW.value >= _ROWS.value:
         raise cli.UsageError(f"--row must be one of the {_ROWS.value} rows, from 0; got {_ROW.value}.")
     check_number("--temperature", _TEMPERATURE.value, 0.0, 1000.0)
-    check_number("--tolerance", _TOLERANCE.value, 0.0, 1.0)
+    if _TOLERANCE.value is not None:
+        check_number("--tolerance", _TOLERANCE.value, 0.0, 1.0)
 
 
 def _title(opened: Run) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import install_import_hook
 # On for the whole session, hence no `with`, and before the first import of the library. `interface` and `module` are
 # left out: they check their own arguments, and the tests look at the messages of those checks.
 CHECKED = (
-    *("arrays", "patterns", "engines", "families", "biases", "variants"),
+    *("arrays", "patterns", "engines", "families", "biases", "variants", "sharded"),
     *("registry", "specs", "positions", "cost"),
 )
 install_import_hook([f"attention_variants.{name}" for name in CHECKED], "beartype.beartype")

@@ -38,6 +38,7 @@ LIBRARY = {
         "patterns",
     },
     "registry": {"interface", "specs", "variants"},
+    "sharded": {"engines", "families", "interface", "layer_options", "patterns", "sharded", "variants"},
     "positions": {"arrays", "biases", "checks", "specs"},
     "heads": {"checks", "interface", "layer_options"},
     "layer_values": {"interface", "surroundings"},

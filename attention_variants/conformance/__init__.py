@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from attention_variants.conformance import costs, decoding, extremes, layers, values
+from attention_variants.conformance import costs, decoding, extremes, layers, lowering, values
 from attention_variants.conformance.inputs import Case, LawBroken
 
 __all__ = ["LAWS", "Case", "LawBroken", "LawResult", "check"]
@@ -40,6 +40,7 @@ LAWS: dict[str, Callable[[Case], None]] = {
         costs.growth_is_as_claimed,
         costs.cost_is_exact,
         costs.dtypes_are_explicit,
+        lowering.lowers_for_accelerators,
         costs.numpy_arrays_are_taken,
         costs.equal_variants_do_not_retrace,
         costs.wrong_arguments_are_named,

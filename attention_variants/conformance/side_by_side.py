@@ -22,7 +22,7 @@ _MOST_MAPS = 40_000  # of 65530; compiling once more than there is room for ends
 
 
 def configure() -> None:
-    """Sets JAX up for the laws, which compile much, compute little and want four devices; before its first computation.
+    """Sets JAX up for the laws, which compile much, compute little and want devices; before its first computation.
 
     Without optimisations, each program in one part, with XLA's older emitters where there still are some, and without
     the garbage collector going through JAX's many small objects all the time, the laws take a third of the time.
@@ -32,7 +32,7 @@ def configure() -> None:
     known = [flag for flag, end in _XLA_FLAGS.items() if jax.__version_info__ < end]
     os.environ["XLA_FLAGS"] = " ".join([*set_before, *(flag for flag in known if flag not in set_before)])
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", 4)
+    jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_disable_most_optimizations", True)
 
 

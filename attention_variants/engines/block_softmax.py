@@ -39,6 +39,7 @@ class BlockPlan:
     key_length: int
     query_block: int
     key_block: int
+    first_query: int = 0  # the position of the first query, for the pattern and a bias; keys begin at 0
 
     @property
     def num_query_blocks(self) -> int:
@@ -59,11 +60,10 @@ class BlockPlan:
         return self.num_pairs() * self.query_block * self.key_block
 
 
-def make_plan(pattern: Pattern, query_length: int, key_length: int, block_size: int) -> BlockPlan:
-    """Cuts both lengths into even blocks of at most about `block_size`."""
-    return BlockPlan(
-        pattern, query_length, key_length, even_block(query_length, block_size), even_block(key_length, block_size)
-    )
+def make_plan(pattern: Pattern, query_length: int, key_length: int, block_size: int, first_query: int = 0) -> BlockPlan:
+    """Cuts both lengths into even blocks of at most about `block_size`; see `BlockPlan` for the rest."""
+    blocks = even_block(query_length, block_size), even_block(key_length, block_size)
+    return BlockPlan(pattern, query_length, key_length, *blocks, first_query)
 
 
 def block_softmax(
@@ -124,7 +124,7 @@ def _pairs(plan: BlockPlan) -> tuple[np.ndarray, np.ndarray]:
     first_key = np.arange(plan.num_key_blocks)[None, :] * plan.key_block
     last_query = np.minimum(first_query + plan.query_block, plan.query_length) - 1
     last_key = np.minimum(first_key + plan.key_block, plan.key_length) - 1
-    ends = first_query, last_query, first_key, last_key
+    ends = plan.first_query + first_query, plan.first_query + last_query, first_key, last_key
     padded = last_key - first_key + 1 < plan.key_block
     touched = np.broadcast_to(plan.pattern.touched(*ends), (plan.num_query_blocks, plan.num_key_blocks))
     filled = touched & plan.pattern.filled(*ends) & ~padded
@@ -151,7 +151,8 @@ def _scan_pairs(body: Callable[..., Any], carry: Any, pairs: Array) -> Any:
 
 
 def _positions(plan: BlockPlan, i: Any, j: Any) -> tuple[Array, Array]:
-    return i * plan.query_block + jnp.arange(plan.query_block), j * plan.key_block + jnp.arange(plan.key_block)
+    queries, keys = (b * block + jnp.arange(block) for b, block in ((i, plan.query_block), (j, plan.key_block)))
+    return plan.first_query + queries, keys
 
 
 def masked_logits(

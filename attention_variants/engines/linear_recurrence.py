@@ -117,13 +117,29 @@ def linear_sum(
     normalise: bool = False,
 ) -> Outputs:
     """Linear attention in which every query reads every key; arguments as in `linear_recurrence`."""
+    return read_sum(query, write_sum(key, value, normalise=normalise))
+
+
+def write_sum(
+    key: Float[Array, "batch key_length num_kv_heads head_dim"],
+    value: Float[Array, "batch key_length num_kv_heads value_dim"],
+    *,
+    normalise: bool,
+) -> LinearState:
+    """Returns the sums over all keys, nothing decayed."""
+    dtype = accumulation_dtype(key.dtype)
+    key, value = key.astype(dtype), value.astype(dtype)
+    return LinearState(jnp.einsum("bkhd,bkhe->bhde", key, value), key.sum(1) if normalise else None)
+
+
+def read_sum(query: Queries, state: LinearState) -> Outputs:
+    """Returns what queries find in sums over keys; divided by the sum of weights where those have it."""
     batch, length, num_heads, head_dim = query.shape
     dtype = accumulation_dtype(query.dtype)
-    key, value = key.astype(dtype), value.astype(dtype)
-    query = query.astype(dtype).reshape(batch, length, key.shape[2], -1, head_dim)
-    out = jnp.einsum("bqhgd,bhde->bqhge", query, jnp.einsum("bkhd,bkhe->bhde", key, value))
-    if normalise:
-        out = _divide(out, jnp.einsum("bqhgd,bhd->bqhg", query, key.sum(1)))
+    query = query.astype(dtype).reshape(batch, length, state.memory.shape[1], -1, head_dim)
+    out = jnp.einsum("bqhgd,bhde->bqhge", query, state.memory)
+    if state.normaliser is not None:
+        out = _divide(out, jnp.einsum("bqhgd,bhd->bqhg", query, state.normaliser))
     return out.reshape(batch, length, num_heads, -1)
 
 

@@ -115,21 +115,19 @@ class DeltaRuleVariant(AttentionVariant):
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
-        return self._write_and_read(query, key, value, controls)[0]
+        return engine.delta_rule(**self.rule(query, key, value, controls))[0]
 
-    def _write_and_read(
-        self, query: Array, key: Array, value: Array, controls: Any, **state: Any
-    ) -> tuple[Array, Array | None]:
+    def rule(self, query: Array, key: Array, value: Array, controls: Any) -> dict[str, Any]:
+        """Returns the arguments of the engine, but for the state."""
         key, strength = self.writes(key, controls)
-        return engine.delta_rule(
-            unit_features(query),
-            unit_features(key),
-            self._dense_values(value, controls),
-            write_strength=strength,
-            log_decay=controls.log_decay,
-            chunk_size=self.chunk_size,
-            **state,
-        )
+        return {
+            "query": unit_features(query),
+            "key": unit_features(key),
+            "value": self._dense_values(value, controls),
+            "write_strength": strength,
+            "log_decay": controls.log_decay,
+            "chunk_size": self.chunk_size,
+        }
 
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
@@ -165,7 +163,8 @@ class DeltaRuleVariant(AttentionVariant):
     def _extend(
         self, cache: DeltaCache, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
     ) -> tuple[Array, DeltaCache]:
-        out, memory = self._write_and_read(query, key, value, controls, state=cache.memory, return_state=True)
+        rule = self.rule(query, key, value, controls)
+        out, memory = engine.delta_rule(**rule, state=cache.memory, return_state=True)
         assert memory is not None
         return out, DeltaCache(memory, cache.length + key.shape[1], cache.max_length)
 

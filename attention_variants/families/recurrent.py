@@ -134,22 +134,26 @@ class RecurrentVariant(AttentionVariant):
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
-        query, key, log_decay, bonus = self.recurrence(*_widened(query, key, controls), jnp.arange(key.shape[1]))
-        if key_mask is not None:
-            key = jnp.where(key_mask[:, :, None, None], key, 0.0)
+        recurrence = self.features(query, key, key_mask, controls, jnp.arange(key.shape[1]))
         if not causal:
-            return engine.linear_sum(query, key, value, normalise=self.normalised)
-        return self._recur(query, key, value, log_decay, bonus)[0]
+            return engine.linear_sum(recurrence.query, recurrence.key, value, normalise=self.normalised)
+        return self.recur(recurrence, value)[0]
 
-    def _recur(
-        self, query: Array, key: Array, value: Array, log_decay: Array | None, bonus: Array | None, **state: Any
-    ) -> tuple[Array, Any]:
+    def features(self, query: Array, key: Array, key_mask: Any, controls: Any, positions: Array) -> Recurrence:
+        """Returns `recurrence` in the dtype of the state; features of masked keys are 0."""
+        recurrence = self.recurrence(*_widened(query, key, controls), positions)
+        if key_mask is None:
+            return recurrence
+        return recurrence._replace(key=jnp.where(key_mask[:, :, None, None], recurrence.key, 0.0))
+
+    def recur(self, recurrence: Recurrence, value: Array, **state: Any) -> tuple[Array, Any]:
+        """Runs the engine; `state` and `return_state` as in `linear_recurrence`."""
         return engine.linear_recurrence(
-            query,
-            key,
+            recurrence.query,
+            recurrence.key,
             value,
-            log_decay=log_decay,
-            bonus=bonus,
+            log_decay=recurrence.log_decay,
+            bonus=recurrence.bonus,
             normalise=self.normalised,
             chunk_size=self.chunk_size,
             **state,
@@ -159,9 +163,9 @@ class RecurrentVariant(AttentionVariant):
         self, cache: Any, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
     ) -> tuple[Array, Any]:
         positions = cache.length + jnp.arange(key.shape[1])
-        query, key, log_decay, bonus = self.recurrence(*_widened(query, key, controls), positions)
+        recurrence = self.features(query, key, None, controls, positions)
         state = engine.LinearState(cache.memory, cache.normaliser if self.normalised else None)
-        out, state = self._recur(query, key, value, log_decay, bonus, state=state, return_state=True)
+        out, state = self.recur(recurrence, value, state=state, return_state=True)
         assert state is not None
         kept = {"normaliser": state.normaliser} if self.normalised else {}
         return out, cache._replace(memory=state.memory, length=cache.length + key.shape[1], **kept)

@@ -7,18 +7,26 @@ pieces that the block engine can skip by. The laws hold one against the other.
 import abc
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
 from typing_extensions import override
 
-from attention_variants.arrays import dense_logits, masked_softmax
+from attention_variants.arrays import KeyMask, dense_logits, masked_softmax
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.key_value_caches import RollingCache, empty_pair
 from attention_variants.interface import AttentionVariant, Cost, HeadSizes
 from attention_variants.patterns import Pattern
+
+
+class Given(NamedTuple):
+    """What else a call is given; see `AttentionVariant.__call__`."""
+
+    key_mask: KeyMask | None
+    bias: Any
+    controls: Any  # of the keys, where those of each token differ
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +74,16 @@ class StaticPatternVariant(AttentionVariant):
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
         plan = self.plan(query.shape[1], key.shape[1], causal)
-        return block_softmax(plan, query, key, value, key_mask=key_mask, bias=bias)[0]
+        return self.attend_from(plan, query, key, value, causal, Given(key_mask, bias, controls))
+
+    def attend_from(self, plan: BlockPlan, query: Array, key: Array, value: Array, causal: bool, given: Given) -> Array:
+        """Returns the output of queries that stand where a plan says among the keys; by the block engine."""
+        return block_softmax(plan, query, key, value, key_mask=given.key_mask, bias=given.bias)[0]
+
+    def plan_from(self, first_query: int, query_length: int, key_length: int, causal: bool) -> BlockPlan:
+        """Returns how the engine cuts up queries that stand at `first_query` and on, among all keys."""
+        pattern = self.block_pattern(key_length, key_length, causal)
+        return make_plan(pattern, query_length, key_length, self.engine_block(query_length, key_length), first_query)
 
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

@@ -9,7 +9,7 @@ included. `window_from_*` convert.
 """
 
 from attention_variants.patterns.base import AllOf, AnyOf, Everything, Pattern
-from attention_variants.patterns.distances import Band, EveryNth, PowersOfTwo
+from attention_variants.patterns.distances import Band, EveryNth, PowersOfTwo, band_around
 from attention_variants.patterns.places import Blockwise, FirstKeys, FirstQueries, LastOfBlocks, ListedBlocks
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ListedBlocks",
     "Pattern",
     "PowersOfTwo",
+    "band_around",
     "causal_or_full",
     "window",
     "window_from_left",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from attention_variants.patterns.base import Pattern
+from attention_variants.patterns.base import AllOf, AnyOf, Pattern
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,3 +106,26 @@ class PowersOfTwo(Pattern):
         """Whether there is a power of two from `low` to `high`."""
         highest = np.exp2(np.floor(np.log2(np.maximum(high, 1))))  # the largest one up to `high`
         return (high >= 1) & (highest >= low)
+
+
+def band_around(pattern: Pattern) -> Band | None:
+    """Returns a band that holds all that a pattern shows, where that depends on the distance alone; else None."""
+    if isinstance(pattern, Band):
+        return pattern
+    if isinstance(pattern, EveryNth | PowersOfTwo):
+        return Band(before=None, after=None)
+    if not isinstance(pattern, AllOf | AnyOf):
+        return None
+    bands = [band_around(part) for part in pattern.parts]
+    sides = [(band.before, band.after) for band in bands if band is not None]
+    if len(sides) < len(bands):
+        return None
+    return Band(*(_widest(side, isinstance(pattern, AnyOf)) for side in zip(*sides, strict=True)))
+
+
+def _widest(ends: tuple[int | None, ...], any_of: bool) -> int | None:
+    """Returns how far any, or all, of some bands reach to one side; None is without end."""
+    known = [end for end in ends if end is not None]
+    if any_of:
+        return max(known) if len(known) == len(ends) else None
+    return min(known, default=None)

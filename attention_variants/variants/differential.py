@@ -12,9 +12,10 @@ from typing_extensions import override
 
 from attention_variants.arrays import accumulation_dtype, dense_logits, masked_softmax
 from attention_variants.checks import check_number
-from attention_variants.engines.block_softmax import block_softmax
+from attention_variants.engines.block_softmax import BlockPlan, block_softmax
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.families.static_pattern import Given
 from attention_variants.interface import Cost, HeadSizes
 from attention_variants.layer_options import LayerOptions
 from attention_variants.parameters import Undecayed
@@ -98,15 +99,12 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
         held = super().cost(*lengths, heads, causal).cache_bytes
         return super().cost(*lengths, twice, causal)._replace(cache_bytes=held)
 
-    def _attend(
-        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
-    ) -> Array:
-        plan = self.plan(query.shape[1], key.shape[1], causal)
-
+    @override
+    def attend_from(self, plan: BlockPlan, query: Array, key: Array, value: Array, causal: bool, given: Given) -> Array:
         def attend(query: Array, key: Array) -> Array:
-            return block_softmax(plan, query, key, value, key_mask=key_mask, bias=bias)[0]
+            return block_softmax(plan, query, key, value, key_mask=given.key_mask, bias=given.bias)[0]
 
-        return _difference(attend, query, key, controls)
+        return _difference(attend, query, key, given.controls)
 
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

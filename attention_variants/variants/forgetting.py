@@ -12,9 +12,10 @@ from typing_extensions import override
 
 from attention_variants.arrays import accumulation_dtype, dense_logits, masked_softmax, repeat_heads
 from attention_variants.biases.forget import forget_bias
-from attention_variants.engines.block_softmax import block_softmax
+from attention_variants.engines.block_softmax import BlockPlan, block_softmax
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.families.static_pattern import Given
 from attention_variants.interface import BYTES_PER_SCALAR, Cost, HeadSizes
 from attention_variants.layer_options import LayerOptions
 
@@ -92,13 +93,11 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
         gates = jnp.zeros((batch, max_length, heads.num_kv_heads), accumulation_dtype(dtype))
         return ForgettingCache(plain.key, plain.value, gates, plain.length, plain.max_length)
 
-    def _attend(
-        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
-    ) -> Array:
-        log_gate = controls.log_gate.astype(accumulation_dtype(query.dtype))
-        bias = forget_bias(log_gate, query.shape[2] // key.shape[2], bias)
-        plan = self.plan(query.shape[1], key.shape[1], causal)
-        return block_softmax(plan, query, key, value, key_mask=key_mask, bias=bias)[0]
+    @override
+    def attend_from(self, plan: BlockPlan, query: Array, key: Array, value: Array, causal: bool, given: Given) -> Array:
+        log_gate = given.controls.log_gate.astype(accumulation_dtype(query.dtype))
+        bias = forget_bias(log_gate, query.shape[2] // key.shape[2], given.bias)
+        return block_softmax(plan, query, key, value, key_mask=given.key_mask, bias=bias)[0]
 
     def _dense_weights(
         self, query: Array, key: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any

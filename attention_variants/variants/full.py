@@ -1,8 +1,15 @@
 """Full attention: every query sees every key (or every earlier one)."""
 
 import dataclasses
+from typing import Any
 
+from jaxtyping import Array
+from typing_extensions import override
+
+from attention_variants.checks import check_choice
+from attention_variants.engines.fused_softmax import IMPLEMENTATIONS, fused_softmax, uses_cudnn
 from attention_variants.families.every_key import EveryKeyVariant
+from attention_variants.interface import AttentionVariant
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,11 +25,35 @@ class FullAttention(EveryKeyVariant):
 
     Attributes:
       block_size: tokens per block of the engine: speed only, the function is the same.
+      implementation: "xla" is the block engine; "cudnn" cuDNN's fused kernel, an error where a call does not fit it;
+        "auto" the kernel where the device is CUDA's and the call fits (bfloat16). The function is the same, but the
+        kernel has no second derivative.
 
     References:
       Vaswani et al. 2017, "Attention is all you need", arXiv:1706.03762, equation 1. Blockwise with online softmax as
       in Dao et al. 2022, arXiv:2205.14135. No dropout on the weights.
     """
 
+    implementation: str = "auto"
+
     family = "softmax, every key"
     paper = "Vaswani et al. 2017, arXiv:1706.03762"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("implementation", self.implementation, IMPLEMENTATIONS)
+
+    @property
+    @override
+    def portable(self) -> AttentionVariant:
+        return dataclasses.replace(self, implementation="xla")
+
+    @override
+    def _attend(
+        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        call = {"causal": causal}
+        if uses_cudnn(self.implementation, query, key, value, key_mask=key_mask, bias=bias, **call):
+            return fused_softmax(query, key, value, **call)
+        options = {"key_mask": key_mask, "bias": bias, "controls": controls}
+        return super()._attend(query, key, value, causal=causal, **options)

@@ -6,10 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+from typing_extensions import override
 
 from attention_variants.arrays import accumulation_dtype
 from attention_variants.engines.block_sigmoid import block_sigmoid
+from attention_variants.engines.block_softmax import BlockPlan
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.families.static_pattern import Given
 from attention_variants.layer_options import LayerOptions
 
 
@@ -42,14 +45,14 @@ class SigmoidAttention(ModifiedSoftmaxVariant):
         seen = jnp.maximum(mask.sum(-1, keepdims=True), 1).astype(logits.dtype)
         return jnp.where(mask, jax.nn.sigmoid(logits - jnp.log(seen)), 0.0)
 
-    def _attend(
-        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
-    ) -> Array:
+    @override
+    def attend_from(self, plan: BlockPlan, query: Array, key: Array, value: Array, causal: bool, given: Given) -> Array:
         query_length, key_length = query.shape[1], key.shape[1]
-        permitted = jnp.ones((1, key_length), bool) if key_mask is None else key_mask
+        permitted = jnp.ones((1, key_length), bool) if given.key_mask is None else given.key_mask
         seen = jnp.cumsum(permitted, axis=1)
-        if not causal:
+        if causal:
+            seen = seen[:, plan.first_query : plan.first_query + query_length]
+        else:
             seen = jnp.broadcast_to(seen[:, -1:], (seen.shape[0], query_length))
         shift = jnp.log(jnp.maximum(seen, 1).astype(accumulation_dtype(query.dtype)))
-        plan = self.plan(query_length, key_length, causal)
-        return block_sigmoid(plan, query, key, value, shift, key_mask=key_mask, bias=bias)
+        return block_sigmoid(plan, query, key, value, shift, key_mask=given.key_mask, bias=given.bias)

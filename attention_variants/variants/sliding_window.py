@@ -1,14 +1,18 @@
 """Sliding-window attention: every query sees the keys close to it."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+from jaxtyping import Array
 from typing_extensions import override
 
 from attention_variants import patterns
-from attention_variants.checks import check_integer
+from attention_variants.checks import check_choice, check_integer
 from attention_variants.engines.blocks import block_of_size
+from attention_variants.engines.fused_softmax import IMPLEMENTATIONS, fused_softmax, uses_cudnn
 from attention_variants.families.static_pattern import StaticPatternVariant
+from attention_variants.interface import AttentionVariant
 from attention_variants.patterns.matrices import near_keys
 
 
@@ -26,6 +30,9 @@ class SlidingWindowAttention(StaticPatternVariant):
 
     Attributes:
       window_size: keys visible, the query's own included. (Other conventions: `patterns.window_from_*`.)
+      implementation: "xla" is the block engine; "cudnn" cuDNN's fused kernel, an error where a call does not fit it;
+        "auto" the kernel where the device is CUDA's and the call fits (bfloat16, and causal). The function is the same,
+        but the kernel has no second derivative.
 
     References:
       Beltagy et al. 2020, "Longformer", arXiv:2004.05150, section 3.1; Child et al. 2019, arXiv:1904.10509. No dilation
@@ -33,6 +40,7 @@ class SlidingWindowAttention(StaticPatternVariant):
     """
 
     window_size: int = 64
+    implementation: str = "auto"
 
     family = "softmax, static pattern"
     cost_order = "length * window_size"
@@ -44,6 +52,7 @@ class SlidingWindowAttention(StaticPatternVariant):
 
     def __post_init__(self) -> None:
         check_integer("window_size", self.window_size, 1)
+        check_choice("implementation", self.implementation, IMPLEMENTATIONS)
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns the band of visible keys."""
@@ -60,3 +69,18 @@ class SlidingWindowAttention(StaticPatternVariant):
     def cache_size(self, max_length: int) -> int:
         """Returns the window: what a later query can still see."""
         return min(self.window_size, max_length)
+
+    @property
+    @override
+    def portable(self) -> AttentionVariant:
+        return dataclasses.replace(self, implementation="xla")
+
+    @override
+    def _attend(
+        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
+    ) -> Array:
+        call: dict[str, Any] = {"causal": causal, "window_size": self.window_size}
+        if uses_cudnn(self.implementation, query, key, value, key_mask=key_mask, bias=bias, **call):
+            return fused_softmax(query, key, value, **call)
+        options = {"key_mask": key_mask, "bias": bias, "controls": controls}
+        return super()._attend(query, key, value, causal=causal, **options)

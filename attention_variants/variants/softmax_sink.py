@@ -1,16 +1,18 @@
 """Softmax attention with a sink: a learned logit that takes weight and gives no value."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
 from attention_variants.arrays import accumulation_dtype, masked_softmax
-from attention_variants.engines.block_softmax import block_softmax
+from attention_variants.engines.block_softmax import BlockPlan, block_softmax
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
+from attention_variants.families.static_pattern import Given
 from attention_variants.interface import HeadSizes
 from attention_variants.parameters import Undecayed
 
@@ -65,10 +67,8 @@ class SoftmaxSinkAttention(ModifiedSoftmaxVariant):
         with_sink = jnp.concatenate([logits, jnp.broadcast_to(sink, (*logits.shape[:3], 1))], axis=-1)
         return masked_softmax(with_sink, jnp.pad(mask, ((0, 0),) * 3 + ((0, 1),), constant_values=True))[..., :-1]
 
-    def _attend(
-        self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
-    ) -> Array:
-        plan = self.plan(query.shape[1], key.shape[1], causal)
-        out, log_normaliser = block_softmax(plan, query, key, value, key_mask=key_mask, bias=bias)
-        sink = controls.sink.astype(accumulation_dtype(query.dtype))
+    @override
+    def attend_from(self, plan: BlockPlan, query: Array, key: Array, value: Array, causal: bool, given: Given) -> Array:
+        out, log_normaliser = block_softmax(plan, query, key, value, key_mask=given.key_mask, bias=given.bias)
+        sink = given.controls.sink.astype(accumulation_dtype(query.dtype))
         return out * jax.nn.sigmoid(jnp.moveaxis(log_normaliser, 1, 2) - sink)[..., None]

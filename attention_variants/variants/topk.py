@@ -75,11 +75,12 @@ class TopKAttention(AttentionVariant):
     def _attend(
         self, query: Array, key: Array, value: Array, *, causal: bool, key_mask: Any, bias: Any, controls: Any
     ) -> Array:
-        return self._read(query, key, value, causal, key_mask)
+        return self.read(query, key, value, causal, key_mask)
 
-    def _read(
+    def read(
         self, query: Array, key: Array, value: Array, causal: bool, key_mask: Any, first: int | Int[Array, ""] = 0
     ) -> Array:
+        """Returns the output of queries that stand at `first` and on, among all keys."""
         visible = patterns.causal_or_full(causal).visible
         chosen = top_candidates(query, key, self.num_keys, visible, candidate_mask=key_mask, first_position=first)
         return gathered_softmax(query, key, value, chosen)
@@ -98,4 +99,4 @@ class TopKAttention(AttentionVariant):
         self, cache: PositionedCache, query: Array, key: Array, value: Array, *, bias: Any, controls: Any
     ) -> tuple[Array, PositionedCache]:
         first, cache = cache.length, append(cache, key, value)
-        return self._read(query, cache.key, cache.value, True, None, first), cache
+        return self.read(query, cache.key, cache.value, True, None, first), cache

@@ -122,9 +122,15 @@ class _Step(NamedTuple):
 
 
 def _counted(run: Run) -> Run:
-    """Returns the run that stands for all whose steps cost the same: how it is optimised does not matter."""
-    train = TrainConfig(batch_size=run.train.batch_size)
+    """Returns the run that stands for all whose steps cost the same.
+
+    How it is optimised does not matter, nor which library computes its attention, whose kernels no counter sees into.
+    """
+    train = TrainConfig(batch_size=run.train.batch_size)  # nor the dtype: FLOPs and caches are the same
     config = dataclasses.replace(run.config, train=train)
+    mixers, encoder = (tuple(mixer.portable() for mixer in group) for group in (run.mixers, run.encoder))
+    cross = None if run.cross is None else run.cross.portable()
+    run = dataclasses.replace(run, mixers=mixers, encoder=encoder, cross=cross)
     return dataclasses.replace(run, config=config, optimizer=AdamW(), schedule=Cosine())
 
 

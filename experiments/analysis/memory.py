@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
+
 from experiments.analysis import compute
 from experiments.config.run import Run
 
@@ -19,7 +21,8 @@ def least_bytes(run: Run, devices: int = 1) -> int:
     parameters = counted["params"] + counted["control_params"]
     stream = run.task.input_length * run.model.model_dim
     trained, evaluated = run.train.batch_size * stream * len(run.layers), run.eval.batch_size * stream
-    return _BYTES * (_COPIES * parameters + max(trained, evaluated) // devices)
+    width = jnp.dtype(run.train.dtype).itemsize
+    return _BYTES * _COPIES * parameters + width * (max(trained, evaluated) // devices)
 
 
 def check(runs: Sequence[Run], there_are: int, devices: int = 1) -> None:

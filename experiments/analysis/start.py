@@ -24,7 +24,7 @@ def start_rms(run: Run) -> tuple[float, ...]:
     length, or of 512 tokens where that is longer. Parameters are those of a fixed seed.
     """
     length = min(run.task.input_length, _MOST_TOKENS)
-    return tuple(mixer_rms(mixer, sizes, length, run.causal) for mixer, sizes in run.built)
+    return tuple(mixer_rms(mixer.portable(), sizes, length, run.causal) for mixer, sizes in run.built)
 
 
 @functools.lru_cache(maxsize=256)

@@ -71,6 +71,10 @@ class Attention(Mixer):
         kept += max(options.skip - 1, 0) * heads.num_heads * heads.value_dim
         return cost._replace(cache_bytes=cost.cache_bytes + BYTES_PER_SCALAR * kept)
 
+    def portable(self) -> "Attention":
+        """Returns the mixer of the variant's portable form."""
+        return dataclasses.replace(self, variant=self.variant.portable)
+
     def surplus_flops(self, layer: Any, sizes: LayerSizes, call: Call, batch_size: int) -> int:
         """Returns what forward and backward pass execute, less three times the ideal.
 

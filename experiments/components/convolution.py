@@ -11,6 +11,7 @@ from attention_variants import specs
 from attention_variants.checks import check_integer
 from attention_variants.engines.causal_convolution import causal_convolution
 from attention_variants.interface import BYTES_PER_SCALAR, Cost
+from attention_variants.surroundings import linear
 from experiments.components.mixers import Call, LayerSizes, Mixer, Stream
 from experiments.components.reach import Runs, causal_taps
 
@@ -66,7 +67,7 @@ class GatedConvolutionLayer(nnx.Module):
     def __init__(self, kernel_size: int, model_dim: int, rngs: nnx.Rngs):
         kernel_init = nnx.initializers.normal(kernel_size**-0.5)  # keeps the scale of u
         self.kernel = nnx.Param(kernel_init(rngs.params(), (kernel_size, model_dim)))
-        self.gate = nnx.Linear(model_dim, model_dim, rngs=rngs)
+        self.gate = linear(model_dim, model_dim, rngs, use_bias=True)
 
     def __call__(self, u: Stream, *, causal: bool = True, positions: Any = None) -> Stream:
         """Mixes a whole sequence: the continuation of an empty one. `causal` and `positions` change nothing here."""
@@ -82,4 +83,4 @@ class GatedConvolutionLayer(nnx.Module):
         mixed, history = causal_convolution(u, cache.history, self.kernel[...])
         # On one axis of tokens, which XLA on CPU multiplies several times faster than two.
         gate = self.gate(u.reshape(-1, u.shape[2])).reshape(u.shape)
-        return mixed * gate + u, ConvolutionCache(history)
+        return mixed * gate + u, ConvolutionCache(history.astype(cache.history.dtype))

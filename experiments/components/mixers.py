@@ -83,6 +83,10 @@ class Mixer(abc.ABC):
         although the present token needs no keeping.
         """
 
+    def portable(self) -> Self:
+        """Returns the same mixer by operations that every platform has: what is counted, and measured at the start."""
+        return self
+
     def surplus_flops(self, layer: Any, sizes: LayerSizes, call: Call, batch_size: int) -> int:
         """Returns the FLOPs of one training step beyond the ideal, for a `layer` whose parameters may be shapes.
 

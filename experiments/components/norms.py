@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attention_variants import specs
+from attention_variants.arrays import accumulation_dtype
 from attention_variants.checks import check_number
 from attention_variants.parameters import Undecayed
 
@@ -29,7 +30,7 @@ class Norm(abc.ABC):
 
     @abc.abstractmethod
     def make_layer(self, model_dim: int) -> nnx.Module:
-        """Returns the layer, which maps tokens [tokens, model_dim] on one axis."""
+        """Returns the layer, which maps tokens [tokens, model_dim] on one axis to their dtype, through float32."""
 
 
 class RmsNorm(Norm):
@@ -72,8 +73,9 @@ def make_norm(spec: str) -> Norm:
 
 
 def rms_normalised(x: Tokens, epsilon: float = 1e-6) -> Tokens:
-    """Returns x / sqrt(mean(x^2))."""
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + epsilon)
+    """Returns x / sqrt(mean(x^2)), computed in float32, in the dtype of x."""
+    wide = x.astype(accumulation_dtype(x.dtype))
+    return (wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + epsilon)).astype(x.dtype)
 
 
 class _Scale(nnx.Module):
@@ -82,7 +84,8 @@ class _Scale(nnx.Module):
         self.scale = Undecayed(jnp.ones(model_dim))
 
     def __call__(self, x: Float[Array, "tokens model_dim"]) -> Float[Array, "tokens model_dim"]:
-        return rms_normalised(x, self.epsilon) * self.scale[...][None, :]
+        wide = x.astype(accumulation_dtype(x.dtype))
+        return (rms_normalised(wide, self.epsilon) * self.scale[...][None, :]).astype(x.dtype)
 
 
 class _Standardise(nnx.Module):
@@ -91,5 +94,6 @@ class _Standardise(nnx.Module):
         self.scale, self.offset = Undecayed(jnp.ones(model_dim)), Undecayed(jnp.zeros(model_dim))
 
     def __call__(self, x: Float[Array, "tokens model_dim"]) -> Float[Array, "tokens model_dim"]:
-        centred = x - jnp.mean(x, axis=-1, keepdims=True)
-        return rms_normalised(centred, self.epsilon) * self.scale[...][None, :] + self.offset[...][None, :]
+        wide = x.astype(accumulation_dtype(x.dtype))
+        centred = rms_normalised(wide - jnp.mean(wide, axis=-1, keepdims=True), self.epsilon)
+        return (centred * self.scale[...][None, :] + self.offset[...][None, :]).astype(x.dtype)

@@ -101,15 +101,15 @@ class RecurrentLayer(nnx.Module):
         return self.extend(self.init_cache(u.shape[0], u.shape[1], u.dtype), u)[0]
 
     def init_cache(self, batch: int, max_length: int, dtype: Any) -> RecurrentCache:
-        """Returns the cache of an empty sequence; its size does not depend on `max_length`."""
-        return RecurrentCache((jnp.zeros((batch, self.model_dim), dtype),) * self.states)
+        """Returns the cache of an empty sequence, float32 as its states are, whatever `max_length` and `dtype`."""
+        return RecurrentCache((jnp.zeros((batch, self.model_dim), jnp.float32),) * self.states)
 
     def extend(self, cache: RecurrentCache, u: Stream) -> tuple[Stream, RecurrentCache]:
-        """Continues a sequence by one or more tokens."""
+        """Continues a sequence by one or more tokens, in float32; the output has the dtype of u."""
 
         def step(states: tuple[Array, ...], x: Array) -> tuple[tuple[Array, ...], Array]:
             carry, out = self.cell(states if len(states) > 1 else states[0], x)
             return (carry if len(states) > 1 else (carry,)), out
 
-        states, out = lax.scan(step, cache.states, jnp.moveaxis(u, 1, 0))
-        return jnp.moveaxis(out, 0, 1), RecurrentCache(jax.tree.map(jnp.asarray, states))
+        states, out = lax.scan(step, cache.states, jnp.moveaxis(u.astype(jnp.float32), 1, 0))
+        return jnp.moveaxis(out, 0, 1).astype(u.dtype), RecurrentCache(jax.tree.map(jnp.asarray, states))

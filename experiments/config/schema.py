@@ -25,6 +25,7 @@ PAPER = "paper"
 PRESETS = ("plain", PAPER)  # of what stands around attention
 LAST, EVERY = "last", "every"  # checkpoints that a run keeps
 NONE, PARAMS, STATE, FLOPS = MATCHES = ("none", "params", "state", "flops")  # what the rows of a study may spend alike
+DTYPES = ("float32", "bfloat16")
 FIRST_SEARCH_SEED = 10_000  # from here on are the seeds that only choose, where a study has such
 
 Fields = dict[str, Any]  # flat: {"model.attention": "full", ...}
@@ -139,6 +140,11 @@ class TrainConfig:
     )
     solved_at: float = _field(0.99, "validation accuracy that counts as solved")
     stop_when_solved: bool = _field(True, "end the run once it has solved its task")
+    dtype: str = _field(
+        "float32",
+        "what layers compute in: float32, or bfloat16; parameters, softmax, states and losses are float32 in both",
+        younger=True,
+    )
 
     def check(self) -> None:
         """Raises ValueError, in one line, for a value out of range."""
@@ -149,6 +155,7 @@ class TrainConfig:
             check_number(f"train.{name}", getattr(self, name), _SMALLEST, _LARGEST)
         check_number("train.solved_at", self.solved_at, 0.0, 1.0)
         _check_choice("train.keep_checkpoints", self.keep_checkpoints, (LAST, EVERY))
+        _check_choice("train.dtype", self.dtype, DTYPES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,10 @@ class OnTokens(NamedTuple):
     costs: Costs
 
 
+# How far decoding may be from the parallel pass, by `train.dtype`: bfloat16 keeps 8 bits, and both passes round sums.
+TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Session:
     """A trained model and how it is decoded."""
@@ -59,7 +63,7 @@ class Session:
     model: Model
     temperature: float = 0.0  # 0: the likeliest token
     seed: int = 0  # of answers that are drawn
-    tolerance: float = 1e-3  # of the largest logit: how far decoding may be from the parallel pass
+    tolerance: float = 1e-3  # of the largest logit, see TOLERANCES
 
     def __post_init__(self) -> None:
         """Raises NotImplementedError where the model has no token-by-token form; one line."""

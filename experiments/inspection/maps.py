@@ -129,7 +129,8 @@ class _Recorder(Hooks):
         if not isinstance(mixer, MultiHeadAttention):
             return mixer(x, **arguments)
         mixing = mixer.prepare(x, **arguments)
-        self.found.append((mixer.weights(mixing), mixer.values(mixing)))
+        weights = mixer.weights(mixing)
+        self.found.append((weights, mixer.values(mixing).astype(weights.dtype)))
         variant, lengths = mixer.variant, (mixing.query.shape[1], mixing.key.shape[1])
         pattern = np.asarray(variant.pattern(*lengths, mixing.causal))
         self.facts.append(_Facts(site, pattern, variant.writes_per_token, variant.normalised))

@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from attention_variants.module import MultiHeadAttention
+from attention_variants.surroundings import linear
 from experiments.components.mixers import LayerSizes, Mixer, Stream
 from experiments.config.run import Run
 from experiments.model.hooks import NONE, Hooks, Site
@@ -20,11 +21,11 @@ class KeptContext(NamedTuple):
 
 
 class MLP(nnx.Module):
-    """Linear, GELU, Linear."""
+    """Linear, GELU, Linear, in the dtype of what it reads."""
 
     def __init__(self, model_dim: int, mlp_dim: int, rngs: nnx.Rngs):
-        self.up = nnx.Linear(model_dim, mlp_dim, rngs=rngs)
-        self.down = nnx.Linear(mlp_dim, model_dim, rngs=rngs)
+        self.up = linear(model_dim, mlp_dim, rngs, use_bias=True)
+        self.down = linear(mlp_dim, model_dim, rngs, use_bias=True)
 
     def __call__(self, x: Float[Array, "tokens model_dim"]) -> Float[Array, "tokens model_dim"]:
         """Applies itself to tokens on one axis."""

@@ -29,9 +29,12 @@ _DECODER_WIDENING = 4
 class Embedding(nnx.Module):
     """Tokens, or the channels of images and numbers, as vectors that know where they stand."""
 
-    def __init__(self, shape: Context, position: Position, model_dim: int, keys: tuple[Array, Array]):
-        """Builds the embedding of sequences of a shape from the keys of its matrix and of its table of positions."""
-        self.position = position
+    def __init__(self, shape: Context, position: Position, model_dim: int, keys: tuple[Array, Array], dtype: Any):
+        """Builds the embedding of sequences of a shape from the keys of its matrix and of its table of positions.
+
+        `dtype` is that of the vectors: all that reads them computes in it.
+        """
+        self.position, self.dtype = position, jnp.dtype(dtype)
         init = nnx.initializers.normal(_EMBEDDING_SCALE)
         self.tokens = None if shape.channels else nnx.Param(init(keys[0], (shape.vocab_size, model_dim)))
         self.channels = nnx.Linear(shape.channels, model_dim, rngs=nnx.Rngs(keys[0])) if shape.channels else None
@@ -45,7 +48,7 @@ class Embedding(nnx.Module):
         else:
             assert self.channels is not None
             x = flat(self.channels, inputs)  # not normalised: the size of a number is what it says
-        return self.position.add(x, positions, self.table)
+        return self.position.add(x, positions, self.table).astype(self.dtype)
 
 
 class Encoder(nnx.Module):
@@ -53,7 +56,8 @@ class Encoder(nnx.Module):
 
     def __init__(self, run: Run, context: Context, rngs: nnx.Rngs):
         model_dim = run.model.model_dim
-        self.embedding = Embedding(context, run.position, model_dim, (rngs.params(), rngs.params()))
+        keys = rngs.params(), rngs.params()
+        self.embedding = Embedding(context, run.position, model_dim, keys, run.train.dtype)
         self.layers = nnx.List(
             [
                 Layer(mixer, sizes, run, nnx.Rngs(params=rngs.params(), controls=rngs.params()))
@@ -81,7 +85,7 @@ class Decoder(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch model_dim"]) -> Stream:
         """Returns a vector for each place."""
-        x = rms_normalised(x)[:, None] + self.places[...][None]
+        x = rms_normalised(x)[:, None] + self.places[...][None].astype(x.dtype)
         return x + flat(self.mlp, flat(self.norm, x))
 
 
@@ -106,7 +110,7 @@ class Model(nnx.Module):
         self.causal, self.readout, self.position = run.causal, model.readout, run.position
         embed_key, unembed_key, table_key = rngs.params(), rngs.params(), rngs.params()
         inputs = Context(run.longest_input, 0 if task.input_channels else task.vocab_size, task.input_channels)
-        self.embedding = Embedding(inputs, run.position, model.model_dim, (embed_key, table_key))
+        self.embedding = Embedding(inputs, run.position, model.model_dim, (embed_key, table_key), run.train.dtype)
         unembed_init = nnx.initializers.normal(model.model_dim**-0.5)
         unembedding = unembed_init(unembed_key, (model.model_dim, task.vocab_size))
         self.unembedding = None if model.tied_embeddings else nnx.Param(unembedding)
@@ -135,7 +139,7 @@ class Model(nnx.Module):
         context: Int[Array, "batch context_length"] | Float[Array, "batch context_length channels"] | None = None,
         hooks: Hooks = NONE,
     ) -> Float[Array, "batch scored vocab"]:
-        """Returns the logits at the inputs `scored` [batch, scored], and computes no others.
+        """Returns the logits at the inputs `scored` [batch, scored], in float32, and computes no others.
 
         The inputs stand at `positions`, which `self.position.draw` gives; without them at 0, 1, 2 ... as in decoding.
         `hooks` may look at the pass, or change it.
@@ -207,7 +211,11 @@ class Model(nnx.Module):
     def _unembed(self, x: Stream) -> Array:
         tied = self.embedding.tokens
         matrix = self.unembedding[...] if self.unembedding is not None else tied[...].T  # type: ignore[index]
-        return flat(lambda tokens: self.norm(tokens) @ matrix, x)
+
+        def unembed(tokens: Array) -> Array:
+            return jnp.matmul(self.norm(tokens), matrix.astype(x.dtype), preferred_element_type=jnp.float32)
+
+        return flat(unembed, x)
 
 
 def make_model(run: Run) -> tuple[nnx.GraphDef, Any]:
@@ -239,7 +247,7 @@ def _is_decayed(param: nnx.Variable) -> bool:
 
 def _without_training(run: Run) -> Run:
     """Returns the run with neutral values for all that its model does not depend on, so that equal models are one."""
-    config = dataclasses.replace(run.cell.config, train=TrainConfig(), eval=EvalConfig())
+    config = dataclasses.replace(run.cell.config, train=TrainConfig(dtype=run.train.dtype), eval=EvalConfig())
     return dataclasses.replace(run, config=config, optimizer=AdamW(), schedule=Cosine())
 
 

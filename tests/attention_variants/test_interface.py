@@ -48,7 +48,7 @@ def valid(variant: AttentionVariant) -> dict[str, Any]:
         ({"key_mask": jnp.ones((2, 6), bool)}, ValueError, "`key_mask` must be [batch, key_length] (2, 7); got (2, 6)"),
         ({"key_mask": jnp.ones((2, 7))}, ValueError, "`key_mask` must be boolean, True = may be attended; got dtype"),
         ({"query": jnp.ones((2, 6, 6, 5))}, ValueError, "causal attention needs equal lengths; got query_length 6 and"),
-        ({"controls": jnp.ones((2, 7, 3))}, NotImplementedError, "FullAttention(block_size=512) has no controls; got "),
+        ({"controls": jnp.ones((2, 7, 3))}, NotImplementedError, "implementation='auto') has no controls; got "),
     ],
 )
 def test_wrong_argument_is_named(changed: dict[str, Any], error: type[Exception], message: str) -> None:

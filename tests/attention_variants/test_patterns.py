@@ -199,3 +199,25 @@ def test_a_wrong_promise_would_be_caught() -> None:
         with pytest.raises(AssertionError, match="a visible pair is skipped|a hidden pair is shown"):
             for _ in range(30):
                 check_blocks(wrong, 19, 19, rng)
+
+
+AROUND = [
+    (patterns.window(5, causal=True), Band(before=4, after=0)),
+    (AllOf((Band(before=12, after=3), patterns.EveryNth(3))), Band(before=12, after=3)),
+    (AllOf((Band(before=12, after=0), Band(before=None, after=-2))), Band(before=12, after=-2)),
+    (patterns.AnyOf((Band(before=2, after=1), Band(before=1, after=4))), Band(before=2, after=4)),
+    (patterns.AnyOf((Band(before=2, after=0), patterns.PowersOfTwo())), Band(before=None, after=None)),
+    (Band(before=None, after=0), Band(before=None, after=0)),
+    (AllOf((Band(before=3, after=0), patterns.FirstKeys(2))), None),
+    (patterns.Blockwise(Band(before=1, after=0), 4, 4), None),
+]
+
+
+@pytest.mark.parametrize(("pattern", "band"), AROUND)
+def test_a_band_is_around_what_depends_on_the_distance_alone(pattern: patterns.Pattern, band: Band | None) -> None:
+    assert patterns.band_around(pattern) == band
+    if band is not None:
+        shown, within = pattern.matrix(40, 40), band.matrix(40, 40)
+        assert not (shown & ~within).any()
+        distances = [np.flatnonzero(np.diagonal(shown, -k)).size in (0, 40 - abs(k)) for k in range(-39, 40)]
+        assert all(distances), "the same at every place"

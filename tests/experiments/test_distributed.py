@@ -128,7 +128,7 @@ REFUSED = [
     (["--devices=2", "--executor=local"], ["--devices=2", "--executor"]),
     (["--distributed", "--executor=local"], ["--distributed", "--executor"]),
     (["--devices=0"], ["devices", "0"]),
-    (["--devices=5"], ["--devices=5", "4"]),
+    (["--devices=9"], ["--devices=9", "8"]),
     (["--devices=4"], ["train.batch_size", "5", "4 or 8"]),
     (["--num_processes=0", "--distributed"], ["num_processes", "0"]),
 ]

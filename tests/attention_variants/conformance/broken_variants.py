@@ -299,6 +299,19 @@ class IgnoresBias(Linear):
         super()._check(query, key, value, bias=None, **options)
 
 
+class OnlyOnCpu(Window):
+    def _attend(self, query, key, value, **options):
+        gram = jnp.einsum("bqhd,bqhe->bhde", query, query, preferred_element_type=jnp.float32)
+        rank = jnp.abs(jax.lax.linalg.eig(jax.lax.stop_gradient(gram))[0]).max()  # XLA has it for CPU alone
+        return super()._attend(query, key, value, **options) / rank.astype(value.dtype)
+
+
+class AsksPython(Window):
+    def _attend(self, query, key, value, **options):
+        out = super()._attend(query, key, value, **options)
+        return out * jax.pure_callback(lambda: 1.0, jax.ShapeDtypeStruct((), jnp.float32)).astype(out.dtype)
+
+
 class SkipsFurtherSteps(DeltaProductAttention):
     def _attend(self, query, key, value, *, controls, **options):
         controls = controls._replace(write_strength=controls.write_strength.at[..., 1:].set(0.0))

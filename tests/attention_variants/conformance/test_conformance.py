@@ -27,6 +27,7 @@ ALWAYS: dict[str, set[str]] = {
     "transformations_change_nothing": set(),
     "growth_is_as_claimed": set(),
     "dtypes_are_explicit": {"sliding_window", "linear", "topk"},
+    "lowers_for_accelerators": {"sliding_window", "linear"},
     "numpy_arrays_are_taken": {"sliding_window", "linear", "lsh"},
     "caches_keep_their_form": {"sliding_window", "linear", "gated_delta"},
     "sees_only_pattern": {"sliding_window", "linear", "topk"},

@@ -85,6 +85,7 @@ def test_different_runs_have_different_digests():
         dict(train__optimizer="sgd"),
         dict(train__schedule="cosine:warmup_steps=10"),
         dict(train__schedule="linear"),
+        dict(train__dtype="bfloat16"),
         dict(model__attention="linear"),
         dict(model__norm="layer"),
         dict(model__position="rope"),

@@ -107,6 +107,7 @@ BAD = {
     "no steps": (dict(train__steps=0), "`train.steps`", "0"),
     "negative steps": (dict(train__eval_every=-1), "`train.eval_every`", "-1"),
     "a warm-up longer than the run": (dict(train__steps=10), "train.schedule: warmup_steps", "100 and 10"),
+    "a dtype that is none": (dict(train__dtype="float16"), "unknown train.dtype 'float16'", "bfloat16"),
     "no rate": (dict(train__learning_rate=0.0), "`train.learning_rate`", "0.0"),
     "negative decay": (dict(train__optimizer="adamw:weight_decay=-0.1"), "`weight_decay`", "-0.1"),
     "accuracy above 1": (dict(train__solved_at=99), "`train.solved_at`", "99"),
