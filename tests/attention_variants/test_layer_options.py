@@ -74,6 +74,7 @@ def test_every_option_is_used_by_some_row() -> None:
     assert used == {field.name for field in dataclasses.fields(LayerOptions)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "options"), CROSSED)
 def test_decoding_equals_the_parallel_call(family: str, options: str) -> None:
     layer, x = make_layer(FAMILIES[family], options), make_x()
@@ -207,7 +208,10 @@ def test_one_tap_of_a_skip_starts_as_the_values_themselves() -> None:
     np.testing.assert_array_equal(Skip(1, 3, nnx.Rngs(0))(0 * value, value, jnp.zeros((2, 0, 15)), True)[0], value)
 
 
-@pytest.mark.parametrize("after", [True, False], ids=["norm after gate", "norm before gate"])
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(True, marks=pytest.mark.slow, id="norm after gate"), pytest.param(False, id="norm before gate")],
+)
 def test_the_layer_puts_its_parts_in_order(after: bool) -> None:
     options = dict(skip=1, output_gate="silu", output_norm="head", norm_after_gate=after, output_scale=0.7)
     layer, x = make_layer("full", **options), make_x()

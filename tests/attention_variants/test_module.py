@@ -112,7 +112,10 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("chunks", [(1,) * LENGTH, (5, 1, 2, 3)], ids=["tokens", "ragged"])
+@pytest.mark.parametrize(
+    "chunks",
+    [pytest.param((1,) * LENGTH, marks=pytest.mark.slow, id="tokens"), pytest.param((5, 1, 2, 3), id="ragged")],
+)
 def test_decoding_equals_the_parallel_call(case: str, chunks: tuple[int, ...]) -> None:
     layer, x = _layer(**CASES[case]), _x()
     extend = jax.jit(layer.extend)

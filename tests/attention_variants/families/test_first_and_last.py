@@ -8,7 +8,9 @@ from attention_variants.interface import HeadSizes
 from attention_variants.registry import make_variant
 
 
-@pytest.mark.parametrize("sizes", [(1,) * 9, (2, 5, 2), (9,)])
+@pytest.mark.parametrize(
+    "sizes", [(2, 5, 2), *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in ((1,) * 9, (9,)))]
+)
 def test_first_tokens_stay_and_last_ones_roll(sizes: tuple[int, ...]) -> None:
     variant = make_variant("sink_window:window_size=3,num_sinks=2")
     tokens = jnp.broadcast_to(jnp.arange(1.0, 10.0)[None, :, None, None], (1, 9, 1, 4))

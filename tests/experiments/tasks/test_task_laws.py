@@ -20,7 +20,10 @@ from tests.experiments.tasks.task_cases import CASES, TOO_HARD
 
 ROWS = 2000
 
-every_case = pytest.mark.parametrize("spec", CASES)
+FIRST = {specs.parse_spec(spec)[0]: spec for spec in reversed(CASES)}.values()  # of each task, in the quick part
+every_case = pytest.mark.parametrize(
+    "spec", [pytest.param(spec, marks=() if spec in FIRST else pytest.mark.slow) for spec in CASES]
+)
 
 ROLES = ("key", "value", "query", "filler", "marker", "answer")
 TRACES: collections.Counter[Task] = collections.Counter()
