@@ -247,7 +247,7 @@ def test_nothing_is_promoted() -> None:
 def test_a_cache_keeps_its_dtypes() -> None:
     layer = _layer(short_conv=3)
     before = layer.init_cache(BATCH, LENGTH, jnp.bfloat16)
-    _, after = layer.extend(before, _x(2))
+    _, after = jax.jit(layer.extend)(before, _x(2))
     assert [leaf.dtype for leaf in jax.tree.leaves(after)] == [leaf.dtype for leaf in jax.tree.leaves(before)]
 
 

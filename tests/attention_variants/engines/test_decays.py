@@ -44,7 +44,7 @@ def test_the_gradient_of_the_diagonal_is_exactly_zero() -> None:
     def own(log_decay: jax.Array) -> jax.Array:
         return jnp.diagonal(chunk_decays(log_decay).between, axis1=2, axis2=3).sum()
 
-    assert not jax.grad(own)(jnp.asarray(draw(1), jnp.float32)).any()
+    assert not jax.jit(jax.grad(own))(jnp.asarray(draw(1), jnp.float32)).any()
 
 
 def arrays_of(chunk: int, decays: str) -> tuple[np.ndarray, ...]:
