@@ -1,4 +1,4 @@
-"""The variant and the task that CONTRIBUTING.md shows are such: they keep the laws as they stand there."""
+"""The task that CONTRIBUTING.md shows keeps the laws as it stands there; `test_promise.py` says so of the variant."""
 
 import pathlib
 import re
@@ -7,7 +7,6 @@ from types import ModuleType
 
 import pytest
 
-from attention_variants.conformance import LAWS, Case
 from experiments.tasks.base import Task
 from experiments.tasks.registry import TASKS
 from tests import recipes
@@ -16,7 +15,6 @@ from tests.experiments.tasks import test_task_laws as task_laws
 
 ROOT = pathlib.Path(__file__).parent.parent
 RECIPES = recipes.read((ROOT / "CONTRIBUTING.md").read_text())
-EXPENSIVE = {"matches_definition", "transformations_change_nothing", "decoding_equals_parallel"}
 
 
 TASK_LAWS = [
@@ -41,24 +39,8 @@ def line_of(title: str, file: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def example() -> type:
-    return run_example("A variant").DelayedWindowAttention
-
-
-@pytest.fixture(scope="module")
 def example_task() -> type[Task]:
     return run_example("A task").FirstToken
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("law", [pytest.param(law, marks=pytest.mark.slow if law in EXPENSIVE else ()) for law in LAWS])
-def test_the_example_keeps_the_laws(example: type, law: str) -> None:
-    LAWS[law](Case(example(window_size=5, delay=3), limit=example(window_size=37, delay=1)))
-
-
-def test_the_row_is_the_one_that_is_checked() -> None:
-    row = line_of("A variant", "attention_variants/conformance/cases.py")
-    assert '"delayed_window:window_size=5,delay=3"' in row and 'limit="delayed_window:window_size=37,delay=1"' in row
 
 
 @pytest.mark.parametrize("law", TASK_LAWS)

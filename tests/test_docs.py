@@ -1,6 +1,7 @@
 """The documents name only what exists: files, classes, functions, config fields."""
 
 import ast
+import functools
 import pathlib
 import re
 
@@ -30,6 +31,7 @@ ELSEWHERE = {"FlagValues", "checkpoints/", "parameters/"}  # of absl, of a run f
 MODULES = {path.stem for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
 
 
+@functools.cache
 def defined() -> set[str]:
     """Returns the names of all classes, functions, methods and fields of the repository."""
     names = set()

@@ -6,7 +6,7 @@ import graphlib
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import pytest
 
@@ -111,27 +111,30 @@ def read_sources() -> dict[str, str]:
     return {name: path.read_text() for path, name in names.items()}
 
 
-def imports(source: str, modules: Iterable[str]) -> set[str]:
+def imports(source: str, modules: Collection[str]) -> set[str]:
     """Returns what a module imports, wherever it does so, but for what only a type checker sees."""
-    return set(_imports(source, frozenset(modules)))
+    found = set()
+    for origin, names in _statements(source):
+        found |= {name for name in names if name in modules} or ({origin} if origin else set(names))
+    return found
 
 
 @functools.cache
-def _imports(source: str, modules: frozenset[str]) -> frozenset[str]:
-    found, todo = set(), [ast.parse(source)]
+def _statements(source: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns each import: the module that it is from, "" where it is of modules, and the whole names."""
+    found, todo = [], [ast.parse(source)]
     while todo:
         node = todo.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             todo += node.orelse
             continue
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found += [("", (alias.name,)) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            whole = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= (whole & modules) or {str(node.module)}
+            found.append((str(node.module), tuple(f"{node.module}.{alias.name}" for alias in node.names)))
         todo += ast.iter_child_nodes(node)
-    return frozenset(found)
+    return found
 
 
 def wrong_arrows(sources: dict[str, str]) -> list[str]:

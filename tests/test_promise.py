@@ -17,7 +17,6 @@ FOLLOWED = ("A variant", "A task", "A column", "A figure", "An optimizer")
 
 GENERAL = [f"tests/test_{name}.py" for name in ("contributing", "docs", "imports", "repository")]
 JUST_RUN = (  # by commands with -k, or in writing the page
-    "tests/test_contributing.py::test_the_example_keeps_the_laws",
     "tests/test_contributing.py::test_the_task_keeps_the_laws",
     "tests/test_tasks_page.py::test_the_page_is_current",
 )

@@ -47,6 +47,7 @@ def without_whole_rows(result: dict[str, Any]) -> dict[str, Any]:
     return result | {"tests": [{k: v for k, v in test.items() if k != "row_accuracy"} for test in result["tests"]]}
 
 
+@pytest.mark.slow
 def test_an_earlier_result_becomes_one_of_today(trained):
     _, result = trained
     old = as_once(result)

@@ -34,6 +34,7 @@ def _linen(**options: Any) -> Callable[..., jax.Array]:
 
 
 APIS = {"nnx": _nnx, "linen": _linen}
+ONE_QUICK = [pytest.param("nnx", marks=pytest.mark.slow), "linen"]
 
 # name -> (mask from x, is it causal)
 MASKS: dict[str, tuple[Callable[[Any], Any], bool]] = {
@@ -106,7 +107,7 @@ def test_gradients_equal_flax(api: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_window_equals_flax_with_a_dense_mask(api: str, causal: bool) -> None:
     band = WINDOW.pattern(LENGTH, LENGTH, causal)[None, None]
     padding = MODULES[api].make_attention_mask(np.ones_like(VALID), VALID)
@@ -118,7 +119,7 @@ def test_window_equals_flax_with_a_dense_mask(api: str, causal: bool) -> None:
     assert not np.allclose(ours * rows, APIS[api]()(_x(), mask=given) * rows, atol=1e-2)
 
 
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", ONE_QUICK)
 def test_cross_attention_equals_flax(api: str) -> None:
     context, mask = _x(7, seed=3), jnp.asarray(VALID[:, None, None, 2:9])
     ours, theirs = APIS[api](attention_fn=attention_fn(FULL)), APIS[api]()
@@ -142,7 +143,7 @@ def test_is_causal_and_declared_causal() -> None:
         _nnx(attention_fn=attention_fn(FULL, causal=False))(_x(), is_causal=True)
 
 
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", ONE_QUICK)
 def test_fully_masked_queries_give_zero(api: str) -> None:
     """Before the output projection, so seen through the function itself."""
     query = jax.random.normal(jax.random.key(0), (BATCH, LENGTH, HEADS, 5))
@@ -300,7 +301,14 @@ def test_controls_have_no_place_in_flax() -> None:
         attention_fn("full")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("variant", [FULL, make_variant("linear"), WINDOW], ids=["full", "linear", "window"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(FULL, marks=pytest.mark.slow, id="full"),
+        pytest.param(make_variant("linear"), id="linear"),
+        pytest.param(WINDOW, id="window"),
+    ],
+)
 def test_flax_decoding(variant: Any) -> None:
     """Decoding equals the causal call where one query may see every key, and raises where its place matters."""
     layer = nnx.MultiHeadAttention(HEADS, FEATURES, rngs=nnx.Rngs(1), attention_fn=attention_fn(variant))

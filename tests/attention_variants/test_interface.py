@@ -1,6 +1,7 @@
 """The checks of the contract: what is wrong is named, what is unsupported is refused, and the shared pieces hold."""
 
 import dataclasses
+import functools
 import pickle
 import re
 from typing import Any
@@ -26,6 +27,7 @@ VALID = {
 }
 
 
+@functools.cache
 def valid(variant: AttentionVariant) -> dict[str, Any]:
     """Returns arguments with the variant's controls, if it has any."""
     module = variant.make_controls(11, SIZES, rngs=nnx.Rngs(0))

@@ -75,14 +75,10 @@ def test_every_option_is_used_by_some_row() -> None:
 
 
 @pytest.mark.parametrize(("family", "options"), CROSSED)
-def test_decoding_equals_the_parallel_call(family: str, options: str) -> None:
+def test_padding_and_decoding_equal_the_parallel_call(family: str, options: str) -> None:
     layer, x = make_layer(FAMILIES[family], options), make_x()
-    np.testing.assert_allclose(decode(layer, x), jax.jit(layer)(x), atol=3e-5)
-
-
-@pytest.mark.parametrize(("family", "options"), CROSSED)
-def test_padding_equals_truncation(family: str, options: str) -> None:
-    compare_padding(make_layer(FAMILIES[family], options), make_x(), causal=True)
+    whole = compare_padding(layer, x, causal=True)
+    np.testing.assert_allclose(decode(layer, x), whole, atol=3e-5)
 
 
 @pytest.mark.slow
@@ -122,7 +118,8 @@ def test_everything_is_learned_and_keeps_its_dtype(options: str) -> None:
     gradient = jax.jit(jax.grad(lambda p: jnp.square(nnx.merge(graph, p)(make_x())).sum()))(params)
     assert [path for path, leaf in jax.tree_util.tree_leaves_with_path(gradient) if not leaf.any()] == []
     with jax.numpy_dtype_promotion("strict"):
-        out, cache = layer.extend(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), make_x().astype(jnp.bfloat16))
+        cache = layer.init_cache(BATCH, LENGTH, jnp.bfloat16)
+        out, cache = jax.jit(layer.extend)(cache, make_x().astype(jnp.bfloat16))
     assert out.dtype == jnp.bfloat16 and all(past.dtype == jnp.bfloat16 for past in cache.pasts)
 
 
@@ -207,7 +204,10 @@ def test_one_tap_of_a_skip_starts_as_the_values_themselves() -> None:
     np.testing.assert_array_equal(Skip(1, 3, nnx.Rngs(0))(0 * value, value, jnp.zeros((2, 0, 15)), True)[0], value)
 
 
-@pytest.mark.parametrize("after", [True, False], ids=["norm after gate", "norm before gate"])
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(True, marks=pytest.mark.slow, id="norm after gate"), pytest.param(False, id="norm before gate")],
+)
 def test_the_layer_puts_its_parts_in_order(after: bool) -> None:
     options = dict(skip=1, output_gate="silu", output_norm="head", norm_after_gate=after, output_scale=0.7)
     layer, x = make_layer("full", **options), make_x()

@@ -112,7 +112,10 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("chunks", [(1,) * LENGTH, (5, 1, 2, 3)], ids=["tokens", "ragged"])
+@pytest.mark.parametrize(
+    "chunks",
+    [pytest.param((1,) * LENGTH, marks=pytest.mark.slow, id="tokens"), pytest.param((5, 1, 2, 3), id="ragged")],
+)
 def test_decoding_equals_the_parallel_call(case: str, chunks: tuple[int, ...]) -> None:
     layer, x = _layer(**CASES[case]), _x()
     extend = jax.jit(layer.extend)
@@ -154,14 +157,16 @@ def test_equals_the_written_out_form() -> None:
         for linear in (layer.query, layer.key, layer.value)
     )
     query, key = (a / np.sqrt(np.mean(a**2, -1, keepdims=True) + 1e-6) for a in (query, key))
-    query, key = (RotaryPosition().rotate(jnp.asarray(a, jnp.float32), jnp.arange(LENGTH)) for a in (query, key))
+    query, key = (
+        jax.jit(RotaryPosition().rotate)(jnp.asarray(a, jnp.float32), jnp.arange(LENGTH)) for a in (query, key)
+    )
     logits = np.einsum("bqhd,bkhd->bhqk", query, np.repeat(key, 2, 2)) / np.sqrt(6)
     logits = np.where(np.tri(LENGTH, dtype=bool), logits, -np.inf)
     weights = np.exp(logits - logits.max(-1, keepdims=True))
     weights = weights / weights.sum(-1, keepdims=True)
-    gates = np.asarray(layer.controls(jnp.asarray(u, jnp.float32))).swapaxes(1, 2)[:, :, None]
+    gates = np.asarray(jax.jit(layer.controls)(jnp.asarray(u, jnp.float32))).swapaxes(1, 2)[:, :, None]
     out = np.einsum("bhqk,bkhd->bqhd", weights * gates, np.repeat(value, 2, 2)).reshape(BATCH, LENGTH, MODEL_DIM)
-    np.testing.assert_allclose(layer(x), out @ np.asarray(layer.output.kernel[...]), atol=2e-5)
+    np.testing.assert_allclose(jax.jit(layer)(x), out @ np.asarray(layer.output.kernel[...]), atol=2e-5)
 
 
 @pytest.mark.parametrize("case", ["grouped_rope", "all"])
@@ -225,23 +230,24 @@ def test_options_do_not_move_the_shared_draws() -> None:
 def test_computes_in_the_dtype_of_x() -> None:
     layer = _layer(**CASES["all"])
     x = _x().astype(jnp.bfloat16)
-    out, cache = layer.extend(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), x)
-    assert layer(x).dtype == out.dtype == cache.pasts.short_conv.dtype == jnp.bfloat16
-    np.testing.assert_allclose(layer(x).astype(jnp.float32), layer(_x()), atol=0.1)
+    out, cache = jax.jit(layer.extend)(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), x)
+    whole = jax.jit(layer)
+    assert whole(x).dtype == out.dtype == cache.pasts.short_conv.dtype == jnp.bfloat16
+    np.testing.assert_allclose(whole(x).astype(jnp.float32), whole(_x()), atol=0.1)
 
 
 @pytest.mark.slow
 def test_nothing_is_promoted() -> None:
     layer = _layer(make_variant("forgetting"), qk_norm=True, short_conv=3, position=RotaryPosition())
     with jax.numpy_dtype_promotion("strict"):
-        out, _ = layer.extend(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), _x().astype(jnp.bfloat16))
+        out, _ = jax.jit(layer.extend)(layer.init_cache(BATCH, LENGTH, jnp.bfloat16), _x().astype(jnp.bfloat16))
     assert out.dtype == jnp.bfloat16
 
 
 def test_a_cache_keeps_its_dtypes() -> None:
     layer = _layer(short_conv=3)
     before = layer.init_cache(BATCH, LENGTH, jnp.bfloat16)
-    _, after = layer.extend(before, _x(2))
+    _, after = jax.jit(layer.extend)(before, _x(2))
     assert [leaf.dtype for leaf in jax.tree.leaves(after)] == [leaf.dtype for leaf in jax.tree.leaves(before)]
 
 

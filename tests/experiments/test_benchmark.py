@@ -66,6 +66,7 @@ def test_what_is_timed_is_what_is_counted(monkeypatch, capsys, tmp_path):
     assert len(rows) == 2 and {line.count("|") for line in (rule, *rows)} == {heading.count("|")}
 
 
+@pytest.mark.slow
 def test_decoding_is_timed_and_its_state_counted(monkeypatch, capsys, tmp_path):
     output, mixers = tmp_path / "figures.json", ("full", "linear", "conv+sliding_window:window_size=5")
     asked = ("--decoding", f"--variants={'|'.join(mixers)}", "--lengths=70,67", f"--output={output}", *SMALL)

@@ -33,7 +33,7 @@ ALWAYS: dict[str, set[str]] = {
     "sees_only_pattern": {"sliding_window", "linear", "topk"},
     "paper_layer_decodes_and_pads": set(),
     "cost_is_exact": {"sliding_window", "linear", "topk", "lsh"},
-    "rotation_is_as_claimed": {"linear", "differential"},
+    "rotation_is_as_claimed": {"linear", "sliding_window"},
     "weights_follow_pattern": {"sliding_window", "linear", "topk"},
 }
 

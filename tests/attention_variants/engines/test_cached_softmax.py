@@ -1,7 +1,9 @@
 """Attention over cached keys against dense softmax."""
 
+import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,7 +20,8 @@ def make_arrays(new: int, slots: int) -> tuple[Any, Any, Any]:
     return tuple(jnp.asarray(random.standard_normal((BATCH, *shape)), jnp.float32) for shape in shapes)
 
 
-def dense(query: Any, key: Any, value: Any, seen: np.ndarray) -> Any:
+@jax.jit
+def dense(query: Any, key: Any, value: Any, seen: Any) -> Any:
     weights = masked_softmax(dense_logits(query, key), jnp.asarray(seen)[None, None])
     return jnp.einsum("bhqk,bkhd->bqhd", weights, repeat_heads(value, HEADS))
 
@@ -28,7 +31,8 @@ def test_slots_at_negative_positions_are_empty(new: int) -> None:
     arrays = make_arrays(new, new + 4)
     queries, keys = 2 + np.arange(new), np.arange(new + 4) - 2
     seen = (keys[None, :] <= queries[:, None]) & (keys >= 0)
-    out = attend_cached(*arrays, jnp.asarray(queries), jnp.asarray(keys), lambda q, k: k <= q)
+    attend = jax.jit(functools.partial(attend_cached, visible=lambda q, k: k <= q))
+    out = attend(*arrays, jnp.asarray(queries), jnp.asarray(keys))
     np.testing.assert_allclose(out, dense(*arrays, seen), atol=1e-5)
 
 
@@ -37,5 +41,5 @@ def test_a_window_reads_the_newest_slots(first: int, new: int, window_size: int)
     query, key, value = make_arrays(new, 11)
     distance = first + np.arange(new)[:, None] - np.arange(11)[None, :]
     expected = dense(query, key, value, (distance >= 0) & (distance < window_size))
-    out = attend_window(query, key, value, window_size, jnp.asarray(first))
+    out = jax.jit(attend_window, static_argnums=3)(query, key, value, window_size, jnp.asarray(first))
     np.testing.assert_allclose(out, expected, atol=1e-5)

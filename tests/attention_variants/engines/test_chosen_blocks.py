@@ -71,11 +71,14 @@ NOBODY_CHOOSES = np.full((41, 2), -1)
 ONE_MORE_THAN_A_TILE = np.array([[i % 5, -1] for i in range(40)])  # 8 queries for each of 5 blocks, tiles of 7
 
 
+lay_tiles = jax.jit(chosen_blocks._lay_tiles, static_argnums=(1, 2, 3))
+
+
 @pytest.mark.parametrize("chosen", [EVERYONE_CHOOSES_THE_SAME, NOBODY_CHOOSES, ONE_MORE_THAN_A_TILE])
 def test_tiles_hold_every_choice_once(chosen: np.ndarray) -> None:
     length, blocks, block_size = len(chosen), 5, 7
     tile, num_tiles = chosen_blocks._tiling(length, blocks, 2, block_size)
-    tiles = chosen_blocks._lay_tiles(jnp.asarray(chosen), blocks, tile, num_tiles)
+    tiles = lay_tiles(jnp.asarray(chosen), blocks, tile, num_tiles)
     assert tiles.rows.shape == (num_tiles, tile)
     laid = [(q, b) for rows, b in zip(*map(np.asarray, tiles), strict=True) for q in rows if q < length]
     assert sorted(laid) == sorted((q, b) for q, row in enumerate(chosen) for b in row if b >= 0)
@@ -87,5 +90,5 @@ def test_the_bound_on_tiles_is_met() -> None:
     flat = [block for block, count in counts.items() for _ in range(count)]
     tile, num_tiles = chosen_blocks._tiling(20, 3, 1, 4)
     chosen = jnp.asarray([*flat, -1])[:, None]
-    rows = np.asarray(chosen_blocks._lay_tiles(chosen, 3, tile, num_tiles).rows)
+    rows = np.asarray(lay_tiles(chosen, 3, tile, num_tiles).rows)
     assert (tile, num_tiles) == (4, 7) and (rows < 20).any(1).all() and (rows < 20).sum() == 19

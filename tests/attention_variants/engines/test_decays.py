@@ -27,7 +27,7 @@ def draw(channels: int, chunk: int = CHUNK, decays: str = "strong and weak") -> 
 @pytest.mark.parametrize("channels", [1, CHANNELS])
 def test_factors_are_products_of_the_decays_between(channels: int) -> None:
     log_decay = draw(channels)
-    found = chunk_decays(jnp.asarray(log_decay, jnp.float32))
+    found = jax.tree.map(np.asarray, jax.jit(chunk_decays)(jnp.asarray(log_decay, jnp.float32)))
     for reader in range(CHUNK):
         before = np.exp(log_decay[:, :, : reader + 1].sum(2))
         np.testing.assert_allclose(found.from_start[:, :, reader], before, rtol=2e-5)
@@ -44,7 +44,7 @@ def test_the_gradient_of_the_diagonal_is_exactly_zero() -> None:
     def own(log_decay: jax.Array) -> jax.Array:
         return jnp.diagonal(chunk_decays(log_decay).between, axis1=2, axis2=3).sum()
 
-    assert not jax.grad(own)(jnp.asarray(draw(1), jnp.float32)).any()
+    assert not jax.jit(jax.grad(own))(jnp.asarray(draw(1), jnp.float32)).any()
 
 
 def arrays_of(chunk: int, decays: str) -> tuple[np.ndarray, ...]:

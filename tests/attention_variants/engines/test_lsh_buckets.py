@@ -1,7 +1,8 @@
 """The choice of keys by hash bucket, against a plain search in NumPy."""
 
-from typing import Any
+import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ def test_bucket_mates_are_the_nearest_keys_of_the_bucket(reach: tuple[int, int],
     query = random.randint(4, size=(BATCH, length, HEADS, rounds))
     key = random.randint(4, size=(BATCH, key_length, KV_HEADS, rounds))
     mask = random.random_sample((BATCH, key_length)) < 0.7
-    options: Any = {"key_mask": jnp.asarray(mask), "first_position": first}
-    found = np.asarray(bucket_mates(jnp.asarray(query), jnp.asarray(key), 4, reach, **options))
+    mates = jax.jit(functools.partial(bucket_mates, num_buckets=4, reach=reach, first_position=first))
+    found = np.asarray(mates(jnp.asarray(query), jnp.asarray(key), key_mask=jnp.asarray(mask)))
     assert found.shape == (BATCH, HEADS, length, listed_keys(key_length, rounds, sum(reach)))
     for b, h, i in np.ndindex(BATCH, HEADS, length):
         expected = {first + i} if mask[b, first + i] else set()

@@ -105,7 +105,9 @@ BOUNDED = {
 }
 
 
-@pytest.mark.parametrize("spec", BOUNDED)
+@pytest.mark.parametrize(
+    "spec", [pytest.param(s, marks=pytest.mark.slow if s.startswith("dilated") else ()) for s in BOUNDED]
+)
 def test_a_bounded_cache_decodes_far_past_its_size(spec: str) -> None:
     variant, arguments = make_variant(spec), make_qkv(59)
 
@@ -130,7 +132,7 @@ def test_a_bounded_cache_decodes_far_past_its_size(spec: str) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        "dilated_window:window_size=1073741824,dilation=1073741824",
+        pytest.param("dilated_window:window_size=1073741824,dilation=1073741824", marks=pytest.mark.slow),
         "block_local:block_size=1073741824,num_previous=1073741824",
     ],
 )

@@ -41,10 +41,13 @@ def naive(task, batch):
     return own, whole
 
 
+QUICK = {"in_context_recall", "needle", "copying", "dyck", "translation", "automata_icl"}
 FOLLOW = [name for name, kind in TASKS.items() if kind.answers_follow and not kind.distributions]
 
 
-@pytest.mark.parametrize("name", [*FOLLOW, "mqar", "parity"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in FOLLOW), "mqar", "parity"]
+)
 def test_answers_that_are_read_again_and_whole_answers(name):
     task = make_task(SMALL.get(name, name))
     batch = jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(0), ROWS))

@@ -48,6 +48,7 @@ def test_decoding_is_the_parallel_pass(name):
     check(model, rows_of())
 
 
+@pytest.mark.slow
 def test_it_does_not_matter_what_is_prefilled():
     _, model, _ = build(model__attention="conv+linear", model__position="learned", model__mlp_dim=17)
     found = [check(model, rows_of(), prompt) for prompt in (0, 1, PROMPT + 1)]

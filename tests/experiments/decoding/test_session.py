@@ -17,7 +17,7 @@ from tests.experiments.model.test_transformer import build
 COPYING = "copying:length=12,vocab_size=7"
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.5])
+@pytest.mark.parametrize("temperature", [pytest.param(0.0, marks=pytest.mark.slow), 1.5])
 def test_rows_are_those_of_the_test_and_are_scored_both_ways(temperature):
     run, model, _ = build(task=COPYING, model__attention="conv+full")
     found = Session(run=run, model=model, temperature=temperature).on_rows(5)
@@ -131,7 +131,9 @@ def test_nothing_is_scored_where_decoding_differs():
 
 
 STATE = [
-    dict(model__attention="full+linear+sliding_window:window_size=4", model__num_kv_heads=1),
+    pytest.param(
+        dict(model__attention="full+linear+sliding_window:window_size=4", model__num_kv_heads=1), marks=pytest.mark.slow
+    ),
     dict(task="translation:max_length=14,min_length=3", model__attention="full"),
 ]
 

@@ -106,7 +106,9 @@ def test_what_changes_nothing_changes_nothing(attention):
     np.testing.assert_array_equal(forward(model, rows, Ablation(elsewhere)), plain)
 
 
-@pytest.mark.parametrize("attention", ["full", "linear", "gated_delta_product"])
+@pytest.mark.parametrize(
+    "attention", ["linear", *(pytest.param(name, marks=pytest.mark.slow) for name in ("full", "gated_delta_product"))]
+)
 def test_cutting_every_edge_of_a_head_is_its_ablation(attention):
     run = tiny_run(model__attention=attention)
     model, rows = nnx.merge(*make_model(run)), run.task.sample(jax.random.key(2), 3)

@@ -55,6 +55,7 @@ def test_what_the_page_draws_times_the_values_is_the_output_of_each_head(case):
             place += 1
 
 
+@pytest.mark.slow
 def test_long_rows_are_binned_and_named_by_their_first_token():
     run, seen, rows = looked(1, task="mqar:length=600,num_pairs=3,vocab_size=640", model__attention="sliding_window")
     found = html.data(seen.maps, rows, run.task)

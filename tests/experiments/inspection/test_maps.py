@@ -33,6 +33,27 @@ class HeadsOut(Hooks):
         return mixer(x, **arguments)
 
 
+def layers_and_sums(model, rows, found):
+    """Returns the logits, and for each layer what it adds if its heads give weights times values, and what it adds."""
+    graph, state = nnx.split(model)
+    sites = []
+
+    @jax.jit  # one program, where each operation by itself would be one
+    def both(state, found):
+        hooks, layers = HeadsOut(), []
+        logits = maps.forward(nnx.merge(graph, state), rows, hooks)
+        for site, (mixer, x, arguments) in hooks.found.items():
+            if hasattr(mixer, "weights"):
+                out = jnp.einsum("bhqk,bkhd->bqhd", *found[len(sites)])
+                sites.append(site)
+                layers.append((mixer.finish(mixer.prepare(x, **arguments), out), mixer(x, **arguments)))
+        return logits, layers
+
+    logits, layers = both(state, list(found.values()))
+    assert sites == list(found)
+    return logits, dict(zip(sites, layers, strict=True))
+
+
 CASES = {
     **{name: {"model__attention": f"conv+{example_spec(name, 16)}"} for name in VARIANTS},
     "cross": {"task": "translation", "model__attention": "full", "model__encoder": "full+linear"},
@@ -48,17 +69,10 @@ def test_rows_of_a_map_times_values_are_the_output_of_the_layer(case):
     run = tiny_run(**({} if causal else {"model__bidirectional": True}) | CASES[case])
     model, rows = model_and_rows(run)
     seen = look(model, rows)
-    hooks = HeadsOut()
-    logits = maps.forward(model, rows, hooks)
+    logits, layers = layers_and_sums(model, rows, {each.site: (each.weights, each.values) for each in seen.maps})
     np.testing.assert_allclose(seen.logits, logits, atol=1e-4)
-    assert [each.site for each in seen.maps] == [
-        site for site, (mixer, *_) in hooks.found.items() if hasattr(mixer, "weights")
-    ]
     for each in seen.maps:
-        mixer, x, arguments = hooks.found[each.site]
-        out = jnp.einsum("bhqk,bkhd->bqhd", each.weights, each.values)
-        layer = mixer.finish(mixer.prepare(x, **arguments), out)
-        np.testing.assert_allclose(layer, mixer(x, **arguments), atol=2e-4)
+        np.testing.assert_allclose(*layers[each.site], atol=2e-4)
         shares = each.shares.sum(-1)
         assert np.all(np.isclose(shares, 1, atol=1e-4) | (shares == 0))
         if each.normalised:

@@ -33,9 +33,8 @@ WINDOWS = "sliding_window:window_size=1+sliding_window:window_size=3"
 @pytest.mark.parametrize(
     "cross",
     [
-        "full",
         "sliding_window:window_size=3",
-        *(pytest.param(c, marks=pytest.mark.slow) for c in ("linear", "topk:num_keys=50")),
+        *(pytest.param(c, marks=pytest.mark.slow) for c in ("full", "linear", "topk:num_keys=50")),
     ],
 )
 def test_an_encoder_decoder_reaches_what_its_patterns_say(cross, encoder, monkeypatch):
@@ -138,6 +137,7 @@ def test_numbers_are_read_and_told_as_numbers():
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient["embedding"]))
 
 
+@pytest.mark.slow
 def test_distributions_are_compared_with_distributions_and_trained_on_tokens():
     task = make_task("markov_icl:length=7")
     batch = task.sample(jax.random.key(0), 64)

@@ -169,6 +169,7 @@ def test_every_picture_lies_next_to_the_page(toy):
         assert b"<svg" in (toy / f"{name}.svg").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_numbers_give_the_same_bytes(toy, tmp_path):
     html.write_report(toy, tmp_path)
     for name in ("report.html", "accuracy_against_flops.svg", "accuracy_by_distance.svg"):

@@ -145,6 +145,7 @@ def test_a_damage_to_an_unfinished_run_changes_no_result(runs, results, capsys):
         assert len(capsys.readouterr().err.splitlines()) <= 3
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_left_alone(runs, finished, capsys):
     folder = run_folder(finished, runs[0])
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}

@@ -209,7 +209,7 @@ def test_a_pair_exchanged_has_the_opposite_difference():
 EQUAL_ROWS = ("half, narrow", "0.97, wide", "0.995, densest at 1", "0.99, clipped")
 
 
-@pytest.mark.parametrize("seeds", [5, 10])
+@pytest.mark.parametrize("seeds", [5, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("spread", [*EQUAL_ROWS, "half of the runs solve", "most runs solve"])
 def test_rows_that_do_not_differ_separate_in_at_most_5_percent_of_studies(spread: str, seeds: int):
     rates = {"half of the runs solve": 0.5, "most runs solve": 0.9}

@@ -183,7 +183,8 @@ def test_a_curve_that_has_not_flattened_is_seen(accuracies, steps, gain):
 def test_workers_search_and_report_as_one_process_does(tmp_path):
     flags = (RATES, *SEARCH[:1], "--config.study.search_seeds=1", "--seeds=2")
     for name, workers in (("one", 1), ("two", 2)):
-        assert start(tmp_path / name, *flags, f"--workers={workers}").wait(timeout=600) == 0
+        programs = {"programs": tmp_path / "programs", "compiles": name == "one"}
+        assert start(tmp_path / name, *flags, f"--workers={workers}", **programs).wait(timeout=600) == 0
     one, two = (read_study(tmp_path / name / "results" / "tiny").rows[0] for name in ("one", "two"))
     assert one.seeds == two.seeds == (0, 1) and len(one.others) == len(two.others) == 3
     assert one.choices[0].value == two.choices[0].value

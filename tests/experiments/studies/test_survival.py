@@ -17,7 +17,7 @@ from tests.experiments.processes import start, wait_for_checkpoint
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 STUDY = "--vary=train.learning_rate=0.001|0.003|0.01", "--seeds=2", "--config.train.stop_when_solved=false"
-LONG = "--config.train.steps=1500", "--config.train.stop_when_solved=false"
+LONG = "--config.train.steps=600", "--config.train.stop_when_solved=false"
 
 # Ends the process in the middle of what it does, the first times that it comes there, and notes every result.
 DEADLY = """

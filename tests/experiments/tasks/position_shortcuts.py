@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from experiments.tasks.base import Batch, Task
+from tests.experiments.tasks.programs import ROWS, draw
 
 LARGEST = 2**25  # comparisons at a time
 
@@ -129,16 +130,9 @@ def _in_pieces(batch: Batch) -> Iterator[slice]:
 
 def sample(task: Task, rows: int, seed: int) -> Batch:
     """Draws rows, 2000 at a time."""
-    draw = _program(task)
-    rngs = (jax.random.fold_in(jax.random.key(seed), step) for step in range(rows // 2000))
-    batches = [jax.tree.map(np.asarray, draw(rng, 2000)) for rng in rngs]
+    rngs = (jax.random.fold_in(jax.random.key(seed), step) for step in range(rows // ROWS))
+    batches = [jax.tree.map(np.asarray, draw(task, rng)) for rng in rngs]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
-
-
-@functools.lru_cache(maxsize=1)  # compiled once for all seeds
-def _program(task: Task) -> Callable[..., Batch]:
-    quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than drawing
-    return jax.jit(task.sample, static_argnums=1, compiler_options=quick)
 
 
 def score(task: Task, batch: Batch, table: Table) -> tuple[float, float]:

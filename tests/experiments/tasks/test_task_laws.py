@@ -1,6 +1,5 @@
 """What every registered task must keep. A new task adds its row to `task_cases`, and is checked like all others."""
 
-import collections
 import functools
 import hashlib
 import json
@@ -16,26 +15,21 @@ from attention_variants import specs
 from experiments.tasks.base import Batch, Task
 from experiments.tasks.registry import TASKS, make_task, task_facts
 from tests.experiments.tasks.all_shortcuts import COMMON, GUESSES, UNSEEN
+from tests.experiments.tasks.programs import ROWS, TRACES, draw
 from tests.experiments.tasks.task_cases import CASES, TOO_HARD
 
-ROWS = 2000
-
-every_case = pytest.mark.parametrize("spec", CASES)
+FIRST = {specs.parse_spec(spec)[0]: spec for spec in reversed(CASES)}.values()  # of each task, in the quick part
+every_case = pytest.mark.parametrize(
+    "spec", [pytest.param(spec, marks=() if spec in FIRST else pytest.mark.slow) for spec in CASES]
+)
 
 ROLES = ("key", "value", "query", "filler", "marker", "answer")
-TRACES: collections.Counter[Task] = collections.Counter()
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def sample(task: Task, rng: jax.Array) -> Batch:
-    TRACES[task] += 1
-    return task.sample(rng, ROWS)
 
 
 @functools.cache
-def draw(spec: str) -> tuple[Task, Batch]:
+def drawn(spec: str) -> tuple[Task, Batch]:
     task = make_task(spec)
-    return task, jax.tree.map(np.asarray, sample(task, jax.random.key(7)))
+    return task, jax.tree.map(np.asarray, draw(task, jax.random.key(7)))
 
 
 def accuracy(task: Task, batch: Batch, answers: np.ndarray) -> float:
@@ -69,7 +63,7 @@ def test_defaults_are_valid_and_described(name: str):
 
 @every_case
 def test_batch_is_well_formed(spec: str):
-    task, batch = draw(spec)
+    task, batch = drawn(spec)
     rows, scored = batch.targets.shape[:2]
     channels = (task.input_channels,) if task.input_channels else ()
     assert_well_formed(batch.inputs, (ROWS, task.input_length, *channels), 0 if channels else task.vocab_size)
@@ -110,7 +104,7 @@ def test_batch_is_well_formed(spec: str):
 
 @every_case
 def test_solver_scores_one(spec: str):
-    task, batch = draw(spec)
+    task, batch = drawn(spec)
     batch = batch._replace(weights=decided(task, batch))
     assert accuracy(task, batch, task.solve(batch)) == 1.0
 
@@ -140,7 +134,7 @@ def one_change(batch: Batch, roles: np.ndarray, rng: np.random.Generator) -> Ite
 
 @every_case
 def test_answers_depend_on_their_evidence_and_on_no_other_value_or_filler(spec: str):
-    task, batch = draw(spec)
+    task, batch = drawn(spec)
     batch = jax.tree.map(lambda array: array[:29], batch)
     described = [[*task.describe_row(batch, row), *task.describe_context(batch, row)] for row in range(29)]
     roles = np.array([[role for _, role in row] for row in described])
@@ -161,7 +155,7 @@ def test_answers_depend_on_their_evidence_and_on_no_other_value_or_filler(spec: 
 @every_case
 def test_training_reads_where_answers_are_scored(spec: str):
     """A learned position at which only tests read would stay as it was drawn."""
-    task, batch = draw(spec)
+    task, batch = drawn(spec)
     training = task.training_batch(batch)
     read, trained = (
         np.unique(np.argwhere(np.asarray(weights) > 0)[:, 0] * task.input_length + np.asarray(places)[weights > 0])
@@ -172,7 +166,7 @@ def test_training_reads_where_answers_are_scored(spec: str):
 
 @every_case
 def test_same_seed_same_bits(spec: str):
-    _, batch = draw(spec)
+    _, batch = drawn(spec)
     digest = hashlib.sha256(b"".join(leaf.tobytes() for leaf in jax.tree.leaves(batch)))
     assert digest.hexdigest()[:16] == CASES[spec]
 
@@ -195,7 +189,7 @@ def test_splits_share_no_stream_and_equal_tasks_compile_once(spec: str):
     for split in range(3):
         for step in range(2):
             rng = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), split), step)
-            batch = sample(make_task(spec), rng)
+            batch = draw(make_task(spec), rng)
             read = [batch.inputs] if batch.context is None else [batch.inputs, batch.context]
             batches.append(np.concatenate([np.reshape(part, (ROWS, -1)) for part in read], axis=1))
     for index, one in enumerate(batches):
@@ -217,7 +211,7 @@ def best_guesses(task: Task, answers: np.ndarray) -> tuple[np.ndarray, float]:
 @every_case
 def test_best_guess_without_the_evidence(spec: str):
     """Guessing the likeliest of what the rest of the row leaves open is right at the guess rate."""
-    task, batch = draw(spec)
+    task, batch = drawn(spec)
     batch = jax.tree.map(lambda array: array[:500], batch)
     rng, name = np.random.default_rng(3), specs.parse_spec(spec)[0]
     guesses, rates = np.zeros_like(batch.targets), task.guess_rate(batch)
@@ -245,7 +239,7 @@ def divergence(guess: np.ndarray, target: np.ndarray) -> np.ndarray:
 @pytest.mark.slow
 @every_case
 def test_floors_are_what_their_shortcuts_score(spec: str):
-    task, batch = draw(spec)
+    task, batch = drawn(spec)
     rng, name = np.random.default_rng(5), specs.parse_spec(spec)[0]
     divergences = divergence if task.distributions else squared
     scores = [
@@ -286,7 +280,7 @@ def test_at_length(spec: str):
 
 @every_case
 def test_every_slice_has_a_label_and_facts_can_be_stored(spec: str):
-    task, batch = draw(spec)
+    task, batch = drawn(spec)
     facts = task_facts(task)
     assert set(batch.slices) <= set(facts["slice_labels"]) and all(facts["slice_labels"].values())
     assert json.loads(json.dumps(facts)) == facts
@@ -299,7 +293,9 @@ def test_every_slice_has_a_label_and_facts_can_be_stored(spec: str):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_label_is_of_a_slice(name: str):
-    emitted = {slice_name for spec in CASES if specs.parse_spec(spec)[0] == name for slice_name in draw(spec)[1].slices}
+    emitted = {
+        slice_name for spec in CASES if specs.parse_spec(spec)[0] == name for slice_name in drawn(spec)[1].slices
+    }
     assert set(TASKS[name].slice_labels) == emitted
 
 

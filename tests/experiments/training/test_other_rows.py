@@ -74,13 +74,10 @@ def test_a_run_is_tested_at_every_length():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attention", "position"),
-    [("full", "rope")]
-    + [
-        pytest.param(*pair, marks=pytest.mark.slow)
-        for pair in (("conv+linear:chunk_size=4", "none"), ("lstm", "learned"), ("full", "randomized:max_length=40"))
-    ],
+    [("full", "rope"), ("conv+linear:chunk_size=4", "none"), ("lstm", "learned"), ("full", "randomized:max_length=40")],
 )
 def test_padding_changes_nothing(attention, position, without_bounds):
     """The longer rows alone, unpadded, in a program of their own, give the same numbers."""
@@ -220,6 +217,7 @@ def test_learned_positions_past_training_are_there_but_untrained():
     assert np.isfinite(score(run, params, jax.random.key(0))["length", "28"]["loss"])
 
 
+@pytest.mark.slow
 def test_long_rows_are_padded_among_their_like_and_read_a_few_at_a_time(monkeypatch, without_bounds):
     assert other_rows._padded_lengths([64, 500, 2048, 2049, 4096, 5000, 16384]) == [2048] * 3 + [4096] * 2 + [
         5000,

@@ -164,6 +164,7 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, whole, first, th
     assert result["test_loss"] == pytest.approx(whole[0]["test_loss"], rel=2e-4)
 
 
+@pytest.mark.slow
 def test_one_device_is_the_plain_program(whole):
     assert whole[0]["parameter_hash"] == loop.train(tiny_run(**SIZES))["parameter_hash"]
     assert Devices.first(1) == Devices() and parallel.devices() == Devices()

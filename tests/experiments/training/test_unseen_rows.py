@@ -22,6 +22,7 @@ def drawn(task, split, number, rows):
     return [tuple(row) for row in np.asarray(batch.inputs).tolist()]
 
 
+@pytest.mark.slow
 def test_rows_are_found_that_stand_in_any_batch_of_training():
     """Against a plain search; the last batches of the test and of training matter, what comes after does not."""
     task = make_task(TASK)
