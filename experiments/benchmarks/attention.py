@@ -133,7 +133,7 @@ class _Calls(NamedTuple):
     gradient: Callable[..., Any]
 
 
-def _compiled(name: str, attend: Contender, arrays: tuple[Any, Any, Any]) -> _Calls:
+def _compiled(name: str, attend: Contender, arrays: tuple[Any, ...]) -> _Calls:
     with_gradient = _with_gradient(attend)
     flops = cost.count_flops(with_gradient, *arrays)
     forward = jax.jit(attend).lower(*arrays).compile()
@@ -141,7 +141,7 @@ def _compiled(name: str, attend: Contender, arrays: tuple[Any, Any, Any]) -> _Ca
     return _Calls(Timing(name, arrays[0].shape[1], 0.0, 0.0, flops, cost.temporary_bytes(gradient)), forward, gradient)
 
 
-def _of_peer(peer: peers.Peer, variant: str, arrays: tuple[Any, Any, Any], ours: _Calls) -> _Calls:
+def _of_peer(peer: peers.Peer, variant: str, arrays: tuple[Any, ...], ours: _Calls) -> _Calls:
     """Returns what is timed of a peer, which computes what `ours` does."""
     name = f"{peer.name} ({variant})"
     if peer.is_torch:

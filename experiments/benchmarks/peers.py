@@ -68,7 +68,7 @@ def check_equal(name: str, theirs: Any, ours: Any) -> None:
         raise ValueError(f"{name} must compute the same function; its output differs by {difference:.2g}.")
 
 
-def torch_calls(attend: Attend, arrays: tuple[Any, Any, Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def torch_calls(attend: Attend, arrays: tuple[Any, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Returns forward and forward with gradient of a peer in PyTorch, on copies of `arrays`.
 
     The gradient is that of sum(output * value), as for the variants. Arguments of the calls are not read.
