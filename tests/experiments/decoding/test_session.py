@@ -131,14 +131,12 @@ def test_nothing_is_scored_where_decoding_differs():
 
 
 STATE = [
-    pytest.param(
-        dict(model__attention="full+linear+sliding_window:window_size=4", model__num_kv_heads=1), marks=pytest.mark.slow
-    ),
+    dict(model__attention="full+linear+sliding_window:window_size=4", model__num_kv_heads=1),
     dict(task="translation:max_length=14,min_length=3", model__attention="full"),
 ]
 
 
-@pytest.mark.parametrize("values", STATE)
+@pytest.mark.parametrize("values", [pytest.param(STATE[0], marks=pytest.mark.slow), STATE[1]])
 def test_bytes_are_those_of_the_cache_and_of_its_formula(values):
     run, model, _ = build(**values)
     kept = measures.kept(model, run, 14)

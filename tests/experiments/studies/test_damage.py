@@ -178,6 +178,7 @@ def numbers(folder: RunFolder) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_a_foreign_folder_is_named_and_the_rest_is_shown(results):
     whole, _ = shown(results)
     (results / "study" / "pictures").mkdir()
