@@ -39,6 +39,7 @@ from experiments.tasks.sequences.compression import Compression
 from experiments.tasks.sequences.copying import Copying, Reverse, Sorting
 from experiments.tasks.sequences.duplicate_ngram import DuplicateNgram
 from experiments.tasks.sequences.selective_copying import SelectiveCopying
+from experiments.tasks.sequences.skill_pairs import SkillPairs
 from experiments.tasks.sequences.translation import Translation
 from experiments.tasks.sequences.variable_tracking import VariableTracking
 
@@ -65,6 +66,7 @@ TASKS: dict[str, type[Task]] = {
     "markov_icl": MarkovICL,
     "markov_lags": MarkovLags,
     "duplicate_ngram": DuplicateNgram,
+    "skill_pairs": SkillPairs,
     "parity": Parity,
     "even_pairs": EvenPairs,
     "cycle_navigation": CycleNavigation,
