@@ -21,6 +21,7 @@ from experiments.tasks.formal.strings import BucketSort, DuplicateString, Missin
 from experiments.tasks.images.captioning import Captioning
 from experiments.tasks.images.image_shapes import ImageShapes
 from experiments.tasks.images.pathfinder import Pathfinder
+from experiments.tasks.recall.facts import Facts
 from experiments.tasks.recall.fuzzy_recall import FuzzyRecall
 from experiments.tasks.recall.in_context_recall import InContextRecall, NoisyRecall
 from experiments.tasks.recall.induction import Induction
@@ -51,6 +52,7 @@ TASKS: dict[str, type[Task]] = {
     "noisy_recall": NoisyRecall,
     "fuzzy_recall": FuzzyRecall,
     "memorization": Memorization,
+    "facts": Facts,
     "copying": Copying,
     "reverse": Reverse,
     "sorting": Sorting,
