@@ -19,7 +19,7 @@ from experiments.components.mixers import Call, LayerSizes, Mixer
 from experiments.components.optimizers import AdamW
 from experiments.components.schedules import Cosine
 from experiments.config.run import Run
-from experiments.config.schema import TrainConfig
+from experiments.config.schema import PretrainConfig, TrainConfig
 from experiments.model.objective import gradient_step
 from experiments.model.transformer import Model, abstract_model
 
@@ -63,7 +63,7 @@ class _Step(NamedTuple):
 def _counted(run: Run) -> Run:
     """Returns the run that stands for all whose steps cost the same: how it is optimised does not matter."""
     train = TrainConfig(batch_size=run.train.batch_size)
-    config = dataclasses.replace(run.config, train=train)
+    config = dataclasses.replace(run.config, train=train, pretrain=PretrainConfig())
     return dataclasses.replace(run, config=config, optimizer=AdamW(), schedule=Cosine())
 
 
