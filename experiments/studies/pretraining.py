@@ -1,7 +1,7 @@
 """Runs that begin where others end: which these are, and what is taken over from them.
 
-A pretraining is a run like any other, of the same study: it has a folder, a row and a digest of its own, and is resumed,
-shared and counted as all runs are. What begins in its parameters finds it beside its own folder, by that digest.
+A pretraining is a run like any other, of the same study: it has a folder, a row and a digest of its own, and is
+resumed, shared and counted as all runs are. What begins in its parameters finds it beside its own folder, by that name.
 """
 
 from collections.abc import Sequence

@@ -50,9 +50,9 @@ class Facts(FixedLength):
     num_keys: int = 3  # in a question; there are as many formats
     format: int = 0  # which of them is asked for
     part: str = _TRAINED  # which keys are asked for: trained, used, carried or never
-    num_used: int = 64
-    num_carried: int = 64
-    num_never: int = 32
+    num_used: int = 256
+    num_carried: int = 256
+    num_never: int = 64
     num_values: int = 16
     map_seed: int = 0  # draws the map
 
