@@ -116,9 +116,9 @@ def _check_flags(path: Path, study: bool) -> None:
         if FLAGS[flag].value and _kind(flag) not in kinds:
             expected = f"{', '.join(f'.{kind}' for kind in kinds[:-1])} or .{kinds[-1]}"
             raise cli.UsageError(f"--{flag} must end in {expected}; got {FLAGS[flag].value!r}.")
-    useless = [f"--{name}" for name in _NOT_MOVED if _MOVED.value and FLAGS[name].present]
-    if useless:
-        raise cli.UsageError(f"--moved compares a run with its pretraining; leave out {', '.join(useless)}.")
+    others = [f"--{name}" for name in _NOT_MOVED if FLAGS[name].present]
+    if _MOVED.value and others:
+        raise cli.UsageError(f"--moved compares a run with its pretraining; leave out {', '.join(others)}.")
     if _ALL.value and _TRAINING.value:
         raise cli.UsageError("--training draws one row; leave out --all.")
     if _ROW.value >= _ROWS.value:

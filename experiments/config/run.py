@@ -168,10 +168,10 @@ class Run:
         wanted, train = self.config.pretrain, self.train
         if not wanted.task:
             return None
-        changed = {"steps": wanted.steps or train.steps, "learning_rate": wanted.learning_rate or train.learning_rate}
-        config = dataclasses.replace(
-            self.config, task=wanted.task, train=dataclasses.replace(train, **changed), pretrain=PretrainConfig()
+        train = dataclasses.replace(
+            train, steps=wanted.steps or train.steps, learning_rate=wanted.learning_rate or train.learning_rate
         )
+        config = dataclasses.replace(self.config, task=wanted.task, train=train, pretrain=PretrainConfig())
         try:
             return type(self).read(config)
         except (ValueError, NotImplementedError) as error:
