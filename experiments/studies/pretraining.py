@@ -18,6 +18,11 @@ def pretrainings(runs: Sequence[Run]) -> list[Run]:
     return list({run.digests.run: run for run in found}.values())
 
 
+def with_pretrainings(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs in whose parameters some runs begin, then the runs, each once."""
+    return list({run.digests.run: run for run in (*pretrainings(runs), *runs)}.values())
+
+
 def folder_of(run: Run, folder: RunFolder) -> RunFolder:
     """Returns the folder of the pretraining of a run.
 

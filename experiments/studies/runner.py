@@ -64,7 +64,7 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
 
 def follow(runs: Sequence[Run]) -> None:
     """Trains, as a process of `parallel.devices()` that is not the first, what the first one says."""
-    known = {run.digests.run: run for run in (*pretraining.pretrainings(runs), *runs)}
+    known = {run.digests.run: run for run in pretraining.with_pretrainings(runs)}
     while (word := parallel.hear()) != parallel.END:
         if word in known:
             with parallel.in_step():
@@ -304,9 +304,10 @@ def _train(run: Run, folder: TrainingFolder, display: progress.Display) -> str:
         interrupts.leave_if_warned()  # the checkpoint of this event has just been written
 
     try:
+        source = pretraining.source(run, folder)  # before others hear of the run, which may not have one
         parallel.announce(run.digests.run)
         with parallel.in_step():
-            result = loop.train(run, folder, report, pretraining.source(run, folder))
+            result = loop.train(run, folder, report, source)
     except (StorageError, LeaseLostError, parallel.OutOfStepError):
         raise
     except Exception as error:

@@ -15,7 +15,7 @@ from typing import Any
 from experiments.config import schema
 from experiments.config.run import Run
 from experiments.studies import cells, plans, workers
-from experiments.studies.pretraining import pretrainings
+from experiments.studies.pretraining import pretrainings, with_pretrainings
 from experiments.studies.run_folder import has_ended
 from experiments.studies.runner import is_over, plan_for, plan_of, run_folder
 
@@ -68,12 +68,11 @@ def expected(runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Run]:
     """Returns the runs that the study comes to: of cells that are not chosen yet, as if the first one were chosen."""
     searching = [run for run in runs if run.config.searches]
     if not searching:
-        return [*pretrainings(runs), *runs]
+        return with_pretrainings(runs)
     cell_of = {_group(run): run.digests.cell for run in reversed(searching)}
     if all(is_over(run_folder(results, run)) for run in searching):
         cell_of |= _chosen(searching, results)
-    later = [*searching, *_of_cells(runs, set(cell_of.values()))]
-    return [*pretrainings(later), *later]
+    return with_pretrainings([*searching, *_of_cells(runs, set(cell_of.values()))])
 
 
 def _of_cells(runs: Sequence[Run], chosen: set[str]) -> list[Run]:

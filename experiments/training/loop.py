@@ -81,7 +81,7 @@ def train(
       folder: where metrics and checkpoints go; None keeps nothing.
       report: called after every chunk with step, steps, train_loss, validation_accuracy, validation_loss,
         tokens_per_second and seconds_left.
-      source: what `run.pretraining` came to, where there is one; the process that `parallel.leads()` needs it.
+      source: what `run.pretraining` came to, where there is one; only the process that leads needs it.
 
     Returns:
       The fields of `result.json` but for those that say which run it is. `parameter_hash` is that of the last

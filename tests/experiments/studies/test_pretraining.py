@@ -185,6 +185,12 @@ def test_a_run_without_its_pretraining_is_refused(study, tmp_path):
         pretraining.source(run, RunFolder(tmp_path / "tiny" / "0"))
 
 
+def test_a_pretraining_that_is_a_row_anyway_counts_once(tmp_path):
+    run = tiny_run(**FIELDS)
+    every = search.expected([run, run.pretraining], tmp_path)
+    assert [each.digests.run for each in every] == [run.pretraining.digests.run, run.digests.run]
+
+
 def test_no_part_of_a_study_alone_has_pretraining(command, trained):
     code, _, err = command(
         f"--config.pretrain.task={BEFORE}", "--config.task=mqar:length=12,vocab_size=22", "--shard=0/2"
