@@ -3,7 +3,7 @@
 Rows name two of eight skills, and the answer applies one after the other (`skill_pairs`). Training shows every skill
 alone and with five others; the tests ask for the pairs that are left, apart by kind: two maps, two orders, one of each.
 A model that has learnt all trained pairs may have learnt the skills, or every pair for itself: the picture
-`accuracy_shifted` of the report tells these apart. About 15 minutes on two cores:
+`accuracy_shifted` of the report tells these apart. About 20 minutes on two cores:
 
     python -m experiments.run --config=configs/novel_combinations.py
 
@@ -27,12 +27,15 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.num_layers = 3
     config.model.mlp_dim = 256
     config.model.position = "learned"
-    config.train.steps = 3000
-    config.train.learning_rate = 0.002
+    config.model.qkv_conv = 4  # without it the delta rule does not learn the trained pairs
+    config.model.conv_silu = True
+    config.train.steps = 2000
     config.train.stop_when_solved = False  # pairs are new to the end
     config.study.seeds = 3
+    config.study.select = ("train.learning_rate",)
     config.study.vary = (
         "model.attention=full|sliding_window:window_size=8|linear:chunk_size=16|delta:chunk_size=16"
         "|delta:chunk_size=16+full+delta:chunk_size=16",
+        "train.learning_rate=0.002|0.005",
     )
     return config
