@@ -5,6 +5,7 @@
     python -m experiments.inspect results/quickstart/20d06d0e5594 --output=maps.png --row=3
     python -m experiments.inspect results/quickstart --attention=full
     python -m experiments.inspect results/quickstart --all
+    python -m experiments.inspect results/fine_tuning --moved
     python -m experiments.inspect results/induction_heads --training=scores.png
 
 The page maps.html shows the first rows of the task: point at a token to see where it looks. A picture shows one row.
@@ -15,7 +16,8 @@ mixer or a head set its output to zero, or to its mean over rows and tokens.
 
 Of a study, scores are means over the seeds of one row of its table: of the highest head of each layer, and of all its
 heads, because heads have no order that seeds share. --all gives a line for each row instead, as Markdown. --training
-draws scores at all steps whose parameters are kept (train.keep_checkpoints=every).
+draws scores at all steps whose parameters are kept (train.keep_checkpoints=every). --moved says how far the attention
+of each layer moved since the pretraining (pretrain.task): the total variation between weights before and after.
 """
 
 from collections.abc import Sequence
@@ -26,7 +28,17 @@ from absl import flags
 
 from experiments import cli, runtime
 from experiments.config.run import Run
-from experiments.inspection import along_training, head_scores, html, maps, of_study, over_seeds, pictures, tables
+from experiments.inspection import (
+    along_training,
+    head_scores,
+    html,
+    maps,
+    moved,
+    of_study,
+    over_seeds,
+    pictures,
+    tables,
+)
 from experiments.inspection.maps import Look
 from experiments.model.streams import TEST, split_key
 from experiments.reporting.figures import style
@@ -66,7 +78,11 @@ _ALL = flags.DEFINE_bool("all", False, "Of a study, a line for each row that is 
 _TRAINING = flags.DEFINE_string(
     "training", "", "File to write, .png or .svg: scores along training, with the accuracy.", flag_values=FLAGS
 )
+_MOVED = flags.DEFINE_bool(
+    "moved", False, "Of runs with pretrain.task: how far attention moved since the pretraining.", flag_values=FLAGS
+)
 _KINDS = {"output": ("html", "png", "svg"), "training": ("png", "svg")}
+_NOT_MOVED = ("output", "row", "step", "all", "training")
 _OF_A_RUN, _OF_A_STUDY = ("output", "row", "step"), ("attention", "where", "all")  # flags that need one or the other
 
 
@@ -78,6 +94,9 @@ def run() -> None:
     study = of_study.is_study(path)
     _check_flags(path, study)
     runtime.check_device()
+    if _MOVED.value:
+        print(_moved(path, study))
+        return
     if _ALL.value:
         rows = of_study.choose_all(path, _ATTENTION.value, _WHERE.value or ())
         print(of_study.overview(rows, _ROWS.value))
@@ -97,6 +116,9 @@ def _check_flags(path: Path, study: bool) -> None:
         if FLAGS[flag].value and _kind(flag) not in kinds:
             expected = f"{', '.join(f'.{kind}' for kind in kinds[:-1])} or .{kinds[-1]}"
             raise cli.UsageError(f"--{flag} must end in {expected}; got {FLAGS[flag].value!r}.")
+    others = [f"--{name}" for name in _NOT_MOVED if FLAGS[name].present]
+    if _MOVED.value and others:
+        raise cli.UsageError(f"--moved compares a run with its pretraining; leave out {', '.join(others)}.")
     if _ALL.value and _TRAINING.value:
         raise cli.UsageError("--training draws one row; leave out --all.")
     if _ROW.value >= _ROWS.value:
@@ -119,6 +141,24 @@ def _look_at_study(study: Path) -> list[Path]:
             kept_steps(folder)  # before all that takes time
     print(of_study.text(chosen, _ROWS.value))
     return chosen.folders
+
+
+def _moved(path: Path, study: bool) -> str:
+    """Returns the table of how far attention moved in a run, or in the named rows of a study that had a pretraining."""
+    if not study:
+        return tables.moved_text({"": [moved.moved_in_run(path, _ROWS.value)]})
+    rows = of_study.choose_all(path, _ATTENTION.value, _WHERE.value or ())
+    rows = [row for row in rows if moved.has_pretraining(row.folders[0])]
+    if not rows:
+        raise cli.UsageError(f"no row of {str(path)!r} that is named has a pretraining; --moved needs pretrain.task.")
+    several = len({row.model for row in rows}) < len(rows)
+    found = {
+        f"{row.model} on {row.task}" if several else row.model: [
+            moved.moved_in_run(folder, _ROWS.value) for folder in row.folders
+        ]
+        for row in rows
+    }
+    return tables.moved_text(found)
 
 
 def _look_at_run(folder: Path) -> Path:

@@ -179,9 +179,11 @@ def _read_runs() -> list[Run]:
     for key in {item.partition("=")[0].strip() for item in _VARY.value}:
         if key in {item.partition("=")[0].strip() for item in _OVERRIDE.value}:
             raise cli.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")
-    if _SHARD.value and config.study.search_seeds:
-        raise cli.UsageError("--shard cuts no study with study.search_seeds; start the same command several times.")
     configs = grid.expand(config, _VARY.value, _SEEDS.value, sweep)
+    staged = {"study.search_seeds": config.study.search_seeds, "pretrain.task": any(c.pretrain.task for c in configs)}
+    for field in staged if _SHARD.value else ():
+        if staged[field]:
+            raise cli.UsageError(f"--shard cuts no study with {field}; start the same command several times.")
     return runner.read_runs(grid.shard(configs, _SHARD.value))
 
 

@@ -20,7 +20,7 @@ from experiments.components.mixers import Call, LayerSizes, Mixer
 from experiments.components.optimizers import AdamW
 from experiments.components.schedules import Cosine
 from experiments.config.run import Run
-from experiments.config.schema import TrainConfig
+from experiments.config.schema import PretrainConfig, TrainConfig
 from experiments.model.objective import gradient_step, mean_loss, read_batch
 from experiments.model.transformer import Model, abstract_model
 
@@ -127,7 +127,7 @@ def _counted(run: Run) -> Run:
     How it is optimised does not matter, nor which library computes its attention, whose kernels no counter sees into.
     """
     train = TrainConfig(batch_size=run.train.batch_size)  # nor the dtype: FLOPs and caches are the same
-    config = dataclasses.replace(run.config, train=train)
+    config = dataclasses.replace(run.config, train=train, pretrain=PretrainConfig())
     mixers, encoder = (tuple(mixer.portable() for mixer in group) for group in (run.mixers, run.encoder))
     cross = None if run.cross is None else run.cross.portable()
     run = dataclasses.replace(run, mixers=mixers, encoder=encoder, cross=cross)

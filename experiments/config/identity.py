@@ -67,6 +67,9 @@ def canonical(run: "Run") -> dict[str, Any]:
     for key, default in schema.younger_defaults().items():
         if fields[key] == default:
             del fields[key]
+    if run.pretraining is not None:  # whatever decides its numbers decides those of this run
+        fields = {key: value for key, value in fields.items() if not key.startswith("pretrain.")}
+        fields["pretrain.cell"] = run.pretraining.digests.cell
     if revised := _revised(fields):
         fields["model.revisions"] = revised
     nested: dict[str, Any] = {}

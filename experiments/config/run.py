@@ -25,6 +25,7 @@ from experiments.config.schema import (
     Config,
     EvalConfig,
     ModelConfig,
+    PretrainConfig,
     StudyConfig,
     TrainConfig,
 )
@@ -163,6 +164,21 @@ class Run:
         return identity.digests(self)
 
     @functools.cached_property
+    def pretraining(self) -> Self | None:
+        """The run in whose best parameters this one begins, of the same seed; None where it begins anew."""
+        wanted, train = self.config.pretrain, self.train
+        if not wanted.task:
+            return None
+        train = dataclasses.replace(
+            train, steps=wanted.steps or train.steps, learning_rate=wanted.learning_rate or train.learning_rate
+        )
+        config = dataclasses.replace(self.config, task=wanted.task, train=train, pretrain=PretrainConfig())
+        try:
+            return type(self).read(config)
+        except (ValueError, NotImplementedError) as error:
+            raise type(error)(f"pretrain.task={wanted.task}: {error}") from error
+
+    @functools.cached_property
     def cell(self) -> Self:
         """The run that stands for all seeds of its cell: what is computed for it need not be computed for them."""
         train = dataclasses.replace(self.train, keep_checkpoints=TrainConfig.keep_checkpoints)
@@ -179,6 +195,10 @@ class Run:
             raise ValueError(f"train.schedule: {error}") from error
         self._check_layers()
         self._check_task()
+        if self.pretraining is not None and self.pretraining.task == self.task:
+            raise ValueError(
+                "pretrain.task must differ from task: the same rows would come again; to train longer, set train.steps."
+            )
         for test in self.tests:
             test.check(self.task, causal=self.causal, model=self.model)
         for task in (self.task, *(test.task for test in self.tests)):

@@ -159,6 +159,25 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """The section `pretrain`: a run before this one, in whose best parameters this one begins."""
+
+    task: str = _field("", "spec of the task to train on first, as a run of its own; empty: none", younger=True)
+    steps: int = _field(0, "its training steps at most; 0: as many as train.steps", younger=True)
+    learning_rate: float = _field(0.0, "peak of its schedule; 0: that of train.learning_rate", younger=True)
+
+    def check(self) -> None:
+        """Raises ValueError, in one line, for a value out of range, or for settings of what is not asked for."""
+        check_integer("pretrain.steps", self.steps, 0)
+        check_number("pretrain.learning_rate", self.learning_rate, 0.0, _LARGEST)
+        for name in ("steps", "learning_rate"):
+            if getattr(self, name) and not self.task:
+                raise ValueError(
+                    f"pretrain.{name}={getattr(self, name)} needs pretrain.task, the task to train on first."
+                )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
     """The section `eval`."""
 
@@ -213,6 +232,7 @@ class Config:
     )
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     study: StudyConfig = dataclasses.field(default_factory=StudyConfig)
 
@@ -251,11 +271,17 @@ class Config:
         check_integer("study.search_seeds", self.study.search_seeds, 0)
         check_integer("study.match_target", self.study.match_target, 0, 2**62)
         _check_choice("match", self.match, MATCHES)
-        for section in (self.model, self.train, self.eval):
+        for section in (self.model, self.train, self.pretrain, self.eval):
             section.check()
 
 
-SECTIONS: dict[str, Any] = {"model": ModelConfig, "train": TrainConfig, "eval": EvalConfig, "study": StudyConfig}
+SECTIONS: dict[str, Any] = {
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "pretrain": PretrainConfig,
+    "eval": EvalConfig,
+    "study": StudyConfig,
+}
 _OF_THE_STUDY = ("name", "match", "study")  # decide where runs lie and how they are compared
 _OF_THE_FOLDER = ("train.keep_checkpoints",)  # decide what of a run stays on disk
 

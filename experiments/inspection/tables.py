@@ -1,13 +1,14 @@
 """Tables of what heads look at, and of what a model loses without them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from experiments.inspection import causes
 from experiments.inspection.causes import Ablation
 from experiments.inspection.head_scores import HeadScore
 from experiments.inspection.maps import Map
+from experiments.inspection.moved import Moved
 from experiments.inspection.over_seeds import Line
 from experiments.model.hooks import NONE, Site
 from experiments.model.transformer import Model
@@ -38,6 +39,21 @@ def over_seeds_text(lines: Sequence[Line]) -> str:
             *([f"{site}, {which}", *(cells.get((site, which, name), "") for name in names)] for site, which in kinds),
         ]
     )
+
+
+def moved_text(models: Mapping[str, Sequence[Sequence[Moved]]]) -> str:
+    """Returns a line for each layer of each model, given the layers of each of its runs: means over runs."""
+    lines: list[list[str]] = []
+    for model, runs in models.items():
+        by_site: dict[Site, list[tuple[str, str]]] = {}
+        for same in zip(*runs, strict=True):
+            known = [each.distance for each in same if not math.isnan(each.distance)]
+            text = estimate_text(mean_accuracy(known), 3) if known else "-"
+            by_site.setdefault(same[0].site, []).append((f"{same[0].rows}: {same[0].queries}", text))
+        for site, cells in by_site.items():
+            lines.append([f"{model}, {site}" if model else str(site), *(text for _, text in cells)])
+            heading = ["attention moved, on rows of", *(name for name, _ in cells)]
+    return _aligned([heading, *lines])
 
 
 def estimate_text(estimate: Estimate, digits: int) -> str:

@@ -16,7 +16,7 @@ from experiments.components.norms import Norm, rms_normalised
 from experiments.components.optimizers import AdamW
 from experiments.components.schedules import Cosine
 from experiments.config.run import Run
-from experiments.config.schema import EvalConfig, TrainConfig
+from experiments.config.schema import EvalConfig, PretrainConfig, TrainConfig
 from experiments.model.hooks import NONE, Hooks, Site
 from experiments.model.layers import MLP, KeptContext, Layer, flat
 from experiments.model.streams import INIT, split_key
@@ -247,7 +247,8 @@ def _is_decayed(param: nnx.Variable) -> bool:
 
 def _without_training(run: Run) -> Run:
     """Returns the run with neutral values for all that its model does not depend on, so that equal models are one."""
-    config = dataclasses.replace(run.cell.config, train=TrainConfig(dtype=run.train.dtype), eval=EvalConfig())
+    train, pretrain = TrainConfig(dtype=run.train.dtype), PretrainConfig()
+    config = dataclasses.replace(run.cell.config, train=train, eval=EvalConfig(), pretrain=pretrain)
     return dataclasses.replace(run, config=config, optimizer=AdamW(), schedule=Cosine())
 
 

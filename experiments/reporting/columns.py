@@ -39,6 +39,7 @@ def columns(study: Study) -> list[Column]:
                 *_solving(),
                 *_matched(study),
                 *_size_and_flops(),
+                *_pretraining(study),
                 *search_flops(study),
                 *_memory_and_time(study),
             ],
@@ -267,6 +268,20 @@ def _size_and_flops() -> list[Column]:
             more=lambda row: {"forward_flops_per_token": row.mean("forward_flops_per_token")},
             note="Ideal: only the permitted query-key pairs, or a recurrence token by token.",
         ),
+    ]
+
+
+def _pretraining(study: Study) -> list[Column]:
+    """Returns the column of what pretraining took, where any row had one."""
+    if not any(row.values("pretrain_flops") for row in study.rows):
+        return []
+    return [
+        number(
+            "pretrain_flops",
+            ("pretrain", "FLOPs"),
+            lambda row: row.mean("pretrain_flops"),
+            note="Pretrain FLOPs: executed by the run in whose parameters a row begins; its train FLOPs include them.",
+        )
     ]
 
 

@@ -242,8 +242,9 @@ class Row:
 
     @property
     def search_flops(self) -> float:
-        """Training FLOPs of all runs that were made to choose and are not reported."""
-        return float(sum(result.get("compute", {}).get("train_flops_executed", 0) for result in self.others))
+        """Training FLOPs of all runs that were made to choose and are not reported; pretraining has its own row."""
+        costs = [result.get("compute", {}) for result in self.others]
+        return float(sum(cost.get("train_flops_executed", 0) - cost.get("pretrain_flops", 0) for cost in costs))
 
     def slices(self, name: str) -> list[dict[str, Any]]:
         """Returns the slice of that name of every run that has it."""

@@ -16,7 +16,7 @@ from experiments import cli, interrupts, runtime
 from experiments.config import identity, schema
 from experiments.config.run import Run
 from experiments.config.schema import Config
-from experiments.studies import mending, plans, progress, workers
+from experiments.studies import mending, plans, pretraining, progress, workers
 from experiments.studies.commands import without_machine
 from experiments.studies.lease import BEATS_EVERY, EXPIRES_AFTER, BusyError, LeaseLostError
 from experiments.studies.run_folder import is_plain
@@ -64,7 +64,7 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
 
 def follow(runs: Sequence[Run]) -> None:
     """Trains, as a process of `parallel.devices()` that is not the first, what the first one says."""
-    known = {run.digests.run: run for run in runs}
+    known = {run.digests.run: run for run in pretraining.with_pretrainings(runs)}
     while (word := parallel.hear()) != parallel.END:
         if word in known:
             with parallel.in_step():
@@ -304,9 +304,10 @@ def _train(run: Run, folder: TrainingFolder, display: progress.Display) -> str:
         interrupts.leave_if_warned()  # the checkpoint of this event has just been written
 
     try:
+        source = pretraining.source(run, folder)  # before others hear of the run, which may not have one
         parallel.announce(run.digests.run)
         with parallel.in_step():
-            result = loop.train(run, folder, report)
+            result = loop.train(run, folder, report, source)
     except (StorageError, LeaseLostError, parallel.OutOfStepError):
         raise
     except Exception as error:

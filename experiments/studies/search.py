@@ -1,8 +1,10 @@
-"""What is chosen by runs of its own, before any run that is reported.
+"""What must be over before other runs begin: those that choose for them, and those in whose parameters they begin.
 
 With `study.search_seeds` a study has two stages. In the first, every cell is trained at the seeds that choose; in the
 second, of the cells that differ only in `study.select`, the one of best validation accuracy is trained at the seeds
 that are reported. So no reported run has been chosen for what it scores, and of four rates one has all seeds.
+
+With `pretrain.task` each of these stages has another one before it: the pretraining of its runs.
 """
 
 import os
@@ -13,6 +15,7 @@ from typing import Any
 from experiments.config import schema
 from experiments.config.run import Run
 from experiments.studies import cells, plans, workers
+from experiments.studies.pretraining import pretrainings, with_pretrainings
 from experiments.studies.run_folder import has_ended
 from experiments.studies.runner import is_over, plan_for, plan_of, run_folder
 
@@ -26,11 +29,17 @@ def stages(runs: Sequence[Run], results: str | os.PathLike[str]) -> Iterator[lis
     """
     searching = [run for run in runs if run.config.searches]
     if not searching:
-        yield list(runs)
+        yield from _after_pretraining(runs)
         return
-    yield searching
+    yield from _after_pretraining(searching)
     if reported := _of_cells(runs, set(_chosen(searching, results).values())):
-        yield reported
+        yield from _after_pretraining(reported)
+
+
+def _after_pretraining(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    if first := pretrainings(runs):
+        yield first
+    yield list(runs)
 
 
 def train(runs: Sequence[Run], results: str | os.PathLike[str], train_stage: Callable[[Sequence[Run]], int]) -> int:
@@ -38,7 +47,7 @@ def train(runs: Sequence[Run], results: str | os.PathLike[str], train_stage: Cal
 
     Others are told of all that the study comes to, where that is more than a stage; of this `train_stage` tells them.
     """
-    several, failed = any(run.config.searches for run in runs), 0
+    several, failed = any(run.config.searches or run.pretraining for run in runs), 0
     for stage in stages(runs, results):
         plan = plan_for(expected(runs, results)) if several else {}
         with plans.written(Path(results) / runs[0].config.name, plan):
@@ -59,11 +68,11 @@ def expected(runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Run]:
     """Returns the runs that the study comes to: of cells that are not chosen yet, as if the first one were chosen."""
     searching = [run for run in runs if run.config.searches]
     if not searching:
-        return list(runs)
+        return with_pretrainings(runs)
     cell_of = {_group(run): run.digests.cell for run in reversed(searching)}
     if all(is_over(run_folder(results, run)) for run in searching):
         cell_of |= _chosen(searching, results)
-    return [*searching, *_of_cells(runs, set(cell_of.values()))]
+    return with_pretrainings([*searching, *_of_cells(runs, set(cell_of.values()))])
 
 
 def _of_cells(runs: Sequence[Run], chosen: set[str]) -> list[Run]:

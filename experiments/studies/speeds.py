@@ -109,7 +109,7 @@ def _speed(result: Mapping[str, Any]) -> Speed:
     return Speed(
         config["model"]["attention"],
         config["task"],
-        compute["train_flops_executed"] / seconds,
+        (compute["train_flops_executed"] - compute.get("pretrain_flops", 0)) / seconds,
         None if whole is None else max(whole - seconds, 0.0),
         result["environment"],
     )

@@ -58,15 +58,20 @@ def trained_model(folder: str | os.PathLike[str], run: Run, at_step: int | None 
       ValueError: the folder has no whole checkpoint, as an archive has none, or not of this step; one line.
     """
     graph, _ = abstract_model(run)
+    return nnx.merge(graph, trained_params(folder, run, at_step))
+
+
+def trained_params(folder: str | os.PathLike[str], run: Run, at_step: int | None = None) -> Any:
+    """Returns the parameters of a run, a nested dict of arrays, see `trained_model`."""
     state, kept = step.abstract_state(run), TrainingFolder(folder)
     if at_step is not None:
-        return nnx.merge(graph, kept.load_parameters(at_step, state.params))
+        return kept.load_parameters(at_step, state.params)
     found = kept.load_checkpoint((state, state.params), remove_damaged=False)
     if found is not None:
         (_, best), _ = found
-        return nnx.merge(graph, best)
+        return best
     if (at_step := _best_step(kept)) in kept.kept_steps():
-        return nnx.merge(graph, kept.load_parameters(at_step, state.params))
+        return kept.load_parameters(at_step, state.params)
     raise ValueError(
         f"run {run.digests.run}: {str(folder)!r} has no checkpoint that fits its model; only the folder in which a "
         "run was trained has one."

@@ -21,6 +21,7 @@ from experiments.tasks.formal.strings import BucketSort, DuplicateString, Missin
 from experiments.tasks.images.captioning import Captioning
 from experiments.tasks.images.image_shapes import ImageShapes
 from experiments.tasks.images.pathfinder import Pathfinder
+from experiments.tasks.recall.facts import Facts
 from experiments.tasks.recall.fuzzy_recall import FuzzyRecall
 from experiments.tasks.recall.in_context_recall import InContextRecall, NoisyRecall
 from experiments.tasks.recall.induction import Induction
@@ -39,6 +40,7 @@ from experiments.tasks.sequences.compression import Compression
 from experiments.tasks.sequences.copying import Copying, Reverse, Sorting
 from experiments.tasks.sequences.duplicate_ngram import DuplicateNgram
 from experiments.tasks.sequences.selective_copying import SelectiveCopying
+from experiments.tasks.sequences.skill_pairs import SkillPairs
 from experiments.tasks.sequences.translation import Translation
 from experiments.tasks.sequences.variable_tracking import VariableTracking
 
@@ -50,6 +52,7 @@ TASKS: dict[str, type[Task]] = {
     "noisy_recall": NoisyRecall,
     "fuzzy_recall": FuzzyRecall,
     "memorization": Memorization,
+    "facts": Facts,
     "copying": Copying,
     "reverse": Reverse,
     "sorting": Sorting,
@@ -65,6 +68,7 @@ TASKS: dict[str, type[Task]] = {
     "markov_icl": MarkovICL,
     "markov_lags": MarkovLags,
     "duplicate_ngram": DuplicateNgram,
+    "skill_pairs": SkillPairs,
     "parity": Parity,
     "even_pairs": EvenPairs,
     "cycle_navigation": CycleNavigation,

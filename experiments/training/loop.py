@@ -7,7 +7,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,27 @@ from experiments.tasks.registry import task_facts
 from experiments.training import parallel
 from experiments.training.evaluation import Evaluation, evaluate
 from experiments.training.other_rows import score_other_rows
-from experiments.training.step import Program, TrainState, compile_program, initial_state, trace
+from experiments.training.step import (
+    Program,
+    TrainState,
+    abstract_state,
+    compile_program,
+    initial_state,
+    state_of,
+    trace,
+)
 from experiments.training.unseen_rows import score_unseen_rows
 
 _TIMED_CHUNKS = 5
 
 History = list[dict[str, Any]]  # one row of metrics per chunk
+
+
+class Source(NamedTuple):
+    """What a run takes over from its pretraining."""
+
+    params: Any  # nested dict of arrays
+    compute: Mapping[str, Any]  # of its result
 
 
 class Folder(Protocol):
@@ -52,7 +67,10 @@ class Folder(Protocol):
 
 
 def train(
-    run: Run, folder: Folder | None = None, report: Callable[[dict[str, Any]], None] | None = None
+    run: Run,
+    folder: Folder | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+    source: Source | None = None,
 ) -> dict[str, Any]:
     """Trains, selects by validation and tests once.
 
@@ -64,17 +82,21 @@ def train(
       folder: where metrics and checkpoints go; None keeps nothing.
       report: called after every chunk with step, steps, train_loss, validation_accuracy, validation_loss,
         tokens_per_second and seconds_left.
+      source: what `run.pretraining` came to, where there is one; only the process that leads needs it.
 
     Returns:
       The fields of `result.json` but for those that say which run it is. `parameter_hash` is that of the last
       parameters. NaN or infinity in a loss, a gradient or a parameter ends the run as "diverged", with `diverged_at`,
       the number of the step that met it. Scores are always those of the best parameters by validation, the initial ones
-      where the first chunk diverged.
+      where the first chunk diverged. Training FLOPs count those of the pretraining, too.
+
+    Raises:
+      ValueError: there is a pretraining and no `source`; one line.
     """
     clock = _Clock()
     limits = bounds(run, run.task)  # before training, which must not be lost if they cannot be had
     program = compile_program(run)
-    state, best, history = _start(run, folder)
+    state, best, history = _start(run, folder, source)
     clock.add(history)
     diverged_at = None
     while diverged_at is None and not _ended(run, state, history):
@@ -101,7 +123,16 @@ def train(
         folder.replace_metrics(history)  # whatever became of the file meanwhile
     result = _result(run, program, state, best, history, diverged_at) | limits
     result["compute"]["seconds"] = clock.seconds()
+    if source is not None:
+        _charge(result["compute"], source)
     return result
+
+
+def _charge(cost: dict[str, Any], source: Source) -> None:
+    """Adds the FLOPs that the parameters cost in which a run began, and keeps how many of them are not its own."""
+    for name in ("train_flops_executed", "train_flops_ideal"):
+        cost[name] += source.compute[name]
+    cost["pretrain_flops"] = source.compute["train_flops_executed"]
 
 
 class _Clock:
@@ -129,6 +160,16 @@ def validate(run: Run) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of indices beyond int32, in what no memory can hold
         trace(run)
+    if run.pretraining is not None:
+        validate(run.pretraining)
+        own, other = (
+            jax.tree.map(lambda leaf: leaf.shape, abstract_state(each).params) for each in (run, run.pretraining)
+        )
+        if own != other:
+            raise ValueError(
+                f"pretrain.task={run.config.pretrain.task} must train the model of task={run.config.task}: its "
+                "vocabulary, its answers, and with learned positions its longest row must be as many."
+            )
 
 
 def throughput(run: Run, steps: int = 100) -> float:
@@ -157,9 +198,13 @@ def rank(row: Mapping[str, Any]) -> tuple[float, float]:
     return row["validation_accuracy"], -row["validation_loss"]
 
 
-def _start(run: Run, folder: Folder | None) -> tuple[TrainState, Any, History]:
+def _start(run: Run, folder: Folder | None, source: Source | None) -> tuple[TrainState, Any, History]:
     """Returns (state, best parameters, metrics so far), from the newest checkpoint or from the beginning."""
-    state = initial_state(run)
+    if run.pretraining is not None and source is None and parallel.leads():
+        raise ValueError(
+            f"this run begins in the parameters of run {run.pretraining.digests.run}, which are not given."
+        )
+    state = initial_state(run) if source is None else state_of(run, source.params)
     best = jax.tree.map(jnp.copy, state.params)  # the state's own arrays are donated to the first chunk
     saved = folder.load_checkpoint((state, best)) if folder is not None else None
     (state, best), history = parallel.devices().agree(*(saved or ((state, best), [])))

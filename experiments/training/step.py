@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from experiments.config.run import Run
+from experiments.config.schema import PretrainConfig
 from experiments.model.objective import Readout, gradient_step, read_batch
 from experiments.model.streams import TRAIN, model_key, split_key
 from experiments.model.transformer import abstract_model, decayed_params, make_model
@@ -60,18 +61,25 @@ def compiled_part(run: Run) -> Run:
     config = run.cell.config
     train = dataclasses.replace(config.train, learning_rate=1.0, eval_every=1, solved_at=1.0, stop_when_solved=False)
     rows = dataclasses.replace(config.eval, validation_rows=1, test_rows=1)
-    return dataclasses.replace(run, config=dataclasses.replace(config, train=train, eval=rows))
+    return dataclasses.replace(
+        run, config=dataclasses.replace(config, train=train, eval=rows, pretrain=PretrainConfig())
+    )
 
 
 def initial_state(run: Run) -> TrainState:
     """Returns the state before the first step, made from the seed."""
-    return _with_moments(run, make_model(run)[1])
+    return state_of(run, make_model(run)[1])
+
+
+def state_of(run: Run, params: Any) -> TrainState:
+    """Returns the state before the first step of a run that begins in these parameters."""
+    return TrainState(jnp.int32(0), params, _direction(run).init(params))
 
 
 def abstract_state(run: Run) -> TrainState:
     """Returns shapes and dtypes of the state; nothing is drawn."""
     _, params = abstract_model(run)
-    return jax.eval_shape(functools.partial(_with_moments, run), params)
+    return jax.eval_shape(functools.partial(state_of, run), params)
 
 
 def trace(run: Run) -> None:
@@ -106,13 +114,9 @@ def _abstract_arguments(run: Run, params: Any) -> Any:
     """Returns the shapes of (state, seed, peak, stop)."""
 
     def make(params: Any) -> Any:
-        return _with_moments(run, params), jax.random.key(0), jnp.float32(0), jnp.int32(0)
+        return state_of(run, params), jax.random.key(0), jnp.float32(0), jnp.int32(0)
 
     return jax.eval_shape(make, params)
-
-
-def _with_moments(run: Run, params: Any) -> TrainState:
-    return TrainState(jnp.int32(0), params, _direction(run).init(params))
 
 
 def _direction(run: Run) -> optax.GradientTransformation:

@@ -55,7 +55,7 @@ def trained(monkeypatch):
 
     calls = Trained()
 
-    def fake(run, folder, report):
+    def fake(run, folder, report, source=None):
         calls.append(run)
         result = calls.act(run) if calls.act else RESULT
         event = {"step": 3, "steps": 6, "train_loss": 1.0, "validation_accuracy": 0.5, "validation_loss": 1.0}

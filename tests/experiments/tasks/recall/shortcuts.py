@@ -279,5 +279,30 @@ GUESSES["mqar_compositional", "guess a value seen with the first key token"] = _
     lambda statements, key: [value for first, _, value in statements if first == key]
 )
 UNSEEN["mqar_forgetting"] = UNSEEN["mqar_compositional"] = _values_out_of_sight
+
+
+def _facts(task: Task, keys: range) -> np.ndarray:
+    """The values of some keys, each asked for by a row of its own."""
+    rows = np.tile(np.array(keys)[:, None], (1, task.num_keys + 1))
+    places = np.full((len(keys), 1), task.num_keys)
+    return task.solve(Batch(rows, places, places, places, places, {}))[:, 0]
+
+
+def _commonest_fact(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    return np.full(batch.targets.shape[1], np.bincount(_facts(task, task.asked)).argmax())
+
+
+def _fact_of_any_key(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    known = _facts(task, range(task.first_value))
+    chosen = rng.integers(0, task.num_keys, batch.targets.shape[1])
+    return known[batch.inputs[row, batch.positions[row] - task.num_keys + chosen]]
+
+
+GUESSES["facts", "guess a value"] = lambda task, batch, row, rng: rng.integers(
+    task.first_value, task.vocab_size, batch.targets.shape[1]
+)
+GUESSES["facts", "always answer the commonest value"] = _commonest_fact
+GUESSES["facts", "answer for any of the keys in the question"] = _fact_of_any_key
+UNSEEN["facts"] = lambda task, batch, row, column: _facts(task, task.asked)
 GUESSES |= context_shortcuts.GUESSES
 UNSEEN |= context_shortcuts.UNSEEN
