@@ -19,7 +19,7 @@ from absl import flags
 from experiments import cli, runtime
 from experiments.analysis import memory
 from experiments.benchmarks import account_tables, accounting
-from experiments.config import files, schema
+from experiments.config import files, sections
 from experiments.config.run import Run
 from experiments.reporting.plan import match_text
 from experiments.reporting.text import describe_environment
@@ -35,7 +35,11 @@ _VARY = flags.DEFINE_multi_string(
     "vary", [], "a.b=x|y|z: alternatives; repeated, a grid. Replaces the config's grid and sweep", flag_values=FLAGS
 )
 _MATCH = flags.DEFINE_enum(
-    "match", None, list(schema.MATCHES), "What all rows of a task spend alike, as in experiments.run", flag_values=FLAGS
+    "match",
+    None,
+    list(sections.MATCHES),
+    "What all rows of a task spend alike, as in experiments.run",
+    flag_values=FLAGS,
 )
 _CLOCK = flags.DEFINE_bool("clock", True, "Time every pass, and the machine.", flag_values=FLAGS)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of every pass.", lower_bound=1, flag_values=FLAGS)

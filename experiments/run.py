@@ -26,7 +26,7 @@ from absl import flags
 
 from experiments import cli, distributed, runtime
 from experiments.analysis import memory
-from experiments.config import files, schema
+from experiments.config import files, sections
 from experiments.config.run import Run
 from experiments.reporting import listings, tables
 from experiments.reporting.plan import match_text, plan_text
@@ -54,7 +54,7 @@ _SELECT = flags.DEFINE_multi_string(
 _MATCH = flags.DEFINE_enum(
     "match",
     None,
-    list(schema.MATCHES),
+    list(sections.MATCHES),
     "What all rows of a task spend as the first one does: a width is solved for, or the size of a variant that its "
     "spec leaves open. Replaces match",
     flag_values=FLAGS,

@@ -76,7 +76,8 @@ EXPERIMENTS: dict[str, set[str]] = {
 # Reading results, and drawing them, needs no task, no model and no compiler: exactly these may be imported.
 _STUDIES = "experiments.studies"
 LIGHT: dict[str, set[str]] = {
-    "experiments.config.schema": set(),
+    "experiments.config.sections": set(),
+    "experiments.config.schema": {"experiments.config.sections"},
     f"{_STUDIES}.whole_files": set(),
     f"{_STUDIES}.run_folder": {f"{_STUDIES}.whole_files"},
     f"{_STUDIES}.legacy": set(),

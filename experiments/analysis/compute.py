@@ -20,7 +20,7 @@ from experiments.components.mixers import Call, LayerSizes, Mixer
 from experiments.components.optimizers import AdamW
 from experiments.components.schedules import Cosine
 from experiments.config.run import Run
-from experiments.config.schema import PretrainConfig, TrainConfig
+from experiments.config.sections import PretrainConfig, TrainConfig
 from experiments.model.objective import gradient_step, mean_loss, read_batch
 from experiments.model.transformer import Model, abstract_model
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.analysis import compute
-from experiments.config import schema
+from experiments.config import sections
 from experiments.config.run import Run
 
 TOLERANCE = 0.05  # by which a row may spend more or less than it is to
@@ -12,9 +12,9 @@ TOLERANCE = 0.05  # by which a row may spend more or less than it is to
 
 # Scalars of the model, controls included; bytes that decoding keeps of a row; executed FLOPs of all training steps.
 QUANTITIES: Mapping[str, Callable[[Run], int]] = {
-    schema.PARAMS: lambda run: sum(compute.parameters(run)),
-    schema.STATE: compute.cache_bytes,
-    schema.FLOPS: lambda run: run.train.steps * compute.step_flops(run),
+    sections.PARAMS: lambda run: sum(compute.parameters(run)),
+    sections.STATE: compute.cache_bytes,
+    sections.FLOPS: lambda run: run.train.steps * compute.step_flops(run),
 }
 
 
@@ -26,7 +26,7 @@ def matched(run: Run) -> dict[str, Any] | None:
       spent / target - 1; by: what was solved for, such as "model.mlp_dim=60", or a field of a spec; "": nothing.
     """
     quantity, target = run.config.match, run.config.study.match_target
-    if quantity == schema.NONE or not target:
+    if quantity == sections.NONE or not target:
         return None
     spent = QUANTITIES[quantity](run)
     by, fields = run.config.study.match_by, run.config.fields()

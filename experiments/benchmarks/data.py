@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import jax
 
 from experiments.config.run import Run
-from experiments.config.schema import Config, ModelConfig
+from experiments.config.schema import Config
+from experiments.config.sections import ModelConfig
 from experiments.tasks.base import Task
 from experiments.tasks.registry import TASKS
 from experiments.training import loop

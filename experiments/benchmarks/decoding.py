@@ -9,7 +9,8 @@ from flax import nnx
 from experiments.benchmarks.attention import Sizes, contenders
 from experiments.components import registry
 from experiments.config.run import Run
-from experiments.config.schema import Config, ModelConfig
+from experiments.config.schema import Config
+from experiments.config.sections import ModelConfig
 from experiments.decoding import measures
 from experiments.decoding.decoder import Decoder, Rows
 from experiments.model.transformer import Model, make_model

@@ -14,7 +14,7 @@ from experiments.components.norms import NORMS
 from experiments.components.optimizers import OPTIMIZERS, AdamW
 from experiments.components.registry import join_specs
 from experiments.components.schedules import SCHEDULES, Cosine
-from experiments.config import schema
+from experiments.config import schema, sections
 from experiments.config.other_rows import LENGTH, SHIFTED
 from experiments.tasks.registry import TASKS
 
@@ -111,7 +111,7 @@ def _period(layers: Sequence[T]) -> Sequence[T]:
 
 def _published(run: "Run") -> dict[str, Any]:
     """Returns what presets come to, so that a change of one is another run."""
-    if schema.PAPER not in run.presets:
+    if sections.PAPER not in run.presets:
         return {}
     built = [(mixer, sizes) for mixer, sizes in (*run.built, *run.built_encoder) if mixer.attends]
     return {"model.published": [f"{mixer.spec()} {sizes.position} {sizes.options.text()}" for mixer, sizes in built]}

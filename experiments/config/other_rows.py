@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Self
 
 from attention_variants import specs
-from experiments.config.schema import EvalConfig, ModelConfig
+from experiments.config.sections import EvalConfig, ModelConfig
 from experiments.tasks.base import Context, Task
 from experiments.tasks.registry import TASKS, make_task
 

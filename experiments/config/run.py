@@ -18,11 +18,11 @@ from experiments.components.registry import make_attention, make_mixers
 from experiments.components.schedules import Schedule, make_schedule
 from experiments.config import identity
 from experiments.config.other_rows import OtherRows, other_rows
-from experiments.config.schema import (
+from experiments.config.schema import Config
+from experiments.config.sections import (
     MOST_LAYERS,
     NONE,
     PAPER,
-    Config,
     EvalConfig,
     ModelConfig,
     PretrainConfig,

@@ -16,7 +16,7 @@ from experiments.components.norms import Norm, rms_normalised
 from experiments.components.optimizers import AdamW
 from experiments.components.schedules import Cosine
 from experiments.config.run import Run
-from experiments.config.schema import EvalConfig, PretrainConfig, TrainConfig
+from experiments.config.sections import EvalConfig, PretrainConfig, TrainConfig
 from experiments.model.hooks import NONE, Hooks, Site
 from experiments.model.layers import MLP, KeptContext, Layer, flat
 from experiments.model.streams import INIT, split_key

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attention_variants import specs
-from experiments.config import schema
+from experiments.config import schema, sections
 from experiments.config.files import build, check_varied
-from experiments.config.schema import FIRST_SEARCH_SEED, Config
+from experiments.config.schema import Config
+from experiments.config.sections import FIRST_SEARCH_SEED
 from experiments.studies.ranges import Range, read_range
 
 MOST_RUNS = 100_000  # all of them are read before the first is trained
@@ -54,7 +55,7 @@ def expand(
         build(base | dict(itertools.chain(*map(dict.items, cell))) | {"seed": config.seed + seed}, "--vary")
         for seed, cell in itertools.product([*searched, *range(seeds)], itertools.product(*axes))
     ]
-    if config.match == schema.NONE:
+    if config.match == sections.NONE:
         return configs
     from experiments.studies import matching  # builds and traces models, which a grid does not
 

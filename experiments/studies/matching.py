@@ -15,7 +15,7 @@ from attention_variants.registry import VARIANTS
 from experiments.analysis import compute
 from experiments.analysis.spending import QUANTITIES, TOLERANCE, matched
 from experiments.components.attention import Attention
-from experiments.config import schema
+from experiments.config import schema, sections
 from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.studies.nearest import nearest
@@ -27,9 +27,9 @@ _SIZE = "size_field"  # stands for the field of a spec
 _MLP, _WIDTH, _HEADS, _VALUES = "model.mlp_dim", "model.model_dim", "model.head_dim", "model.value_dim"
 # In which order knobs are tried. What a model sees and carries comes first where that is what is spent.
 _KNOBS = {
-    schema.PARAMS: (_MLP, _WIDTH, _HEADS, _VALUES),
-    schema.STATE: (_SIZE, _HEADS, _VALUES, _WIDTH),
-    schema.FLOPS: (_SIZE, _MLP, _WIDTH, _HEADS, _VALUES),
+    sections.PARAMS: (_MLP, _WIDTH, _HEADS, _VALUES),
+    sections.STATE: (_SIZE, _HEADS, _VALUES, _WIDTH),
+    sections.FLOPS: (_SIZE, _MLP, _WIDTH, _HEADS, _VALUES),
 }
 _LARGEST = 2**16  # value of a knob
 
@@ -105,7 +105,7 @@ class _Rows:
 
     def solve(self, config: Config, target: int) -> _Row:
         """Returns the row that comes nearest, or near enough."""
-        train = config.train if self._quantity == schema.FLOPS else None
+        train = config.train if self._quantity == sections.FLOPS else None
         key = config.task, config.model, train and (train.steps, train.batch_size), target
         if key not in self._solved:
             self._solved[key] = self._search(config, target)

@@ -13,7 +13,7 @@ from typing import Any
 
 from attention_variants.specs import SpecError
 from experiments import cli, interrupts, runtime
-from experiments.config import identity, schema
+from experiments.config import identity, schema, sections
 from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.studies import mending, plans, pretraining, progress, workers
@@ -166,7 +166,7 @@ def unfinished(runs: Sequence[Run], results: str | os.PathLike[str], command: st
 
 
 def _say_what_is_not_kept(runs: Sequence[Run], results: str | os.PathLike[str]) -> None:
-    asked = [run_folder(results, run) for run in runs if run.train.keep_checkpoints == schema.EVERY]
+    asked = [run_folder(results, run) for run in runs if run.train.keep_checkpoints == sections.EVERY]
     lacking = sum(
         folder.ended() and not {0, *(row.get("step") for row in folder.metrics())} <= set(folder.kept_steps())
         for folder in asked

@@ -18,7 +18,7 @@ from experiments.analysis.bounds import bounds
 from experiments.analysis.receptive_field import slice_ceilings
 from experiments.analysis.spending import matched
 from experiments.config.run import Run
-from experiments.config.schema import EVERY
+from experiments.config.sections import EVERY
 from experiments.model.streams import TEST, VALIDATION, split_key
 from experiments.tasks.registry import task_facts
 from experiments.training import parallel

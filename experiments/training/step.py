@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from experiments.config.run import Run
-from experiments.config.schema import PretrainConfig
+from experiments.config.sections import PretrainConfig
 from experiments.model.objective import Readout, gradient_step, read_batch
 from experiments.model.streams import TRAIN, model_key, split_key
 from experiments.model.transformer import abstract_model, decayed_params, make_model

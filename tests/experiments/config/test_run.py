@@ -9,7 +9,8 @@ from attention_variants.variants.retention import RetentionAttention
 from experiments.components.attention import Attention
 from experiments.components.schedules import Cosine
 from experiments.config.run import Run
-from experiments.config.schema import Config, EvalConfig, ModelConfig, TrainConfig
+from experiments.config.schema import Config
+from experiments.config.sections import EvalConfig, ModelConfig, TrainConfig
 
 
 def read(**values):

@@ -8,7 +8,7 @@ import pytest
 from attention_variants.interface import HeadSizes
 from attention_variants.registry import VARIANTS
 from experiments.analysis import compute, spending
-from experiments.config import schema
+from experiments.config import schema, sections
 from experiments.config.run import Run
 from experiments.studies import grid, matching
 from experiments.training import loop
@@ -29,7 +29,7 @@ def spent(config):
 
 
 def test_every_quantity_can_be_asked_for():
-    assert [schema.NONE, *spending.QUANTITIES] == list(schema.MATCHES)
+    assert [sections.NONE, *spending.QUANTITIES] == list(sections.MATCHES)
 
 
 @pytest.mark.slow
