@@ -122,8 +122,11 @@ def fields(parts: Sequence[Column], rows: Sequence[Row]) -> dict[str, Field]:
     titles = {column.key: column.title for column in parts}
     names = dict.fromkeys(name for column in parts for name in column.record(rows[0]))
     found = {name: Field(_of_record(records, name), (titles.get(name, name), _last(name))) for name in names}
+    pretrained = any(row.config.get("pretrain.task") for row in rows)
     for key in dict.fromkeys(key for row in rows for key in row.config):
-        found.setdefault(key, Field(_of_config(key), (_last(key),)))
+        # Without a pretraining `learning_rate` is that of the training.
+        short = () if key.startswith("pretrain.") and not pretrained else (_last(key),)
+        found.setdefault(key, Field(_of_config(key), short))
     for key in dict.fromkeys(key for row in rows for key in row.task.fields):
         found.setdefault(f"task.{key}", Field(_of_task(key), (key,)))
     return found

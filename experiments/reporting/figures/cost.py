@@ -9,15 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from experiments.reporting.figures import labels, layout
-from experiments.reporting.figures.style import FAINT, INK, Mark
+from experiments.reporting.figures import front, labels, layout
+from experiments.reporting.figures.style import FAINT, Mark
 from experiments.reporting.text import human
 from experiments.studies.results import Study
 from experiments.studies.rows import Row, TestScore
-
-_FRONT = "no cheaper model scores as well"
-FRONT_LINE: dict[str, Any] = {"color": INK, "linewidth": 1.1, "alpha": 0.45, "drawstyle": "steps-post", "zorder": 1.5}
-FRONT_EDGE = {"markeredgecolor": INK, "markeredgewidth": 1.5}
 
 
 def accuracy_against_flops(study: Study) -> Figure:
@@ -42,16 +38,16 @@ def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: s
     drawn = []
     for axes, rows in panels:
         points = [(x, row) for row in rows if (x := cost(row)) and row.score.accuracy]
-        best = front([(x, row.metric.rank(row.score.accuracy)) for x, row in points])
+        best = front.front([(x, row.metric.rank(row.score.accuracy)) for x, row in points])
         marks = []
         for place, (x, row) in enumerate(points):
-            look, edge = appearance[study.model(row)], FRONT_EDGE if place in best else {}
+            look, edge = appearance[study.model(row)], front.EDGE if place in best else {}
             _draw_point(axes, row.score, x, layout.mark_style(study, look, size) | edge | {"gid": layout.anchor(row)})
             mean = row.score.accuracy.mean if row.score.accuracy else math.nan
             marks.append(Mark((x, mean), study.model(row), look, strong=place in best))
-        draw_front(axes, [marks[place].point for place in best])
+        front.draw(axes, [marks[place].point for place in best])
         if len(study.by_task) == 1 and len(best) > 1:  # else a task's name stands there, and the legend says it
-            axes.set_title(f"line: {_FRONT}", color=FAINT)
+            axes.set_title(f"line: {front.MEANING}", color=FAINT)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value, unit)))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -64,34 +60,11 @@ def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: s
     return figure
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Returns the places of those (cost, rank) to which none is equal or better at the same or a lower cost, by cost.
-
-    A smaller rank is better. Of points that are alike the first one counts.
-    """
-    best: list[int] = []
-    for place in sorted(range(len(points)), key=lambda place: points[place]):
-        if not best or points[place][1] < points[best[-1]][1]:
-            best.append(place)
-    return best
-
-
-def draw_front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
-    """Draws the line along the front: what is reached at each cost."""
-    if len(points) > 1:
-        axes.plot(*zip(*points, strict=True), **FRONT_LINE)
-
-
 def _handles(study: Study) -> list[Line2D]:
     """Returns how a legend shows ceilings, where there are some, and the front."""
     tick = Line2D([], [], color=FAINT, marker="_", markersize=12, markeredgewidth=1.6, linestyle="none")
     tick.set_label("ceiling of the model in its colour")
-    return [*([tick] if any(row.score.ceiling is not None for row in study.rows) else []), front_handle()]
-
-
-def front_handle() -> Line2D:
-    """Returns how a legend shows the front."""
-    return Line2D([], [], label=f"front: {_FRONT}", **FRONT_LINE)
+    return [*([tick] if any(row.score.ceiling is not None for row in study.rows) else []), front.handle()]
 
 
 def _draw_point(axes: Axes, score: TestScore, x: float, mark: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from experiments.reporting.figures import cost, labels, layout, sizes
+from experiments.reporting.figures import front, labels, layout, sizes
 from experiments.reporting.figures.style import INK, Look, looks_of
 from experiments.reporting.text import human, wrap_spec
 from experiments.studies.intervals import Estimate
@@ -69,7 +69,7 @@ def accuracy_against_costs(study: Study) -> Figure | None:
     for axes in grid[:, 1:].ravel():
         axes.set_ylabel("")
     styles = {line: {"marker": look.marker, "color": look.colour, "markersize": 7.5} for line, look in looks.items()}
-    labels.legend_below(figure, styles, cost.front_handle(), small=True)
+    labels.legend_below(figure, styles, front.handle(), small=True)
     return figure
 
 
@@ -84,19 +84,19 @@ def _lines(study: Study) -> list[str]:
 def _draw(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look], each: _Cost) -> None:
     """Draws the models of one task, those of one attention from the smallest to the largest."""
     points = [_Point(x, row.score.accuracy, row) for row in rows if (x := row.mean(each.field)) and row.score.accuracy]
-    front = cost.front([(point.x, point.row.metric.rank(point.score)) for point in points])
-    best = {id(points[place]) for place in front}
+    places = front.front([(point.x, point.row.metric.rank(point.score)) for point in points])
+    best = {id(points[place]) for place in places}
     for attention, look in looks.items():
         line = sorted((point for point in points if point.row.attention == attention), key=_size)
         axes.plot([p.x for p in line], [p.score.mean for p in line], color=look.colour, linewidth=0.8, alpha=0.6)
         for place, point in enumerate(line):
             size = _MARKS[0] + (_MARKS[1] - _MARKS[0]) * (place / max(len(line) - 1, 1))
             style: dict[str, Any] = {"marker": look.marker, "color": look.colour, "markeredgecolor": "white"}
-            style |= cost.FRONT_EDGE if id(point) in best else {}
+            style |= front.EDGE if id(point) in best else {}
             if point.score.kind:
                 axes.plot([point.x, point.x], point.score.seen, color=look.colour, linewidth=size / 4, alpha=0.7)
             axes.plot([point.x], [point.score.mean], markersize=size, zorder=4, gid=layout.anchor(point.row), **style)
-    cost.draw_front(axes, [(points[place].x, points[place].score.mean) for place in front])
+    front.draw(axes, [(points[place].x, points[place].score.mean) for place in places])
     axes.set_xscale("log")
 
 

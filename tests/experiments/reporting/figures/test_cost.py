@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.colors import to_hex
 
-from experiments.reporting.figures import cost, layout
+from experiments.reporting.figures import front, layout
 from experiments.reporting.figures.style import INK
 from tests.experiments.reporting.figures.gallery import CROWDED, SEVERAL, STUDIES, box, look_at, of_tasks
 
@@ -34,7 +34,7 @@ def test_every_row_is_a_point_of_its_look_in_the_panel_of_its_task(gallery, name
     ],
 )
 def test_no_cheaper_point_is_as_good_as_one_of_the_front(points, best):
-    assert cost.front(points) == best
+    assert front.front(points) == best
 
 
 @pytest.mark.parametrize("name", ["one task", "lengths", "catalogue"])

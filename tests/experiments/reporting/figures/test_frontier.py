@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from experiments.reporting.figures import cost, registry
+from experiments.reporting.figures import front, registry
 from experiments.reporting.figures.frontier import COSTS
 from experiments.reporting.figures.style import looks_of, style
 from experiments.studies.results import read_study
@@ -51,9 +51,9 @@ def test_every_row_is_a_point_in_the_panel_of_its_task_for_each_cost(study, figu
 def test_the_line_is_the_front_over_all_sizes(study, figure):
     for (each, rows), axes in zip(itertools.product(COSTS, study.by_task.values()), of_tasks(figure), strict=True):
         points = [(row.mean(each.field), row.accuracy.mean) for row in rows]
-        front = [points[place] for place in cost.front([(x, -y) for x, y in points])]
+        best = [points[place] for place in front.front([(x, -y) for x, y in points])]
         lines = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
-        assert [list(zip(*line.get_data(), strict=True)) for line in lines] == ([front] if len(front) > 1 else [])
+        assert [list(zip(*line.get_data(), strict=True)) for line in lines] == ([best] if len(best) > 1 else [])
 
 
 def test_of_two_sizes_the_larger_has_the_larger_mark(study, figure):
