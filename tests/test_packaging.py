@@ -46,6 +46,7 @@ def test_the_library_imports_what_it_declares() -> None:
 def test_the_experiments_import_what_their_extra_declares() -> None:
     known = declared("experiments", "slurm") | {LIBRARY, EXPERIMENTS}
     known |= {"pandas"}  # of whoever has it, see `LoadedStudy.to_pandas`
+    known |= {"torch"}  # of whoever has it, see `experiments.benchmark --peers`
     assert undeclared(test_imports.read_sources(), EXPERIMENTS, known) == []
 
 

@@ -10,7 +10,9 @@ References: `jax.nn.dot_product_attention(implementation="cudnn")`; the algorith
 arXiv:2205.14135.
 """
 
-from typing import Any, Literal
+import dataclasses
+import functools
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from jaxtyping import Array
 
 from attention_variants.arrays import Keys, Outputs, Queries, Values
 
+Variant = TypeVar("Variant")
 IMPLEMENTATIONS = ("auto", "xla", "cudnn")
 
 _DTYPES = (jnp.bfloat16, jnp.float16)
@@ -50,6 +53,12 @@ def fused_softmax(query: Queries, key: Keys, value: Values, *, causal: bool, win
         )
     except RuntimeError as error:  # NotImplementedError is one
         raise NotImplementedError(f"`implementation` cudnn: {error} Choose auto or xla.") from error
+
+
+@functools.lru_cache(maxsize=256)
+def without_kernel(variant: Variant) -> Variant:
+    """Returns the variant with `implementation` xla: the same function, in operations that can be counted."""
+    return dataclasses.replace(variant, implementation="xla")  # type: ignore[type-var]
 
 
 def uses_cudnn(implementation: str, query: Array, key: Array, value: Array, **options: Any) -> bool:

@@ -7,7 +7,7 @@ from jaxtyping import Array
 from typing_extensions import override
 
 from attention_variants.checks import check_choice
-from attention_variants.engines.fused_softmax import IMPLEMENTATIONS, fused_softmax, uses_cudnn
+from attention_variants.engines.fused_softmax import IMPLEMENTATIONS, fused_softmax, uses_cudnn, without_kernel
 from attention_variants.families.every_key import EveryKeyVariant
 from attention_variants.interface import AttentionVariant
 
@@ -46,7 +46,7 @@ class FullAttention(EveryKeyVariant):
     @property
     @override
     def portable(self) -> AttentionVariant:
-        return dataclasses.replace(self, implementation="xla")
+        return without_kernel(self)
 
     @override
     def _attend(

@@ -10,7 +10,7 @@ from typing_extensions import override
 from attention_variants import patterns
 from attention_variants.checks import check_choice, check_integer
 from attention_variants.engines.blocks import block_of_size
-from attention_variants.engines.fused_softmax import IMPLEMENTATIONS, fused_softmax, uses_cudnn
+from attention_variants.engines.fused_softmax import IMPLEMENTATIONS, fused_softmax, uses_cudnn, without_kernel
 from attention_variants.families.static_pattern import StaticPatternVariant
 from attention_variants.interface import AttentionVariant
 from attention_variants.patterns.matrices import near_keys
@@ -73,7 +73,7 @@ class SlidingWindowAttention(StaticPatternVariant):
     @property
     @override
     def portable(self) -> AttentionVariant:
-        return dataclasses.replace(self, implementation="xla")
+        return without_kernel(self)
 
     @override
     def _attend(

@@ -64,7 +64,8 @@ class Scores:
 
 def field(row: Row, key: str) -> str:
     """Returns a field of the config by the last part of its name, with an end that a prefix can ask for."""
-    (value,) = [value for name, value in row.config.items() if name.split(".")[-1] == key]
+    values = {name: value for name, value in row.config.items() if not name.startswith("pretrain.")}
+    (value,) = [value for name, value in values.items() if name.split(".")[-1] == key]
     return f"{value};"
 
 
