@@ -211,8 +211,8 @@ def pull_back(
         d_weights = matmul("bhqd,bhkd->bhqk", d_out[i], value[j].astype(dtype))
         weights, d_logits = weigh(i, logits, d_weights)
         d_query = d_query.at[i].add(matmul("bhqk,bhkd->bhqd", d_logits * scale, key[j].astype(dtype)))
-        d_key = d_key.at[j].add(matmul("bhqk,bhqd->bhkd", d_logits * scale, query[i].astype(dtype)))
-        d_value = d_value.at[j].add(matmul("bhqk,bhqd->bhkd", weights, d_out[i]))
+        d_key = d_key.at[j].add(matmul("bhqd,bhqk->bhdk", query[i].astype(dtype), d_logits * scale))
+        d_value = d_value.at[j].add(matmul("bhqd,bhqk->bhdk", d_out[i], weights))
         if bias is not None:
             block, pull = jax.vjp(lambda bias: bias.block(*_positions(plan, i, j)), bias)
             d_block = d_logits.reshape(-1, *block.shape[-3:])
@@ -221,8 +221,12 @@ def pull_back(
             d_bias = jax.tree.map(lambda total, new: total + new.astype(total.dtype), d_bias, added)
         return d_query, d_key, d_value, d_bias
 
-    carry = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), (query, key, value, bias))
-    gradients = for_pairs(plan, key_mask is not None, body, carry)
+    # Gradients of keys and values are summed transposed: XLA's products on CPU are three times slower where the large
+    # factor, the weights, would have to be turned.
+    shapes = query, jnp.swapaxes(key, -1, -2), jnp.swapaxes(value, -1, -2), bias
+    carry = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), shapes)
+    d_query, d_key, d_value, d_bias = for_pairs(plan, key_mask is not None, body, carry)
+    gradients = d_query, jnp.swapaxes(d_key, -1, -2), jnp.swapaxes(d_value, -1, -2), d_bias
     d_query, d_key, d_value, d_bias = jax.tree.map(
         lambda g, leaf: g.astype(leaf.dtype), gradients, (query, key, value, bias)
     )
