@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from tests.claims import heads, readme, studies
+from tests.claims import heads, questions, readme, studies
 from tests.claims.scores import Claim, Scores
 
 ROOT = pathlib.Path(__file__).parent.parent
-CLAIMS = {"README.md": readme.CLAIMS, "docs/studies.md": [*studies.CLAIMS, *heads.CLAIMS]}
+CLAIMS = {"README.md": readme.CLAIMS, "docs/studies.md": [*studies.CLAIMS, *heads.CLAIMS, *questions.CLAIMS]}
 
 
 def plain(page: str) -> str:

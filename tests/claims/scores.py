@@ -1,6 +1,7 @@
 """What a claim is, and the committed results by what the pages call their rows."""
 
 import pathlib
+import re
 import statistics
 from collections.abc import Callable
 from typing import NamedTuple
@@ -60,6 +61,13 @@ class Scores:
         names, *rows = ([cell.strip(" `") for cell in line.strip("|").split("|")] for line in (head, *lines))
         (row,) = [row for row in rows if row[0] == attention and row[1].startswith(task)]
         return float(row[names.index(column)])
+
+    def moved(self, layer: str, rows: str) -> float:
+        """Returns how far the attention of a layer moved where answers are read, on rows of "task" or another."""
+        head, *lines = (self.folder / "moved.txt").read_text().splitlines()
+        names = [name.strip() for name in re.split(r" {2,}", head)]
+        (cells,) = [re.split(r" {2,}", line) for line in lines if line.startswith(layer)]
+        return float(cells[names.index(f"{rows}: read out")].split()[0])
 
 
 def field(row: Row, key: str) -> str:
