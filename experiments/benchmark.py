@@ -28,7 +28,7 @@ from absl import flags
 
 from experiments import cli, runtime
 from experiments.benchmarks import attention, data, decoding, peers, training
-from experiments.config.files import load_config
+from experiments.config import files
 from experiments.reporting.text import describe_environment, listed
 from experiments.studies.whole_files import check_writable, write_file
 
@@ -115,7 +115,7 @@ def _measure() -> tuple[Sequence[dict[str, Any]], str, Exception | None]:
         if module := peers.missing("torch", *([] if _TRAINING.value else ["local_attention"])):
             print(f"{module} is not installed, so the peers that need it are left out.", file=sys.stderr)
     if _TRAINING.value:
-        steps, failure = _collected(training.measure(load_config(_CONFIG.value), with_peers=_PEERS.value))
+        steps, failure = _collected(training.measure(files.load(_CONFIG.value), with_peers=_PEERS.value))
         return steps, training.render(steps), failure
     if _GENERATION.value:
         drawn, failure = _collected(data.measure(_TASKS.value.split("|") if _TASKS.value else None))
