@@ -26,9 +26,9 @@ def refreshed(result: dict[str, Any]) -> dict[str, Any]:
     from experiments.config.run import Run
     from experiments.config.schema import Config
     from experiments.studies import legacy
-    from experiments.studies.runner import identify
-    from experiments.training.loop import facts, with_ceilings
+    from experiments.studies.attempt import identify
     from experiments.training.other_rows import scored
+    from experiments.training.outcome import facts, with_ceilings
 
     run = Run.read(Config.from_nested(legacy.config_of_today(result["config"])))
     kept = {key: value for key, value in result.items() if key not in ("lengths", "shifted")}

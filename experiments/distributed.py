@@ -77,13 +77,20 @@ class Sharing:
         """Whether a batch has more devices than one."""
         return self._distributed.value or self._devices.value > 1
 
-    def check(self, workers: int, *, in_jobs: bool = False) -> None:
+    def check(self, workers: int, *, in_jobs: bool = False, together: bool = False) -> None:
         """Raises UsageError for flags that contradict each other.
 
         Args:
           workers: the number of `--workers`.
           in_jobs: whether the runs are trained in jobs, by `--executor`.
+          together: whether several runs are trained as one, by `--vmap_seeds`.
         """
+        if together and self.shared:
+            flag = "--distributed" if self._distributed.value else f"--devices={self._devices.value}"
+            raise cli.UsageError(
+                f"{flag} lets devices share every batch of one run, and --vmap_seeds trains several runs on one; "
+                "leave one of them out."
+            )
         if in_jobs and self.shared:
             flag = "--distributed" if self._distributed.value else f"--devices={self._devices.value}"
             raise cli.UsageError(

@@ -12,6 +12,7 @@ ended is never repeated; one that was interrupted continues where it stopped. St
 machine or on several that share the folder of the results, shares the runs between the processes, and each waits for
 what the others work on; --workers=2 starts two such processes, and --shard=0/3 and so on give each command a fixed part
 instead. --devices=4 lets four devices share every batch of a run, and --distributed those of several processes.
+--vmap_seeds trains the seeds of a cell, and its learning rates, as one program.
 --executor=slurm trains in the jobs of a cluster. SIGUSR1 saves the run and ends the command. Exit code: 0, 1 where a
 run failed, 2 for a mistake in the command, 138 after SIGUSR1.
 """
@@ -30,7 +31,7 @@ from experiments.config import files, sections
 from experiments.config.run import Run
 from experiments.reporting import listings, tables
 from experiments.reporting.plan import match_text, plan_text
-from experiments.studies import forecast, grid, job_flags, jobs, matching, runner, search, workers
+from experiments.studies import batches, forecast, grid, job_flags, jobs, matching, runner, search, workers
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import open_study
 from experiments.studies.whole_files import check_writable
@@ -72,6 +73,13 @@ _WORKERS = flags.DEFINE_integer(
     1024,
     flag_values=FLAGS,
 )
+_VMAP_SEEDS = flags.DEFINE_bool(
+    "vmap_seeds",
+    False,
+    "Train at once, in one program, runs that differ in nothing that is compiled: seeds and learning rates of a cell. "
+    "Meant for accelerators, which such a small model does not fill; each remains a run of its own.",
+    flag_values=FLAGS,
+)
 _WORKER = flags.DEFINE_string("worker", None, "For processes that this command starts.", flag_values=FLAGS)
 _JOBS = job_flags.define(FLAGS)
 _SHARING = distributed.Sharing(FLAGS)
@@ -102,14 +110,15 @@ def run() -> int:
     if lists:
         print("\n\n".join(lists))
         return 0
-    _SHARING.check(_WORKERS.value or 1, in_jobs=settings is not None)
+    _SHARING.check(_WORKERS.value or 1, in_jobs=settings is not None, together=_VMAP_SEEDS.value)
     runs, results = _read_runs(), os.path.expanduser(_RESULTS.value)  # no shell does it after "--results="
     if own is not None:
         if own.job is not None:  # nobody has looked at the machine of a job
             runtime.check_device()
-            memory.check(runs, runtime.memory_bytes())
+            _check_memory(runs)
         stage = search.stage_of(own, runs, results)
-        runner.work(own, stage, results, command.removesuffix(f" --worker={_WORKER.value}"))
+        own_command = command.removesuffix(f" --worker={_WORKER.value}")
+        runner.work(own, stage, results, own_command, together=_VMAP_SEEDS.value)
         return 0
     if matches := matching.records(runs):
         print(match_text(matches), flush=True)
@@ -126,15 +135,24 @@ def _train_here(runs: Sequence[Run], results: str, command: str) -> int:
     """Trains what has not ended on this machine, or does what the first of several processes says."""
     devices = parallel.devices()
     devices.check(runs)
-    memory.check(runs, runtime.memory_bytes(), devices.number)
+    _check_memory(runs)
     parallel.check_same([run.digests.run for run in runs])
     if not parallel.leads():
         runner.follow(runs)
         return 0
-    number = _WORKERS.value or (1 if _SHARING.shared else _fitting(runs))
-    if number > 1:
-        return _finish(runs, results, lambda stage: runner.run_in_workers(number, stage, results, command))
-    return _finish(runs, results, lambda stage: runner.run_study(stage, results, command))
+    number, together = _WORKERS.value or (1 if _SHARING.shared else _fitting(runs)), _VMAP_SEEDS.value
+    if number == 1:
+        return _finish(runs, results, lambda stage: runner.run_study(stage, results, command, together=together))
+    return _finish(
+        runs, results, lambda stage: runner.run_in_workers(number, stage, results, command, together=together)
+    )
+
+
+def _check_memory(runs: Sequence[Run]) -> None:
+    """Raises ValueError for runs that do not fit in the memory of this process's device."""
+    there_are, devices = runtime.memory_bytes(), parallel.devices().number
+    for batch in batches.cut(runs, _VMAP_SEEDS.value):
+        memory.check(batch, there_are, devices, len(batch))
 
 
 def _fitting(runs: Sequence[Run]) -> int:
@@ -142,8 +160,9 @@ def _fitting(runs: Sequence[Run]) -> int:
     devices = runtime.accelerators()
     if devices and not runtime.has_cuda():
         return 1  # `workers.begin` cannot divide other devices
-    needed = max(memory.least_bytes(run) for run in runs)
-    return workers.fitting(len(runs), needed, runtime.cores(), devices, runtime.memory_bytes())
+    cut = batches.cut(runs, _VMAP_SEEDS.value)
+    needed = max(len(batch) * memory.least_bytes(run) for batch in cut for run in batch)
+    return workers.fitting(len(cut), needed, runtime.cores(), devices, runtime.memory_bytes())
 
 
 def _finish(runs: Sequence[Run], results: str, train: Callable[[Sequence[Run]], int]) -> int:

@@ -75,12 +75,13 @@ def has_cuda() -> bool:
     return "cuda" in jax.local_devices()[0].client.platform_version.lower()
 
 
-def environment(devices: int = 1, processes: int = 1) -> dict[str, Any]:
+def environment(devices: int = 1, processes: int = 1, lanes: int = 1) -> dict[str, Any]:
     """Returns what a run's numbers and times depend on in addition to its config: versions, devices, cores, platform.
 
     Args:
       devices: that share each batch.
       processes: that they belong to; named only where there are several.
+      lanes: runs that are trained at once; named only where there are several.
     """
     versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
     device = jax.devices()[0]
@@ -92,6 +93,7 @@ def environment(devices: int = 1, processes: int = 1) -> dict[str, Any]:
         "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
         "devices": devices,
         **({"processes": processes} if processes > 1 else {}),
+        **({"vmap_seeds": lanes} if lanes > 1 else {}),
         "cores": cores(),
         "flags": {  # a path may name a user, and moves no number
             name: _PATH.sub("(path)", os.environ[name]) for name in sorted(os.environ) if _is_flag(name)

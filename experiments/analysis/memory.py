@@ -25,12 +25,20 @@ def least_bytes(run: Run, devices: int = 1) -> int:
     return _BYTES * _COPIES * parameters + width * (max(trained, evaluated) // devices)
 
 
-def check(runs: Sequence[Run], there_are: int, devices: int = 1) -> None:
-    """Raises ValueError, in one line, where a run needs more memory than `there_are` bytes on each of its devices."""
+def check(runs: Sequence[Run], there_are: int, devices: int = 1, together: int = 1) -> None:
+    """Raises ValueError, in one line, where a run needs more memory than `there_are` bytes on each of its devices.
+
+    Args:
+      runs: of a study.
+      there_are: bytes.
+      devices: that share each batch.
+      together: how many such runs are trained at once.
+    """
     for run in runs:
-        needed = least_bytes(run, devices)
+        needed = together * least_bytes(run, devices)
         if needed > there_are:
+            at_once = f" for {together} runs at once" if together > 1 else ""
             raise ValueError(
-                f"model.attention={run.model.attention} needs at least {needed / 1e9:.3g} GB of memory; there are "
-                f"{there_are / 1e9:.3g} GB. Choose a smaller train.batch_size, eval.batch_size, row or model."
+                f"model.attention={run.model.attention} needs at least {needed / 1e9:.3g} GB of memory{at_once}; "
+                f"there are {there_are / 1e9:.3g} GB. Choose a smaller train.batch_size, eval.batch_size, row or model."
             )

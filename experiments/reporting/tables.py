@@ -59,6 +59,7 @@ def of_study(study: Study, choose: Choose = list) -> Table:
         *size_notes(study),
         *_best_note(study, parts),
         *_environments(study, parts),
+        *_lanes(study),
     ]
     return Table(study.title, parts, study.rows, notes, warnings(study))
 
@@ -189,6 +190,18 @@ def _environments(study: Study, parts: Sequence[Column]) -> list[str]:
         return []
     described = zip(environment_letters(study), map(describe_environment, study.environments), strict=True)
     return [f"({letter}) {text}. Times with different letters cannot be compared." for letter, text in described]
+
+
+def _lanes(study: Study) -> list[str]:
+    """Says which rows were trained at once, where any were."""
+    numbers = sorted({environment["vmap_seeds"] for environment in study.environments if "vmap_seeds" in environment})
+    if not numbers:
+        return []
+    which = "Runs" if all("vmap_seeds" in environment for environment in study.environments) else "Some runs"
+    return [
+        f"{which} were trained {' or '.join(map(str, numbers))} at once, by --vmap_seeds: time and peak memory "
+        "of such a run are its share."
+    ]
 
 
 def incomplete(study: Study) -> list[str]:

@@ -74,7 +74,8 @@ def describe_environment(environment: Mapping[str, Any]) -> str:
     processes = [f"{environment['processes']} processes"] if "processes" in environment else []
     cores = environment.get("cores", "?")
     device = f"{devices_text(environment) or 'unknown device'}, {cores} {'core' if cores == 1 else 'cores'}"
-    return ", ".join([device, *processes, *versions, *flags])
+    lanes = [f"{environment['vmap_seeds']} runs at once"] if "vmap_seeds" in environment else []
+    return ", ".join([device, *processes, *lanes, *versions, *flags])
 
 
 def _significant(value: float, digits: int) -> str:

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from experiments.config.run import Run
 from experiments.config.schema import Config
-from experiments.studies import progress, runner, workers
+from experiments.studies import attempt, progress, workers
 from experiments.studies.lease import BusyError
 from experiments.studies.run_folder import CONFIG
 from experiments.studies.training_folder import TrainingFolder
@@ -78,7 +78,7 @@ class StudyJob:
         if config is not None:
             run = Run.read(Config.from_nested(config))
             with contextlib.suppress(BusyError), folder.locked():
-                folder.finish(runner.identify(run) | {"status": "failed", "error": error})
+                folder.finish(attempt.identify(run) | {"status": "failed", "error": error})
 
 
 class _Log(progress.WorkerLines):

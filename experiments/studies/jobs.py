@@ -22,6 +22,7 @@ from typing import Any
 
 from experiments.config.run import Run
 from experiments.studies import lease, runner, status, workers
+from experiments.studies.batches import is_over
 from experiments.studies.job import FRUITLESS, StudyJob
 from experiments.studies.training_folder import TrainingFolder
 
@@ -71,7 +72,7 @@ def run_study(settings: Settings, runs: Sequence[Run], results: str | os.PathLik
         the command; one line.
     """
     study = Path(results) / runs[0].config.name
-    todo = [folder for _, _, folder in runner.unfinished(runs, results, command)]
+    todo = [item.folder for item in runner.unfinished(runs, results, command)]
     if not todo:
         return 0
     executor = _executor(settings, _own_folder(study / FOLDER))
@@ -81,7 +82,7 @@ def run_study(settings: Settings, runs: Sequence[Run], results: str | os.PathLik
         pool = _Pool(settings, executor, study, shlex.split(command)[3:], runner.plan_of(runs), len(todo))
         with status.make_view(study) as view:
             left = todo
-            while left := [folder for folder in left if not runner.is_over(folder)]:
+            while left := [folder for folder in left if not is_over(folder)]:
                 free = sum(lease.is_free(folder.path) for folder in left)
                 for line in pool.look(_saved(left), free == len(left)):
                     view.note(line)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from experiments.config.run import Run
 from experiments.studies.run_folder import RunFolder, has_ended
 from experiments.studies.trained import trained_params
-from experiments.training import loop
+from experiments.training import course
 
 
 def pretrainings(runs: Sequence[Run]) -> list[Run]:
@@ -41,7 +41,7 @@ def folder_of(run: Run, folder: RunFolder) -> RunFolder:
     return before
 
 
-def source(run: Run, folder: RunFolder) -> loop.Source | None:
+def source(run: Run, folder: RunFolder) -> course.Source | None:
     """Returns what a run takes over from its pretraining; None where it begins anew.
 
     Raises:
@@ -50,4 +50,4 @@ def source(run: Run, folder: RunFolder) -> loop.Source | None:
     if run.pretraining is None:
         return None
     before = folder_of(run, folder)
-    return loop.Source(trained_params(before.path, run.pretraining), (before.result() or {})["compute"])
+    return course.Source(trained_params(before.path, run.pretraining), (before.result() or {})["compute"])

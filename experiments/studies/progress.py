@@ -1,5 +1,6 @@
 """What a study prints while it runs: bars with the time left on a terminal, one plain line per evaluation elsewhere."""
 
+import dataclasses
 import json
 import sys
 import time
@@ -11,7 +12,10 @@ from typing_extensions import override
 
 
 class Display(Protocol):
-    """How a study reports; used as a context manager around all its runs."""
+    """How a study reports; used as a context manager around all its runs.
+
+    What is said after `start` is said of that run, until another one starts or has its `turn`.
+    """
 
     def __enter__(self) -> Self:
         return self
@@ -21,7 +25,10 @@ class Display(Protocol):
         return None
 
     def start(self, index: int, label: str, steps: int, run: str) -> None:
-        """Run `index` of the study begins, whose id is `run`."""
+        """Run `index` of the study begins, whose id is `run`; others that have not ended go on beside it."""
+
+    def turn(self, run: str) -> None:
+        """What follows is said of this one of the runs that have started and not ended."""
 
     def update(self, event: dict[str, Any]) -> None:
         """The run has taken a chunk of steps; `event` is what `train` reports."""
@@ -42,11 +49,17 @@ class Lines(Display):
         """Args: runs, how many will be started."""
         self._clock = Clock(runs)
         self._runs, self._prefix = runs, ""
+        self._prefixes: dict[str, str] = {}
 
     @override
     def start(self, index: int, label: str, steps: int, run: str) -> None:
         self._clock.start()
-        self._prefix = f"[{index}/{self._runs}] {label}"
+        self._prefixes[run] = f"[{index}/{self._runs}] {label}"
+        self.turn(run)
+
+    @override
+    def turn(self, run: str) -> None:
+        self._prefix = self._prefixes[run]
 
     @override
     def update(self, event: dict[str, Any]) -> None:
@@ -73,6 +86,16 @@ class _WithBars:
         self._progress.stop()
 
 
+@dataclasses.dataclass
+class _Bar:
+    """The bar of a run that has not ended."""
+
+    index: int
+    label: str
+    task: TaskID
+    share: float = 0.0  # of its steps that it has taken
+
+
 class Bars(_WithBars, Display):
     """A bar for the study and one for the run; every ended run leaves a line."""
 
@@ -81,45 +104,58 @@ class Bars(_WithBars, Display):
         super().__init__()
         self._clock = Clock(runs)
         self._study = self._progress.add_task(f"study of {runs} runs", total=runs, note="")
-        self._run: TaskID | None = None
-        self._label, self._index = "", 0
+        self._bars: dict[str, _Bar] = {}
+        self._run, self._ended = "", 0
 
     @override
     def start(self, index: int, label: str, steps: int, run: str) -> None:
         self._clock.start()
-        self._label, self._index = label, index
-        self._run = self._progress.add_task(label, total=steps, note="compiling")
+        self._bars[run] = _Bar(index, label, self._progress.add_task(label, total=steps, note="compiling"))
+        self.turn(run)
+
+    @override
+    def turn(self, run: str) -> None:
+        self._run = run
 
     @override
     def update(self, event: dict[str, Any]) -> None:
-        if self._run is not None:
-            self._progress.update(self._run, completed=event["step"], note=describe(event))
-        done = self._index - 1 + event["step"] / event["steps"]
+        bar = self._bars[self._run]
+        bar.share = event["step"] / event["steps"]
+        self._progress.update(bar.task, completed=event["step"], note=describe(event))
+        done = self._ended + sum(other.share for other in self._bars.values())
         self._progress.update(self._study, completed=done, note=left(self._clock.seconds_left(event)))
 
     @override
     def end(self, outcome: str) -> None:
         self._clock.end()
-        if self._run is not None:
-            self._progress.remove_task(self._run)
-        self._progress.update(self._study, completed=self._index)
-        self._progress.console.print(f"[{self._index}] {self._label}  {outcome}", markup=False)
+        self._ended += 1
+        bar = self._bars.pop(self._run)
+        self._progress.remove_task(bar.task)
+        self._progress.update(self._study, completed=self._ended + sum(other.share for other in self._bars.values()))
+        self._progress.console.print(f"[{bar.index}] {bar.label}  {outcome}", markup=False)
 
 
 class Reports(Display):
     """A line of JSON for whatever happens, for the driver of a worker."""
 
+    _run = ""
+
     @override
     def start(self, index: int, label: str, steps: int, run: str) -> None:
+        self.turn(run)
         self._say(event="start", index=index, label=label, steps=steps, run=run)
 
     @override
+    def turn(self, run: str) -> None:
+        self._run = run
+
+    @override
     def update(self, event: dict[str, Any]) -> None:
-        self._say(**event, event="update")
+        self._say(**event, event="update", run=self._run)
 
     @override
     def end(self, outcome: str) -> None:
-        self._say(event="end", outcome=outcome)
+        self._say(event="end", outcome=outcome, run=self._run)
 
     def _say(self, **values: Any) -> None:
         print(json.dumps(values), flush=True)
@@ -136,7 +172,7 @@ class Board(Protocol):
         return None
 
     def event(self, worker: int, event: dict[str, Any]) -> None:
-        """A worker has begun a run, taken some steps of it, or ended it."""
+        """A worker has begun the run `event["run"]`, taken some steps of it, or ended it."""
 
     def note(self, worker: int, text: str) -> None:
         """Something else is to be said of a worker."""
@@ -153,17 +189,17 @@ class WorkerLines(Board):
     def __init__(self, runs: int) -> None:
         """Args: runs, how many are to end."""
         self._runs, self._ended = runs, 0
-        self._labels: dict[int, str] = {}
+        self._labels: dict[str, str] = {}  # by run
 
     @override
     def event(self, worker: int, event: dict[str, Any]) -> None:
         if event["event"] == "start":
-            self._labels[worker] = event["label"]
+            self._labels[event["run"]] = event["label"]
             return
         if event["event"] == "end":
             self._ended += 1
         what = event["outcome"] if event["event"] == "end" else describe(event)
-        self.note(worker, f"{self._labels[worker]}  {what}")
+        self.note(worker, f"{self._labels[event['run']]}  {what}")
 
     @override
     def note(self, worker: int, text: str) -> None:
@@ -179,21 +215,22 @@ class WorkerBars(_WithBars, Board):
         self._runs, self._ended, self._started = runs, 0, time.monotonic()
         self._study = self._progress.add_task(f"study of {runs} runs", total=runs, note="")
         self._bars: dict[int, TaskID] = {}
-        self._shares: dict[int, float] = {}  # of the run that each worker is at, what it has done
-        self._labels: dict[int, str] = {}
+        self._shares: dict[str, float] = {}  # of the runs that workers are at, what is done
+        self._labels: dict[str, str] = {}  # of these runs
 
     @override
     def event(self, worker: int, event: dict[str, Any]) -> None:
+        run = event["run"]
         if event["event"] == "start":
-            self._labels[worker], self._shares[worker] = event["label"], 0.0
-            self._show(worker, 0, event["steps"], "compiling")
+            self._labels[run], self._shares[run] = event["label"], 0.0
+            self._show(worker, run, (0, event["steps"]), "compiling")
         elif event["event"] == "update":
-            self._shares[worker] = event["step"] / event["steps"]
-            self._show(worker, event["step"], event["steps"], describe(event))
+            self._shares[run] = event["step"] / event["steps"]
+            self._show(worker, run, (event["step"], event["steps"]), describe(event))
         else:
             self._ended += 1
-            self._shares[worker] = 0.0
-            self.note(worker, f"{self._labels[worker]}  {event['outcome']}")
+            self._shares[run] = 0.0
+            self.note(worker, f"{self._labels[run]}  {event['outcome']}")
             self._progress.update(self._bars[worker], visible=False)
         done = self._ended + sum(self._shares.values())
         seconds = (time.monotonic() - self._started) * (self._runs - done) / done if done else None
@@ -203,10 +240,11 @@ class WorkerBars(_WithBars, Board):
     def note(self, worker: int, text: str) -> None:
         self._progress.console.print(f"[{self._ended}/{self._runs}] worker {worker + 1}: {text}", markup=False)
 
-    def _show(self, worker: int, step: int, steps: int, note: str) -> None:
+    def _show(self, worker: int, run: str, taken: tuple[int, int], note: str) -> None:
+        """Shows a run at so many steps out of so many; of several of a worker, the last one to say something."""
         if worker not in self._bars:
             self._bars[worker] = self._progress.add_task("", note="")
-        description = f"worker {worker + 1}: {self._labels[worker]}"
+        description, (step, steps) = f"worker {worker + 1}: {self._labels[run]}", taken
         self._progress.update(
             self._bars[worker], description=description, completed=step, total=steps, note=note, visible=True
         )
@@ -219,21 +257,24 @@ class Clock:
         """Args: runs, how many will be started."""
         self._waiting = runs
         self._durations: list[float] = []
-        self._started = 0.0
+        self._started, self._running, self._together = 0.0, 0, 0
 
     def start(self) -> None:
-        """A run begins."""
+        """A run begins, by itself or beside others."""
         self._waiting -= 1
+        self._together = self._together + 1 if self._running else 1
+        self._running += 1
         self._started = time.monotonic()
 
     def end(self) -> None:
-        """It has ended."""
-        self._durations.append(time.monotonic() - self._started)
+        """A run has ended."""
+        self._running -= 1
+        self._durations.append((time.monotonic() - self._started) / self._together)
 
     def seconds_left(self, event: dict[str, Any]) -> float:
         """Returns an upper estimate: a run that solves its task stops sooner."""
-        this_run = event["seconds_left"]
-        whole = time.monotonic() - self._started + this_run
+        this_run = event["seconds_left"] * self._running
+        whole = (time.monotonic() - self._started + this_run) / self._together
         typical = sum(self._durations) / len(self._durations) if self._durations else whole
         return this_run + self._waiting * typical
 

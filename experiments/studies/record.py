@@ -9,7 +9,10 @@ from experiments.config.schema import cell_fields, default_fields, flatten, sear
 from experiments.studies import legacy, run_folder
 
 # Times are compared only between runs that agree in these.
-_TIMING = ("device", "devices", "processes", "cores", "backend", "jax", "jaxlib", "python", "platform", "flags")
+_TIMING = (
+    *("device", "devices", "processes", "vmap_seeds", "cores", "backend", "jax", "jaxlib", "python", "platform"),
+    "flags",
+)
 _CHOOSES_BACKEND = "JAX_PLATFORMS"  # a flag whose only effect is the backend, which is recorded by itself
 
 
@@ -57,3 +60,12 @@ def devices_text(environment: Mapping[str, Any]) -> str | None:
     """
     device, devices = environment.get("device"), environment.get("devices", 1)
     return device if devices == 1 or device is None else f"{devices} x {device}"
+
+
+def place_text(environment: Mapping[str, Any]) -> str | None:
+    """Returns the device, or devices, and whether a run was trained there together with others; None for no device.
+
+    `--vmap_seeds` may add up sums in another order, as other devices do. Of how many lanes is left to the environment.
+    """
+    device = devices_text(environment)
+    return f"{device} by --vmap_seeds" if device and "vmap_seeds" in environment else device

@@ -19,7 +19,7 @@ from experiments.studies import cells, paired, run_folder, scores
 from experiments.studies.cells import Chosen
 from experiments.studies.legacy import tests_of_today
 from experiments.studies.paired import Difference
-from experiments.studies.record import Record, devices_text
+from experiments.studies.record import Record, place_text
 from experiments.studies.records import read_records
 from experiments.studies.rows import Choice, ModelSize, Row, Setup
 from experiments.studies.scores import Metric
@@ -287,7 +287,7 @@ def _row(chosen: Chosen, varied: Sequence[str], environments: list[dict[str, Any
 
 
 def _setup(record: Record, version: str | None) -> Setup:
-    return Setup(version, record.environment.get("jax"), devices_text(record.environment))
+    return Setup(version, record.environment.get("jax"), place_text(record.environment))
 
 
 def _order(row: Row, varied: Sequence[str]) -> tuple[Any, ...]:

@@ -1,27 +1,24 @@
 """Trains the runs of a study, one after another, each in its folder."""
 
 import contextlib
-import datetime
 import functools
 import os
 import shlex
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from attention_variants.specs import SpecError
-from experiments import cli, interrupts, runtime
-from experiments.config import identity, schema, sections
+from experiments import interrupts
+from experiments.config import schema, sections
 from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.studies import mending, plans, pretraining, progress, workers
-from experiments.studies.commands import without_machine
-from experiments.studies.lease import BEATS_EVERY, EXPIRES_AFTER, BusyError, LeaseLostError
+from experiments.studies.attempt import attempt, identify, manifest
+from experiments.studies.batches import Batch, Item, batches_of, left_of, only
+from experiments.studies.lease import BEATS_EVERY, EXPIRES_AFTER, BusyError
 from experiments.studies.run_folder import is_plain
 from experiments.studies.training_folder import TrainingFolder
-from experiments.studies.whole_files import StorageError, write_file
 from experiments.training import loop, parallel
 
 _LOOKS_EVERY = 5.0  # seconds, at the runs of other processes
@@ -52,14 +49,20 @@ def read_runs(configs: Sequence[Config]) -> list[Run]:
     return runs
 
 
-def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> int:
+def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, together: bool = False) -> int:
     """Trains what has not ended yet, one run after another; returns how many failed.
 
     What another process is working on is left to it, and waited for: where that process dies, its run goes on here.
+
+    Args:
+      runs: of the study.
+      results: the folder of all studies.
+      command: `python -m experiments.run ...`, for the manifests.
+      together: whether runs that share a compiled program are trained at once.
     """
     todo = unfinished(runs, results, command)
-    with planned(runs, results, [folder for _, _, folder in todo]), progress.make_display(len(todo)) as display:
-        return _train_all(todo, command, display, again=False)
+    with planned(runs, results, [item.folder for item in todo]), progress.make_display(len(todo)) as display:
+        return _train_all(batches_of(runs, todo, together), command, display, again=False)
 
 
 def follow(runs: Sequence[Run]) -> None:
@@ -72,7 +75,9 @@ def follow(runs: Sequence[Run]) -> None:
     parallel.part()
 
 
-def run_in_workers(number: int, runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> int:
+def run_in_workers(
+    number: int, runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, together: bool = False
+) -> int:
     """Does what `run_study` does in several processes, and returns the same.
 
     Args:
@@ -80,31 +85,39 @@ def run_in_workers(number: int, runs: Sequence[Run], results: str | os.PathLike[
       runs: of the study.
       results: the folder of all studies.
       command: `python -m experiments.run ...`, which the processes repeat.
+      together: whether the processes train at once what shares a compiled program.
     """
     todo = unfinished(runs, results, command)
-    folders = {run.digests.run: (run, folder) for run, _, folder in todo}
-    for _, folder in folders.values():
-        folder.forget_failure()  # from here on, a failed run is one that has failed now
+    items = {item.run.digests.run: item for item in todo}
+    for item in todo:
+        item.folder.forget_failure()  # from here on, a failed run is one that has failed now
 
     def fail(name: str, error: str) -> None:
-        run, folder = folders[name]
+        run, folder = items[name].run, items[name].folder
         with contextlib.suppress(BusyError), folder.locked():
-            folder.create(run.config.nested(), _manifest(run, command))
+            folder.create(run.config.nested(), manifest(run, command))
             folder.finish(identify(run) | {"status": "failed", "error": error})
 
-    with planned(runs, results, [folder for _, _, folder in todo]):
-        if todo:
+    with planned(runs, results, [item.folder for item in todo]):
+        if batches := batches_of(runs, todo, together):
             with progress.make_board(len(todo)) as board:
                 crew = workers.Crew(shlex.split(command)[3:], board, fail, plan=plan_of(runs))
                 with interrupts.unsaved(crew.warn):
-                    crew.work(workers.parts(number)[: len(todo)])  # a run keeps its share of the cores to the end
-        rest = [each for each in todo if not is_over(each[2])]
-        with progress.make_display(len(rest)) as display:
-            _train_all(rest, command, display, again=True)  # those that other commands work on
-    return sum(folder.failed() for _, _, folder in todo)
+                    crew.work(workers.parts(number)[: len(batches)])  # a run keeps its share of the cores to the end
+        rest = [item for item in todo if not item.over]
+        with progress.make_display(len(rest)) as display:  # those that other commands work on
+            _train_all(batches_of(runs, rest, together), command, display, again=True)
+    return sum(item.folder.failed() for item in todo)
 
 
-def work(own: workers.Assignment, runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> None:
+def work(
+    own: workers.Assignment,
+    runs: Sequence[Run],
+    results: str | os.PathLike[str],
+    command: str,
+    *,
+    together: bool = False,
+) -> None:
     """Trains, as one of several workers, the runs that are free, beginning with those that are this one's by order.
 
     The worker of a job trains as many as the job says. Where none is free it looks for as long as it takes to know that
@@ -118,14 +131,15 @@ def work(own: workers.Assignment, runs: Sequence[Run], results: str | os.PathLik
         if own.job.plan != plan_of(runs):
             raise SpecError("the config is not what it was when this job was submitted; start the study again.")
         most, give_up = own.job.most, time.monotonic() + EXPIRES_AFTER + BEATS_EVERY
-    todo, trained = list(enumerate(_named(runs, results), start=1)), 0
+    todo, trained = batches_of(runs, _named(runs, results), together), 0
     first = own.first(len(todo))
     todo = todo[first:] + todo[:first]
     with progress.Reports() as display:
-        while todo := [each for each in todo if not is_over(each[1][2])]:
-            for index, (run, label, folder) in todo:
-                if not is_over(folder):
-                    trained += _attempt(run, folder, command, display, (index, label), again=True) != "busy"
+        while todo := [batch for batch in map(left_of, todo) if any(batch)]:
+            for batch in todo:
+                if any(left := left_of(batch)):
+                    outcomes = attempt(left, command, display, again=True)
+                    trained += sum(outcome != "busy" for outcome in outcomes.values())
                 if most and trained >= most:
                     return
             if trained or time.monotonic() > give_up:
@@ -138,27 +152,20 @@ def plan_of(runs: Sequence[Run]) -> str:
     return plans.digest_of([run.digests.run for run in runs])
 
 
-def is_over(folder: TrainingFolder) -> bool:
-    """Whether no worker is to train the run, or to train it again."""
-    return folder.ended() or folder.failed()
-
-
-Todo = list[tuple[Run, str, TrainingFolder]]
-
-
-def _named(runs: Sequence[Run], results: str | os.PathLike[str]) -> Todo:
+def _named(runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Item]:
     labels = labels_of([run.config for run in runs])
-    return [(run, label, run_folder(results, run)) for run, label in zip(runs, labels, strict=True)]
+    named = enumerate(zip(runs, labels, strict=True), start=1)
+    return [Item(index, run, label, run_folder(results, run)) for index, (run, label) in named]
 
 
-def unfinished(runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> Todo:
+def unfinished(runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> list[Item]:
     """Returns what has not ended yet, and mends what has."""
-    todo = []
-    for run, label, folder in _named(runs, results):
-        if mending.mend(run, folder, functools.partial(_manifest, run, command)):
-            folder.tidy()
+    todo: list[Item] = []
+    for item in _named(runs, results):
+        if mending.mend(item.run, item.folder, functools.partial(manifest, item.run, command)):
+            item.folder.tidy()
         else:
-            todo.append((run, label, folder))
+            todo.append(item._replace(number=len(todo) + 1))
     if len(todo) < len(runs):
         print(f"{len(runs) - len(todo)} of {len(runs)} runs have ended before and are not repeated.", flush=True)
     _say_what_is_not_kept(runs, results)
@@ -197,59 +204,25 @@ def plan_for(runs: Sequence[Run]) -> dict[str, plans.PlannedRun]:
     }
 
 
-def _train_all(todo: Todo, command: str, display: progress.Display, again: bool) -> int:
-    """Trains runs one after another until all have ended, here or elsewhere; returns how many failed."""
-    failed, queue = 0, list(enumerate(todo, start=1))
+def _train_all(batches: Sequence[Batch], command: str, display: progress.Display, again: bool) -> int:
+    """Trains batch after batch until all have ended, here or elsewhere; returns how many runs failed."""
+    failed, queue = 0, list(batches)
     while queue:
         busy = []
-        for index, (run, label, folder) in queue:
-            outcome = _attempt(run, folder, command, display, (index, label), again)
-            failed += outcome == "failed"
-            busy += [(index, (run, label, folder))] if outcome == "busy" else []
-        if busy and not again:
-            which = "run" if len(busy) == 1 else f"{len(busy)} runs"
+        for batch in queue:
+            outcomes = attempt(batch, command, display, again)
+            failed += sum(outcome == "failed" for outcome in outcomes.values())
+            busy.append(only(batch, [place for place, outcome in outcomes.items() if outcome == "busy"]))
+        queue = [batch for batch in busy if any(batch)]
+        if queue and not again:
+            waiting = sum(item is not None for batch in queue for item in batch)
+            which = "run" if waiting == 1 else f"{waiting} runs"
             print(f"Waiting for the {which} that other processes are working on.", flush=True)
-        queue, again = busy, True
+        again = True
         if queue:
             parallel.announce(parallel.WAIT)
             time.sleep(_LOOKS_EVERY)
     return failed
-
-
-def _attempt(
-    run: Run, folder: TrainingFolder, command: str, display: progress.Display, shown: tuple[int, str], again: bool
-) -> str:
-    """Trains one run in its folder, unless another process does.
-
-    Args:
-      run: what to train.
-      folder: where.
-      command: for the manifest.
-      display: told of it.
-      shown: (index, label) of the run.
-      again: whether another process had it when this one last looked; if it has failed there since, it is left alone.
-
-    Returns:
-      "done", "diverged", "failed", or "busy" where another process has it.
-    """
-    index, label = shown
-    try:
-        with folder.locked():
-            display.start(index, label, run.train.steps, run.digests.run)
-            if folder.ended():  # by another process, since this one looked
-                display.end("ended in another process")
-                return "done"
-            if again and folder.failed():
-                display.end("failed in another process")
-                return "failed"
-            folder.create(run.config.nested(), _manifest(run, command))
-            with interrupts.unsaved():
-                return _train(run, folder, display)
-    except LeaseLostError:
-        display.end("taken over by another process, because this one was silent for too long")
-        return "busy"
-    except BusyError:
-        return "busy"
 
 
 def run_folder(results: str | os.PathLike[str], run: Run) -> TrainingFolder:
@@ -268,62 +241,3 @@ def cell_labels(configs: Sequence[Config]) -> list[str]:
     cells = [schema.cell_fields(config.fields()) for config in configs]
     keys = [key for key in schema.varied_keys(cells) if key != "model.attention"]
     return ["  ".join([cell["model.attention"], *(f"{key}={cell[key]}" for key in keys)]) for cell in cells]
-
-
-def identify(run: Run) -> dict[str, Any]:
-    """Returns the fields of `result.json` that say which run it is."""
-    digests = run.digests
-    return {
-        "run_id": digests.run,
-        "cell": digests.cell,
-        "version": identity.version(run),
-        "config": run.config.nested(),
-    }
-
-
-def _environment() -> dict[str, Any]:
-    devices = parallel.devices()
-    return runtime.environment(devices.number, devices.processes)
-
-
-def _manifest(run: Run, command: str) -> dict[str, Any]:
-    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {
-        "version": identity.version(run),
-        "environment": _environment(),
-        "command": without_machine(command),
-        "date": date,
-    }
-
-
-def _train(run: Run, folder: TrainingFolder, display: progress.Display) -> str:
-    head = {**identify(run), "status": "failed"}
-
-    def report(event: dict[str, Any]) -> None:
-        display.update(event)
-        interrupts.leave_if_warned()  # the checkpoint of this event has just been written
-
-    try:
-        source = pretraining.source(run, folder)  # before others hear of the run, which may not have one
-        parallel.announce(run.digests.run)
-        with parallel.in_step():
-            result = loop.train(run, folder, report, source)
-    except (StorageError, LeaseLostError, parallel.OutOfStepError):
-        raise
-    except Exception as error:
-        message = f"{type(error).__name__}: {cli.one_line(error)}"
-        write_file(folder.path / "error.txt", traceback.format_exc())
-        folder.finish(head | {"error": message, "environment": _environment()})
-        display.end(f"failed: {message}")
-        return "failed"
-    folder.finish(head | result | {"environment": _environment()})
-    display.end(_outcome(result))
-    return result["status"]
-
-
-def _outcome(result: dict[str, Any]) -> str:
-    if result["status"] == "diverged":
-        return f"diverged: NaN or infinity at step {result.get('diverged_at')}"
-    solved = f"solved at step {result['steps_to_solve']}" if result["steps_to_solve"] is not None else "not solved"
-    bounds = f"floor {result['floor']:.3f}, ceiling {result['ceiling']:.3f}"
-    return f"{solved}, test accuracy {result['test_accuracy']:.3f} ({bounds})"

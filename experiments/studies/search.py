@@ -15,9 +15,10 @@ from typing import Any
 from experiments.config import schema
 from experiments.config.run import Run
 from experiments.studies import cells, plans, workers
+from experiments.studies.batches import is_over
 from experiments.studies.pretraining import pretrainings, with_pretrainings
 from experiments.studies.run_folder import has_ended
-from experiments.studies.runner import is_over, plan_for, plan_of, run_folder
+from experiments.studies.runner import plan_for, plan_of, run_folder
 
 
 def stages(runs: Sequence[Run], results: str | os.PathLike[str]) -> Iterator[list[Run]]:

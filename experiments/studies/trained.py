@@ -14,7 +14,7 @@ from experiments.model.transformer import Model, abstract_model
 from experiments.studies import legacy
 from experiments.studies.run_folder import CONFIG, DamagedError, RunFolder, has_ended
 from experiments.studies.training_folder import TrainingFolder, absent
-from experiments.training import loop, step
+from experiments.training import course, step
 
 
 def read_run(name: str, config: Mapping[str, Any]) -> Run:
@@ -92,4 +92,4 @@ def _best_step(folder: RunFolder) -> int | None:
     if not has_ended(result):
         return None
     folder.check_metrics(result or {})
-    return max(folder.metrics(), key=loop.rank, default={"step": 0})["step"]  # as in training, the first of equals
+    return max(folder.metrics(), key=course.rank, default={"step": 0})["step"]  # as in training, the first of equals

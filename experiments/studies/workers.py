@@ -157,7 +157,7 @@ class Crew:
         """
         self._arguments, self._board, self._fail = arguments, board, fail
         self._behind = f":{plan}" if job is None else job.text()
-        self._deaths: Counter[str] = Counter()  # by the run that the worker was at; "" for none
+        self._deaths: Counter[tuple[str, ...]] = Counter()  # by the runs that the worker was at
         self._lock = threading.Lock()
         self._processes: dict[Part, subprocess.Popen[str]] = {}
         self._threads: list[threading.Thread] = []
@@ -191,21 +191,22 @@ class Crew:
 
     def _attend(self, part: Part) -> None:
         while True:
-            run, code, last = self._work(part)
+            runs, code, last = self._work(part)
             if code == _REFUSED:
                 self.refusal = self.refusal or last
             if code in _FINE or self._leaving:
                 if code in (1, _REFUSED):
                     self._board.note(part.place, last)
                 return
-            if not self._another(part, run, f"signal {-code}" if code < 0 else f"exit code {code}"):
+            if not self._another(part, runs, f"signal {-code}" if code < 0 else f"exit code {code}"):
                 return
 
-    def _work(self, part: Part) -> tuple[str, int, str]:
-        """Runs a worker to its end; returns the run that it was at, its exit code and its last words."""
+    def _work(self, part: Part) -> tuple[tuple[str, ...], int, str]:
+        """Runs a worker to its end; returns the runs that it was at, its exit code and its last words."""
         own = f"--worker={part.place}/{part.number}{self._behind}"
         command = [sys.executable, "-m", "experiments.run", *self._arguments, own]
-        pipe, run, last = subprocess.PIPE, "", ""
+        pipe, last = subprocess.PIPE, ""
+        runs: list[str] = []
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
             self._processes[part] = process
             if self._leaving:
@@ -215,21 +216,24 @@ class Crew:
                 if event is None:
                     last = line.strip() or last
                     continue
-                run = {"start": event.get("run", ""), "end": ""}.get(event["event"], run)
+                if event["event"] == "start":
+                    runs.append(event["run"])
+                elif event["event"] == "end":
+                    runs.remove(event["run"])
                 with self._lock:
                     self._board.event(part.place, event)
-        return run, process.returncode, last
+        return tuple(runs), process.returncode, last
 
-    def _another(self, part: Part, run: str, what: str) -> bool:
-        """Returns whether a worker that died is to start again, and gives up the run that it was at too often."""
+    def _another(self, part: Part, runs: tuple[str, ...], what: str) -> bool:
+        """Returns whether a worker that died is to start again, and gives up the runs that it was at too often."""
         with self._lock:
-            self._deaths[run] += 1
-            often = self._deaths[run] >= DEATHS
-            if often and not run:
+            self._deaths[runs] += 1
+            often = self._deaths[runs] >= DEATHS
+            if often and not runs:
                 self._board.note(part.place, f"died of {what} before it began a run; given up.")
                 return False
             self._board.note(part.place, f"died of {what}; it starts again.")
-            if often:
+            for run in runs if often else ():
                 self._fail(run, f"its process died {DEATHS} times, the last time of {what}")
         return True
 

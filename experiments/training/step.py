@@ -2,10 +2,13 @@
 
 import dataclasses
 import functools
+import operator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -32,10 +35,12 @@ class Program:
     """A run, compiled for any seed and learning rate."""
 
     graph: Any  # of the model
-    chunk: Any  # compiled `_chunk`; its state is donated
+    chunk: Any  # compiled `_chunk`, or `_chunks` where it has several lanes; states are donated
     reader: Any  # jitted `_read_batch`
-    # Of a chunk, on one device: arguments, results and temporaries, donated buffers once; None: not reported.
+    # Of a chunk, on one device: arguments, results and temporaries, donated buffers once; a lane has its share of them.
+    # None: not reported.
     peak_bytes: int | None
+    lanes: int = 1  # runs that are trained at once
 
     def advance(self, run: Run, state: TrainState, stop: int) -> tuple[TrainState, float, bool]:
         """Trains to step `stop`, or to the first step with NaN or infinity; `state` is used up.
@@ -47,6 +52,22 @@ class Program:
         state, loss, finite = jax.block_until_ready(self.chunk(state, seed, peak, jnp.int32(stop)))
         return state, float(loss), bool(finite)
 
+    def advance_together(
+        self, runs: Sequence[Run], states: Sequence[TrainState], stops: Sequence[int]
+    ) -> tuple[list[TrainState], list[float], list[bool]]:
+        """Does in every lane what `advance` does for one run; a lane whose state is at its stop keeps all its bits.
+
+        Args:
+          runs: one for each lane, which differ only in what is not compiled in.
+          states: of the lanes, used up.
+          stops: the step to which each lane is trained.
+        """
+        seeds = jnp.stack([jax.random.key(run.seed) for run in runs])
+        peaks = jnp.asarray([run.train.learning_rate for run in runs], jnp.float32)
+        found = self.chunk(tuple(states), seeds, peaks, jnp.asarray(stops, jnp.int32))
+        states, losses, finite = jax.block_until_ready(found)
+        return list(states), np.asarray(losses).tolist(), np.asarray(finite).tolist()
+
 
 def compile_program(run: Run) -> Program:
     """Compiles a run ahead of time for `parallel.devices()`.
@@ -54,6 +75,14 @@ def compile_program(run: Run) -> Program:
     Runs that differ only in what is not compiled in share the result.
     """
     return _compile(compiled_part(run), parallel.devices())
+
+
+def compile_together(run: Run, lanes: int) -> Program:
+    """Compiles the training of so many runs at once, which share what `compiled_part` returns, on the default device.
+
+    Each lane computes what the program of one run does, but `vmap` may take sums in another order.
+    """
+    return _compile(compiled_part(run), Devices(), lanes)
 
 
 def compiled_part(run: Run) -> Run:
@@ -94,12 +123,15 @@ def _trace(run: Run) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _compile(run: Run, devices: Devices) -> Program:
+def _compile(run: Run, devices: Devices, lanes: int = 1) -> Program:
     graph, params = abstract_model(run)
-    chunk: Any = devices.jit(functools.partial(_chunk, run, graph, devices), donate_argnums=0)
-    compiled = chunk.lower(*_abstract_arguments(run, params)).compile()
+    one = functools.partial(_chunk, run, graph, devices)
+    arguments = _abstract_arguments(run, params)
+    chunk: Any = devices.jit(one if lanes == 1 else functools.partial(_chunks, one), donate_argnums=0)
+    compiled = chunk.lower(*(arguments if lanes == 1 else _of_lanes(lanes, *arguments))).compile()
     reader = devices.jit(functools.partial(_read_batch, run, graph, devices))
-    return Program(graph, compiled, reader, _peak_bytes(compiled))
+    peak = _peak_bytes(compiled)
+    return Program(graph, compiled, reader, None if peak is None else peak // lanes, lanes)
 
 
 def _peak_bytes(compiled: jax.stages.Compiled) -> int | None:
@@ -117,6 +149,12 @@ def _abstract_arguments(run: Run, params: Any) -> Any:
         return state_of(run, params), jax.random.key(0), jnp.float32(0), jnp.int32(0)
 
     return jax.eval_shape(make, params)
+
+
+def _of_lanes(lanes: int, state: Any, *others: Any) -> Any:
+    """Returns the shapes of a tuple of states, and of the other arguments stacked."""
+    stacked = jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: jnp.stack([leaf] * lanes), tree), others)
+    return (state,) * lanes, *stacked
 
 
 def _direction(run: Run) -> optax.GradientTransformation:
@@ -139,6 +177,14 @@ def _chunk(
 
     state, total, finite = lax.while_loop(proceed, body, (state, jnp.float32(0), jnp.bool_(True)))
     return state, total / (state.step - first), finite
+
+
+def _chunks(one: Any, states: tuple[TrainState, ...], seeds: PRNGKeyArray, peaks: Array, stops: Array) -> Any:
+    """Runs `_chunk` in several lanes until all have ended: `vmap` keeps what a lane carries that has ended."""
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    stacked, losses, finite = jax.vmap(one)(stacked, seeds, peaks, stops)
+    ended = tuple(jax.tree.map(operator.itemgetter(lane), stacked) for lane in range(len(states)))
+    return ended, losses, finite
 
 
 def _step(run: Run, graph: Any, devices: Devices, state: TrainState, seed: PRNGKeyArray, peak: Array) -> Any:

@@ -11,7 +11,7 @@ from experiments import cli, show_task
 PROGRAM = """
 from experiments.config.run import Run
 from experiments.config.schema import Config
-from experiments.training.loop import parameter_hash
+from experiments.training.outcome import parameter_hash
 from experiments.training.step import initial_state
 import hashlib, jax, numpy as np
 run = Run.read(Config())

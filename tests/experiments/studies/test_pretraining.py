@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.analysis import compute
 from experiments.config.run import Run
-from experiments.studies import pretraining, runner, search, trained
+from experiments.studies import attempt, pretraining, runner, search, trained
 from experiments.studies.results import read_study
 from experiments.studies.run_folder import RunFolder
 from experiments.studies.speeds import read_speeds
@@ -78,7 +79,7 @@ def test_the_best_is_taken_where_the_last_is_another(tmp_path):
     folder = runner.run_folder(tmp_path, first)
     folder.create(first.config.nested(), {})
     folder.save_checkpoint(8, (last, best), [])
-    folder.finish(runner.identify(first) | RESULT)
+    folder.finish(attempt.identify(first) | RESULT)
     taken = pretraining.source(run, runner.run_folder(tmp_path, run))
     assert_same(taken.params, best)
     assert taken.compute == RESULT["compute"]
@@ -86,7 +87,7 @@ def test_the_best_is_taken_where_the_last_is_another(tmp_path):
 
 def test_training_costs_what_both_cost(study):
     results, run, before, after = study
-    own = loop.compute.count(run, 7)
+    own = compute.count(run, 7)
     first, both = (folder.result()["compute"] for folder in (before, after))
     for name in ("train_flops_executed", "train_flops_ideal"):
         assert both[name] == own[name] + first[name] > own[name] > 0
@@ -150,7 +151,7 @@ def test_pretraining_is_a_stage_before_each_stage(tmp_path):
             folder, best = runner.run_folder(tmp_path, run), float(run.train.learning_rate == 0.2)
             result = RESULT | {"validation_accuracy": best, "validation_loss": 1.0}
             folder.create(run.config.nested(), {})
-            folder.finish(runner.identify(run) | result)
+            folder.finish(attempt.identify(run) | result)
     search_seed, reported = [(BEFORE, 10_000, 0.02)], [(BEFORE, 0, 0.02), (BEFORE, 1, 0.02)]
     tried = [(TASK, 10_000, 0.1), (TASK, 10_000, 0.2)]
     assert stages == [search_seed, tried, reported, [(TASK, 0, 0.2), (TASK, 1, 0.2)]]

@@ -25,13 +25,13 @@ def test_workers_on_a_terminal_have_a_bar_each_and_leave_one_line_per_run(monkey
     scores = {"train_loss": 1.0, "validation_accuracy": 0.5, "tokens_per_second": 1e4}
     with progress.make_board(3) as board:
         for worker, label in enumerate(("full[1]", "linear")):
-            board.event(worker, {"event": "start", "label": label, "steps": 6, "run": "ab"})
-            board.event(worker, {"event": "update", "step": 3 * worker, "steps": 6, **scores})
+            board.event(worker, {"event": "start", "label": label, "steps": 6, "run": label})
+            board.event(worker, {"event": "update", "step": 3 * worker, "steps": 6, "run": label, **scores})
         shown = [task.description for task in board._progress.tasks]
         assert shown == ["study of 3 runs", "worker 1: full[1]", "worker 2: linear"]
         assert [(task.completed, task.total) for task in board._progress.tasks] == [(0.5, 3), (0, 6), (3, 6)]
         assert board._progress.tasks[0].fields["note"].endswith("left")
-        board.event(0, {"event": "end", "outcome": "solved"})
+        board.event(0, {"event": "end", "outcome": "solved", "run": "full[1]"})
         board.note(1, "died of signal 9; it starts again.")
         assert [task.visible for task in board._progress.tasks] == [True, False, True]
     out = capsys.readouterr().out

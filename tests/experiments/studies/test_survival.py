@@ -24,11 +24,11 @@ DEADLY = """
 def be_deadly():
     import os, pathlib, signal
     from experiments.studies import whole_files, workers
-    from experiments.training import loop
+    from experiments.training import outcome
 
     here = pathlib.Path(__file__).parent
     workers.DEATHS = 1000
-    measure, fsync, replace = loop._measure, os.fsync, os.replace
+    measure, fsync, replace = outcome.measure, os.fsync, os.replace
 
     def note(what):
         with open(here / "notes", "a") as file:
@@ -59,7 +59,7 @@ def be_deadly():
         if what := kind(target):
             die(f"after {what}")
 
-    loop._measure, os.fsync, os.replace = deadly_measure, deadly_fsync, deadly_replace
+    outcome.measure, os.fsync, os.replace = deadly_measure, deadly_fsync, deadly_replace
 
 be_deadly()
 """

@@ -61,8 +61,8 @@ def test_a_study_has_workers_by_default(command, monkeypatch, flags, workers, ex
     monkeypatch.setattr(runtime, "cores", lambda: 3)
     monkeypatch.setattr(parallel.Devices, "first", lambda number: parallel.Devices())
     chosen = []
-    monkeypatch.setattr(runner, "run_in_workers", lambda number, *_: chosen.append(number) or 0)
-    monkeypatch.setattr(runner, "run_study", lambda *_: chosen.append(1) or 0)
+    monkeypatch.setattr(runner, "run_in_workers", lambda number, *_, **__: chosen.append(number) or 0)
+    monkeypatch.setattr(runner, "run_study", lambda *_, **__: chosen.append(1) or 0)
     code, _, error = command(*flags, workers=workers)
     assert (code, error, chosen) == (0, "", expected)
 
@@ -118,13 +118,25 @@ def test_a_run_that_kills_three_workers_has_failed_and_the_others_go_on(crew):
     script = """
     if times < 4:
         say(event='start', run='good')
-        say(event='end', outcome='done')
+        say(event='end', outcome='done', run='good')
         say(event='start', run='bad' if times != 1 else 'fair')
         os._exit(3)
     """
     board, failed = crew(script)
     assert failed == [("bad", "its process died 3 times, the last time of exit code 3")]
     assert board.notes == [(0, "died of exit code 3; it starts again.")] * 4
+
+
+def test_runs_that_are_trained_at_once_fail_together_but_for_those_that_have_ended(crew):
+    script = """
+    if times < 3:
+        for run in ("one", "two", "three"):
+            say(event='start', run=run)
+        say(event='end', outcome='done', run='two')
+        os._exit(3)
+    """
+    _, failed = crew(script)
+    assert [run for run, _ in failed] == ["one", "three"]
 
 
 def test_a_worker_that_cannot_even_begin_is_given_up(crew):

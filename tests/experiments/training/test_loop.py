@@ -10,8 +10,9 @@ from experiments.config.schema import Config
 from experiments.model.transformer import make_model
 from experiments.studies.training_folder import TrainingFolder
 from experiments.training.evaluation import Evaluation
-from experiments.training.loop import parameter_hash, train, validate
 from experiments.training.loop import throughput as measure_throughput
+from experiments.training.loop import train, validate
+from experiments.training.outcome import parameter_hash
 from tests.experiments.tiny import tiny_run
 
 TIMINGS = ("step_ms", "tokens_per_second", "seconds")
@@ -190,7 +191,7 @@ def test_the_best_parameters_by_validation_are_tested(folder, monkeypatch, score
         accuracy, loss = (scores + [(0.1, 9.0)] * 2)[len(evaluated) - 1]
         return Evaluation(accuracy, loss, {}, accuracy)
 
-    monkeypatch.setattr("experiments.training.loop._measure", measure)
+    monkeypatch.setattr("experiments.training.outcome.measure", measure)
     train(tiny_run(**EVERY), folder)
     *chunks, validated, tested = evaluated
     assert validated == tested == chunks[best]

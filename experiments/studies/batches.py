@@ -1,0 +1,67 @@
+"""Which runs of a study are trained at once: each by itself, or those of one compiled program, a lane each.
+
+How many lanes there are, and which run has which, follows from the runs of the study alone, not from what is left to
+do: the last bits of a run depend on it, and one that was interrupted goes on with the same.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from experiments.config.run import Run
+from experiments.studies.training_folder import TrainingFolder
+from experiments.training.step import compiled_part
+
+
+class Item(NamedTuple):
+    """A run that a process is to train."""
+
+    number: int  # in what is shown, from 1
+    run: Run
+    label: str
+    folder: TrainingFolder
+
+    @property
+    def over(self) -> bool:
+        """Whether no worker is to train the run, or to train it again."""
+        return is_over(self.folder)
+
+
+Batch = tuple[Item | None, ...]  # the lanes; None: its run is not to be trained, or not here
+
+
+def is_over(folder: TrainingFolder) -> bool:
+    """Whether no worker is to train the run of a folder, or to train it again."""
+    return folder.ended() or folder.failed()
+
+
+def cut(runs: Sequence[Run], together: bool) -> list[list[Run]]:
+    """Returns the runs that are trained at once; by themselves unless they are trained `together`."""
+    if not together:
+        return [[run] for run in runs]
+    groups: dict[Run, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(compiled_part(run), []).append(run)
+    return list(groups.values())
+
+
+def batches_of(runs: Sequence[Run], todo: Sequence[Item], together: bool) -> list[Batch]:
+    """Returns the batches in which something is to do.
+
+    Args:
+      runs: of the study.
+      todo: those of them that are to be trained.
+      together: see `cut`.
+    """
+    items = {item.run.digests.run: item for item in todo}
+    lanes = [tuple(items.get(run.digests.run) for run in group) for group in cut(runs, together)]
+    return [batch for batch in lanes if any(batch)]
+
+
+def only(batch: Batch, places: Sequence[int]) -> Batch:
+    """Returns the batch with all but some of its lanes empty."""
+    return tuple(item if place in places else None for place, item in enumerate(batch))
+
+
+def left_of(batch: Batch) -> Batch:
+    """Returns the batch without the runs that are over."""
+    return tuple(None if item is None or item.over else item for item in batch)
