@@ -10,7 +10,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.benchmarks import attention, decoding
@@ -96,7 +95,8 @@ def draw(lines: Lines, x_label: str, label: str, unit: str) -> Figure:
     figure, axes = layout.labelled_axes(len(lines))
     looks, marks = looks_of(lines), []
     axes.set_yscale("log")
-    series.number_axis(axes, sorted({length for line in lines.values() for length, _ in line}), log=True)
+    lengths = sorted({length for line in lines.values() for length, _ in line})
+    series.number_axis(axes, lengths, log=True, names={length: f"{length:,}" for length in lengths})
     for name, line in lines.items():
         look = looks[name]
         mark: dict[str, Any] = {"marker": look.marker, "markersize": 6, "markeredgecolor": "white"}
@@ -104,7 +104,8 @@ def draw(lines: Lines, x_label: str, label: str, unit: str) -> Figure:
         marks.append(Mark(line[-1], name, look))
     _limit(axes, lines)
     _draw_guides(axes, lines)
-    axes.yaxis.set_major_locator(LogLocator(numticks=12))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1e3 * low else (1.0,), numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, unit)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(x_label)
@@ -140,8 +141,8 @@ def _name_along(axes: Axes, point: tuple[float, float], power: int) -> None:
     here, there = axes.transData.transform([point, (2 * point[0], 2**power * point[1])])
     angle = math.degrees(math.atan2(there[1] - here[1], there[0] - here[0]))
     place: dict[str, Any] = {"ha": "center", "va": "center", "rotation": angle, "rotation_mode": "anchor"}
-    halo = [withStroke(linewidth=2.5, foreground="white")]
-    text = axes.text(*point, _GUIDES[power], color=FAINT, fontsize=8, zorder=2, path_effects=halo, **place)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    text = axes.text(*point, _GUIDES[power], color=FAINT, fontsize=8, zorder=2, bbox=box, **place)
     text.set_clip_on(True)
 
 

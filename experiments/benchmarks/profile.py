@@ -89,8 +89,8 @@ def render(parts: Sequence[Part], machine: Machine, style: str) -> str:
     ]
     note = (
         f"Medians of {_REPEATS}; the step is one of {_STEPS} in one program, its parts are programs of their own and "
-        "need not add up to it. Indented: parts of forward and backward, both passes. Attention: without its projections, "
-        "which are in mixers. Of matmul: FLOP/s over those of one large product, "
+        "need not add up to it. Indented: parts of forward and backward, both passes. Attention: without its "
+        "projections, which are in mixers. Of matmul: FLOP/s over those of one large product, "
         f"{human(machine.matmul_flops)}FLOP/s; a large array is read and written with {human(machine.bandwidth)}B/s."
     )
     return f"{table([header, *lines], style, left=2)}\n\n{note}"
