@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from attention_variants import cost
 from attention_variants.interface import AttentionVariant, HeadSizes
@@ -128,9 +129,10 @@ def measure_at(
     forward = _take_turns({name: each.forward for name, each in calls.items()}, arrays, sizes.repeats)
     gradient = _take_turns({name: each.gradient for name, each in calls.items()}, arrays, sizes.repeats)
     for name, (timing, *_) in calls.items():
-        timing.forward_ms, *forward_quartiles = (1e3 * each for each in forward[name])
-        timing.gradient_ms, *gradient_quartiles = (1e3 * each for each in gradient[name])
-        timing.forward_quartiles, timing.gradient_quartiles = tuple(forward_quartiles), tuple(gradient_quartiles)
+        timing.forward_ms, *_ = (ours := forward[name].milliseconds)
+        timing.forward_quartiles = ours.low, ours.high
+        timing.gradient_ms, *_ = (ours := gradient[name].milliseconds)
+        timing.gradient_quartiles = ours.low, ours.high
         if timing.peer_of is not None:
             timing.peer_ratio = gradient[timing.peer_of].median / gradient[name].median
     return [each.timing for each in calls.values()]
@@ -177,7 +179,8 @@ def contender(variant: AttentionVariant | None, sizes: Sizes) -> Contender:
     def attend(query: Any, key: Any, value: Any) -> Any:
         if not variant.has_controls:
             return variant(query, key, value, causal=sizes.causal)
-        x = jnp.ones((*query.shape[:2], _MODEL_DIM), query.dtype)
+        # Behind a barrier: else XLA computes the controls of every token while it compiles, for minutes at great lengths.
+        x = lax.optimization_barrier(jnp.ones((*query.shape[:2], _MODEL_DIM), query.dtype))
         return variant(query, key, value, causal=sizes.causal, controls=controls(x))
 
     return attend

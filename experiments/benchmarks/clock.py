@@ -15,6 +15,11 @@ class Times(NamedTuple):
     low: float  # quartiles
     high: float
 
+    @property
+    def milliseconds(self) -> "Times":
+        """Returns the same in milliseconds."""
+        return Times(*(1e3 * each for each in self))
+
 
 def take_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Times]:
     """Returns what each call took over so many turns.
