@@ -13,11 +13,14 @@ from experiments.benchmarks.decoding import Timing as DecodingTiming
 from experiments.reporting.figures import style
 
 LENGTHS = (1024, 2048, 8192)
+STARTS = {"a": 1.0, "b": 3.0, "c": 1.0, "peer": 1.0}  # milliseconds at the shortest
 
 
 def attention(**powers):
     return [
-        AttentionTiming(name, length, 1.0, (length / 1024) ** power, 3, None if name == "peer" else length)
+        AttentionTiming(
+            name, length, 1.0, STARTS[name] * (length / 1024) ** power, 3, None if name == "peer" else length
+        )
         for length in LENGTHS
         for name, power in powers.items()
     ]
@@ -86,3 +89,13 @@ def test_pictures_are_files_that_can_be_opened(tmp_path):
     assert sorted(names) == sorted(path.name for path in (tmp_path / "new").iterdir()) and len(names) == 4
     shades = np.asarray(Image.open(io.BytesIO((tmp_path / "new" / "attention_time.png").read_bytes())).convert("L"))
     assert len(np.unique(shades)) > 3
+
+
+def test_names_stand_beside_the_ends_of_their_lines():
+    figure = plots.of_attention(attention(a=0, b=2, c=4))["attention_time"]
+    (axes,) = figure.axes
+    height = axes.transAxes.inverted().transform
+    starts = {"a": 1e-3, "b": 3e-3 * 8**2, "c": 1e-3 * 8**4}
+    ends = {name: height(axes.transData.transform((8192, end)))[1] for name, end in starts.items()}
+    placed = {text.get_text(): text.get_position()[1] for text in axes.texts if text.get_text() in ends}
+    assert placed == {name: pytest.approx(level, abs=0.02) for name, level in ends.items()}
