@@ -18,13 +18,14 @@ from attention_variants.module import MultiHeadAttention
 from experiments.benchmarks import roofline
 from experiments.benchmarks.clock import take_turns
 from experiments.benchmarks.roofline import Machine
+from experiments.config.files import Loaded
 from experiments.config.run import Run
-from experiments.config.schema import Config
 from experiments.model.layers import flat
 from experiments.model.objective import gradient_step, mean_loss, read_batch, read_out
 from experiments.model.transformer import make_model
 from experiments.reporting.text import human, table
 from experiments.studies import grid
+from experiments.studies.runner import cell_labels
 from experiments.tasks.base import Batch
 from experiments.training import loop
 from experiments.training.step import TrainState, compile_program, follow, initial_state
@@ -45,7 +46,7 @@ _ATTENTION, _REST = _WITHIN * 2 + "attention", _WITHIN + "the rest"
 class Part:
     """One part of a training step, or the whole; medians."""
 
-    attention: str
+    cell: str
     part: str
     ms: float
     share: float  # of the training step
@@ -60,25 +61,25 @@ class _Call(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-def measure(config: Config, machine: Machine) -> Iterator[Part]:
-    """Yields the parts of a step of every cell of a study's grid, the whole step first, one seed each.
+def measure(study: Loaded, machine: Machine) -> Iterator[Part]:
+    """Yields the parts of a step of every cell of a study, the whole step first, one seed each.
 
     Raises:
       ValueError: parts of a model do not fit each other; one line.
     """
-    runs = [Run.read(cell) for cell in grid.expand(config, (), 1)]
+    runs = [Run.read(cell) for cell in grid.expand(study.config, (), 1, study.sweep)]
     for run in runs:
         loop.validate(run)
-    for run in runs:
-        yield from _parts_of(run, machine)
+    for label, run in zip(cell_labels([run.config for run in runs]), runs, strict=True):
+        yield from _parts_of(label, run, machine)
 
 
 def render(parts: Sequence[Part], machine: Machine, style: str) -> str:
     """Returns the table of all parts, and what the machine does at most."""
-    header = ["attention", "part", "ms", "of the step", "FLOPs", "of matmul"]
+    header = ["model", "part", "ms", "of the step", "FLOPs", "of matmul"]
     lines = [
         [
-            each.attention,
+            each.cell,
             each.part.replace(_WITHIN, "&nbsp;&nbsp;") if style == "markdown" else each.part,
             f"{each.ms:.2f}",
             f"{each.share:.0%}",
@@ -96,7 +97,7 @@ def render(parts: Sequence[Part], machine: Machine, style: str) -> str:
     return f"{table([header, *lines], style, left=2)}\n\n{note}"
 
 
-def _parts_of(run: Run, machine: Machine) -> list[Part]:
+def _parts_of(label: str, run: Run, machine: Machine) -> list[Part]:
     calls = _calls(run)
     compiled = {name: jax.jit(call.function).lower(*call.arguments).compile() for name, call in calls.items()}
     ready = {name: functools.partial(compiled[name], *call.arguments) for name, call in calls.items()}
@@ -109,7 +110,7 @@ def _parts_of(run: Run, machine: Machine) -> list[Part]:
     for name, taken in seconds.items():
         flops = count_flops(calls[name].function, *calls[name].arguments) if name in calls else None
         share = roofline.share(machine, flops, 0, taken).of_matmul if flops else None
-        found.append(Part(run.model.attention, name, 1e3 * taken, taken / seconds[STEP], flops, share))
+        found.append(Part(label, name, 1e3 * taken, taken / seconds[STEP], flops, share))
     return found
 
 

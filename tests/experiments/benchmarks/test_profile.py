@@ -8,6 +8,7 @@ import pytest
 from experiments.analysis import compute
 from experiments.benchmarks import profile
 from experiments.benchmarks.roofline import Machine
+from experiments.config.files import Loaded
 from experiments.model.streams import TRAIN, split_key
 from experiments.training.step import compile_program, initial_state
 from tests.experiments.tiny import tiny_config, tiny_run
@@ -50,8 +51,8 @@ def test_a_model_without_attention_or_mlp_has_no_such_part():
 
 @pytest.mark.slow
 def test_a_profile_has_the_step_first_and_shares_of_it():
-    config, machine = tiny_config(**FIELDS), Machine(1e9, 1e9)
-    parts = list(profile.measure(config, machine))
+    study, machine = Loaded(tiny_config(**FIELDS), ()), Machine(1e9, 1e9)
+    parts = list(profile.measure(study, machine))
     assert parts[0].part == "training step" and parts[0].share == 1 and parts[-1].part == "optimizer"
     for part in parts:
         assert part.share == pytest.approx(part.ms / parts[0].ms)
