@@ -57,7 +57,9 @@ _USED = {  # flags of some measurements alone
         *("variants", "lengths", "batch", "num_heads", "head_dim", "causal"),
         *("repeats", "baseline_max_length", "format", "peers", "dtype", "longest_call", "apart", "plot"),
     ),
-    "--decoding": ("variants", "lengths", "batch", "num_heads", "head_dim", "repeats", "format", "plot"),
+    "--decoding": (
+        *("variants", "lengths", "batch", "num_heads", "head_dim", "repeats", "format", "plot", "longest_call"),
+    ),
     "--training": ("config", "peers", "profile", "format"),
     "--generation": ("tasks",),
 }
@@ -85,7 +87,7 @@ _DTYPE = flags.DEFINE_enum(
 _LONGEST_CALL = flags.DEFINE_float(
     "longest_call",
     None,
-    "Seconds: a contender whose call with gradient takes longer is left out at greater lengths.",
+    "Seconds: a contender whose call with gradient, or prompt, takes longer is left out at greater lengths.",
     lower_bound=0.0,
     flag_values=FLAGS,
 )

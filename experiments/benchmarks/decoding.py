@@ -43,6 +43,8 @@ class Timing:
 def measure(mixers: Sequence[str], lengths: Sequence[int], sizes: Sizes) -> Iterator[Timing]:
     """Measures every mixer at every length, lengths ascending, and yields those of a length together.
 
+    A mixer whose prompt takes longer than `sizes.longest_call` is left out at greater lengths.
+
     Raises:
       ValueError: a length leaves no prompt, or a spec is wrong; one line.
       NotImplementedError: a mixer cannot be causal.
@@ -53,6 +55,8 @@ def measure(mixers: Sequence[str], lengths: Sequence[int], sizes: Sizes) -> Iter
     shortest: dict[str, float] = {}
     for length in lengths:
         for each in _measure_at(runs, length, sizes):
+            if sizes.longest_call is not None and each.prefill_us * length * sizes.batch > 1e6 * sizes.longest_call:
+                del runs[each.mixer]
             if each.mixer in shortest:
                 each.step_growth = each.step_us / shortest[each.mixer]
             shortest.setdefault(each.mixer, each.step_us)
@@ -74,10 +78,11 @@ def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
         ]
         for each in timings
     ]
+    limit = "" if sizes.longest_call is None else f", no longer once a prompt took {sizes.longest_call:g} s"
     what = (
         f"One layer, {sizes.num_heads} heads x {sizes.head_dim}, no MLP, float32, {plural(sizes.batch, 'sequence')} at "
-        f"once; fastest of {sizes.repeats} warm calls. prefill: per token, of all but the last {STEPS} tokens at once; "
-        f"one by one: per token, of the last {STEPS}; one by one x: over the shortest length; state: bytes of the "
+        f"once; fastest of {sizes.repeats} warm calls{limit}. prefill: per token, of all but the last {STEPS} tokens at "
+        f"once; one by one: per token, of the last {STEPS}; one by one x: over the shortest length; state: bytes of the "
         "cache of a sequence of that length, and what a further token adds."
     )
     return "\n\n".join([table([header, *cells], style), what, *_flatness(timings)])
@@ -85,11 +90,10 @@ def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
 
 def _flatness(timings: Sequence[Timing]) -> list[str]:
     """Returns a line on how flat the time of a token is where the state is bounded; none of a single length."""
-    last = {each.mixer: each for each in timings if each.step_growth is not None}
-    bounded = {name: each.step_growth or 0.0 for name, each in last.items() if each.bounded}
-    if not bounded:
+    shortest, longest = (end((each.length for each in timings), default=0) for end in (min, max))
+    bounded = {each.mixer: each.step_growth or 0.0 for each in timings if each.length == longest and each.bounded}
+    if not bounded or shortest == longest:
         return []
-    shortest, longest = min(each.length for each in timings), max(each.length for each in last.values())
     low, high = min(bounded, key=bounded.__getitem__), max(bounded, key=bounded.__getitem__)
     flat = sum(abs(ratio - 1) <= FLAT for ratio in bounded.values())
     return [
@@ -100,6 +104,8 @@ def _flatness(timings: Sequence[Timing]) -> list[str]:
 
 
 def _measure_at(runs: dict[str, Run], length: int, sizes: Sizes) -> list[Timing]:
+    if not runs:
+        return []
     tokens = jax.random.randint(jax.random.key(0), (sizes.batch, length), 0, 16)
     rows, prompt = Rows.given(tokens), length - STEPS
     models = {name: _model(run) for name, run in runs.items()}

@@ -152,6 +152,22 @@ def test_what_takes_too_long_is_left_out_at_greater_lengths(monkeypatch, capsys,
     assert (pictures / "attention_time.png").exists()
 
 
+def test_a_mixer_whose_prompt_takes_long_is_not_decoded_further(monkeypatch, capsys):
+    def measure_at(runs, length, sizes):
+        slow = {"full": 1e6 / 200}  # microseconds a token: a second at length 200
+        return [decoding.Timing(name, length, slow.get(name, 1.0), 5.0, 8, name == "full") for name in runs]
+
+    monkeypatch.setattr(decoding, "_measure_at", measure_at)
+    asked = ("--decoding", "--variants=full|linear", "--lengths=100,250,300", "--longest_call=1")
+    assert execute(monkeypatch, *asked, *SMALL) == 0
+    out = capsys.readouterr().out
+    lengths = {
+        name: [line.split()[1] for line in out.splitlines() if line.startswith(name)] for name in ("full", "linear")
+    }
+    assert lengths == {"full": ["100", "250"], "linear": ["100", "250", "300"]}
+    assert "From 100 to 300 tokens" in out and "once a prompt took 1 s" in out
+
+
 MISTAKES = {
     "--dtype=float16": "flag --dtype=float16",
     "--plot=pyproject.toml": "--plot=pyproject.toml is no folder; expected one, which need not exist.",
