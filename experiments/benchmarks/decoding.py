@@ -81,9 +81,9 @@ def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
     limit = "" if sizes.longest_call is None else f", no longer once a prompt took {sizes.longest_call:g} s"
     what = (
         f"One layer, {sizes.num_heads} heads x {sizes.head_dim}, no MLP, float32, {plural(sizes.batch, 'sequence')} at "
-        f"once; fastest of {sizes.repeats} warm calls{limit}. prefill: per token, of all but the last {STEPS} tokens at "
-        f"once; one by one: per token, of the last {STEPS}; one by one x: over the shortest length; state: bytes of the "
-        "cache of a sequence of that length, and what a further token adds."
+        f"once; fastest of {sizes.repeats} warm calls{limit}. prefill: per token, of all but the last {STEPS} tokens "
+        f"at once; one by one: per token, of the last {STEPS}; one by one x: over the shortest length; state: bytes of "
+        "the cache of a sequence of that length, and what a further token adds."
     )
     return "\n\n".join([table([header, *cells], style), what, *_flatness(timings)])
 
