@@ -12,7 +12,7 @@ from collections.abc import Iterable
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 REFERENCE = ROOT / "results" / "reference"
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "speed.md", ROOT / "docs" / "decoding.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "decoding.md")
 
 
 def embedded(text: str) -> str:
@@ -22,6 +22,8 @@ def embedded(text: str) -> str:
         "catalogue": catalogue,
         "benchmark": lambda: benchmark("attention"),
         "decoding": lambda: benchmark("decoding"),
+        "longest": lambda: benchmark("longest"),
+        "profile": lambda: benchmark("profile"),
     }
     for name in (name for name in blocks if f"<!-- {name}: begin -->" in text):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -79,7 +81,7 @@ def study(name: str) -> str:
 
 def benchmark(name: str) -> str:
     """Returns the table of a benchmark and where it ran."""
-    return (REFERENCE / "benchmark" / f"{name}.md").read_text().strip()
+    return (REFERENCE / "benchmark_cpu" / f"{name}.md").read_text().strip()
 
 
 def stale() -> list[pathlib.Path]:

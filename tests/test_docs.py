@@ -16,7 +16,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "docs/design.md",
     "docs/studies.md",
-    "docs/speed.md",
+    "docs/performance.md",
     "docs/results.md",
     "docs/inspection.md",
     "docs/decoding.md",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attention_variants.engines.cached_softmax import attend_cached
+from attention_variants.engines.cached_softmax import Reach, attend_cached
 from attention_variants.families.key_value_caches import empty_pair
 from attention_variants.families.static_pattern import StaticPatternVariant
 from attention_variants.interface import HeadSizes
@@ -55,30 +55,31 @@ class FirstAndLastVariant(StaticPatternVariant):
     ) -> tuple[Array, Any]:
         key, value = key.astype(cache.last_key.dtype), value.astype(cache.last_value.dtype)
         first, last, new = cache.first_key.shape[1], cache.last_key.shape[1], key.shape[1]
-        before, rolling = jnp.arange(first), cache.length - last + jnp.arange(last)
+        first_key, first_value = (
+            _fill(held, arriving, cache.length)
+            for held, arriving in ((cache.first_key, key), (cache.first_value, value))
+        )
+        before, after = jnp.arange(first), cache.length - last + jnp.arange(last + new)
         positions = [
-            jnp.where(before < cache.length, before, -1),
-            jnp.where(rolling >= first, rolling, -1),  # what is among the first is not seen twice
-            cache.length + jnp.arange(new),
+            jnp.where(before < cache.length + new, before, -1),
+            jnp.where(after >= first, after, -1),  # what is among the first is not seen twice
         ]
+        keys, values = (
+            jnp.concatenate([held, arriving], axis=1)
+            for held, arriving in ((cache.last_key, key), (cache.last_value, value))
+        )
         out = attend_cached(
             query,
-            jnp.concatenate([cache.first_key, cache.last_key, key], axis=1),
-            jnp.concatenate([cache.first_value, cache.last_value, value], axis=1),
+            jnp.concatenate([first_key, keys], axis=1),
+            jnp.concatenate([first_value, values], axis=1),
             cache.length + jnp.arange(new),
             jnp.concatenate(positions),
             self.block_pattern(new, new, True).visible,  # causal rows do not depend on the lengths
-            bias,
+            Reach(first, last),
+            bias=bias,
         )
-        cache = FirstAndLastCache(
-            _fill(cache.first_key, key, cache.length),
-            _fill(cache.first_value, value, cache.length),
-            jnp.concatenate([cache.last_key, key], axis=1)[:, new:],
-            jnp.concatenate([cache.last_value, value], axis=1)[:, new:],
-            cache.length + new,
-            cache.max_length,
-        )
-        return out, cache
+        counters = cache.length + new, cache.max_length
+        return out, FirstAndLastCache(first_key, first_value, keys[:, new:], values[:, new:], *counters)
 
 
 def _fill(first: Array, new: Array, length: Array) -> Array:

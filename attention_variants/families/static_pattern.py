@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from attention_variants.arrays import KeyMask, dense_logits, masked_softmax
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax, make_plan
-from attention_variants.engines.cached_softmax import attend_cached
+from attention_variants.engines.cached_softmax import Reach, attend_cached
 from attention_variants.families.key_value_caches import RollingCache, empty_pair
 from attention_variants.interface import AttentionVariant, Cost, HeadSizes
 from attention_variants.patterns import Pattern
@@ -104,14 +104,14 @@ class StaticPatternVariant(AttentionVariant):
         key_positions = cache.length - size + jnp.arange(size + new)
         # Causal rows do not depend on the length, so one row count serves for every cache.
         pattern = self.block_pattern(size + new, size + new, True)
-        where = cache.length + jnp.arange(new), key_positions, pattern.visible
+        where = cache.length + jnp.arange(new), key_positions, pattern.visible, Reach(0, size)
         out = self._attend_cached(query, keys, values, where, bias=bias, controls=controls)
         return out, RollingCache(keys[:, new:], values[:, new:], cache.length + new, cache.max_length)
 
     def _attend_cached(
-        self, query: Array, key: Array, value: Array, where: tuple[Any, Any, Any], *, bias: Any, controls: Any
+        self, query: Array, key: Array, value: Array, where: tuple[Any, ...], *, bias: Any, controls: Any
     ) -> Array:
-        """`where` are the positions of queries and of keys, and the rule that says which are visible."""
+        """`where` are the positions of queries and of keys, the rule that says which are visible, and the reach."""
         weigh = functools.partial(self.weigh, controls=controls)
         return attend_cached(query, key, value, *where, bias=bias, weigh=weigh)
 

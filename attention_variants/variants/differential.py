@@ -116,7 +116,7 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
         return first - controls.share.astype(first.dtype).reshape(1, -1, 1, 1) * second
 
     def _attend_cached(
-        self, query: Array, key: Array, value: Array, where: tuple[Any, Any, Any], *, bias: Any, controls: Any
+        self, query: Array, key: Array, value: Array, where: tuple[Any, ...], *, bias: Any, controls: Any
     ) -> Array:
         def attend(query: Array, key: Array) -> Array:
             return attend_cached(query, key, value, *where, bias=bias)

@@ -129,6 +129,6 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
         bias = forget_bias(log_gate, query.shape[2] // key.shape[2], bias, first)
         positions = first + jnp.arange(size + new)
         visible = self.block_pattern(size + new, size + new, True).visible
-        out = attend_cached(query, key, value, positions[size:], positions, visible, bias)
+        out = attend_cached(query, key, value, positions[size:], positions, visible, bias=bias)
         counters = cache.length + new, cache.max_length
         return out, ForgettingCache(key[:, new:], value[:, new:], log_gate[:, new:], *counters)

@@ -7,7 +7,7 @@ from attention_variants.cost import Work
 from experiments.analysis.accounting import Pass
 from experiments.benchmarks.accounting import Measured
 from experiments.benchmarks.roofline import Machine
-from experiments.reporting.text import aligned, human
+from experiments.reporting.text import human, table
 
 _CHOOSING = [name for name in Work._fields if name != "flops"]
 _NOTES = (
@@ -29,7 +29,7 @@ def render(measured: Sequence[Measured], machine: Machine | None, style: str) ->
     held = [["model", "parameters", "state", "a token adds", "activations", "temporaries", "peak"]]
     held += [_held(each) for each in measured]
     notes = [*_NOTES, *([_machine(machine)] if machine else [])]
-    return "\n\n".join([_table(work, style, 2), _table(held, style, 1), "\n".join(notes)])
+    return "\n\n".join([table(work, style, 2), table(held, style), "\n".join(notes)])
 
 
 def plain(measured: Sequence[Measured], machine: Machine | None) -> dict[str, Any]:
@@ -79,10 +79,3 @@ def _machine(machine: Machine) -> str:
         f"{human(machine.bandwidth)}B/s, those of a large array that is read and written; both measured here. What a "
         "pass takes to and from memory is counted at the least; above 100 % it stays in caches."
     )
-
-
-def _table(lines: Sequence[Sequence[str]], style: str, left: int) -> str:
-    if style == "markdown":
-        rule = ["---"] * left + ["---:"] * (len(lines[0]) - left)
-        return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:]))
-    return aligned(lines, left)

@@ -7,8 +7,6 @@ once and its temporaries twice; for a token that is decoded, parameters and cach
 """
 
 import functools
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +17,7 @@ from flax import nnx
 from experiments.analysis import accounting, compute
 from experiments.analysis.accounting import DECODE, FORWARD, STEP, Account
 from experiments.benchmarks import roofline
+from experiments.benchmarks.clock import take_turns
 from experiments.benchmarks.roofline import Machine, Share
 from experiments.config.run import Run
 from experiments.decoding.decoder import Decoder, Rows
@@ -97,7 +96,8 @@ def _times(
     for kind in accounting.PASSES:
         passes = {name: counted for name in runs if (counted := accounts[name].of(kind)) is not None}
         calls = {name: _call(kind, runs[name], accounts[name], programs[name]) for name in passes}
-        for name, seconds in _take_turns(calls, repeats).items():
+        for name, taken in take_turns({name: call.run for name, call in calls.items()}, repeats).items():
+            seconds = taken.median / calls[name].times
             share = roofline.share(machine, passes[name].work.flops, calls[name].traffic, seconds)
             times[name][kind] = Timed(seconds, passes[name].tokens / seconds, share)
     return times
@@ -157,18 +157,6 @@ def _empty_cache(run: Run, params: Any) -> tuple[Any, Any]:
     model = nnx.merge(make_model(run)[0], params)
     batch = run.task.sample(jax.random.key(0), 1)
     return model.init_cache(1, run.task.input_length, context=batch.context), jnp.asarray(batch.inputs, jnp.int32)
-
-
-def _take_turns(calls: Mapping[str, _Call], repeats: int) -> dict[str, float]:
-    """Returns the median seconds of every pass; a turn is an untimed call and a timed one."""
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            jax.block_until_ready(call.run())
-            started = time.perf_counter()
-            jax.block_until_ready(call.run())
-            found[name].append((time.perf_counter() - started) / call.times)
-    return {name: statistics.median(each) for name, each in found.items()}
 
 
 def _traffic(compiled: Any) -> int:

@@ -2,24 +2,23 @@
 
 import dataclasses
 import functools
-import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from attention_variants import cost
 from attention_variants.interface import AttentionVariant, HeadSizes
 from attention_variants.registry import VARIANTS, make_variant
 from experiments.benchmarks import peers
-from experiments.reporting.text import human
+from experiments.benchmarks.clock import Times, take_turns
 
 BASELINE = "jax.nn"  # jax.nn.dot_product_attention, which materialises length^2 weights
 _MODEL_DIM = 64  # of what controls are read from
-_HORIZON = 2**14  # of cosformer, which must see the whole sequence
+_HORIZON = 2**20  # of cosformer, which must see the whole sequence; no longer one is measured
 
 Contender = Callable[[Any, Any, Any], Any]
 
@@ -33,11 +32,13 @@ class Sizes(NamedTuple):
     causal: bool = True
     repeats: int = 5  # timed calls of each contender
     baseline_max_length: int = 4096  # longest sequence for the baseline
+    dtype: str = "float32"  # of queries, keys and values
+    longest_call: float | None = None  # seconds; what takes longer with gradient is left out at greater lengths
 
 
 @dataclasses.dataclass
 class Timing:
-    """One contender at one length; times in milliseconds, medians."""
+    """One contender at one length; times in milliseconds, medians, and quartiles."""
 
     variant: str
     length: int
@@ -51,6 +52,10 @@ class Timing:
     memory_growth: float | None = None  # over the shortest length
     peer_of: str | None = None  # of another library: the variant that computes the same
     peer_ratio: float | None = None  # time of that variant over this one's, with gradient
+    forward_quartiles: tuple[float, float] | None = None  # of the timed calls
+    gradient_quartiles: tuple[float, float] | None = None
+    forward_bytes: int | None = None  # temporaries of the compiled forward alone; None of another library
+    resident_bytes: int | None = None  # the most that a process of its own held; None of a shared one
 
 
 def contenders(specs: str | None, causal: bool) -> dict[str, AttentionVariant | None]:
@@ -85,9 +90,13 @@ def measure(
       ValueError: a peer computes another function; one line.
     """
     by_key: dict[tuple[str, int], Timing] = {}
+    slow: set[str] = set()
     for length in lengths:
         present = {name: v for name, v in variants.items() if v is not None or length <= sizes.baseline_max_length}
-        timings = measure_at(present, length, sizes, with_peers=with_peers)
+        present = {name: v for name, v in present.items() if name not in slow}
+        timings = measure_at(present, length, sizes, with_peers=with_peers) if present else []
+        if sizes.longest_call is not None:
+            slow |= {timing.variant for timing in timings if timing.gradient_ms > 1e3 * sizes.longest_call}
         by_key |= {(timing.variant, length): timing for timing in timings}
         for timing in timings:
             _compare(timing, by_key.get((BASELINE, length)), by_key.get((timing.variant, lengths[0])))
@@ -109,19 +118,23 @@ def measure_at(
     variants: Mapping[str, AttentionVariant | None], length: int, sizes: Sizes, *, with_peers: bool = False
 ) -> list[Timing]:
     """Measures contenders at one length, in turns."""
-    arrays = tuple(jax.random.normal(jax.random.key(0), (3, sizes.batch, length, sizes.num_heads, sizes.head_dim)))
+    shape = 3, sizes.batch, length, sizes.num_heads, sizes.head_dim
+    arrays = tuple(jax.random.normal(jax.random.key(0), shape, sizes.dtype))
     calls: dict[str, _Calls] = {}
     for name, variant in variants.items():
         calls[name] = _compiled(name, contender(variant, sizes), arrays)
-        for peer in peers.peers_of(variant, sizes.causal) if with_peers and variant else []:
+        for peer in peers.peers_of(variant, sizes.causal, sizes.dtype) if with_peers and variant else []:
             if not peer.is_quadratic or length <= sizes.baseline_max_length:
                 calls[f"{peer.name} ({name})"] = _of_peer(peer, name, arrays, calls[name])
-    forward_ms = _take_turns({name: each.forward for name, each in calls.items()}, arrays, sizes.repeats)
-    gradient_ms = _take_turns({name: each.gradient for name, each in calls.items()}, arrays, sizes.repeats)
+    forward = _take_turns({name: each.forward for name, each in calls.items()}, arrays, sizes.repeats)
+    gradient = _take_turns({name: each.gradient for name, each in calls.items()}, arrays, sizes.repeats)
     for name, (timing, *_) in calls.items():
-        timing.forward_ms, timing.gradient_ms = forward_ms[name], gradient_ms[name]
+        timing.forward_ms, *_ = (ours := forward[name].milliseconds)
+        timing.forward_quartiles = ours.low, ours.high
+        timing.gradient_ms, *_ = (ours := gradient[name].milliseconds)
+        timing.gradient_quartiles = ours.low, ours.high
         if timing.peer_of is not None:
-            timing.peer_ratio = gradient_ms[timing.peer_of] / gradient_ms[name]
+            timing.peer_ratio = gradient[timing.peer_of].median / gradient[name].median
     return [each.timing for each in calls.values()]
 
 
@@ -138,7 +151,9 @@ def _compiled(name: str, attend: Contender, arrays: tuple[Any, ...]) -> _Calls:
     flops = cost.count_flops(with_gradient, *arrays)
     forward = jax.jit(attend).lower(*arrays).compile()
     gradient = jax.jit(with_gradient).lower(*arrays).compile()
-    return _Calls(Timing(name, arrays[0].shape[1], 0.0, 0.0, flops, cost.temporary_bytes(gradient)), forward, gradient)
+    timing = Timing(name, arrays[0].shape[1], 0.0, 0.0, flops, cost.temporary_bytes(gradient))
+    timing.forward_bytes = cost.temporary_bytes(forward)
+    return _Calls(timing, forward, gradient)
 
 
 def _of_peer(peer: peers.Peer, variant: str, arrays: tuple[Any, ...], ours: _Calls) -> _Calls:
@@ -154,40 +169,6 @@ def _of_peer(peer: peers.Peer, variant: str, arrays: tuple[Any, ...], ours: _Cal
     return calls
 
 
-def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
-    """Returns the timings as aligned text or as a Markdown table, with a line that explains its columns."""
-    header = (
-        "variant",
-        "length",
-        "forward ms",
-        "with gradient ms",
-        "FLOPs",
-        "temporaries",
-        "forward x",
-        "gradient x",
-        "time x",
-        "memory x",
-        *(["variant / peer"] if any(timing.peer_of for timing in timings) else []),
-    )
-    rows = [header, *(_cells(timing)[: len(header)] for timing in timings)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    aligned = [
-        [cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs)]
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
-    what = (
-        f"{sizes.batch} x {sizes.num_heads} heads x {sizes.head_dim}, float32, causal={sizes.causal}; medians of "
-        f"{sizes.repeats}. FLOPs and temporaries: of forward and gradient together; forward x and gradient x: times "
-        f"faster than {BASELINE}; time x and memory x: over the shortest length, with gradient."
-        + " Variant / peer: time of the variant in brackets over that of the other library, with gradient."
-        * any(timing.peer_of for timing in timings)
-    )
-    if style == "markdown":
-        aligned.insert(1, ["---", *["---:"] * (len(header) - 1)])
-        return "\n".join([*("| " + " | ".join(row) + " |" for row in aligned), "", what])
-    return "\n".join([*("  ".join(row) for row in aligned), "", what])
-
-
 def contender(variant: AttentionVariant | None, sizes: Sizes) -> Contender:
     """Returns what is timed of a variant, its controls read from constants; of None the baseline."""
     if variant is None:
@@ -198,7 +179,8 @@ def contender(variant: AttentionVariant | None, sizes: Sizes) -> Contender:
     def attend(query: Any, key: Any, value: Any) -> Any:
         if not variant.has_controls:
             return variant(query, key, value, causal=sizes.causal)
-        x = jnp.ones((*query.shape[:2], _MODEL_DIM), query.dtype)
+        # Behind a barrier: else XLA computes the controls while it compiles, and what is counted is not what is timed.
+        x = lax.optimization_barrier(jnp.ones((*query.shape[:2], _MODEL_DIM), query.dtype))
         return variant(query, key, value, causal=sizes.causal, controls=controls(x))
 
     return attend
@@ -211,30 +193,5 @@ def _with_gradient(attend: Contender) -> Contender:
     return jax.value_and_grad(loss, argnums=(0, 1, 2))
 
 
-def _take_turns(compiled: Mapping[str, Any], arguments: tuple[Any, ...], repeats: int) -> dict[str, float]:
-    """Returns the median milliseconds of each function.
-
-    They are called in turns, and each turn is an untimed call and a timed one: what the others left in the caches would
-    cost a long call more than a short one.
-    """
-    times: dict[str, list[float]] = {name: [] for name in compiled}
-    for _ in range(repeats):
-        for name, function in compiled.items():
-            jax.block_until_ready(function(*arguments))
-            start = time.perf_counter()
-            jax.block_until_ready(function(*arguments))
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def _cells(timing: Timing) -> tuple[str, ...]:
-    ratios = (timing.forward_speedup, timing.speedup, timing.time_growth, timing.memory_growth, timing.peer_ratio)
-    return (
-        timing.variant,
-        str(timing.length),
-        f"{timing.forward_ms:.1f}",
-        f"{timing.gradient_ms:.1f}",
-        human(timing.executed_flops),
-        human(timing.peak_bytes, "B"),
-        *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
-    )
+def _take_turns(functions: Mapping[str, Callable[..., Any]], arrays: tuple[Any, ...], repeats: int) -> dict[str, Times]:
+    return take_turns({name: functools.partial(each, *arrays) for name, each in functions.items()}, repeats)

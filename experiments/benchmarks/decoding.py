@@ -14,8 +14,9 @@ from experiments.config.sections import ModelConfig
 from experiments.decoding import measures
 from experiments.decoding.decoder import Decoder, Rows
 from experiments.model.transformer import Model, make_model
-from experiments.reporting.text import aligned, human, plural
+from experiments.reporting.text import human, plural, table
 
+FLAT = 0.2  # share by which the time of a token may change and count as flat
 STEPS = 64  # tokens that are decoded one by one, the last of the row
 MIXERS = (*(name for name in contenders(None, causal=True) if name != "jax.nn"), *registry.MIXERS)
 _TASK = "copying:length=16"  # gives the vocabulary; rows of any length are decoded
@@ -31,10 +32,18 @@ class Timing:
     step_us: float  # microseconds a token of one sequence, for the last tokens one by one
     state_bytes: int  # of one sequence of that length
     token_bytes: float  # that each further token adds, up to twice the length
+    step_growth: float | None = None  # time of a step over that at the shortest length; None there
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the state is as large as it gets."""
+        return not self.token_bytes
 
 
 def measure(mixers: Sequence[str], lengths: Sequence[int], sizes: Sizes) -> Iterator[Timing]:
     """Measures every mixer at every length, lengths ascending, and yields those of a length together.
+
+    A mixer whose prompt takes longer than `sizes.longest_call` is left out at greater lengths.
 
     Raises:
       ValueError: a length leaves no prompt, or a spec is wrong; one line.
@@ -43,37 +52,60 @@ def measure(mixers: Sequence[str], lengths: Sequence[int], sizes: Sizes) -> Iter
     if lengths[0] <= STEPS:
         raise ValueError(f"--lengths must be above {STEPS}, the tokens that are decoded one by one; got {lengths[0]}.")
     runs = {name.strip(): _run(name.strip(), sizes) for name in mixers}
+    shortest: dict[str, float] = {}
     for length in lengths:
-        yield from _measure_at(runs, length, sizes)
+        for each in _measure_at(runs, length, sizes):
+            if sizes.longest_call is not None and each.prefill_us * length * sizes.batch > 1e6 * sizes.longest_call:
+                del runs[each.mixer]
+            if each.mixer in shortest:
+                each.step_growth = each.step_us / shortest[each.mixer]
+            shortest.setdefault(each.mixer, each.step_us)
+            yield each
 
 
 def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
     """Returns the timings as aligned text or as a Markdown table, with a line that explains its columns."""
-    header = ["mixer", "length", "prefill us", "one by one us", "state", "each token adds"]
+    header = ["mixer", "length", "prefill us", "one by one us", "one by one x", "state", "each token adds"]
     cells = [
         [
             each.mixer,
             str(each.length),
             f"{each.prefill_us:.1f}",
             f"{each.step_us:.1f}",
+            "" if each.step_growth is None else f"{each.step_growth:.2f}",
             human(each.state_bytes, "B"),
             human(each.token_bytes, "B"),
         ]
         for each in timings
     ]
+    limit = "" if sizes.longest_call is None else f", no longer once a prompt took {sizes.longest_call:g} s"
     what = (
         f"One layer, {sizes.num_heads} heads x {sizes.head_dim}, no MLP, float32, {plural(sizes.batch, 'sequence')} at "
-        f"once; fastest of {sizes.repeats} warm calls. prefill: per token, of all but the last {STEPS} tokens at once; "
-        f"one by one: per token, of the last {STEPS}; state: bytes of the cache of a sequence of that length, and "
-        "what a further token adds."
+        f"once; fastest of {sizes.repeats} warm calls{limit}. prefill: per token, of all but the last {STEPS} tokens "
+        f"at once; one by one: per token, of the last {STEPS}; one by one x: over the shortest length; state: bytes of "
+        "the cache of a sequence of that length, and what a further token adds."
     )
-    if style == "markdown":
-        rule = ["---", *["---:"] * (len(header) - 1)]
-        return "\n".join([*("| " + " | ".join(line) + " |" for line in (header, rule, *cells)), "", what])
-    return f"{aligned([header, *cells])}\n\n{what}"
+    return "\n\n".join([table([header, *cells], style), what, *_flatness(timings)])
+
+
+def _flatness(timings: Sequence[Timing]) -> list[str]:
+    """Returns a line on how flat the time of a token is where the state is bounded; none of a single length."""
+    shortest, longest = (end((each.length for each in timings), default=0) for end in (min, max))
+    bounded = {each.mixer: each.step_growth or 0.0 for each in timings if each.length == longest and each.bounded}
+    if not bounded or shortest == longest:
+        return []
+    low, high = min(bounded, key=bounded.__getitem__), max(bounded, key=bounded.__getitem__)
+    flat = sum(abs(ratio - 1) <= FLAT for ratio in bounded.values())
+    return [
+        f"From {shortest} to {longest} tokens of context, where the state is bounded, the time of a token changes by "
+        f"{bounded[low] - 1:+.0%} ({low}) to {bounded[high] - 1:+.0%} ({high}); by at most {FLAT:.0%} for {flat} of "
+        f"{len(bounded)}."
+    ]
 
 
 def _measure_at(runs: dict[str, Run], length: int, sizes: Sizes) -> list[Timing]:
+    if not runs:
+        return []
     tokens = jax.random.randint(jax.random.key(0), (sizes.batch, length), 0, 16)
     rows, prompt = Rows.given(tokens), length - STEPS
     models = {name: _model(run) for name, run in runs.items()}

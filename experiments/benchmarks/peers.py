@@ -20,7 +20,7 @@ from attention_variants.variants.full import FullAttention
 from attention_variants.variants.linear import LinearAttention
 from attention_variants.variants.sliding_window import SlidingWindowAttention
 
-_TOLERANCE = 1e-4  # of outputs that are means of values of size 1
+_TOLERANCE, _TOLERANCE_BFLOAT16 = 1e-4, 5e-2  # of outputs that are means of values of size 1
 _FLOOR = 1e-6  # that `linear` adds to each feature
 
 Attend = Callable[[Any, Any, Any], Any]
@@ -35,13 +35,18 @@ class Peer(NamedTuple):
     is_quadratic: bool = False  # keeps length^2 weights, so that long sequences do not fit
 
 
-def peers_of(variant: AttentionVariant, causal: bool) -> list[Peer]:
-    """Returns the peers of a variant that are installed; none of most."""
+def peers_of(variant: AttentionVariant, causal: bool, dtype: str = "float32") -> list[Peer]:
+    """Returns the peers of a variant that are installed; none of most.
+
+    In bfloat16 there are those of full attention alone: the others add up in the dtype of their inputs, and differ.
+    """
     found: list[Peer] = []
     if type(variant) is FullAttention:
         found.append(Peer("flax.nnx", functools.partial(_flax, causal=causal), is_quadratic=True))
         if missing("torch") is None:
             found.append(Peer("torch", functools.partial(_torch_full, causal=causal), True))
+    if dtype != "float32":
+        return found
     if type(variant) is SlidingWindowAttention and causal and missing("torch", "local_attention") is None:
         found.append(Peer("local-attention", _local_attention(variant.window_size), True))
     if type(variant) is LinearAttention and causal and variant.feature_map == "elu" and missing("torch") is None:
@@ -63,9 +68,15 @@ def versions() -> dict[str, str]:
 
 def check_equal(name: str, theirs: Any, ours: Any) -> None:
     """Raises ValueError, one line, if a peer computes another function than the variant it stands beside."""
-    difference = float(np.abs(np.asarray(theirs) - np.asarray(ours)).max())
-    if not difference <= _TOLERANCE:
+    difference = float(np.abs(_plain(theirs) - _plain(ours)).max())
+    tolerance = _TOLERANCE_BFLOAT16 if np.asarray(ours).dtype.name == "bfloat16" else _TOLERANCE
+    if not difference <= tolerance:
         raise ValueError(f"{name} must compute the same function; its output differs by {difference:.2g}.")
+
+
+def _plain(array: Any) -> np.ndarray:
+    """Returns an array in float32; NumPy reads no bfloat16 of PyTorch."""
+    return np.asarray(array.float() if hasattr(array, "float") else array, np.float32)
 
 
 def torch_calls(attend: Attend, arrays: tuple[Any, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -74,7 +85,9 @@ def torch_calls(attend: Attend, arrays: tuple[Any, ...]) -> tuple[Callable[..., 
     The gradient is that of sum(output * value), as for the variants. Arguments of the calls are not read.
     """
     torch = _torch()
-    query, key, value = (torch.from_numpy(np.array(array)) for array in arrays)
+    query, key, value = (
+        torch.from_numpy(np.array(array, np.float32)).to(getattr(torch, array.dtype.name)) for array in arrays
+    )
     leaves = [array.clone().requires_grad_() for array in (query, key, value)]
 
     def forward(*_: Any) -> Any:

@@ -151,6 +151,10 @@ class Model(nnx.Module):
         for number, layer in enumerate(self.layers):
             site = Site(number)
             x = layer(x, causal=self.causal, positions=positions, context=encoded, site=site, hooks=hooks)
+        return self.answer(x, scored)
+
+    def answer(self, x: Stream, scored: Int[Array, "batch scored"]) -> Float[Array, "batch scored vocab"]:
+        """Returns the logits at the inputs `scored`, read from the stream behind the last layer."""
         return self._unembed(self._read_out(x, scored))
 
     def _read_out(self, x: Stream, scored: Int[Array, "batch scored"]) -> Stream:

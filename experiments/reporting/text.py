@@ -56,6 +56,14 @@ def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> str:
     )
 
 
+def table(lines: Sequence[Sequence[str]], style: str, left: int = 1) -> str:
+    """Returns lines of cells, the header first, as a "markdown" table or as `aligned` text."""
+    if style == "markdown":
+        rule = ["---"] * left + ["---:"] * (len(lines[0]) - left)
+        return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:]))
+    return aligned(lines, left)
+
+
 def wrap_spec(spec: str, width: int) -> list[str]:
     """Breaks a spec after '+', ':' and ',' into lines of at most `width` where that is possible."""
     pieces = spec.replace("+", "+\0").replace(":", ":\0").replace(",", ",\0").split("\0")

@@ -191,11 +191,16 @@ def _step(run: Run, graph: Any, devices: Devices, state: TrainState, seed: PRNGK
     rng = jax.random.fold_in(split_key(seed, TRAIN), state.step)
     batch = run.task.training_batch(devices.spread(run.task.sample(rng, run.train.batch_size)))
     loss, gradient = gradient_step(run, graph, state.params, batch, model_key(rng))
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
+    return follow(run, state, gradient, peak), loss, finite
+
+
+def follow(run: Run, state: TrainState, gradient: Any, peak: Array) -> TrainState:
+    """Returns the state a step further along a gradient: the optimizer's part of a training step."""
     direction, moments = _direction(run).update(gradient, state.moments, state.params)
     rate = peak * run.schedule.share(state.step, run.train.steps)
     params = jax.tree.map(lambda leaf, change: leaf - rate * change, state.params, direction)
-    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
-    return TrainState(state.step + 1, params, moments), loss, finite
+    return TrainState(state.step + 1, params, moments)
 
 
 def _read_batch(run: Run, graph: Any, devices: Devices, params: Any, rng: PRNGKeyArray) -> Readout:

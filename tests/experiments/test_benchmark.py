@@ -29,12 +29,17 @@ def test_every_contender_is_measured_at_every_length(monkeypatch, capsys, tmp_pa
     figures = {(figure["variant"], figure["length"]): figure for figure in written["figures"]}
     assert set(figures) == {(name, length) for name in variants for length in (16, 32)} | {("jax.nn", 16)}
     assert written["environment"]["jax"] == jax.__version__ and written["flags"]["head_dim"] == 4
+    assert written["exponents"] == [], "of two lengths"
     for (name, length), figure in figures.items():
+        low, high = figure["gradient_quartiles"]
+        assert low == figure["gradient_ms"] == high, "of one call"
         assert figure["forward_ms"] > 0 and figure["gradient_ms"] > 0 and figure["peak_bytes"] > 0
         assert (figure["speedup"] is None) == (length == 32) == (figure["time_growth"] is not None), name
     assert figures["jax.nn", 16]["speedup"] == figures["jax.nn", 16]["forward_speedup"] == 1.0
     out = capsys.readouterr().out
-    assert len({len(line) for line in out.splitlines()[:8]}) == 1, "columns are aligned"
+    lines = out.split("\n\n")[0].splitlines()
+    end = lines[0].index("with gradient ms") + len("with gradient ms")
+    assert all(line[end - 1].strip() and line[end] == " " for line in lines), "columns are aligned"
 
 
 @pytest.mark.slow
@@ -80,7 +85,9 @@ def test_decoding_is_timed_and_its_state_counted(monkeypatch, capsys, tmp_path):
         assert state["full", length] == (4 * 2 * width * length, 4 * 2 * width)
         assert state["linear", length] == state["linear", 70] and state["linear", length][1] == 0
         assert state["conv+sliding_window:window_size=5", length] == (4 * 2 * width * 5 + 4 * 2 * width, 0)
-    heading, rule, *rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    out = capsys.readouterr().out
+    assert "From 67 to 70 tokens of context" in out and " of 2." in out, "linear, and the window, are bounded"
+    heading, rule, *rows = [line for line in out.splitlines() if line.startswith("|")]
     assert len(rows) == 6 and {line.count("|") for line in (rule, *rows)} == {heading.count("|")}
     assert "conv" in decoding.MIXERS and "linformer" not in decoding.MIXERS and len(decoding.MIXERS) >= 35
 
@@ -99,7 +106,78 @@ def test_generation_is_told_as_a_share_of_the_step(monkeypatch, capsys):
     assert second.split("|")[5].strip() == second.split("|")[6].strip() == "", "steps of long rows are not timed"
 
 
+@pytest.mark.slow
+def test_a_process_of_its_own_says_what_it_held(monkeypatch, capsys, tmp_path):
+    output = tmp_path / "figures.json"
+    asked = ("--apart", "--variants=linear:chunk_size=4", "--lengths=32,16", "--dtype=bfloat16", f"--output={output}")
+    assert execute(monkeypatch, *asked, *SMALL) == 0
+    first, second = json.loads(output.read_text())["figures"]
+    assert (first["length"], second["length"]) == (16, 32) and first["time_growth"] is None
+    for each in (first, second):
+        assert 2e7 < each["resident_bytes"] < 4e9 and each["peak_bytes"] < each["resident_bytes"]
+    assert second["memory_growth"] == second["peak_bytes"] / first["peak_bytes"]
+    assert "bfloat16" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_a_process_cannot_do_is_one_line(monkeypatch, capsys):
+    assert execute(monkeypatch, "--apart", "--variants=cosformer:horizon=8", "--lengths=16", *SMALL) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: cosformer:horizon=8 at length 16: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_inputs_have_the_dtype_that_is_asked_for(dtype, monkeypatch):
+    seen = []
+    monkeypatch.setattr(attention, "_compiled", lambda name, attend, arrays: seen.extend(arrays) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        execute(monkeypatch, "--variants=full", "--lengths=16", f"--dtype={dtype}", *SMALL)
+    assert {array.dtype.name for array in seen} == {dtype} and len(seen) == 3
+
+
+def test_what_takes_too_long_is_left_out_at_greater_lengths(monkeypatch, capsys, tmp_path):
+    def measure_at(variants, length, sizes, *, with_peers):
+        return [
+            attention.Timing(name, length, 1.0, (length**2 if name == "full" else length) + 900, 3, 4)
+            for name in variants
+        ]
+
+    monkeypatch.setattr(attention, "measure_at", measure_at)
+    output, pictures = tmp_path / "figures.json", tmp_path / "pictures"
+    asked = ("--variants=full|linear", "--lengths=4,8,16,32", "--longest_call=1", "--baseline_max_length=0")
+    assert execute(monkeypatch, *asked, f"--output={output}", f"--plot={pictures}") == 0
+    written = json.loads(output.read_text())
+    assert [each["length"] for each in written["figures"] if each["variant"] == "full"] == [4, 8, 16]
+    assert [each["lengths"] for each in written["exponents"]] == [[4, 8, 16], [4, 8, 16, 32]]
+    assert (pictures / "attention_time.png").exists()
+
+
+def test_a_mixer_whose_prompt_takes_long_is_not_decoded_further(monkeypatch, capsys):
+    def measure_at(runs, length, sizes):
+        slow = {"full": 1e6 / 200}  # microseconds a token: a second at length 200
+        return [decoding.Timing(name, length, slow.get(name, 1.0), 5.0, 8, name == "full") for name in runs]
+
+    monkeypatch.setattr(decoding, "_measure_at", measure_at)
+    asked = ("--decoding", "--variants=full|linear", "--lengths=100,250,300", "--longest_call=1")
+    assert execute(monkeypatch, *asked, *SMALL) == 0
+    out = capsys.readouterr().out
+    lengths = {
+        name: [line.split()[1] for line in out.splitlines() if line.startswith(name)] for name in ("full", "linear")
+    }
+    assert lengths == {"full": ["100", "250"], "linear": ["100", "250", "300"]}
+    assert "From 100 to 300 tokens" in out and "once a prompt took 1 s" in out
+
+
 MISTAKES = {
+    "--dtype=float16": "flag --dtype=float16",
+    "--plot=pyproject.toml": "--plot=pyproject.toml is no folder; expected one, which need not exist.",
+    "--plot=": "--plot= is no folder",
+    "--longest_call=-1": "flag --longest_call=-1",
+    "--apart --peers": "--apart measures a variant at a length by itself; leave --peers and --longest_call out.",
+    "--profile": "--profile is for the measurement of --training alone; this is that of attention.",
+    "--training --profile --peers": "--profile times the parts of our own training step; leave --peers out.",
+    "--decoding --dtype=bfloat16": "--dtype is for the measurement of attention alone; this is that of --decoding.",
+    "--training --plot=x": "--plot is for the measurement of attention and --decoding alone",
     "--lengths=0": "--lengths must be integers from 1 to 1048576 between commas; got '0'.",
     "--lengths=16,many": "--lengths must be integers from 1 to 1048576 between commas; got '16,many'.",
     "--variants=ful": "unknown attention variant 'ful'",

@@ -66,8 +66,7 @@ def margin_labels(axes: Axes, marks: Sequence[Mark]) -> None:
     """Writes every label to the right of its point, moved where labels would overlap, with a line to the point."""
     inches = axes.bbox.height / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     lines = [wrap_spec(mark.model, 34) for mark in marks]
-    low, high = axes.get_ylim()
-    levels = [(mark.point[1] - low) / (high - low) for mark in marks]  # of the axes
+    levels = [_level(axes, mark.point[1]) for mark in marks]
     order = sorted(range(len(marks)), key=levels.__getitem__)
     sizes = [_LINE / inches * (len(lines[i]) + 0.7) for i in order]
     heights = spread([levels[i] for i in order], sizes, 0.0, 1.02)
@@ -79,6 +78,14 @@ def margin_labels(axes: Axes, marks: Sequence[Mark]) -> None:
         axes.annotate("", point, (1.035, place), textcoords=inside, annotation_clip=False, arrowprops=arrow)
         axes.plot([1.05], [place], marker=marker, markersize=6, color=colour, transform=inside, clip_on=False)
         axes.text(1.075, place, "\n".join(lines[i]), fontweight="bold" if strong else "normal", **text)
+
+
+def _level(axes: Axes, y: float) -> float:
+    """Returns where a value stands in the height of the axes, from 0 to 1."""
+    low, high = axes.get_ylim()
+    if axes.get_yscale() == "log":
+        low, high, y = math.log(low), math.log(high), math.log(y)
+    return (y - low) / (high - low)
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: float) -> list[float]:

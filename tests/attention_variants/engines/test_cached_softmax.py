@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from attention_variants.arrays import dense_logits, masked_softmax, repeat_heads
+from attention_variants.cost import count_flops
 from attention_variants.engines.cached_softmax import attend_cached, attend_window
+from attention_variants.interface import HeadSizes
+from attention_variants.registry import make_variant
 
 BATCH, HEADS, KV_HEADS, DIM = 2, 6, 3, 5
 
@@ -43,3 +46,20 @@ def test_a_window_reads_the_newest_slots(first: int, new: int, window_size: int)
     expected = dense(query, key, value, (distance >= 0) & (distance < window_size))
     out = jax.jit(attend_window, static_argnums=3)(query, key, value, window_size, jnp.asarray(first))
     np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("spec", "held"), [("sliding_window:window_size=31", 31), ("sink_window", 68)])
+def test_a_long_prompt_is_read_in_linear_work(spec: str, held: int) -> None:
+    """Ragged strips, some before the cache is full, and a second prompt; twice the prompt is twice the work."""
+    variant, length = make_variant(spec), 1100
+    given = tuple(jax.random.normal(jax.random.key(1), (3, 1, length, 2, 4)))
+    cache = variant.init_cache(1, length, HeadSizes(2, 2, 4, 4), jnp.float32)
+    expected, found = variant(*given, causal=True), []
+    for place in (slice(0, 777), slice(777, length)):
+        out, cache = jax.jit(variant.extend)(cache, *(array[:, place] for array in given))
+        found.append(out)
+    np.testing.assert_allclose(jnp.concatenate(found, axis=1), expected, atol=1e-5)
+    fresh = jax.eval_shape(lambda: variant.init_cache(1, 8192, HeadSizes(2, 2, 4, 4), jnp.float32))
+    shapes = [[jax.ShapeDtypeStruct((1, new, 2, 4), jnp.float32)] * 3 for new in (2048, 4096)]
+    once, twice = (count_flops(variant.extend, fresh, *prompt) for prompt in shapes)
+    assert twice == 2 * once == 2 * 2048 * (held + 256) * 2 * 2 * 2 * 4
