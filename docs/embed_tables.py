@@ -24,6 +24,8 @@ def embedded(text: str) -> str:
         "decoding": lambda: benchmark("decoding"),
         "longest": lambda: benchmark("longest"),
         "profile": lambda: benchmark("profile"),
+        "peers": lambda: benchmark("peers"),
+        "training": lambda: f"```\n{benchmark('training')}\n```",
     }
     for name in (name for name in blocks if f"<!-- {name}: begin -->" in text):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"

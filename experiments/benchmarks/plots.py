@@ -110,7 +110,7 @@ def draw(lines: Lines, x_label: str, label: str, unit: str) -> Figure:
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(x_label)
     axes.set_title(label, color=INK)
-    labels.margin_labels(axes, marks)
+    labels.margin_labels(axes, marks, dotted=[mark.model for mark in marks if mark.point[0] < lengths[-1]])
     return figure
 
 
@@ -143,7 +143,9 @@ def _name_along(axes: Axes, point: tuple[float, float], power: int) -> None:
     place: dict[str, Any] = {"ha": "center", "va": "center", "rotation": angle, "rotation_mode": "anchor"}
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
     text = axes.text(*point, _GUIDES[power], color=FAINT, fontsize=8, zorder=2, bbox=box, **place)
-    text.set_clip_on(True)
+    shown, room = text.get_window_extent(), axes.get_window_extent()
+    if not (room.x0 < shown.x0 and shown.x1 < room.x1 and room.y0 < shown.y0 and shown.y1 < room.y1):
+        text.set_text(_GUIDES[power].partition(":")[0])  # a steep guide is short
 
 
 def _tick(value: float, unit: str) -> str:

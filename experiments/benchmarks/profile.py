@@ -15,7 +15,7 @@ from flax import nnx
 
 from attention_variants.cost import count_flops
 from attention_variants.module import MultiHeadAttention
-from experiments.benchmarks import roofline
+from experiments.benchmarks import roofline, training
 from experiments.benchmarks.clock import take_turns
 from experiments.benchmarks.roofline import Machine
 from experiments.config.files import Loaded
@@ -25,7 +25,6 @@ from experiments.model.objective import gradient_step, mean_loss, read_batch, re
 from experiments.model.transformer import make_model
 from experiments.reporting.text import human, table
 from experiments.studies import grid
-from experiments.studies.runner import cell_labels
 from experiments.tasks.base import Batch
 from experiments.training import loop
 from experiments.training.step import TrainState, compile_program, follow, initial_state
@@ -70,7 +69,7 @@ def measure(study: Loaded, machine: Machine) -> Iterator[Part]:
     runs = [Run.read(cell) for cell in grid.expand(study.config, (), 1, study.sweep)]
     for run in runs:
         loop.validate(run)
-    for label, run in zip(cell_labels([run.config for run in runs]), runs, strict=True):
+    for label, run in zip(training.labels(runs), runs, strict=True):
         yield from _parts_of(label, run, machine)
 
 

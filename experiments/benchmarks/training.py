@@ -21,7 +21,7 @@ def measure(study: Loaded, *, with_peers: bool = False) -> Iterator[dict[str, An
     runs = [Run.read(cell) for cell in grid.expand(study.config, (), 1, study.sweep)]
     for run in runs:
         loop.validate(run)
-    for label, run in zip(cell_labels([run.config for run in runs]), runs, strict=True):
+    for label, run in zip(labels(runs), runs, strict=True):
         steps = max(5, _TOKENS // (run.train.batch_size * run.task.input_length))
         speed = loop.throughput(run, steps)
         found = {"attention": run.model.attention, "cell": label, "tokens_per_second": speed}
@@ -31,6 +31,12 @@ def measure(study: Loaded, *, with_peers: bool = False) -> Iterator[dict[str, An
             if torch_twin.misfit(run) is None:
                 found["torch_tokens_per_second"] = torch_twin.throughput(run, steps)
         yield found
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Returns what tables call the cells: attention and size, or whatever they differ in where that does not do."""
+    short = [f"{run.model.attention}, width {run.model.model_dim}, {run.task.input_length} tokens" for run in runs]
+    return short if len(set(short)) == len(short) else cell_labels([run.config for run in runs])
 
 
 def render(timings: Sequence[dict[str, Any]]) -> str:

@@ -6,14 +6,19 @@ from experiments.certificates.certificate import Certificate, Check, number, ord
 from experiments.studies.rows import Row
 
 
-def _row(rows: Sequence[Row], attention: str, task: str) -> Row:
-    found = [row for row in rows if row.attention == attention and row.config["task"].split(":")[0] == task]
+def row_of(rows: Sequence[Row], attention: str, task: str) -> Row:
+    """Returns the only row of an attention on a task, whose spec is `task` or begins so and goes on with its fields.
+
+    Raises:
+      ValueError: there is none, or more than one; one line.
+    """
+    found = [row for row in rows if row.attention == attention and f"{row.config['task']}:".startswith(f"{task}:")]
     if len(found) != 1:
         raise ValueError(f"the study must have one row of {attention} on {task}; it has {len(found)}.")
     return found[0]
 
 
-def _beyond_training(row: Row) -> list[float]:
+def beyond_training(row: Row) -> list[float]:
     """Returns for each run the mean accuracy over all lengths beyond those of training, each length alike.
 
     Raises:
@@ -35,7 +40,7 @@ def _beyond_training(row: Row) -> list[float]:
 
 def _parity_of_delta(rows: Sequence[Row]) -> list[Check]:
     def scaled(attention: str) -> float:
-        return (max(_beyond_training(_row(rows, attention, "parity"))) - 0.5) / 0.5
+        return (max(beyond_training(row_of(rows, attention, "parity"))) - 0.5) / 0.5
 
     return [
         number("DeltaNet, eigenvalues in [-1, 1]", 1.0, scaled("delta:max_strength=2"), 0.02),
@@ -45,7 +50,7 @@ def _parity_of_delta(rows: Sequence[Row]) -> list[Check]:
 
 
 def _parity_of_networks(rows: Sequence[Row]) -> list[Check]:
-    best = {name: max(_beyond_training(_row(rows, name, "parity"))) for name in ("lstm", "full")}
+    best = {name: max(beyond_training(row_of(rows, name, "parity"))) for name in ("lstm", "full")}
     return [
         number("LSTM", 1.0, best["lstm"], 0.01),
         number("Transformer", 0.52, best["full"], 0.03),
@@ -56,7 +61,7 @@ def _parity_of_networks(rows: Sequence[Row]) -> list[Check]:
 
 
 def _arithmetic_of_networks(rows: Sequence[Row]) -> list[Check]:
-    best = {name: max(_beyond_training(_row(rows, name, "modular_arithmetic"))) for name in ("lstm", "full")}
+    best = {name: max(beyond_training(row_of(rows, name, "modular_arithmetic"))) for name in ("lstm", "full")}
     return [number("LSTM", 1.0, best["lstm"], 0.02), number("Transformer", 0.242, best["full"], 0.05)]
 
 

@@ -4,6 +4,7 @@ from tests.claims.scores import Claim, Scores, mean, near
 
 _NEW, _OLD = "facts:format=1,part=", "facts:part="
 _BEFORE, _AFTER = {"task": "facts:format=0"}, {"task": "facts:format=1"}
+_SWAPS, _S3 = "group_word:group=S5,most_moved=2", "group_word:group=S3"
 _UNSEEN = "skill_pairs:pairs={},unseen=True"
 
 
@@ -100,6 +101,47 @@ CLAIMS = [
             and near(s.at("linear", f"{_OLD}carried", **_AFTER), 0.09)
             and near(s.test("linear", f"{_NEW}carried", **_AFTER).floor, 0.38)
             and near(s.test("linear", f"{_OLD}carried", **_AFTER).floor, 0.38)
+        ),
+    ),
+    Claim(
+        "word_problems",
+        "One seed, the better of two learning rates, which is the larger in every row.",
+        lambda s: all(
+            len(row.seeds) == 1
+            and row.choices[0].value == 0.003
+            and [rate for rate, _ in row.choices[0].curve] == [0.001, 0.003]
+            for row in s.rows()
+        ),
+    ),
+    Claim(
+        "word_problems",
+        "`delta:max_strength=2` learns swaps in 500 steps and keeps 0.99 at 128, while `delta` stands at 0.21 at the "
+        "lengths of training, not far above the floor of 0.15.",
+        lambda s: (
+            s.row("delta:max_strength=2", task=_SWAPS).steps_to_solve == 500
+            and near(s.at("delta:max_strength=2", "128", task=_SWAPS), 0.99)
+            and near(s.accuracy("delta", task=_SWAPS), 0.21)
+            and near(s.row("delta", task=_SWAPS).mean("floor"), 0.15)
+        ),
+    ),
+    Claim(
+        "word_problems",
+        "`delta_product`, with two steps per token, learns S3 (0.99 at 128), and one step with negative eigenvalues "
+        "(0.40), or two without (0.45), stay near the floor of 0.42.",
+        lambda s: (
+            near(s.at("delta_product", "128", task=_S3), 0.99)
+            and near(s.accuracy("delta:max_strength=2", task=_S3), 0.40)
+            and near(s.accuracy("delta_product:max_strength=1", task=_S3), 0.45)
+            and near(s.row("delta", task=_S3).mean("floor"), 0.42)
+        ),
+    ),
+    Claim(
+        "word_problems",
+        "The LSTM learns both. One layer of full attention learns neither (0.36 and 0.15).",
+        lambda s: (
+            all(near(mean(row), 1.0) for row in s.rows("lstm"))
+            and near(s.accuracy("full", task=_S3), 0.36)
+            and near(s.accuracy("full", task=_SWAPS), 0.15)
         ),
     ),
 ]

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -62,8 +62,14 @@ def name_axis(panels: Sequence[Axes], label: str) -> None:
         axes.set_xlabel(textwrap.fill(label, 88 // columns))
 
 
-def margin_labels(axes: Axes, marks: Sequence[Mark]) -> None:
-    """Writes every label to the right of its point, moved where labels would overlap, with a line to the point."""
+def margin_labels(axes: Axes, marks: Sequence[Mark], *, dotted: Collection[str] = ()) -> None:
+    """Writes every label to the right of its point, moved where labels would overlap, with a line to the point.
+
+    Args:
+      axes: of the marks.
+      marks: what is named.
+      dotted: models whose line would be taken for a part of what is drawn.
+    """
     inches = axes.bbox.height / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     lines = [wrap_spec(mark.model, 34) for mark in marks]
     levels = [_level(axes, mark.point[1]) for mark in marks]
@@ -73,8 +79,17 @@ def margin_labels(axes: Axes, marks: Sequence[Mark]) -> None:
     inside = axes.transAxes
     text: dict[str, Any] = {"color": INK, "fontsize": 9, "va": "center", "linespacing": 1.15, "transform": inside}
     for place, i in zip(heights, order, strict=True):
-        point, _, (colour, marker), strong = marks[i]
-        arrow = {"arrowstyle": "-", "color": colour, "lw": 0.7, "alpha": 0.55, "shrinkA": 0, "shrinkB": 4}
+        point, model, (colour, marker), strong = marks[i]
+        arrow: dict[str, Any] = {
+            "arrowstyle": "-",
+            "color": colour,
+            "lw": 0.7,
+            "alpha": 0.55,
+            "shrinkA": 0,
+            "shrinkB": 4,
+        }
+        if model in dotted:
+            arrow |= {"linestyle": (0, (1, 4)), "lw": 1.0}
         axes.annotate("", point, (1.035, place), textcoords=inside, annotation_clip=False, arrowprops=arrow)
         axes.plot([1.05], [place], marker=marker, markersize=6, color=colour, transform=inside, clip_on=False)
         axes.text(1.075, place, "\n".join(lines[i]), fontweight="bold" if strong else "normal", **text)
