@@ -251,6 +251,8 @@ def _check_flags() -> None:
         users = [user for user, names in _USED.items() if name in names]
         if FLAGS[name].present and mode not in users:
             raise cli.UsageError(f"--{name} is for the measurement of {listed(users)} alone; this is that of {mode}.")
+    if _TRAINING.value and FLAGS["format"].present and not _PROFILE.value:
+        raise cli.UsageError("--format is for the tables of --training --profile; without it there is a line a model.")
     if _PROFILE.value and _PEERS.value:
         raise cli.UsageError("--profile times the parts of our own training step; leave --peers out.")
     if _APART.value and (_PEERS.value or _LONGEST_CALL.value is not None):

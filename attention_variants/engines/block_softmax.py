@@ -221,7 +221,7 @@ def pull_back(
             d_bias = jax.tree.map(lambda total, new: total + new.astype(total.dtype), d_bias, added)
         return d_query, d_key, d_value, d_bias
 
-    # Gradients of keys and values are summed transposed: XLA's products on CPU are three times slower where the large
+    # Gradients of keys and values are summed transposed: XLA's products on CPU are much slower where the large
     # factor, the weights, would have to be turned.
     shapes = query, jnp.swapaxes(key, -1, -2), jnp.swapaxes(value, -1, -2), bias
     carry = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), shapes)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.attention import BASELINE, Sizes, Timing
+from experiments.benchmarks.attention import BASELINE, Sizes, Timing, compare
 
 _UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of what the system says of a process
 
@@ -43,10 +43,7 @@ def measure(variants: Sequence[str], lengths: Sequence[int], sizes: Sizes) -> It
     for length in lengths:
         for spec in (each for each in variants if each != BASELINE):
             timing = _in_process(spec, length, sizes)
-            shortest = first.setdefault(spec, timing)
-            if shortest is not timing:
-                timing.time_growth = timing.gradient_ms / shortest.gradient_ms
-                timing.memory_growth = _ratio(timing.peak_bytes, shortest.peak_bytes)
+            compare(timing, None, first.setdefault(spec, timing))
             yield timing
 
 
@@ -75,7 +72,3 @@ def _flags(spec: str, length: int, sizes: Sizes) -> list[str]:
         f"--dtype={sizes.dtype}",
         "--baseline_max_length=0",
     ]
-
-
-def _ratio(one: int | None, other: int | None) -> float | None:
-    return one / other if one and other else None

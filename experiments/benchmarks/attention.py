@@ -52,8 +52,8 @@ class Timing:
     memory_growth: float | None = None  # over the shortest length
     peer_of: str | None = None  # of another library: the variant that computes the same
     peer_ratio: float | None = None  # time of that variant over this one's, with gradient
-    forward_quartiles: tuple[float, float] | None = None  # of the timed calls
-    gradient_quartiles: tuple[float, float] | None = None
+    forward_quartiles: tuple[float, ...] | None = None  # of the timed calls
+    gradient_quartiles: tuple[float, ...] | None = None
     forward_bytes: int | None = None  # temporaries of the compiled forward alone; None of another library
     resident_bytes: int | None = None  # the most that a process of its own held; None of a shared one
 
@@ -99,11 +99,11 @@ def measure(
             slow |= {timing.variant for timing in timings if timing.gradient_ms > 1e3 * sizes.longest_call}
         by_key |= {(timing.variant, length): timing for timing in timings}
         for timing in timings:
-            _compare(timing, by_key.get((BASELINE, length)), by_key.get((timing.variant, lengths[0])))
+            compare(timing, by_key.get((BASELINE, length)), by_key.get((timing.variant, lengths[0])))
         yield from timings
 
 
-def _compare(timing: Timing, baseline: Timing | None, first: Timing | None) -> None:
+def compare(timing: Timing, baseline: Timing | None, first: Timing | None) -> None:
     """Sets what is told over the baseline at the same length, and over the shortest length."""
     if baseline is not None:
         timing.forward_speedup = baseline.forward_ms / timing.forward_ms
@@ -129,10 +129,10 @@ def measure_at(
     forward = _take_turns({name: each.forward for name, each in calls.items()}, arrays, sizes.repeats)
     gradient = _take_turns({name: each.gradient for name, each in calls.items()}, arrays, sizes.repeats)
     for name, (timing, *_) in calls.items():
-        timing.forward_ms, *_ = (ours := forward[name].milliseconds)
-        timing.forward_quartiles = ours.low, ours.high
-        timing.gradient_ms, *_ = (ours := gradient[name].milliseconds)
-        timing.gradient_quartiles = ours.low, ours.high
+        timing.forward_ms, *quartiles = forward[name].milliseconds
+        timing.forward_quartiles = tuple(quartiles)
+        timing.gradient_ms, *quartiles = gradient[name].milliseconds
+        timing.gradient_quartiles = tuple(quartiles)
         if timing.peer_of is not None:
             timing.peer_ratio = gradient[timing.peer_of].median / gradient[name].median
     return [each.timing for each in calls.values()]

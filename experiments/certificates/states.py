@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 
 from experiments.certificates.certificate import Certificate, Check, number, ordering
-from experiments.certificates.trained import beyond_training, row_of
+from experiments.certificates.trained import best_beyond_training as _best
 from experiments.studies.rows import Row
 
 _SWAPS, _S3 = "group_word:group=S5,most_moved=2", "group_word:group=S3"
 _LEARNED = 0.95  # mean accuracy beyond the lengths of training
-
-
-def _best(rows: Sequence[Row], attention: str, task: str) -> float:
-    return max(beyond_training(row_of(rows, attention, task)))
 
 
 def _not_learned(what: str, obtained: float) -> Check:

@@ -6,7 +6,7 @@ from experiments.certificates.certificate import Certificate, Check, number, ord
 from experiments.studies.rows import Row
 
 
-def row_of(rows: Sequence[Row], attention: str, task: str) -> Row:
+def _row_of(rows: Sequence[Row], attention: str, task: str) -> Row:
     """Returns the only row of an attention on a task, whose spec is `task` or begins so and goes on with its fields.
 
     Raises:
@@ -18,7 +18,7 @@ def row_of(rows: Sequence[Row], attention: str, task: str) -> Row:
     return found[0]
 
 
-def beyond_training(row: Row) -> list[float]:
+def _beyond_training(row: Row) -> list[float]:
     """Returns for each run the mean accuracy over all lengths beyond those of training, each length alike.
 
     Raises:
@@ -38,9 +38,18 @@ def beyond_training(row: Row) -> list[float]:
     return found
 
 
+def best_beyond_training(rows: Sequence[Row], attention: str, task: str) -> float:
+    """Returns the mean accuracy over all lengths beyond those of training, of the best run of a row.
+
+    Raises:
+      ValueError: there is no such row, or a run of it has no such accuracy; one line.
+    """
+    return max(_beyond_training(_row_of(rows, attention, task)))
+
+
 def _parity_of_delta(rows: Sequence[Row]) -> list[Check]:
     def scaled(attention: str) -> float:
-        return (max(beyond_training(row_of(rows, attention, "parity"))) - 0.5) / 0.5
+        return (best_beyond_training(rows, attention, "parity") - 0.5) / 0.5
 
     return [
         number("DeltaNet, eigenvalues in [-1, 1]", 1.0, scaled("delta:max_strength=2"), 0.02),
@@ -50,7 +59,7 @@ def _parity_of_delta(rows: Sequence[Row]) -> list[Check]:
 
 
 def _parity_of_networks(rows: Sequence[Row]) -> list[Check]:
-    best = {name: max(beyond_training(row_of(rows, name, "parity"))) for name in ("lstm", "full")}
+    best = {name: best_beyond_training(rows, name, "parity") for name in ("lstm", "full")}
     return [
         number("LSTM", 1.0, best["lstm"], 0.01),
         number("Transformer", 0.52, best["full"], 0.03),
@@ -61,7 +70,7 @@ def _parity_of_networks(rows: Sequence[Row]) -> list[Check]:
 
 
 def _arithmetic_of_networks(rows: Sequence[Row]) -> list[Check]:
-    best = {name: max(beyond_training(row_of(rows, name, "modular_arithmetic"))) for name in ("lstm", "full")}
+    best = {name: best_beyond_training(rows, name, "modular_arithmetic") for name in ("lstm", "full")}
     return [number("LSTM", 1.0, best["lstm"], 0.02), number("Transformer", 0.242, best["full"], 0.05)]
 
 

@@ -10,7 +10,10 @@ import pytest
 from attention_variants import cost
 from attention_variants.registry import VARIANTS, make_variant
 from experiments import benchmark, cli
-from experiments.benchmarks import attention, data, decoding
+from experiments.benchmarks import attention, data, decoding, training
+from experiments.config.run import Run
+from experiments.config.schema import Config
+from experiments.training import loop
 
 SMALL = ("--num_heads=2", "--head_dim=4", "--repeats=1")
 
@@ -107,16 +110,33 @@ def test_generation_is_told_as_a_share_of_the_step(monkeypatch, capsys):
     assert second.split("|")[5].strip() == second.split("|")[6].strip() == "", "steps of long rows are not timed"
 
 
+def test_training_times_every_cell_of_a_sweep_and_names_its_size(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(loop, "throughput", lambda run, steps: 1000.0 * run.model.model_dim + steps)
+    output = tmp_path / "figures.json"
+    assert execute(monkeypatch, "--training", f"--output={output}") == 0
+    speeds = {each["cell"]: each["tokens_per_second"] for each in json.loads(output.read_text())["figures"]}
+    assert len(speeds) == 6 and speeds["full, width 64, 64 tokens"] == 64_000 + 1_000_000 // 64**2
+    assert speeds["linear, width 128, 128 tokens"] == 128_000 + 1_000_000 // (64 * 128)
+    assert "linear, width 128, 128 tokens: 128,122 training tokens/s" in capsys.readouterr().out
+
+
+def test_cells_of_one_size_are_named_by_what_they_differ_in():
+    configs = [Config.from_nested({"task": "mqar", "train": {"learning_rate": rate}}) for rate in (0.1, 0.2)]
+    assert training.labels([*map(Run.read, configs)]) == [
+        f"{configs[0].model.attention}  train.learning_rate={rate}" for rate in (0.1, 0.2)
+    ]
+
+
 @pytest.mark.slow
 def test_a_process_of_its_own_says_what_it_held(monkeypatch, capsys, tmp_path):
     output = tmp_path / "figures.json"
     asked = ("--apart", "--variants=linear:chunk_size=4", "--lengths=32,16", "--dtype=bfloat16", f"--output={output}")
-    held = np.ones(2**29, np.int8)  # which is ours, not theirs
+    held = np.ones(2**30, np.int8)  # which is ours, not theirs
     assert execute(monkeypatch, *asked, *SMALL) == 0 and held.all()
     first, second = json.loads(output.read_text())["figures"]
     assert (first["length"], second["length"]) == (16, 32) and first["time_growth"] is None
     for each in (first, second):
-        assert 2e7 < each["resident_bytes"] < 2**29 and each["peak_bytes"] < each["resident_bytes"]
+        assert 2e7 < each["resident_bytes"] < 2**30 and each["peak_bytes"] < each["resident_bytes"]
     assert second["memory_growth"] == second["peak_bytes"] / first["peak_bytes"]
     assert "bfloat16" in capsys.readouterr().out
 
@@ -192,6 +212,7 @@ MISTAKES = {
     "--decoding --nocausal": "--causal is for the measurement of attention alone; this is that of --decoding.",
     "--decoding --lengths=64,128": "--lengths must be above 64, the tokens that are decoded one by one; got 64.",
     "--decoding --variants=fulll": "unknown attention variant 'fulll'; valid choices, nearest first: full",
+    "--training --format=markdown": "--format is for the tables of --training --profile",
     "--decoding --training": "--decoding and --training are 2 measurements; ask for one of them.",
     "--generation --config=nope.py": "--config is for the measurement of --training alone",
     "--generation --tasks=": "--tasks= names none; leave it out to measure all.",

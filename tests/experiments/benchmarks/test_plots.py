@@ -99,3 +99,27 @@ def test_names_stand_beside_the_ends_of_their_lines():
     ends = {name: height(axes.transData.transform((8192, end)))[1] for name, end in starts.items()}
     placed = {text.get_text(): text.get_position()[1] for text in axes.texts if text.get_text() in ends}
     assert placed == {name: pytest.approx(level, abs=0.02) for name, level in ends.items()}
+
+
+def test_a_guide_that_leaves_soon_has_a_short_name():
+    for power, names in (
+        (1.5, ["linear", "quadratic"]),
+        (0, ["linear: twice the length, twice the cost", "quadratic"]),
+    ):
+        (axes,) = plots.of_attention(attention(a=power))["attention_time"].axes
+        guides = [text for text in axes.texts if text.get_text().startswith(("linear", "quadratic"))]
+        assert [text.get_text().startswith(name) for text, name in zip(guides, names, strict=True)] == [True, True]
+        room = axes.get_window_extent()
+        for text in guides:
+            shown = text.get_window_extent()
+            assert room.x0 < shown.x0 and shown.x1 < room.x1 and room.y0 < shown.y0 and shown.y1 < room.y1
+    assert guides[1].get_text() == "quadratic"
+
+
+def test_only_what_ends_early_is_named_by_a_dotted_line():
+    timings = [each for each in attention(a=1, b=2) if (each.variant, each.length) != ("b", 8192)]
+    (axes,) = plots.of_attention(timings)["attention_time"].axes
+    leaders = {
+        text.xy[0]: text.arrow_patch.get_linestyle() for text in axes.texts if getattr(text, "arrow_patch", None)
+    }
+    assert leaders[8192] in ("-", "solid") and leaders[2048] not in ("-", "solid")

@@ -8,9 +8,10 @@ import pytest
 from attention_variants.variants.gated_delta import GatedDeltaAttention
 from attention_variants.variants.sliding_window import SlidingWindowAttention
 from experiments import cli, reproduce
-from experiments.certificates import certificate, computed, trained
+from experiments.certificates import certificate, computed, states, trained
 from experiments.certificates.certificate import REFERENCE, Certificate, Outcome
 from experiments.certificates.registry import CERTIFICATES
+from experiments.studies.results import read_study
 from tests.experiments.fake_study import config_of, write_run
 
 PAGE = REFERENCE.parent / "certificates"
@@ -139,6 +140,19 @@ def test_runs_of_a_folder_are_judged_by_their_best_seed_over_all_lengths(tmp_pat
     assert trained.CERTIFICATES[1].outcome(folder).checks[1].obtained == "0.520"  # (40 * 0.5 + 80 * 0.53) / 120
     other = write_parity(tmp_path / "other", {"lstm": [(0.5, 0.5)], "full": [(0.6, 0.6)]})
     assert trained.CERTIFICATES[1].outcome(other).verdict == "not reproduced"
+
+
+@pytest.mark.parametrize("own", states.CERTIFICATES, ids=[each.name for each in states.CERTIFICATES])
+def test_models_that_change_places_lose_the_certificates_of_word_problems(own):
+    rows = read_study(REFERENCE / "word_problems").rows
+    swapped = {"delta": "delta:max_strength=2", "delta_product": "delta_product:max_strength=1"}
+    swapped |= {other: name for name, other in swapped.items()}
+    other = [
+        dataclasses.replace(row, config=row.config | {"model.attention": swapped.get(row.attention, row.attention)})
+        for row in rows
+    ]
+    assert Outcome(own, own.judge(rows)).verdict == "reproduced"
+    assert Outcome(own, own.judge(other)).verdict == "not reproduced"
 
 
 @pytest.mark.parametrize(
