@@ -171,6 +171,8 @@ def test_what_takes_too_long_is_left_out_at_greater_lengths(monkeypatch, capsys,
     written = json.loads(output.read_text())
     assert [each["length"] for each in written["figures"] if each["variant"] == "full"] == [4, 8, 16]
     assert [each["lengths"] for each in written["exponents"]] == [[4, 8, 16], [4, 8, 16, 32]]
+    growth = [each["time_growth"] for each in written["figures"] if each["variant"] == "linear"]
+    assert growth == [None, 908 / 904, 916 / 904, 932 / 904]
     assert (pictures / "attention_time.png").exists()
 
 
