@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from experiments.studies.training_folder import TrainingFolder
 from tests.experiments.conftest import CONFIG
+from tests.experiments.tiny import RESULT
 
 # What runs in the background of a shell has SIGINT ignored, and hands that on to its children.
 _WITH_DEFAULT_SIGNALS = """
@@ -61,3 +64,24 @@ def wait_for_checkpoint(process: subprocess.Popen, folder: Path) -> None:
 
 def _checkpoints(folder: Path) -> list[Path]:
     return list(folder.glob("results/tiny/*/checkpoints/*.msgpack"))
+
+
+def hold_elsewhere(folder: TrainingFolder, status: str) -> threading.Event:
+    """Holds the folder of a run as another process would; returns the event at which that ends it.
+
+    Args:
+      folder: of the run.
+      status: "done" or "failed", with which it ends the run, or "died", and it leaves it as it is.
+    """
+    taken, end = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with folder.locked():
+            taken.set()
+            end.wait()
+            if status != "died":
+                folder.finish(RESULT | {"status": status, "error": "boom"})
+
+    threading.Thread(target=other, daemon=True).start()  # a test that fails must not wait for it
+    taken.wait()
+    return end

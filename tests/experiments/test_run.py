@@ -1,6 +1,5 @@
 """The main command: what it trains and repeats, and what it tells. Training is mostly replaced by a stand-in."""
 
-import threading
 from collections import Counter
 from typing import Any
 
@@ -18,6 +17,7 @@ from experiments.reporting.figures import sizes
 from experiments.studies import forecast, run_folder, runner
 from experiments.tasks.recall.mqar import MQAR
 from experiments.training import other_rows
+from tests.experiments.processes import hold_elsewhere
 from tests.experiments.tiny import RESULT
 
 
@@ -94,21 +94,9 @@ def test_a_run_in_the_hands_of_another_process_is_waited_for(command, trained, t
     """It is trained here where that process has gone, and only there."""
     monkeypatch.setattr(runner, "_LOOKS_EVERY", 0.02)
     folder = runner.run_folder(tmp_path / "results", Run.read(load_config(str(tmp_path / "tiny.py"))))
-    taken, end = threading.Event(), threading.Event()
-
-    def other() -> None:
-        with folder.locked():
-            taken.set()
-            end.wait()
-            if status != "died":
-                folder.finish(RESULT | {"status": status, "error": "boom"})
-
-    process = threading.Thread(target=other)
-    process.start()
-    taken.wait()
+    end = hold_elsewhere(folder, status)
     trained.act = lambda run: end.set() or RESULT
     code, out, _ = command("--vary=model.attention=conv+full|full")
-    process.join()
     assert code == (status == "failed") and len(trained) == 1 + (status == "died")
     assert "Waiting for the run that other processes are working on." in out
 

@@ -1,7 +1,6 @@
 """Runs of a study that are trained as one: each remains a run of its own for whoever comes later."""
 
 import re
-import threading
 
 import pytest
 
@@ -10,7 +9,7 @@ from experiments.config.files import load_config
 from experiments.config.run import Run
 from experiments.studies import attempt, batches, grid, run_folder, runner, workers
 from experiments.studies.results import read_study
-from tests.experiments.processes import start
+from tests.experiments.processes import hold_elsewhere, start
 from tests.experiments.tiny import RESULT, tiny_run
 from tests.experiments.training.test_loop import timeless
 
@@ -134,21 +133,9 @@ def test_a_seed_in_the_hands_of_another_process_is_waited_for(command, trained_t
     """It goes on here, in its lane, where that process has gone; the others are trained at once."""
     monkeypatch.setattr(runner, "_LOOKS_EVERY", 0.02)
     folder = runner.run_folder(tmp_path / "results", Run.read(load_config(str(tmp_path / "tiny.py"))))
-    taken, end = threading.Event(), threading.Event()
-
-    def other() -> None:
-        with folder.locked():
-            taken.set()
-            end.wait()
-            if status != "died":
-                folder.finish(RESULT | {"status": status, "error": "boom"})
-
-    process = threading.Thread(target=other)
-    process.start()
-    taken.wait()
+    end = hold_elsewhere(folder, status)
     trained_together.act = lambda run: end.set() or RESULT
     code, out, _ = command(*VMAP)
-    process.join()
     assert code == (status == "failed") and "Waiting for the run that other processes are working on." in out
     assert trained_together == [[None, 1, 2], *([[0, None, None]] if status == "died" else [])]
 
