@@ -1,26 +1,24 @@
 """How far back can recall reach? The same eight pairs over 64 to 512 tokens, five seeds.
 
-More filler between the pairs and their queries means more distance to look back; all else stays the same. Validation
-chooses the learning rate of each row. Many hours on two cores; an interrupted study continues:
+More filler between the pairs and their queries means more distance to look back; all else stays the same. The study
+follows configs/protocol.py. Hours on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/mqar.py
 """
 
 import ml_collections
 
-from configs import base
+from configs import base, protocol
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: four kinds of attention at four lengths, 240 runs."""
+    """Returns the study: four kinds of attention at four lengths, 144 runs."""
     config = base.get_config()
     config.name = "mqar"
     config.model.num_heads = 1
     config.train.steps = 1000
     config.eval.validation_rows = 256
     config.eval.test_rows = 1024
-    config.study.seeds = 5
-    config.study.select = ("train.learning_rate",)
     config.study.vary = (
         "task=mqar:length=64,num_pairs=8,vocab_size=640|mqar:length=128,num_pairs=8,vocab_size=640"
         "|mqar:length=256,num_pairs=8,vocab_size=640|mqar:length=512,num_pairs=8,vocab_size=640",
@@ -28,6 +26,5 @@ def get_config() -> ml_collections.ConfigDict:
         "|conv+sliding_window:window_size=64"
         "|conv+bigbird:window_size=32,num_global=8,num_random=1,block_size=32"
         "|conv+linear:chunk_size=64",
-        "train.learning_rate=0.001|0.003|0.01",
     )
-    return config
+    return protocol.follow(config)
