@@ -140,6 +140,7 @@ PAIRS = [  # of all pairs, those are among them that are covered least and most 
     ("0.995, wide", "0.995, wide"),
     ("0.99, clipped", "0.97, clipped"),
     ("0.995", "0.995, densest at 1"),
+    ("0.995, densest at 1", "0.995, densest at 1"),
     ("0.995, clipped", "0.995, clipped"),
     ("0.995, wide", "0.99, clipped"),
 ]
@@ -162,11 +163,9 @@ def test_intervals_of_differences_cover_one_by_one_and_all_at_once(spread: str, 
 def test_intervals_of_differences_cover_in_all_pairs_of_spreads(seeds: int):
     rng, found = np.random.default_rng(1), []
     for (mean, draw), (reference, draw_reference) in itertools.combinations_with_replacement(SPREADS.values(), 2):
-        low, high = intervals.difference_ends(draw(rng, (8009, seeds)), draw_reference(rng, (8009, seeds)))
+        low, high = intervals.difference_ends(draw(rng, (STUDIES, seeds)), draw_reference(rng, (STUDIES, seeds)))
         found.append(covered(low, high, mean - reference))
-    *others, highest = sorted(found)
-    assert len(found) == 105 and others[0] >= 0.93 and others[-1] <= 0.972, "0.2 points is the error of a coverage"
-    assert highest <= 0.977, "two equal rows that are densest at the bound"
+    assert len(found) == 105 and 0.93 <= min(found) and max(found) <= 0.97
 
 
 def test_students_interval_of_the_differences_alone_would_not_do():
@@ -231,7 +230,7 @@ def test_the_paired_test_sees_through_what_seeds_share():
     one, two = shared + 0.001 * rng.normal(size=(2, 1009, 7))
     p_values = intervals.paired_p(one + 0.005, two)
     assert (p_values < 0.05).mean() > 0.99
-    assert (p_values >= stats.ttest_rel(one + 0.005, two, axis=-1).pvalue - 1e-12).all()
+    assert (p_values >= 0.88 * stats.ttest_rel(one + 0.005, two, axis=-1).pvalue).all()
     assert (stats.ttest_ind(one + 0.005, two, axis=-1).pvalue < 0.05).mean() < 0.1
     low, high = intervals.difference_ends(one + 0.005, two)
     assert (high - low).mean() < 0.01
@@ -258,6 +257,16 @@ def test_holms_correction_by_hand(p_values: list[float], corrected: list[float])
 def test_wilson_equals_published_intervals(successes: int, n: int, low: float, high: float):
     assert intervals.wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
     assert intervals.wilson(n - successes, n) == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+@pytest.mark.parametrize("n, covered_on_average, covered_at_worst", [(5, 0.955, 0.832), (10, 0.954, 0.842)])
+def test_wilson_covers_as_its_docstring_says(n: int, covered_on_average: float, covered_at_worst: float):
+    rates = np.linspace(0.001, 0.999, 999)
+    ends = [intervals.wilson(successes, n) for successes in range(n + 1)]
+    chances = stats.binom.pmf(np.arange(n + 1)[:, None], n, rates)
+    inside = np.array([(low <= rates) & (rates <= high) for low, high in ends])
+    coverage = (chances * inside).sum(0)
+    assert (coverage.mean(), coverage.min()) == pytest.approx((covered_on_average, covered_at_worst), abs=1e-3)
 
 
 def test_wilson_at_the_ends():
