@@ -1,14 +1,14 @@
 """What does a recurrent state keep as distance grows? This is the question that attention came to answer.
 
-The task is recall of four pairs at three lengths; the table shows the state that each model carries. Each row takes
-the learning rate that is best on its validation rows. An hour or two on two cores; an interrupted study continues:
+The task is recall of four pairs at three lengths; the table shows the state that each model carries. The study follows
+configs/protocol.py. An hour or two on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/bottleneck.py
 """
 
 import ml_collections
 
-from configs import base
+from configs import base, protocol
 
 LENGTHS = (16, 64, 256)
 
@@ -19,12 +19,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.name = "bottleneck"
     config.train.steps = 1000
     config.eval.test_rows = 1024
-    config.study.seeds = 3
     tasks = "|".join(f"mqar:length={length},num_pairs=4,vocab_size=320,power=1" for length in LENGTHS)
     config.study.vary = (
         f"task={tasks}",
         "model.attention=lstm|gru|conv+full|conv+linear:chunk_size=64",
-        "train.learning_rate=0.001|0.003|0.01",
     )
-    config.study.select = ("train.learning_rate",)
-    return config
+    return protocol.follow(config)

@@ -2,8 +2,7 @@
 
 Every variant trains in the same small model: one layer of it after a gated short convolution, with learned positions,
 at settings whose windows, blocks and states are well below the length. Copying needs the positions because its j-th
-blank asks for the j-th token. Each row takes the learning rate that is best on its validation rows; where that is the
-smallest or the largest, the table says so. `configs/catalogue_paper.py` adds the layers as their papers have them,
+blank asks for the j-th token. The study follows configs/protocol.py, with three seeds. `configs/catalogue_paper.py` adds the layers as their papers have them,
 `configs/catalogue_encoder.py` the variants that cannot be causal. Many hours on two cores; an interrupted study
 continues:
 
@@ -15,7 +14,7 @@ from collections.abc import Iterable
 import ml_collections
 
 from attention_variants.registry import VARIANTS, example_spec
-from configs import base
+from configs import base, protocol
 
 LENGTH = 128
 TASKS = (
@@ -25,7 +24,6 @@ TASKS = (
 # Every causal variant, its windows, blocks and states well below the length of the tasks.
 CAUSAL = tuple(example_spec(name, LENGTH) for name, kind in VARIANTS.items() if kind.supports_causal)
 RECURRENT = ("lstm", "gru")  # the question that attention came to answer
-RATES = (0.001, 0.003, 0.01, 0.03)
 
 
 def study(mixers: Iterable[str]) -> ml_collections.ConfigDict:
@@ -34,14 +32,11 @@ def study(mixers: Iterable[str]) -> ml_collections.ConfigDict:
     config.name = "catalogue"
     config.model.position = "learned"
     config.train.steps = 1000
-    config.study.seeds = 3
     config.study.vary = (
         f"task={'|'.join(TASKS)}",
         f"model.attention={'|'.join(f'conv+{spec}' for spec in mixers)}",
-        f"train.learning_rate={'|'.join(map(str, RATES))}",
     )
-    config.study.select = ("train.learning_rate",)
-    return config
+    return protocol.follow(config, seeds=3)
 
 
 def get_config() -> ml_collections.ConfigDict:

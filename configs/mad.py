@@ -1,8 +1,8 @@
 """The six tasks of mechanistic architecture design, for full attention, a window and four kinds of state.
 
 The tasks are those of Poli et al. 2024 (arXiv:2403.17844), at sizes for two cores. The model is a gated short
-convolution and one layer, each with an MLP, and learned positions. Each row takes the learning rate that is best on
-its validation rows. `configs/mad_paper.py` adds the layers as their papers have them. Many hours on two cores; an
+convolution and one layer, each with an MLP, and learned positions. The study follows configs/protocol.py, with three
+seeds. `configs/mad_paper.py` adds the layers as their papers have them. Many hours on two cores; an
 interrupted study continues:
 
     python -m experiments.run --config=configs/mad.py
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import ml_collections
 
-from configs import base
+from configs import base, protocol
 
 TASKS = (
     "in_context_recall:length=128,vocab_size=16",
@@ -25,7 +25,6 @@ TASKS = (
 
 
 MIXERS = ("full", "sliding_window:window_size=16", "linear:chunk_size=32", "gated_linear", "delta", "gated_delta")
-RATES = (0.001, 0.003, 0.01, 0.03)
 
 
 def study(mixers: Iterable[str]) -> ml_collections.ConfigDict:
@@ -35,14 +34,11 @@ def study(mixers: Iterable[str]) -> ml_collections.ConfigDict:
     config.model.position = "learned"
     config.model.mlp_dim = 128
     config.train.steps = 1000
-    config.study.seeds = 3
     config.study.vary = (
         f"task={'|'.join(TASKS)}",
         f"model.attention={'|'.join(f'conv+{spec}' for spec in mixers)}",
-        f"train.learning_rate={'|'.join(map(str, RATES))}",
     )
-    config.study.select = ("train.learning_rate",)
-    return config
+    return protocol.follow(config, seeds=3)
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -18,4 +18,8 @@ RULES = ("delta", "gated_delta", "kimi_delta")
 def get_config() -> ml_collections.ConfigDict:
     """Returns the study: three delta rules, each with and without negative eigenvalues."""
     mixers = [f"{rule}{fields}" for rule in RULES for fields in ("", ":max_strength=2")]
-    return state_tracking.study("negative_eigenvalues", ["parity:min_length=3"], mixers, "41-80,81-160,161-256")
+    config = state_tracking.study("negative_eigenvalues", ["parity:min_length=3"], mixers, "41-80,81-160,161-256")
+    config.study.vary = (*config.study.vary, "train.learning_rate=0.001|0.003|0.01")
+    config.study.select = ("train.learning_rate",)
+    config.study.seeds = 3
+    return config

@@ -15,12 +15,14 @@ RATES = (0.001, 0.003, 0.01, 0.03)
 SEEDS = 5
 
 
-def follow(config: ml_collections.ConfigDict, rates: tuple[float, ...] = RATES) -> ml_collections.ConfigDict:
+def follow(
+    config: ml_collections.ConfigDict, rates: tuple[float, ...] = RATES, seeds: int = SEEDS
+) -> ml_collections.ConfigDict:
     """Lets a study follow the protocol, in addition to the grid that it has; returns it."""
     config.study.vary = (*config.study.vary, f"train.learning_rate={'|'.join(map(str, rates))}")
     config.study.select = ("train.learning_rate",)
     config.study.search_seeds = 1
-    config.study.seeds = SEEDS
+    config.study.seeds = seeds
     return config
 
 

@@ -3,8 +3,8 @@
 Published results beyond the lengths of training: a Transformer stays at 50 to 52 % on parity and at 20 to 25 % on
 modular arithmetic, and an LSTM reaches 100 % (Delétang et al. 2023, arXiv:2207.02098). A linear recurrence needs
 negative eigenvalues for parity, which `max_strength=2` allows, and rotations for larger cycles, which several steps per
-token compose (Grazzi et al. 2025, arXiv:2411.12537; Siems et al. 2025, arXiv:2502.10297). Each row takes the learning
-rate that is best on its validation rows. Hours on two cores; an interrupted study continues:
+token compose (Grazzi et al. 2025, arXiv:2411.12537; Siems et al. 2025, arXiv:2502.10297). The study follows
+configs/protocol.py, with three seeds. Hours on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/state_tracking.py
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import ml_collections
 
-from configs import base
+from configs import base, protocol
 
 TASKS = ("parity", "even_pairs", "cycle_navigation", "modular_arithmetic")
 MIXERS = ("full", "linear", "gated_delta", "gated_delta:max_strength=2", "gated_delta_product", "lstm")
@@ -29,16 +29,10 @@ def study(name: str, tasks: Sequence[str], mixers: Sequence[str], test_lengths: 
     config.train.stop_when_solved = False  # longer strings are still learned when those of training are solved
     config.eval.test_lengths = test_lengths
     config.eval.test_rows = 1024
-    config.study.seeds = 3
-    config.study.vary = (
-        f"task={'|'.join(tasks)}",
-        f"model.attention={'|'.join(mixers)}",
-        "train.learning_rate=0.001|0.003|0.01",
-    )
-    config.study.select = ("train.learning_rate",)
+    config.study.vary = (f"task={'|'.join(tasks)}", f"model.attention={'|'.join(mixers)}")
     return config
 
 
 def get_config() -> ml_collections.ConfigDict:
     """Returns the study: attention, four kinds of state and an LSTM on four formal languages."""
-    return study("state_tracking", TASKS, MIXERS, "41-80,81-160,161-320,321-500")
+    return protocol.follow(study("state_tracking", TASKS, MIXERS, "41-80,81-160,161-320,321-500"), seeds=3)
