@@ -2,9 +2,9 @@
 
 Every variant trains in the same small model: one layer of it after a gated short convolution, with learned positions,
 at settings whose windows, blocks and states are well below the length. Copying needs the positions because its j-th
-blank asks for the j-th token. The study follows configs/protocol.py, with three seeds. `configs/catalogue_paper.py` adds the layers as their papers have them,
-`configs/catalogue_encoder.py` the variants that cannot be causal. Many hours on two cores; an interrupted study
-continues:
+blank asks for the j-th token. The study follows configs/protocol.py, with three seeds. `configs/catalogue_paper.py`
+adds the layers as their papers have them, `configs/catalogue_encoder.py` the variants that cannot be causal. Many hours
+on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/catalogue.py
 """

@@ -6,11 +6,14 @@ import re
 
 import pytest
 
-from tests.claims import heads, questions, readme, studies
+from tests.claims import flags, heads, questions, readme, studies
 from tests.claims.scores import Claim, Scores
 
 ROOT = pathlib.Path(__file__).parent.parent
-CLAIMS = {"README.md": readme.CLAIMS, "docs/studies.md": [*studies.CLAIMS, *heads.CLAIMS, *questions.CLAIMS]}
+CLAIMS = {
+    "README.md": readme.CLAIMS,
+    "docs/studies.md": [*studies.CLAIMS, *heads.CLAIMS, *questions.CLAIMS, *flags.CLAIMS],
+}
 
 
 def plain(page: str) -> str:
@@ -41,3 +44,22 @@ def test_every_number_of_the_studies_is_claimed() -> None:
         text = text.replace(claim.quote, "")
     text = re.sub(r"jax [\d.]+|Python [\d.]+|rates? 0\.\d+|against 0\.\d+ by", "", text)
     assert re.findall(r"[^.]*\b[01]\.\d+[^.]*", text) == []
+
+
+# What a table says of a row beside its score, and how a section that quotes the table may take it up.
+FLAGS = {
+    "chosen at the edge of what was tried": (
+        lambda row: any(choice.edge for choice in row.choices),
+        r"\bedge\b|\b(smaller|smallest|larger|largest)\b",
+    ),
+    "still improving": (lambda row: row.still_improving, r"still improving"),
+}
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_section_has_a_word_about_rows_that_its_table_flags(flag: str) -> None:
+    flagged, word = FLAGS[flag]
+    sections = re.findall(r"## (\w+): (.*?)(?=\n## |\Z)", (ROOT / "docs/studies.md").read_text(), flags=re.DOTALL)
+    assert len(sections) > 15
+    silent = [name for name, text in sections if not re.search(word, text) and any(map(flagged, scores(name).rows()))]
+    assert silent == []
