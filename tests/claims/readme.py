@@ -11,8 +11,14 @@ CLAIMS = [
     ),
     Claim(
         "quickstart",
-        "Linear attention sees everything and still falls short",
-        lambda s: s.row("linear").mean("ceiling") == 1 and s.accuracy("linear") < s.accuracy("full") - 0.1,
+        "Linear attention sees everything and still falls short in these 500 steps: it *has not learnt* the task, being "
+        "still improving",
+        lambda s: (
+            s.row("linear").mean("ceiling") == 1
+            and s.accuracy("linear") < s.accuracy("full") - 0.1
+            and [row for row in s.rows() if row.still_improving] == s.rows("linear")
+            and {row.config["train.steps"] for row in s.rows()} == {500}
+        ),
     ),
     Claim(
         "quickstart",
