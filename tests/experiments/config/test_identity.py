@@ -18,7 +18,6 @@ REFERENCE = pathlib.Path(__file__).parents[3] / "results" / "reference"
 REFUSED = {
     "mqar:length=128,num_pairs=8,vocab_size=128",
     "mqar:length=512,num_pairs=8,vocab_size=512",
-    "mqar:length=256,num_pairs=4,vocab_size=256,power=1",
 }
 
 
