@@ -11,8 +11,8 @@ CLAIMS = [
     ),
     Claim(
         "quickstart",
-        "Linear attention sees everything and still falls short in these 500 steps: it *has not learnt* the task, being "
-        "still improving",
+        "Linear attention sees everything and still falls short in these 500 steps: it *has not learnt* the task, "
+        "being still improving",
         lambda s: (
             s.row("linear").mean("ceiling") == 1
             and s.accuracy("linear") < s.accuracy("full") - 0.1

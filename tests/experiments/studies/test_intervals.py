@@ -177,6 +177,20 @@ def test_students_interval_of_the_differences_alone_would_not_do():
     assert covered(middle - half, middle + half, mean - reference) < 0.925
 
 
+@pytest.mark.parametrize("comparisons", [1, 30])
+@pytest.mark.parametrize("seeds, taken_off", [(5, 0.04), (11, 0.0064)])
+def test_so_much_is_taken_off_students_quantile(seeds: int, taken_off: float, comparisons: int):
+    one, two = 0.5 + 1e-5 * np.random.default_rng(7).normal(size=(2, seeds))  # so near that all scales are one
+
+    def length(other: np.ndarray) -> float:  # in Student's
+        found = intervals.mean_difference(one, other, comparisons)
+        quantile = stats.t.ppf(1 - 0.025 / comparisons, seeds - 1)
+        return (found.high - found.low) / (2 * quantile * (one - other).std(ddof=1) / math.sqrt(seeds))
+
+    assert length(two) == pytest.approx(1 - taken_off / math.sqrt(comparisons), abs=1e-3)
+    assert length(np.full(seeds, 0.5)) == pytest.approx(1), "nothing where a row has no spread"
+
+
 @pytest.mark.parametrize("spread", ["0.9", "0.97, wide", "0.99, clipped"])
 def test_a_difference_has_a_small_p_value_where_its_interval_leaves_out_0(spread: str):
     rng = np.random.default_rng(5)
