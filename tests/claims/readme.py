@@ -1,6 +1,6 @@
 """What README.md says."""
 
-from tests.claims.scores import Claim
+from tests.claims.scores import Claim, mean, near
 
 CLAIMS = [
     Claim("quickstart", "Full attention solves the task", lambda s: s.row("full").solved == s.row("full").ended),
@@ -29,5 +29,27 @@ CLAIMS = [
         "quickstart",
         "The hybrid of the two nearly closes the gap",
         lambda s: 0 < s.accuracy("full") - s.accuracy("sliding_window+linear") < 0.02,
+    ),
+    Claim(
+        "mqar",
+        "A window of 64 falls from 0.99 to 0.58, as its ceiling does. Linear attention stays at 0.99. Full attention "
+        "solves the task in all five seeds at every length once its queries and keys are normalised; without the norm "
+        "it does in 2 to 4 of five.",
+        lambda s: (
+            all(near(mean(row), 0.99) for row in s.rows("linear"))
+            and near(s.accuracy("sliding_window", task="mqar:length=64,"), 0.99)
+            and near(s.accuracy("sliding_window", task="mqar:length=512"), 0.58)
+            and all((row.mean("ceiling") or 0) - mean(row) < 0.03 for row in s.rows("sliding_window"))
+            and {(row.solved, len(row.results)) for row in s.rows("full", qk_norm="True")} == {(5, 5)}
+            and {row.solved for row in s.rows("full", qk_norm="False")} == {2, 3, 4}
+        ),
+    ),
+    Claim(
+        "lost_in_the_middle",
+        "Nowhere with full attention; with a window and sinks, in the middle.",
+        lambda s: (
+            min(s.bins("full", "depth")) > 0.99
+            and max(s.bins("sink_window", "depth")[2:7]) < 0.1 < 0.99 < min(s.bins("sink_window", "depth")[::9])
+        ),
     ),
 ]
