@@ -1,7 +1,7 @@
 """What does a recurrent state keep as distance grows? This is the question that attention came to answer.
 
 The task is recall of four pairs at three lengths; the table shows the state that each model carries. The study follows
-configs/protocol.py. An hour or two on two cores; an interrupted study continues:
+configs/protocol.py. Some 20 minutes on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/bottleneck.py
 """
