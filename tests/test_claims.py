@@ -6,13 +6,20 @@ import re
 
 import pytest
 
-from tests.claims import flags, heads, questions, readme, recall, studies
+from tests.claims import bottleneck, flags, heads, questions, readme, recall, studies
 from tests.claims.scores import Claim, Scores
 
 ROOT = pathlib.Path(__file__).parent.parent
 CLAIMS = {
     "README.md": readme.CLAIMS,
-    "docs/studies.md": [*studies.CLAIMS, *recall.CLAIMS, *heads.CLAIMS, *questions.CLAIMS, *flags.CLAIMS],
+    "docs/studies.md": [
+        *studies.CLAIMS,
+        *recall.CLAIMS,
+        *bottleneck.CLAIMS,
+        *heads.CLAIMS,
+        *questions.CLAIMS,
+        *flags.CLAIMS,
+    ],
 }
 
 

@@ -66,27 +66,4 @@ CLAIMS = [
             and [row.choices[0].edge for row in _by_length(s, "linear")] == [1, 0, 1, 1]
         ),
     ),
-    Claim(
-        "bottleneck",
-        "Attention and a linear state answer 0.99 at every length.",
-        lambda s: all(0.985 < mean(row) < 0.996 for name in ("full", "linear") for row in s.rows(name)),
-    ),
-    Claim(
-        "bottleneck",
-        "LSTM and GRU stay at the floor of 0.25, or under it, at all four rates and at every length, even at 16 "
-        "tokens, though the answers take 29 bits and their states have 512 and 256 bytes. So this "
-        "study measures what is "
-        "learnt in 1000 steps",
-        lambda s: all(
-            mean(row) < 0.26
-            and near(row.mean("floor"), 0.25)
-            and len(row.choices[0].curve) == 4
-            and row.choices[0].best < 0.27
-            and round(row.mean("task_bits") or 0) == 29
-            and row.values("cache_bytes")[0] == size
-            and row.mean("steps") == 1000
-            for name, size in (("lstm", 512), ("gru", 256))
-            for row in s.rows(name)
-        ),
-    ),
 ]
