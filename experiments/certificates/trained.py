@@ -74,6 +74,25 @@ def _arithmetic_of_networks(rows: Sequence[Row]) -> list[Check]:
     return [number("LSTM", 1.0, best["lstm"], 0.02), number("Transformer", 0.242, best["full"], 0.05)]
 
 
+def _markov_by_layers(rows: Sequence[Row]) -> list[Check]:
+    def divergence(layers: int) -> float:
+        deep = [row for row in rows if row.config["model.num_layers"] == layers]
+        return _row_of(deep, "full", "markov_icl").mean("test_loss") or 0.0
+
+    one, two, unigrams = divergence(1), divergence(2), rows[0].task.loss_floor or 0.0
+    return [
+        ordering(
+            "one layer",
+            "stays at unigram statistics",
+            f"divergence {one:.3f}, unigrams' {unigrams:.3f}",
+            abs(one - unigrams) < 0.2 * unigrams,
+        ),
+        ordering(
+            "two layers against one", "reach bigram statistics", f"divergence {two:.3f}, {one:.3f}", two < 0.2 * one
+        ),
+    ]
+
+
 CERTIFICATES = (
     Certificate(
         name="parity_negative_eigenvalues",
@@ -100,5 +119,14 @@ CERTIFICATES = (
         configuration="As in parity_networks, and for 1000 steps at most.",
         judge=_arithmetic_of_networks,
         study="state_tracking",
+    ),
+    Certificate(
+        name="markov_layers",
+        claim="On Markov chains in context two layers of attention learn bigram statistics, one layer does not.",
+        source="Edelman et al. 2024, arXiv:2402.11004",
+        configuration="configs/markov_phases.py: three symbols, rows of 100, one head; divergence from the Bayes "
+        "posterior, mean of three seeds. What is published is that one gets there and the other does not; no number.",
+        judge=_markov_by_layers,
+        study="markov_phases",
     ),
 )

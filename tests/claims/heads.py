@@ -159,4 +159,39 @@ CLAIMS = [
             and [row for row in s.rows() if row.still_improving] == s.rows("full", task=_JOINT, num_heads="8;")
         ),
     ),
+    Claim(
+        "markov_phases",
+        "0.122 for one that counts the symbols so far.",
+        lambda s: all(abs((row.task.loss_floor or 0) - 0.122) < 0.0005 for row in s.rows()),
+    ),
+    Claim(
+        "markov_phases",
+        "One layer comes to 0.112 and stays there, the unigrams' level. Two layers leave that level between step 100 "
+        "and 200 and come to 0.016: they count what followed the present symbol, as published (Edelman et al. 2024). "
+        "They do not reach the posterior: 0.52 of their distributions are within a total variation of 0.05 of it.",
+        lambda s: (
+            abs((s.row("full", num_layers=_ONE).mean("test_loss") or 0) - 0.112) < 0.0005
+            and abs((s.row("full", num_layers="2;").mean("test_loss") or 0) - 0.016) < 0.0005
+            and near(s.accuracy("full", num_layers="2;"), 0.52)
+            and all(row.task.tolerance == 0.05 for row in s.rows())
+        ),
+    ),
+    Claim(
+        "markov_phases",
+        "The smallest of three rates is chosen for both, an edge that tells nothing, since the three are alike.",
+        lambda s: all(
+            row.choices[0].edge == -1
+            and max(score for _, score in row.choices[0].curve) - min(score for _, score in row.choices[0].curve)
+            < 0.006
+            for row in s.rows()
+        ),
+    ),
+    Claim(
+        "markov_phases",
+        "two layers are worst where it is rare and where it fills the row.",
+        lambda s: (
+            max(s.bins("full", "seen", num_layers="2;")[i] for i in (0, 1, -1))
+            < min(s.bins("full", "seen", num_layers="2;")[2:-1])
+        ),
+    ),
 ]

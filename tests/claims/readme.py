@@ -47,7 +47,8 @@ CLAIMS = [
     Claim(
         "bottleneck",
         "With full attention after an LSTM or a GRU every length is solved in all five seeds, within 600 steps in the "
-        "median. Two layers of GRU are at 0.80 with 32 letters after 4000 steps, and two layers of LSTM under the floor.",
+        "median. Two layers of GRU are at 0.80 with 32 letters after 4000 steps, and two layers of LSTM under the "
+        "floor.",
         lambda s: (
             all(row.solved == 5 and (row.steps_to_solve or 999) <= 600 for row in s.rows() if "+full" in row.attention)
             and near(s.accuracy("gru", task="copying:length=64"), 0.80)
