@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.claims import bottleneck, flags, heads, questions, readme, recall, studies
+from tests.claims import bottleneck, flags, heads, in_context, questions, readme, recall, studies
 from tests.claims.scores import Claim, Scores
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -17,6 +17,7 @@ CLAIMS = {
         *recall.CLAIMS,
         *bottleneck.CLAIMS,
         *heads.CLAIMS,
+        *in_context.CLAIMS,
         *questions.CLAIMS,
         *flags.CLAIMS,
     ],
