@@ -59,9 +59,15 @@ CLAIMS = [
     ),
     Claim(
         "lost_in_the_middle",
-        "Nowhere with full attention; with a window and sinks, in the middle.",
+        "Nowhere with full attention; with a window and sinks, in the middle. Linear attention finds 0.96 of them at "
+        "every depth, if its learning rate is large; decaying states keep what is recent. Five seeds.",
         lambda s: (
-            min(s.bins("full", "depth")) > 0.99
+            near(s.accuracy("linear"), 0.96)
+            and s.row("linear").choices[0].edge == 1
+            and max(s.bins("linear", "depth")) - min(s.bins("linear", "depth")) < 0.02
+            and all(s.bins(name, "depth")[8] > s.bins(name, "depth")[0] + 0.1 for name in ("retention", "gated_delta"))
+            and {row.ended for row in s.rows()} == {5}
+            and min(s.bins("full", "depth")) > 0.99
             and max(s.bins("sink_window", "depth")[2:7]) < 0.1 < 0.99 < min(s.bins("sink_window", "depth")[::9])
         ),
     ),
