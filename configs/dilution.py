@@ -2,14 +2,15 @@
 
 Training rows have 0 to 16 distractors, and the picture `accuracy_by_distractors` of the report is the dilution curve.
 Two further tests leave the training distribution: 24 distractors, and keys that training never showed. A window is
-limited by how far it sees, a state by how much it keeps. About five minutes on two cores:
+limited by how far it sees, a state by how much it keeps. The study follows configs/protocol.py. About
+a quarter of an hour on two cores:
 
     python -m experiments.run --config=configs/dilution.py
 """
 
 import ml_collections
 
-from configs import base
+from configs import base, protocol
 
 NEEDLES = "needle:length=128,vocab_size=160,num_keys=6,num_queries=6"
 
@@ -24,9 +25,8 @@ def get_config() -> ml_collections.ConfigDict:
     )
     config.train.steps = 600
     config.eval.test_rows = 4096
-    config.study.seeds = 2
     config.study.vary = (
         "model.attention=conv+full|conv+sliding_window:window_size=64|conv+topk:num_keys=4|conv+linear:chunk_size=64"
         "|conv+gated_linear|conv+gated_delta",
     )
-    return config
+    return protocol.follow(config)
