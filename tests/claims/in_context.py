@@ -7,6 +7,15 @@ _WINDOW, _HYBRID = "sliding_window", "gated_delta+full"
 _LEARN = ("full", "linear", "gated_delta", _HYBRID)
 CLAIMS = [
     Claim(
+        "markov_phases",
+        "It has neither there, and one head, and comes to 0.016",
+        lambda s: (
+            abs((s.row("full", num_layers="2;").mean("test_loss") or 0) - 0.016) < 0.0005
+            and (field(s.row("full", num_layers="2;"), "short_conv"), field(s.row("full", num_layers="2;"), "mlp_dim"))
+            == ("0;", "0;")
+        ),
+    ),
+    Claim(
         "in_context",
         "full attention, linear attention, `gated_delta` and the hybrid come to 0.99 in all five seeds, within 1800 "
         "steps in the median, and their divergence from the Bayes posterior is 0.001. A window of 8 in two layers, "
@@ -55,9 +64,6 @@ CLAIMS = [
     Claim(
         "in_context",
         "the largest for the hybrid on regression and for linear attention on the chains, which it solves.",
-        lambda s: (
-            [(row.attention, row.choices[0].edge) for row in s.rows() if row.choices[0].edge]
-            == [(_HYBRID, 1), ("linear", 1)]
-        ),
+        lambda s: s.edges("task") == {(_HYBRID, f"{_REGRESSION}:num_pairs=16,dim=4;"): 1, ("linear", f"{_CHAINS};"): 1},
     ),
 ]

@@ -59,8 +59,8 @@ CLAIMS = [
     ),
     Claim(
         "lost_in_the_middle",
-        "Nowhere with full attention; with a window and sinks, in the middle. Linear attention finds 0.96 of them at "
-        "every depth, if its learning rate is large; decaying states keep what is recent. Five seeds.",
+        "Nowhere with full attention; with a window and sinks, in the middle. Linear attention finds 0.96 of the facts "
+        "at every depth, if its learning rate is large; decaying states keep what is recent. Five seeds.",
         lambda s: (
             near(s.accuracy("linear"), 0.96)
             and s.row("linear").choices[0].edge == 1

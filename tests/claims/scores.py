@@ -55,6 +55,19 @@ class Scores:
         """Returns the mean accuracy in that test."""
         return statistics.fmean(self.test(attention, value, **where).accuracies)
 
+    def edges(self, *keys: str) -> dict[tuple[str, ...], int]:
+        """Returns which rows chose the smallest, -1, or the largest, 1, of what was tried.
+
+        A row is called by its attention without fields and by these fields of its config.
+        """
+        edges = {}
+        for row in self.study.rows:
+            name = "+".join(part.partition(":")[0] for part in row.attention.removeprefix("conv+").split("+"))
+            row_key = (name, *(field(row, key) for key in keys))
+            assert row_key not in edges, f"two rows are called {row_key}"
+            edges[row_key] = row.choices[0].edge
+        return {key: edge for key, edge in edges.items() if edge}
+
     def head(self, attention: str, task: str, column: str) -> float:
         """Returns what the table of heads says in a column, of the only row of an attention on a task."""
         head, _, *lines = (self.folder / "heads.md").read_text().splitlines()

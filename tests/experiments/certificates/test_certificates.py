@@ -155,6 +155,18 @@ def test_models_that_change_places_lose_the_certificates_of_word_problems(own):
     assert Outcome(own, own.judge(other)).verdict == "not reproduced"
 
 
+def test_layers_that_change_places_lose_the_certificate_of_markov_chains():
+    own, rows = CERTIFICATES["markov_layers"], read_study(REFERENCE / "markov_phases").rows
+    swapped = [
+        dataclasses.replace(row, config=row.config | {"model.num_layers": 3 - row.config["model.num_layers"]})
+        for row in rows
+    ]
+    assert Outcome(own, own.judge(rows)).verdict == "ordering only"
+    assert Outcome(own, own.judge(swapped)).verdict == "not reproduced"
+    with pytest.raises(ValueError, match="must have one row of full on markov_icl; it has 0"):
+        own.judge(rows[:1])
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
