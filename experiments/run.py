@@ -111,14 +111,17 @@ def run() -> int:
         print("\n\n".join(lists))
         return 0
     _SHARING.check(_WORKERS.value or 1, in_jobs=settings is not None, together=_VMAP_SEEDS.value)
-    runs, results = _read_runs(), os.path.expanduser(_RESULTS.value)  # no shell does it after "--results="
+    runs, results = (
+        _read_runs(traced=own is not None),
+        os.path.expanduser(_RESULTS.value),
+    )  # no shell does it after "--results="
     if own is not None:
         if own.job is not None:  # nobody has looked at the machine of a job
             runtime.check_device()
             _check_memory(runs)
         stage = search.stage_of(own, runs, results)
         own_command = command.removesuffix(f" --worker={_WORKER.value}")
-        runner.work(own, stage, results, own_command, together=_VMAP_SEEDS.value)
+        runner.work(own, stage, results, own_command, lanes=_lanes(runs))
         return 0
     if matches := matching.records(runs):
         print(match_text(matches), flush=True)
@@ -140,12 +143,10 @@ def _train_here(runs: Sequence[Run], results: str, command: str) -> int:
     if not parallel.leads():
         runner.follow(runs)
         return 0
-    number, together = _WORKERS.value or (1 if _SHARING.shared else _fitting(runs)), _VMAP_SEEDS.value
+    number, lanes = _WORKERS.value or (1 if _SHARING.shared else _fitting(runs)), _lanes(runs)
     if number == 1:
-        return _finish(runs, results, lambda stage: runner.run_study(stage, results, command, together=together))
-    return _finish(
-        runs, results, lambda stage: runner.run_in_workers(number, stage, results, command, together=together)
-    )
+        return _finish(runs, results, lambda stage: runner.run_study(stage, results, command, lanes=lanes))
+    return _finish(runs, results, lambda stage: runner.run_in_workers(number, stage, results, command, lanes=lanes))
 
 
 def _check_memory(runs: Sequence[Run]) -> None:
@@ -153,6 +154,10 @@ def _check_memory(runs: Sequence[Run]) -> None:
     there_are, devices = runtime.memory_bytes(), parallel.devices().number
     for batch in batches.cut(runs, _VMAP_SEEDS.value):
         memory.check(batch, there_are, devices, len(batch))
+
+
+def _lanes(runs: Sequence[Run]) -> int:
+    return search.lanes(runs) if _VMAP_SEEDS.value else 1
 
 
 def _fitting(runs: Sequence[Run]) -> int:
@@ -186,7 +191,7 @@ def _finish(runs: Sequence[Run], results: str, train: Callable[[Sequence[Run]], 
     return 1 if failed else 0
 
 
-def _read_runs() -> list[Run]:
+def _read_runs(*, traced: bool = False) -> list[Run]:
     if _CONFIG.value is None:
         raise cli.UsageError("--config is required, such as --config=configs/quickstart.py.")
     select = [key.strip() for text in _SELECT.value for key in text.split(",")] if _SELECT.value else None
@@ -203,7 +208,7 @@ def _read_runs() -> list[Run]:
     for field in staged if _SHARD.value else ():
         if staged[field]:
             raise cli.UsageError(f"--shard cuts no study with {field}; start the same command several times.")
-    return runner.read_runs(grid.shard(configs, _SHARD.value))
+    return runner.read_runs(grid.shard(configs, _SHARD.value), traced=traced)
 
 
 if __name__ == "__main__":

@@ -44,17 +44,20 @@ def cut(runs: Sequence[Run], together: bool) -> list[list[Run]]:
     return list(groups.values())
 
 
-def batches_of(runs: Sequence[Run], todo: Sequence[Item], together: bool) -> list[Batch]:
+def batches_of(runs: Sequence[Run], todo: Sequence[Item], lanes: int) -> list[Batch]:
     """Returns the batches in which something is to do.
 
     Args:
-      runs: of the study.
+      runs: of the study, or of one of its stages.
       todo: those of them that are to be trained.
-      together: see `cut`.
+      lanes: that a program has at the least where it trains several runs at once; 1: each is trained alone.
     """
     items = {item.run.digests.run: item for item in todo}
-    lanes = [tuple(items.get(run.digests.run) for run in group) for group in cut(runs, together)]
-    return [batch for batch in lanes if any(batch)]
+    batches: list[Batch] = []
+    for group in cut(runs, lanes > 1):
+        batch = tuple(items.get(run.digests.run) for run in group)
+        batches.append(batch if len(batch) == 1 else batch + (None,) * (lanes - len(batch)))
+    return [batch for batch in batches if any(batch)]
 
 
 def only(batch: Batch, places: Sequence[int]) -> Batch:

@@ -24,8 +24,12 @@ from experiments.training import loop, parallel
 _LOOKS_EVERY = 5.0  # seconds, at the runs of other processes
 
 
-def read_runs(configs: Sequence[Config]) -> list[Run]:
+def read_runs(configs: Sequence[Config], *, traced: bool = False) -> list[Run]:
     """Reads the config of every run and checks that it can be trained; nothing is drawn or trained.
+
+    Args:
+      configs: of the runs.
+      traced: whether the command that started this process has traced every program, which takes half a second each.
 
     Raises:
       ValueError, NotImplementedError: something is wrong with a run, or two runs are the same; one line.
@@ -38,7 +42,7 @@ def read_runs(configs: Sequence[Config]) -> list[Run]:
     for config, label in zip(configs, labels, strict=True):
         try:
             run = Run.read(config)
-            if config.seed == configs[0].seed:
+            if config.seed == configs[0].seed and not traced:
                 loop.validate(run)
         except (ValueError, NotImplementedError) as error:
             raise type(error)(f"{label}: {error}" if len(configs) > 1 else str(error)) from error
@@ -49,7 +53,7 @@ def read_runs(configs: Sequence[Config]) -> list[Run]:
     return runs
 
 
-def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, together: bool = False) -> int:
+def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, lanes: int = 1) -> int:
     """Trains what has not ended yet, one run after another; returns how many failed.
 
     What another process is working on is left to it, and waited for: where that process dies, its run goes on here.
@@ -58,11 +62,11 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
       runs: of the study.
       results: the folder of all studies.
       command: `python -m experiments.run ...`, for the manifests.
-      together: whether runs that share a compiled program are trained at once.
+      lanes: of a program that trains at once the runs that share it; 1: each is trained alone.
     """
     todo = unfinished(runs, results, command)
     with planned(runs, results, [item.folder for item in todo]), progress.make_display(len(todo)) as display:
-        return _train_all(batches_of(runs, todo, together), command, display, again=False)
+        return _train_all(batches_of(runs, todo, lanes), command, display, again=False)
 
 
 def follow(runs: Sequence[Run]) -> None:
@@ -76,7 +80,7 @@ def follow(runs: Sequence[Run]) -> None:
 
 
 def run_in_workers(
-    number: int, runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, together: bool = False
+    number: int, runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, lanes: int = 1
 ) -> int:
     """Does what `run_study` does in several processes, and returns the same.
 
@@ -85,7 +89,7 @@ def run_in_workers(
       runs: of the study.
       results: the folder of all studies.
       command: `python -m experiments.run ...`, which the processes repeat.
-      together: whether the processes train at once what shares a compiled program.
+      lanes: see `run_study`.
     """
     todo = unfinished(runs, results, command)
     items = {item.run.digests.run: item for item in todo}
@@ -99,14 +103,14 @@ def run_in_workers(
             folder.finish(identify(run) | {"status": "failed", "error": error})
 
     with planned(runs, results, [item.folder for item in todo]):
-        if batches := batches_of(runs, todo, together):
+        if batches := batches_of(runs, todo, lanes):
             with progress.make_board(len(todo)) as board:
                 crew = workers.Crew(shlex.split(command)[3:], board, fail, plan=plan_of(runs))
                 with interrupts.unsaved(crew.warn):
                     crew.work(workers.parts(number)[: len(batches)])  # a run keeps its share of the cores to the end
         rest = [item for item in todo if not item.over]
         with progress.make_display(len(rest)) as display:  # those that other commands work on
-            _train_all(batches_of(runs, rest, together), command, display, again=True)
+            _train_all(batches_of(runs, rest, lanes), command, display, again=True)
     return sum(item.folder.failed() for item in todo)
 
 
@@ -116,7 +120,7 @@ def work(
     results: str | os.PathLike[str],
     command: str,
     *,
-    together: bool = False,
+    lanes: int = 1,
 ) -> None:
     """Trains, as one of several workers, the runs that are free, beginning with those that are this one's by order.
 
@@ -131,7 +135,7 @@ def work(
         if own.job.plan != plan_of(runs):
             raise SpecError("the config is not what it was when this job was submitted; start the study again.")
         most, give_up = own.job.most, time.monotonic() + EXPIRES_AFTER + BEATS_EVERY
-    todo, trained = batches_of(runs, _named(runs, results), together), 0
+    todo, trained = batches_of(runs, _named(runs, results), lanes), 0
     first = own.first(len(todo))
     todo = todo[first:] + todo[:first]
     with progress.Reports() as display:

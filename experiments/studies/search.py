@@ -15,7 +15,7 @@ from typing import Any
 from experiments.config import schema
 from experiments.config.run import Run
 from experiments.studies import cells, plans, workers
-from experiments.studies.batches import is_over
+from experiments.studies.batches import cut, is_over
 from experiments.studies.pretraining import pretrainings, with_pretrainings
 from experiments.studies.run_folder import has_ended
 from experiments.studies.runner import plan_for, plan_of, run_folder
@@ -41,6 +41,18 @@ def _after_pretraining(runs: Sequence[Run]) -> Iterator[list[Run]]:
     if first := pretrainings(runs):
         yield first
     yield list(runs)
+
+
+def lanes(runs: Sequence[Run]) -> int:
+    """Returns how many lanes a program needs that trains at once what shares it, in whichever stage.
+
+    With as many in every stage, stages share the program, and a compilation cache makes it once.
+    """
+    searching = [run for run in runs if run.config.searches]
+    first = {_group(run): run.digests.cell for run in reversed(searching)}
+    parts = [searching, _of_cells(runs, set(first.values()))] if searching else [runs]
+    stages = [stage for part in parts if part for stage in _after_pretraining(part)]
+    return max(len(group) for stage in stages for group in cut(stage, together=True))
 
 
 def train(runs: Sequence[Run], results: str | os.PathLike[str], train_stage: Callable[[Sequence[Run]], int]) -> int:

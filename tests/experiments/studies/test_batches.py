@@ -162,11 +162,19 @@ def test_the_workers_of_a_job_train_batches_and_count_runs(trained_together, tmp
         job = workers.Job(1, 3, most, runner.plan_of(runs))
         own = workers.Assignment(workers.Part(0, 1), job)
         results = tmp_path / str(most)
-        runner.work(own, runs, results, "python -m experiments.run", together=True)
+        runner.work(own, runs, results, "python -m experiments.run", lanes=2)
         assert trained_together == [[0, 1]] * calls
         first = [folder.read("config.json")["model"]["attention"] for folder in run_folder.open_study(results / "tiny")]
         assert "full" not in first, "a job begins at its own place"
         trained_together.clear()
+
+
+def test_stages_of_a_study_share_their_programs(command, trained_together):
+    """Three rates choose, then one has two seeds: as many lanes, so that a cache of programs has it already."""
+    flags = ("--vary=train.learning_rate=0.001|0.01|0.1", "--select=train.learning_rate")
+    code, _, err = command("--vmap_seeds", "--seeds=2", *flags, "--config.study.search_seeds=1")
+    assert (code, err) == (0, "")
+    assert trained_together == [[10_000] * 3, [0, 1, None]]
 
 
 @pytest.mark.parametrize("flags", [["--devices=4"], ["--distributed"]])

@@ -46,6 +46,16 @@ def test_there_are_as_many_workers_as_fit(expected, runs, needed, cores, devices
     assert workers.fitting(runs, needed, cores, devices, memory) == expected
 
 
+def test_a_worker_traces_nothing_that_its_driver_has_traced(command, trained, monkeypatch):
+    traced = []
+    monkeypatch.setattr(runner.loop, "validate", traced.append)
+    monkeypatch.setattr(workers, "begin", lambda part: None)  # it would end with a driver that is not there
+    command("--seeds=1", "--workers=1")
+    assert len(traced) == 1
+    command("--seeds=1", "--worker=0/2:" + "0" * 8)
+    assert len(traced) == 1
+
+
 @pytest.mark.parametrize(
     "flags, workers, expected",
     [
