@@ -52,6 +52,11 @@ def count(run: Run, steps: int) -> dict[str, int]:
 
 def parameters(run: Run) -> tuple[int, int]:
     """Returns how many parameters all variants share, and those of the variants' controls and of options."""
+    return _parameters(_counted(run.cell))
+
+
+@functools.lru_cache(maxsize=4096)  # two numbers each
+def _parameters(run: Run) -> tuple[int, int]:
     graph, params = abstract_model(run)
     controls = sum(each.mixer.control_params(each.layer) for each in mixed(run, nnx.merge(graph, params)))
     return sum(leaf.size for leaf in jax.tree.leaves(params)) - controls, controls

@@ -17,8 +17,7 @@ def least_bytes(run: Run, devices: int = 1) -> int:
     Counted are three copies of the parameters, and in training the residual stream before every layer, which the
     backward pass reads; in evaluation one layer's stream. Attention, logits and moments of the optimizer come on top.
     """
-    counted = compute.count(run, 0)
-    parameters = counted["params"] + counted["control_params"]
+    parameters = sum(compute.parameters(run))  # no FLOPs, which takes tracing
     stream = run.task.input_length * run.model.model_dim
     trained, evaluated = run.train.batch_size * stream * len(run.layers), run.eval.batch_size * stream
     width = jnp.dtype(run.train.dtype).itemsize

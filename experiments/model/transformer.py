@@ -256,6 +256,6 @@ def _without_training(run: Run) -> Run:
     return dataclasses.replace(run, config=config, optimizer=AdamW(), schedule=Cosine())
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _abstract_model(run: Run) -> tuple[nnx.GraphDef, nnx.State]:
     return nnx.split(nnx.eval_shape(lambda: Model(run, nnx.Rngs(params=0, controls=0))))
