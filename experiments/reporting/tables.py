@@ -186,10 +186,12 @@ def _mixed_setups(study: Study) -> list[str]:
 
 
 def _environments(study: Study, parts: Sequence[Column]) -> list[str]:
+    searched = [f"Some runs that only chose ran on {describe_environment(each)}." for each in study.searched_in]
     if len(study.environments) == 1 or not any(column.key in TIMES for column in parts):
-        return []
+        return searched
     described = zip(environment_letters(study), map(describe_environment, study.environments), strict=True)
-    return [f"({letter}) {text}. Times with different letters cannot be compared." for letter, text in described]
+    notes = [f"({letter}) {text}. Times with different letters cannot be compared." for letter, text in described]
+    return [*notes, *searched]
 
 
 def _lanes(study: Study) -> list[str]:

@@ -10,7 +10,7 @@ import functools
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -42,12 +42,13 @@ class Study:
     name: str
     rows: tuple[Row, ...]
     varied: tuple[str, ...]  # keys in which the rows differ, apart from `model.attention`
-    environments: tuple[dict[str, Any], ...]  # that differ in what times depend on
+    environments: tuple[dict[str, Any], ...]  # of the runs of rows, as far as they differ in what times depend on
     commands: tuple[str, ...]
     dates: tuple[str, ...]  # first and last
     failed: int  # runs, in all cells, that ended in an exception
     unfinished: int  # runs, in all cells, that were started and have not ended
     problems: tuple[str, ...] = ()  # a line for whatever is damaged, missing or foreign in the folder
+    searched_in: tuple[dict[str, Any], ...] = ()  # environments of runs that only chose, other than these
     members: tuple[str, ...] = ()  # the names of several studies that are read as one; empty for one study
 
     @property
@@ -228,16 +229,15 @@ def _summarise(names: Sequence[str], records: Sequence[Record]) -> Study:
 
     What is chosen in one study is chosen in all of them, each by itself.
     """
-    environments: list[dict[str, Any]] = []
-    for record in records:
-        if record.ended and record.environment not in environments:
-            environments.append(record.environment)
     selects = sorted({key for record in records for key in record.config.get("study", {}).get("select", ())})
     chosen = cells.select_in_each(names, cells.group([record for record in records if record.ended]), selects)
     varied = [key for key in varied_keys([cell.flat for cell in chosen]) if key not in ("model.attention", *selects)]
     if len(names) > 1 and cells.STUDY not in varied:
         varied.append(cells.STUDY)
     keys = [key for key in selects if key in varied_keys([record.flat for record in records])]
+    shown = [record for cell in chosen for record in cell.cell]
+    environments = _different(record.environment for record in shown)
+    everywhere = _different(record.environment for record in records if record.ended)
     rows = sorted((_row(cell, varied, environments, keys) for cell in chosen), key=lambda row: _order(row, varied))
     dates = sorted(record.manifest["date"] for record in records if "date" in record.manifest)
     return Study(
@@ -245,12 +245,21 @@ def _summarise(names: Sequence[str], records: Sequence[Record]) -> Study:
         rows=tuple(rows),
         varied=tuple(varied),
         environments=tuple(environments),
+        searched_in=tuple(each for each in everywhere if each not in environments),
         commands=tuple(dict.fromkeys(r.manifest["command"] for r in records if "command" in r.manifest)),
         dates=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
         failed=sum(record.result is not None and not record.ended for record in records),
         unfinished=sum(record.result is None for record in records),
         members=tuple(names) if len(names) > 1 else (),
     )
+
+
+def _different(environments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for environment in environments:
+        if environment not in found:
+            found.append(environment)
+    return found
 
 
 def _choices(cell: list[Record], tried: list[list[Record]], keys: Sequence[str]) -> tuple[Choice, ...]:

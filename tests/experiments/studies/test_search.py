@@ -6,9 +6,11 @@ import pytest
 
 from experiments.config.files import apply_overrides, load_config
 from experiments.config.run import Run
+from experiments.reporting import tables
 from experiments.studies import grid, plans, runner, search
 from experiments.studies.results import read_study
 from experiments.studies.rows import Row
+from experiments.studies.run_folder import open_study
 from experiments.studies.workers import Assignment, Job, Part
 from tests.experiments.processes import start
 from tests.experiments.tiny import RESULT
@@ -76,6 +78,19 @@ def test_runs_that_choose_stand_in_until_others_have_ended(command, trained, tmp
     _, out, _ = command(RATES, *SEARCH, "--config.model.attention=conv+full")
     assert "1 row of runs that only choose: none that is to be reported has ended." in " ".join(out.split())
     assert [row.seeds for row in read_study(tmp_path / "results" / "tiny").rows] == [(10_000, 10_001)]
+
+
+def test_where_runs_that_only_chose_ran_is_said_and_marks_no_time(command, trained, tmp_path):
+    trained.act = act
+    command(RATES, MODELS, *SEARCH, "--seeds=3")
+    folders = list(open_study(tmp_path / "results" / "tiny"))
+    moved = next(folder for folder in folders if folder.result()["config"]["seed"] >= 10_000)
+    result = moved.result()
+    moved.write("result.json", result | {"environment": result["environment"] | {"device": "Another CPU"}})
+    study = read_study(tmp_path / "results" / "tiny")
+    assert len(study.environments) == 1 and [each["device"] for each in study.searched_in] == ["Another CPU"]
+    told = " ".join(tables.notes(study))
+    assert "Some runs that only chose ran on Another CPU" in told and "(a)" not in told and "(b)" not in told
 
 
 def test_the_plan_counts_what_will_be_chosen(command):
