@@ -60,7 +60,7 @@ def visit(browser, report):
 
     def go(path=report, *, hash="", script=None, **settings):
         context = browser.new_context(**settings)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)  # a machine may be busy
         contexts.append(context)
         if script:
             context.add_init_script(script)
