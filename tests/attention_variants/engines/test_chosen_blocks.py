@@ -92,3 +92,12 @@ def test_the_bound_on_tiles_is_met() -> None:
     chosen = jnp.asarray([*flat, -1])[:, None]
     rows = np.asarray(lay_tiles(chosen, 3, tile, num_tiles).rows)
     assert (tile, num_tiles) == (4, 7) and (rows < 20).any(1).all() and (rows < 20).sum() == 19
+
+
+@pytest.mark.parametrize("number", [1, 5, 2**31 // 97 + 1])
+def test_equal_labels_keep_their_order_also_where_no_code_holds_both(number):
+    labels = jax.random.randint(jax.random.key(0), (97,), max(number - 5, 0), number)
+    order, in_order = chosen_blocks._stable_order(labels, number)
+    expected = np.argsort(labels, kind="stable")
+    np.testing.assert_array_equal(order, expected)
+    np.testing.assert_array_equal(in_order, labels[expected])
