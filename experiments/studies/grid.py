@@ -42,7 +42,7 @@ def expand(
         raise specs.SpecError(f"config: study.seeds must be an integer >= 1; got {seeds}.")
     axes = ([list(map(dict, sweep))] if sweep else []) + parse_vary(vary)
     _check_axes(sweep, vary)
-    searched = _seeds_that_choose(config, seeds)
+    searched = _seeds_that_choose(config, seeds, varied_fields(config, vary, sweep))
     runs = (len(searched) + seeds) * math.prod(map(len, axes))
     if runs > MOST_RUNS:
         raise specs.SpecError(f"a study may have at most {MOST_RUNS} runs; this one has {runs}.")
@@ -62,15 +62,20 @@ def expand(
     return matching.match(configs, varied_fields(config, vary, sweep))
 
 
-def _seeds_that_choose(config: Config, seeds: int) -> list[int]:
-    """Returns the places of the seeds that only choose; raises SpecError where they choose nothing, or are reported."""
+def _seeds_that_choose(config: Config, seeds: int, varied: Sequence[str]) -> list[int]:
+    """Returns the places of the seeds that only choose: none where a grid leaves no choice.
+
+    Raises:
+      SpecError: nothing is ever chosen, or such a seed is reported as well.
+    """
     if config.study.search_seeds and not config.study.select:
         raise specs.SpecError("config: study.search_seeds choose nothing without study.select.")
     if config.study.search_seeds and (last := config.seed + seeds - 1) >= FIRST_SEARCH_SEED:
         raise specs.SpecError(
             f"config: beside study.search_seeds, seeds must be below {FIRST_SEARCH_SEED}; got {last}."
         )
-    return [FIRST_SEARCH_SEED + place for place in range(config.study.search_seeds)]
+    number = config.study.search_seeds if set(config.study.select) & set(varied) else 0
+    return [FIRST_SEARCH_SEED + place for place in range(number)]
 
 
 def varied_fields(config: Config, vary: Sequence[str], sweep: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -98,6 +98,15 @@ def test_the_plan_counts_what_will_be_chosen(command):
     assert code == 0 and "18 runs, at most" in out
 
 
+def test_where_nothing_is_left_to_choose_nothing_searches(command, trained, tmp_path):
+    command("--dry_run")  # makes the config
+    config = load_config(str(tmp_path / "tiny.py"))
+    config = apply_overrides(config, ["study.search_seeds=1"], ["train.learning_rate"])
+    models, rates = (flag.removeprefix("--vary=") for flag in (MODELS, RATES))
+    assert [each.seed for each in grid.expand(config, [models], 2)] == [0, 0, 1, 1]
+    assert [each.seed for each in grid.expand(config, [rates], 1)] == [10_000] * 3 + [0] * 3
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
