@@ -1,4 +1,4 @@
-# make compare   train and compare five attention variants and a hybrid (a few minutes)
+# make compare   train and compare five attention variants and a hybrid (ten minutes on two cores)
 # make test      run the tests                        ARGS='-m "not slow"' passes arguments to pytest
 # make lint      run ruff and mypy
 # make pages     write docs/variants.md, docs/tasks.md and the generated blocks of README.md

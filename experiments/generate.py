@@ -1,8 +1,8 @@
 """Decodes a trained run token by token, with its cache: answers, time per token, bytes of state.
 
-    python -m experiments.generate results/quickstart/20d06d0e5594
-    python -m experiments.generate results/quickstart/20d06d0e5594 --rows=1 --top=5 --temperature=0.7 --seed=1
-    python -m experiments.generate results/quickstart/20d06d0e5594 --tokens='k7 v71 k3 v90 . . k3' --new_tokens=1
+    python -m experiments.generate results/quickstart/6977458a702b
+    python -m experiments.generate results/quickstart/6977458a702b --rows=1 --top=5 --temperature=0.7 --seed=1
+    python -m experiments.generate results/quickstart/6977458a702b --tokens='k7 v71 k3 v90 . . k3' --new_tokens=1
 
 Decoded are --rows rows of the task, or what follows --tokens. Where rows go on with their answers, as in copying,
 answers are scored twice: with the right ones read afterwards, as in training, and with the model's own. All logits are
@@ -48,7 +48,7 @@ _TOLERANCE = flags.DEFINE_float(
 def run() -> None:
     """Prints answers, accuracies, the check, times and state."""
     if not _RUN.value:
-        raise cli.UsageError("name the folder of a run, such as results/quickstart/20d06d0e5594.")
+        raise cli.UsageError("name the folder of a run, such as results/quickstart/6977458a702b.")
     _check_flags()
     runtime.check_device()
     opened = open_run(_RUN.value)

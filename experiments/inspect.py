@@ -1,8 +1,8 @@
 """Looks inside a trained run, or the runs of a study: what heads look at, and what a run loses without them.
 
-    python -m experiments.inspect results/quickstart/20d06d0e5594
-    python -m experiments.inspect results/quickstart/20d06d0e5594 --output=maps.html
-    python -m experiments.inspect results/quickstart/20d06d0e5594 --output=maps.png --row=3
+    python -m experiments.inspect results/quickstart/6977458a702b
+    python -m experiments.inspect results/quickstart/6977458a702b --output=maps.html
+    python -m experiments.inspect results/quickstart/6977458a702b --output=maps.png --row=3
     python -m experiments.inspect results/quickstart --attention=full
     python -m experiments.inspect results/quickstart --all
     python -m experiments.inspect results/fine_tuning --moved
@@ -89,7 +89,7 @@ _OF_A_RUN, _OF_A_STUDY = ("output", "row", "step"), ("attention", "where", "all"
 def run() -> None:
     """Prints the tables, and writes the pictures that are asked for."""
     if not _FOLDER.value:
-        raise cli.UsageError("name the folder of a run, such as results/quickstart/20d06d0e5594, or of a study.")
+        raise cli.UsageError("name the folder of a run, such as results/quickstart/6977458a702b, or of a study.")
     path = Path(_FOLDER.value)
     study = of_study.is_study(path)
     _check_flags(path, study)

@@ -101,9 +101,9 @@ def test_a_model_of_every_evaluation_is_there_where_they_were_kept(trained, monk
 
 def test_an_archive_is_read_and_has_no_models(tmp_path):
     study = experiments.load(ROOT / "results" / "reference" / "quickstart")
-    assert len(study.rows) == 6 and len(study.runs) == 18 and study.name == "quickstart" and study.notes
-    assert len(archive.open_archive(ROOT / "results" / "reference" / "quickstart")) == 18
-    assert all(type(row) is dict and row["n"] == len(row["run_ids"]) == 3 for row in study.rows)
+    assert len(study.rows) == 6 and len(study.runs) == 54 and study.name == "quickstart" and study.notes
+    assert len(archive.open_archive(ROOT / "results" / "reference" / "quickstart")) == 54
+    assert all(type(row) is dict and row["n"] == len(row["run_ids"]) == 5 for row in study.rows)
     with pytest.raises(ValueError, match="has no checkpoint that fits its model"):
         study.runs[0].model()
     with pytest.raises(KeyError):

@@ -3,32 +3,54 @@
 from tests.claims.scores import Claim, mean, near
 
 CLAIMS = [
-    Claim("quickstart", "Full attention solves the task", lambda s: s.row("full").solved == s.row("full").ended),
     Claim(
         "quickstart",
-        "The window of 32 comes within 0.02 of its ceiling",
-        lambda s: 0 <= s.gap("sliding_window") < 0.02,
-    ),
-    Claim(
-        "quickstart",
-        "Linear attention sees everything and still falls short in these 500 steps: it *has not learnt* the task, "
-        "being still improving",
+        "Full attention solves the task in all five seeds and stops early, so it spends the fewest training FLOPs.",
         lambda s: (
-            s.row("linear").mean("ceiling") == 1
-            and s.accuracy("linear") < s.accuracy("full") - 0.1
-            and [row for row in s.rows() if row.still_improving] == s.rows("linear")
-            and {row.config["train.steps"] for row in s.rows()} == {500}
+            s.row("full").solved == s.row("full").ended == 5
+            and s.row("full").mean("steps") < s.row("full").config["train.steps"]
+            and s.row("full") == min(s.rows(), key=lambda row: row.mean("train_flops_executed") or 0.0)
         ),
     ),
     Claim(
         "quickstart",
-        "in a seventh of the decoding state",
-        lambda s: round(s.row("full").values("cache_bytes")[0] / s.row("linear").values("cache_bytes")[0]) == 7,
+        "The window of 32 comes within 0.03 of its ceiling",
+        lambda s: 0 <= s.gap("sliding_window") < 0.03,
     ),
     Claim(
         "quickstart",
-        "The hybrid of the two nearly closes the gap",
-        lambda s: 0 < s.accuracy("full") - s.accuracy("sliding_window+linear") < 0.02,
+        "Linear attention sees everything and keeps a seventh of the decoding state. It comes to 0.976 and has stopped "
+        "improving: no seed reaches the 0.99 that counts as solved.",
+        lambda s: (
+            s.row("linear").mean("ceiling") == 1
+            and round(s.row("full").values("cache_bytes")[0] / s.row("linear").values("cache_bytes")[0]) == 7
+            and round(s.accuracy("linear"), 3) == 0.976
+            and not any(row.still_improving for row in s.rows())
+            and (s.row("linear").solved, s.row("linear").ended) == (0, 5)
+            and s.row("linear").config["train.solved_at"] == 0.99
+        ),
+    ),
+    Claim(
+        "quickstart",
+        "The hybrid of the two solves the task in all five seeds with two fifths of the state, at the price of one "
+        "more layer.",
+        lambda s: (
+            s.row("sliding_window+linear").solved == s.row("sliding_window+linear").ended == 5
+            and near(
+                s.row("sliding_window+linear").values("cache_bytes")[0] / s.row("full").values("cache_bytes")[0], 0.39
+            )
+            and s.row("sliding_window+linear").size.layers == s.row("full").size.layers + 1
+        ),
+    ),
+    Claim(
+        "quickstart",
+        "Two rates are the smallest of the four, that of full attention, which solves the task with it, and that of "
+        "the window; linear attention has the largest.",
+        lambda s: (
+            {row.attention for row in s.rows() if row.choices[0].edge == -1}
+            == {"conv+full", "conv+sliding_window:window_size=32"}
+            and [row for row in s.rows() if row.choices[0].edge == 1] == s.rows("linear")
+        ),
     ),
     Claim(
         "mqar",
