@@ -152,12 +152,19 @@ def _train_here(runs: Sequence[Run], results: str, command: str) -> int:
 def _check_memory(runs: Sequence[Run]) -> None:
     """Raises ValueError for runs that do not fit in the memory of this process's device."""
     there_are, devices = runtime.memory_bytes(), parallel.devices().number
-    for batch in batches.cut(runs, _VMAP_SEEDS.value):
-        memory.check(batch, there_are, devices, len(batch))
+    for group, lanes in _groups(runs):
+        memory.check(group, there_are, devices, lanes)
 
 
-def _lanes(runs: Sequence[Run]) -> int:
-    return search.lanes(runs) if _VMAP_SEEDS.value else 1
+def _lanes(runs: Sequence[Run]) -> batches.Lanes | None:
+    return search.lanes(runs) if _VMAP_SEEDS.value else None
+
+
+def _groups(runs: Sequence[Run]) -> list[tuple[list[Run], int]]:
+    """Returns what is trained at once in any stage, with its lanes."""
+    lanes = _lanes(runs)
+    groups = [group for stage in search.foreseen(runs) for group in batches.cut(stage, _VMAP_SEEDS.value)]
+    return [(group, batches.lanes_of(group, lanes)) for group in groups]
 
 
 def _fitting(runs: Sequence[Run]) -> int:
@@ -165,9 +172,9 @@ def _fitting(runs: Sequence[Run]) -> int:
     devices = runtime.accelerators()
     if devices and not runtime.has_cuda():
         return 1  # `workers.begin` cannot divide other devices
-    cut = batches.cut(runs, _VMAP_SEEDS.value)
-    needed = max(len(batch) * memory.least_bytes(run) for batch in cut for run in batch)
-    return workers.fitting(len(cut), needed, runtime.cores(), devices, runtime.memory_bytes())
+    groups = _groups(runs)
+    needed = max(lanes * memory.least_bytes(run) for group, lanes in groups for run in group)
+    return workers.fitting(len(groups), needed, runtime.cores(), devices, runtime.memory_bytes())
 
 
 def _finish(runs: Sequence[Run], results: str, train: Callable[[Sequence[Run]], int]) -> int:
@@ -204,7 +211,10 @@ def _read_runs(*, traced: bool = False) -> list[Run]:
         if key in {item.partition("=")[0].strip() for item in _OVERRIDE.value}:
             raise cli.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")
     configs = grid.expand(config, _VARY.value, _SEEDS.value, sweep)
-    staged = {"study.search_seeds": config.study.search_seeds, "pretrain.task": any(c.pretrain.task for c in configs)}
+    staged = {
+        "study.search_seeds": any(c.searches for c in configs),
+        "pretrain.task": any(c.pretrain.task for c in configs),
+    }
     for field in staged if _SHARD.value else ():
         if staged[field]:
             raise cli.UsageError(f"--shard cuts no study with {field}; start the same command several times.")

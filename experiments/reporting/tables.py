@@ -186,8 +186,11 @@ def _mixed_setups(study: Study) -> list[str]:
 
 
 def _environments(study: Study, parts: Sequence[Column]) -> list[str]:
-    searched = [f"Some runs that only chose ran on {describe_environment(each)}." for each in study.searched_in]
-    if len(study.environments) == 1 or not any(column.key in TIMES for column in parts):
+    shown, one = {column.key for column in parts}, len(study.environments) == 1
+    own = f"; those of the rows on {describe_environment(study.environments[0])}" if one else ""
+    chose = study.searched_in if shown & {*TIMES, "search_flops"} else []
+    searched = [f"Some runs that only chose ran on {describe_environment(each)}{own}." for each in chose]
+    if one or not shown & {*TIMES}:
         return searched
     described = zip(environment_letters(study), map(describe_environment, study.environments), strict=True)
     notes = [f"({letter}) {text}. Times with different letters cannot be compared." for letter, text in described]

@@ -4,7 +4,7 @@ How many lanes there are, and which run has which, follows from the runs of the 
 do: the last bits of a run depend on it, and one that was interrupted goes on with the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from experiments.config.run import Run
@@ -26,6 +26,7 @@ class Item(NamedTuple):
         return is_over(self.folder)
 
 
+Lanes = Mapping[Run, int]  # how many lanes a program needs at the most, by `compiled_part`
 Batch = tuple[Item | None, ...]  # the lanes; None: its run is not to be trained, or not here
 
 
@@ -44,19 +45,29 @@ def cut(runs: Sequence[Run], together: bool) -> list[list[Run]]:
     return list(groups.values())
 
 
-def batches_of(runs: Sequence[Run], todo: Sequence[Item], lanes: int) -> list[Batch]:
+def lanes_of(group: Sequence[Run], lanes: Lanes | None) -> int:
+    """Returns how many lanes a group is trained in: as many as its program needs in any stage, if few are empty.
+
+    A run that is alone is trained alone.
+    """
+    own = len(group)
+    most = own if own == 1 or lanes is None else lanes[compiled_part(group[0])]
+    return most if 2 * most <= 3 * own else own
+
+
+def batches_of(runs: Sequence[Run], todo: Sequence[Item], lanes: Lanes | None) -> list[Batch]:
     """Returns the batches in which something is to do.
 
     Args:
       runs: of the study, or of one of its stages.
       todo: those of them that are to be trained.
-      lanes: that a program has at the least where it trains several runs at once; 1: each is trained alone.
+      lanes: see `lanes_of`; None: each run is trained alone.
     """
     items = {item.run.digests.run: item for item in todo}
     batches: list[Batch] = []
-    for group in cut(runs, lanes > 1):
-        batch = tuple(items.get(run.digests.run) for run in group)
-        batches.append(batch if len(batch) == 1 else batch + (None,) * (lanes - len(batch)))
+    for group in cut(runs, lanes is not None):
+        empty = (None,) * (lanes_of(group, lanes) - len(group))
+        batches.append((*(items.get(run.digests.run) for run in group), *empty))
     return [batch for batch in batches if any(batch)]
 
 

@@ -36,13 +36,13 @@ def expand(
       SpecError: a grid, a selection or a number of seeds that cannot be; one line.
       ValueError: rows that cannot be matched; one line.
     """
-    sweep = () if vary else sweep
+    varied, sweep = varied_fields(config, vary, sweep), () if vary else sweep
     vary, seeds = tuple(vary) or config.study.vary, config.study.seeds if seeds is None else seeds
     if seeds < 1:
         raise specs.SpecError(f"config: study.seeds must be an integer >= 1; got {seeds}.")
     axes = ([list(map(dict, sweep))] if sweep else []) + parse_vary(vary)
     _check_axes(sweep, vary)
-    searched = _seeds_that_choose(config, seeds, varied_fields(config, vary, sweep))
+    searched = _seeds_that_choose(config, seeds, varied)
     runs = (len(searched) + seeds) * math.prod(map(len, axes))
     if runs > MOST_RUNS:
         raise specs.SpecError(f"a study may have at most {MOST_RUNS} runs; this one has {runs}.")
@@ -59,11 +59,11 @@ def expand(
         return configs
     from experiments.studies import matching  # builds and traces models, which a grid does not
 
-    return matching.match(configs, varied_fields(config, vary, sweep))
+    return matching.match(configs, varied)
 
 
 def _seeds_that_choose(config: Config, seeds: int, varied: Sequence[str]) -> list[int]:
-    """Returns the places of the seeds that only choose: none where a grid leaves no choice.
+    """Returns the places of the seeds that only choose: none where nothing is varied that is selected.
 
     Raises:
       SpecError: nothing is ever chosen, or such a seed is reported as well.

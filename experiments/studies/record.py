@@ -39,9 +39,7 @@ class Record:
     @property
     def environment(self) -> dict[str, Any]:
         """What times depend on."""
-        whole = (self.result or {}).get("environment") or self.manifest.get("environment") or {}
-        flags = {name: value for name, value in whole.get("flags", {}).items() if name != _CHOOSES_BACKEND}
-        return {key: (whole | {"flags": flags})[key] for key in _TIMING if key in whole}
+        return timing((self.result or {}).get("environment") or self.manifest.get("environment") or {})
 
     @functools.cached_property
     def flat(self) -> dict[str, Any]:
@@ -51,6 +49,12 @@ class Record:
         """
         version = (self.result or {}).get("version", self.manifest.get("version"))
         return cell_fields(default_fields() | flatten(legacy.config_of_today(self.config))) | {"version": version}
+
+
+def timing(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what times depend on of the environment of a run."""
+    flags = {name: value for name, value in environment.get("flags", {}).items() if name != _CHOOSES_BACKEND}
+    return {key: ({**environment, "flags": flags})[key] for key in _TIMING if key in environment}
 
 
 def devices_text(environment: Mapping[str, Any]) -> str | None:

@@ -19,7 +19,7 @@ from experiments.studies import cells, paired, run_folder, scores
 from experiments.studies.cells import Chosen
 from experiments.studies.legacy import tests_of_today
 from experiments.studies.paired import Difference
-from experiments.studies.record import Record, place_text
+from experiments.studies.record import Record, place_text, timing
 from experiments.studies.records import read_records
 from experiments.studies.rows import Choice, ModelSize, Row, Setup
 from experiments.studies.scores import Metric
@@ -48,7 +48,6 @@ class Study:
     failed: int  # runs, in all cells, that ended in an exception
     unfinished: int  # runs, in all cells, that were started and have not ended
     problems: tuple[str, ...] = ()  # a line for whatever is damaged, missing or foreign in the folder
-    searched_in: tuple[dict[str, Any], ...] = ()  # environments of runs that only chose, other than these
     members: tuple[str, ...] = ()  # the names of several studies that are read as one; empty for one study
 
     @property
@@ -138,6 +137,12 @@ class Study:
                 differences = dict(zip(map(id, others), paired.differences(others, reference), strict=True))
                 found[task] = [(row, differences.get(id(row))) for row in rows]
         return found
+
+    @property
+    def searched_in(self) -> list[dict[str, Any]]:
+        """What times depend on of runs that only chose, as far as no run of a row has the same."""
+        found = _different(timing(result.get("environment", {})) for row in self.rows for result in row.others)
+        return [each for each in found if each not in self.environments]
 
     @functools.cached_property
     def mixed_setups(self) -> list[Setup]:
@@ -237,7 +242,6 @@ def _summarise(names: Sequence[str], records: Sequence[Record]) -> Study:
     keys = [key for key in selects if key in varied_keys([record.flat for record in records])]
     shown = [record for cell in chosen for record in cell.cell]
     environments = _different(record.environment for record in shown)
-    everywhere = _different(record.environment for record in records if record.ended)
     rows = sorted((_row(cell, varied, environments, keys) for cell in chosen), key=lambda row: _order(row, varied))
     dates = sorted(record.manifest["date"] for record in records if "date" in record.manifest)
     return Study(
@@ -245,7 +249,6 @@ def _summarise(names: Sequence[str], records: Sequence[Record]) -> Study:
         rows=tuple(rows),
         varied=tuple(varied),
         environments=tuple(environments),
-        searched_in=tuple(each for each in everywhere if each not in environments),
         commands=tuple(dict.fromkeys(r.manifest["command"] for r in records if "command" in r.manifest)),
         dates=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
         failed=sum(record.result is not None and not record.ended for record in records),

@@ -15,7 +15,7 @@ from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.studies import mending, plans, pretraining, progress, workers
 from experiments.studies.attempt import attempt, identify, manifest
-from experiments.studies.batches import Batch, Item, batches_of, left_of, only
+from experiments.studies.batches import Batch, Item, Lanes, batches_of, left_of, only
 from experiments.studies.lease import BEATS_EVERY, EXPIRES_AFTER, BusyError
 from experiments.studies.run_folder import is_plain
 from experiments.studies.training_folder import TrainingFolder
@@ -53,7 +53,7 @@ def read_runs(configs: Sequence[Config], *, traced: bool = False) -> list[Run]:
     return runs
 
 
-def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, lanes: int = 1) -> int:
+def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, lanes: Lanes | None = None) -> int:
     """Trains what has not ended yet, one run after another; returns how many failed.
 
     What another process is working on is left to it, and waited for: where that process dies, its run goes on here.
@@ -62,7 +62,7 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
       runs: of the study.
       results: the folder of all studies.
       command: `python -m experiments.run ...`, for the manifests.
-      lanes: of a program that trains at once the runs that share it; 1: each is trained alone.
+      lanes: of the programs that train at once the runs that share them; None: each is trained alone.
     """
     todo = unfinished(runs, results, command)
     with planned(runs, results, [item.folder for item in todo]), progress.make_display(len(todo)) as display:
@@ -80,7 +80,7 @@ def follow(runs: Sequence[Run]) -> None:
 
 
 def run_in_workers(
-    number: int, runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, lanes: int = 1
+    number: int, runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, lanes: Lanes | None = None
 ) -> int:
     """Does what `run_study` does in several processes, and returns the same.
 
@@ -120,7 +120,7 @@ def work(
     results: str | os.PathLike[str],
     command: str,
     *,
-    lanes: int = 1,
+    lanes: Lanes | None = None,
 ) -> None:
     """Trains, as one of several workers, the runs that are free, beginning with those that are this one's by order.
 

@@ -15,10 +15,11 @@ from typing import Any
 from experiments.config import schema
 from experiments.config.run import Run
 from experiments.studies import cells, plans, workers
-from experiments.studies.batches import cut, is_over
+from experiments.studies.batches import Lanes, cut, is_over
 from experiments.studies.pretraining import pretrainings, with_pretrainings
 from experiments.studies.run_folder import has_ended
 from experiments.studies.runner import plan_for, plan_of, run_folder
+from experiments.training.step import compiled_part
 
 
 def stages(runs: Sequence[Run], results: str | os.PathLike[str]) -> Iterator[list[Run]]:
@@ -43,16 +44,24 @@ def _after_pretraining(runs: Sequence[Run]) -> Iterator[list[Run]]:
     yield list(runs)
 
 
-def lanes(runs: Sequence[Run]) -> int:
-    """Returns how many lanes a program needs that trains at once what shares it, in whichever stage.
-
-    With as many in every stage, stages share the program, and a compilation cache makes it once.
-    """
+def foreseen(runs: Sequence[Run]) -> list[list[Run]]:
+    """Returns the runs of each stage as if the first cells were chosen."""
     searching = [run for run in runs if run.config.searches]
     first = {_group(run): run.digests.cell for run in reversed(searching)}
     parts = [searching, _of_cells(runs, set(first.values()))] if searching else [runs]
-    stages = [stage for part in parts if part for stage in _after_pretraining(part)]
-    return max(len(group) for stage in stages for group in cut(stage, together=True))
+    return [stage for part in parts if part for stage in _after_pretraining(part)]
+
+
+def lanes(runs: Sequence[Run]) -> Lanes:
+    """Returns how many lanes each program needs in the stage that needs most.
+
+    With as many in every stage, stages share the program, and a compilation cache makes it once.
+    """
+    found: dict[Run, int] = {}
+    for group in (group for stage in foreseen(runs) for group in cut(stage, together=True)):
+        program = compiled_part(group[0])
+        found[program] = max(len(group), found.get(program, 0))
+    return found
 
 
 def train(runs: Sequence[Run], results: str | os.PathLike[str], train_stage: Callable[[Sequence[Run]], int]) -> int:

@@ -7,7 +7,7 @@ import pytest
 from experiments import interrupts
 from experiments.config.files import load_config
 from experiments.config.run import Run
-from experiments.studies import attempt, batches, grid, run_folder, runner, workers
+from experiments.studies import attempt, batches, grid, run_folder, runner, search, workers
 from experiments.studies.results import read_study
 from tests.experiments.processes import hold_elsewhere, start
 from tests.experiments.tiny import RESULT, tiny_run
@@ -162,7 +162,7 @@ def test_the_workers_of_a_job_train_batches_and_count_runs(trained_together, tmp
         job = workers.Job(1, 3, most, runner.plan_of(runs))
         own = workers.Assignment(workers.Part(0, 1), job)
         results = tmp_path / str(most)
-        runner.work(own, runs, results, "python -m experiments.run", lanes=2)
+        runner.work(own, runs, results, "python -m experiments.run", lanes=search.lanes(runs))
         assert trained_together == [[0, 1]] * calls
         first = [folder.read("config.json")["model"]["attention"] for folder in run_folder.open_study(results / "tiny")]
         assert "full" not in first, "a job begins at its own place"
@@ -175,6 +175,21 @@ def test_stages_of_a_study_share_their_programs(command, trained_together):
     code, _, err = command("--vmap_seeds", "--seeds=2", *flags, "--config.study.search_seeds=1")
     assert (code, err) == (0, "")
     assert trained_together == [[10_000] * 3, [0, 1, None]]
+
+
+def test_no_program_has_more_empty_lanes_than_half_of_the_others(command, trained_together):
+    """Of four rates one has two seeds: what would be saved of compiling is less than what is computed for nothing."""
+    flags = ("--vary=train.learning_rate=0.001|0.01|0.1|0.2", "--select=train.learning_rate")
+    assert command("--vmap_seeds", "--seeds=2", *flags, "--config.study.search_seeds=1")[0] == 0
+    assert trained_together == [[10_000] * 4, [0, 1]]
+
+
+def test_a_program_has_the_lanes_that_it_needs_itself():
+    two = [tiny_run(seed=seed, model__attention="conv+full") for seed in (0, 1)]
+    three = [tiny_run(seed=seed, model__attention="conv+linear") for seed in (0, 1, 2)]
+    lanes = search.lanes([*two, *three])
+    assert sorted(lanes.values()) == [2, 3]
+    assert [batches.lanes_of(group, lanes) for group in (two, three, two[:1])] == [2, 3, 1]
 
 
 @pytest.mark.parametrize("flags", [["--devices=4"], ["--distributed"]])

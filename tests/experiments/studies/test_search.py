@@ -90,7 +90,10 @@ def test_where_runs_that_only_chose_ran_is_said_and_marks_no_time(command, train
     study = read_study(tmp_path / "results" / "tiny")
     assert len(study.environments) == 1 and [each["device"] for each in study.searched_in] == ["Another CPU"]
     told = " ".join(tables.notes(study))
-    assert "Some runs that only chose ran on Another CPU" in told and "(a)" not in told and "(b)" not in told
+    assert "Some runs that only chose ran on Another CPU" in told and "; those of the rows on " in told
+    assert "(a)" not in told and "(b)" not in told
+    others = [row for row in study.rows if row.attention != result["config"]["model"]["attention"]]
+    assert len(others) == 1 and not dataclasses.replace(study, rows=tuple(others)).searched_in, "another row's choice"
 
 
 def test_the_plan_counts_what_will_be_chosen(command):
@@ -105,6 +108,10 @@ def test_where_nothing_is_left_to_choose_nothing_searches(command, trained, tmp_
     models, rates = (flag.removeprefix("--vary=") for flag in (MODELS, RATES))
     assert [each.seed for each in grid.expand(config, [models], 2)] == [0, 0, 1, 1]
     assert [each.seed for each in grid.expand(config, [rates], 1)] == [10_000] * 3 + [0] * 3
+    swept = [{"train.learning_rate": rate} for rate in (0.01, 0.1)]
+    config = dataclasses.replace(config, study=dataclasses.replace(config.study, vary=(models,)))
+    seeds = [each.seed for each in grid.expand(config, (), 1, swept)]
+    assert seeds == [10_000] * 4 + [0] * 4, "a sweep varies as well as a grid does"
 
 
 @pytest.mark.parametrize(
