@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.claims import bottleneck, flags, heads, in_context, questions, readme, recall, studies
+from tests.claims import bottleneck, flags, heads, in_context, layers, questions, readme, recall, studies
 from tests.claims.scores import Claim, Scores
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -16,6 +16,7 @@ CLAIMS = {
         *studies.CLAIMS,
         *recall.CLAIMS,
         *bottleneck.CLAIMS,
+        *layers.CLAIMS,
         *heads.CLAIMS,
         *in_context.CLAIMS,
         *questions.CLAIMS,

@@ -53,6 +53,19 @@ CLAIMS = [
         ),
     ),
     Claim(
+        "catalogue_paper",
+        "182 runs train 13 variants in layers as their papers have them, each at its own learning rate: ten solve the "
+        "recall of eight pairs in two or three of three seeds, and `retention`, `hedgehog` and `gated_linear` in none.",
+        lambda s: (
+            len(s.study.rows) == 26
+            and sum(len(row.results) + len(row.others) for row in s.rows()) == 182
+            and {row.ended for row in s.rows()} == {3}
+            and sum(row.solved >= 2 for row in s.rows(task="mqar")) == 10
+            and {row.attention.removeprefix("conv+") for row in s.rows(task="mqar") if row.solved == 0}
+            == {"retention", "hedgehog", "gated_linear"}
+        ),
+    ),
+    Claim(
         "mqar",
         "A window of 64 falls from 0.99 to 0.58, as its ceiling does. Linear attention stays at 0.99. Full attention "
         "solves the task in all five seeds at every length once its queries and keys are normalised; without the norm "
