@@ -75,8 +75,8 @@ def _read_runs() -> dict[str, Run]:
     overrides = [*_OVERRIDE.value, *([f"match={_MATCH.value}"] if _MATCH.value else [])]
     config = files.apply_overrides(loaded.config, overrides)
     configs = grid.expand(config, _VARY.value, 1, files.without_overridden(loaded.sweep, overrides))
-    runs = runner.read_runs(configs)
-    return accounting.names(runs, runner.cell_labels(configs))
+    runs = accounting.of_different_cost(runner.read_runs(configs))
+    return dict(zip(runner.cell_labels([run.config for run in runs]), runs, strict=True))
 
 
 if __name__ == "__main__":

@@ -76,12 +76,12 @@ def measure(runs: Mapping[str, Run], repeats: int, clock: bool) -> tuple[Machine
     ]
 
 
-def names(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Run]:
-    """Returns the runs whose costs differ, by their labels: rates and seeds cost nothing."""
-    found: dict[Any, tuple[str, Run]] = {}
-    for run, label in zip(runs, labels, strict=True):
-        found.setdefault((run.config.task, run.model, run.train.batch_size), (label, run))
-    return dict(found.values())
+def of_different_cost(runs: Sequence[Run]) -> list[Run]:
+    """Returns a run for each cost: rates and seeds cost nothing."""
+    found: dict[Any, Run] = {}
+    for run in runs:
+        found.setdefault((run.config.task, run.model, run.train.batch_size), run)
+    return list(found.values())
 
 
 def _times(
