@@ -61,6 +61,7 @@ def test_runs_that_share_a_program_are_cut_into_batches_in_order():
     assert batches.cut([runs[0], longer], True) == [[runs[0]], [longer]], "the schedule is compiled in"
 
 
+@pytest.mark.slow
 def test_a_study_trained_at_once_is_a_study_like_any_other(command, tmp_path, monkeypatch):
     """Interrupted after a chunk, it goes on; its runs have the bits of runs that were not interrupted."""
     leave, chunks = interrupts.leave_if_warned, iter([True])

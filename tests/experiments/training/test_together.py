@@ -67,7 +67,9 @@ def assert_close(alone, other):
             np.testing.assert_allclose(np.float64(right), np.float64(left), **CLOSE)
 
 
-@pytest.mark.parametrize("case", VARIANTS)
+@pytest.mark.parametrize(
+    "case", [case if case == "full, AdamW" else pytest.param(case, marks=pytest.mark.slow) for case in VARIANTS]
+)
 def test_each_run_is_what_it_is_alone(case):
     runs = seeds_of(**UNSOLVED, **VARIANTS[case])
     folders = [Kept() for _ in runs]
@@ -105,6 +107,7 @@ def test_initial_parameters_are_those_of_each_run_alone(folders):
         assert folder.kept_steps() == [0, 3, 6, 7]
 
 
+@pytest.mark.slow
 def test_runs_of_other_rates_and_lengths_of_chunks_share_a_program():
     values = [{"train__learning_rate": 0.01}, {"train__learning_rate": 0.1}, {"train__eval_every": 2}]
     runs = [tiny_run(**PLAIN | UNSOLVED | each) for each in values]
