@@ -66,6 +66,15 @@ CLAIMS = [
         ),
     ),
     Claim(
+        "catalogue_longer",
+        "With twice the steps `retention` and `gated_linear` come to 0.98, and `hedgehog` to 0.88.",
+        lambda s: (
+            near(s.accuracy("gated_linear"), 0.98)
+            and near(s.accuracy("retention"), 0.98)
+            and near(s.accuracy("hedgehog"), 0.88)
+        ),
+    ),
+    Claim(
         "mqar",
         "A window of 64 falls from 0.99 to 0.58, as its ceiling does. Linear attention stays at 0.99. Full attention "
         "solves the task in all five seeds at every length once its queries and keys are normalised; without the norm "
