@@ -151,7 +151,7 @@ def _step(run: Run) -> _Step:
     surplus = sum(
         each.mixer.surplus_flops(each.layer, each.sizes, each.call, run.train.batch_size) for each in mixed(run, model)
     )
-    shared, controls = parameters(run)
+    shared, controls = _parameters(run)
     return _Step(
         params=shared,
         control_params=controls,
