@@ -152,19 +152,17 @@ def _train_here(runs: Sequence[Run], results: str, command: str) -> int:
 def _check_memory(runs: Sequence[Run]) -> None:
     """Raises ValueError for runs that do not fit in the memory of this process's device."""
     there_are, devices = runtime.memory_bytes(), parallel.devices().number
-    for group, lanes in _groups(runs):
-        memory.check(group, there_are, devices, lanes)
+    for group in _groups(runs):
+        memory.check(group, there_are, devices, len(group))
 
 
 def _lanes(runs: Sequence[Run]) -> batches.Lanes | None:
     return search.lanes(runs) if _VMAP_SEEDS.value else None
 
 
-def _groups(runs: Sequence[Run]) -> list[tuple[list[Run], int]]:
-    """Returns what is trained at once in any stage, with its lanes."""
-    lanes = _lanes(runs)
-    groups = [group for stage in search.foreseen(runs) for group in batches.cut(stage, _VMAP_SEEDS.value)]
-    return [(group, batches.lanes_of(group, lanes)) for group in groups]
+def _groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Returns what is trained at once in any stage; no program has more lanes than its largest group has runs."""
+    return [group for stage in search.foreseen(runs) for group in batches.cut(stage, _VMAP_SEEDS.value)]
 
 
 def _fitting(runs: Sequence[Run]) -> int:
@@ -173,7 +171,7 @@ def _fitting(runs: Sequence[Run]) -> int:
     if devices and not runtime.has_cuda():
         return 1  # `workers.begin` cannot divide other devices
     groups = _groups(runs)
-    needed = max(lanes * memory.least_bytes(run) for group, lanes in groups for run in group)
+    needed = max(len(group) * memory.least_bytes(run) for group in groups for run in group)
     return workers.fitting(len(groups), needed, runtime.cores(), devices, runtime.memory_bytes())
 
 

@@ -59,6 +59,7 @@ def of_study(study: Study, choose: Choose = list) -> Table:
         *size_notes(study),
         *_best_note(study, parts),
         *_environments(study, parts),
+        *_searched(study, parts),
         *_lanes(study),
     ]
     return Table(study.title, parts, study.rows, notes, warnings(study))
@@ -186,15 +187,20 @@ def _mixed_setups(study: Study) -> list[str]:
 
 
 def _environments(study: Study, parts: Sequence[Column]) -> list[str]:
-    shown, one = {column.key for column in parts}, len(study.environments) == 1
-    own = f"; those of the rows on {describe_environment(study.environments[0])}" if one else ""
-    chose = study.searched_in if shown & {*TIMES, "search_flops"} else []
-    searched = [f"Some runs that only chose ran on {describe_environment(each)}{own}." for each in chose]
-    if one or not shown & {*TIMES}:
-        return searched
+    if len(study.environments) == 1 or not any(column.key in TIMES for column in parts):
+        return []
     described = zip(environment_letters(study), map(describe_environment, study.environments), strict=True)
-    notes = [f"({letter}) {text}. Times with different letters cannot be compared." for letter, text in described]
-    return [*notes, *searched]
+    return [f"({letter}) {text}. Times with different letters cannot be compared." for letter, text in described]
+
+
+def _searched(study: Study, parts: Sequence[Column]) -> list[str]:
+    """Says where runs ran that chose for a row and that no row ran in, where what they cost is shown."""
+    if not any(column.key in (*TIMES, "search_flops") for column in parts):
+        return []
+    rows = (
+        f"; those of the rows on {describe_environment(study.environments[0])}" if len(study.environments) == 1 else ""
+    )
+    return [f"Some runs that only chose ran on {describe_environment(each)}{rows}." for each in study.searched_in]
 
 
 def _lanes(study: Study) -> list[str]:

@@ -54,7 +54,8 @@ class Record:
 def timing(environment: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what times depend on of the environment of a run."""
     flags = {name: value for name, value in environment.get("flags", {}).items() if name != _CHOOSES_BACKEND}
-    return {key: ({**environment, "flags": flags})[key] for key in _TIMING if key in environment}
+    known = {**environment, "flags": flags}
+    return {key: known[key] for key in _TIMING if key in environment}
 
 
 def devices_text(environment: Mapping[str, Any]) -> str | None:

@@ -47,8 +47,7 @@ def _after_pretraining(runs: Sequence[Run]) -> Iterator[list[Run]]:
 def foreseen(runs: Sequence[Run]) -> list[list[Run]]:
     """Returns the runs of each stage as if the first cells were chosen."""
     searching = [run for run in runs if run.config.searches]
-    first = {_group(run): run.digests.cell for run in reversed(searching)}
-    parts = [searching, _of_cells(runs, set(first.values()))] if searching else [runs]
+    parts = [searching, _of_cells(runs, set(_first(searching).values()))] if searching else [runs]
     return [stage for part in parts if part for stage in _after_pretraining(part)]
 
 
@@ -91,10 +90,15 @@ def expected(runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Run]:
     searching = [run for run in runs if run.config.searches]
     if not searching:
         return with_pretrainings(runs)
-    cell_of = {_group(run): run.digests.cell for run in reversed(searching)}
+    cell_of = _first(searching)
     if all(is_over(run_folder(results, run)) for run in searching):
         cell_of |= _chosen(searching, results)
     return with_pretrainings([*searching, *_of_cells(runs, set(cell_of.values()))])
+
+
+def _first(searching: Sequence[Run]) -> dict[tuple[Any, ...], str]:
+    """Returns the digest of the first cell among which is chosen, by what they share."""
+    return {_group(run): run.digests.cell for run in reversed(searching)}
 
 
 def _of_cells(runs: Sequence[Run], chosen: set[str]) -> list[Run]:

@@ -209,6 +209,8 @@ def test_memory_is_needed_as_often_as_there_are_lanes(command, trained_together,
     assert command("--vmap_seeds", "--seeds=2")[0] == 0
     code, _, err = command(*VMAP)
     assert code == 2 and err.count("\n") == 1 and "for 3 runs at once" in err
+    flags = ("--vary=train.learning_rate=0.001|0.01", "--select=train.learning_rate", "--config.study.search_seeds=1")
+    assert command("--vmap_seeds", "--seeds=2", *flags)[0] == 0, "stages are not trained at once"
 
 
 @pytest.mark.slow
