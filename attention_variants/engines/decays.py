@@ -5,16 +5,21 @@ between the two are exponentiated, each summed by itself: as the difference of t
 that follows strong ones would be lost in rounding (-1e-6 next to -440 in float32), and so would its gradient. Nothing
 exceeds exp(0), so nothing overflows.
 
-One decay for the whole key is a factor per pair of tokens (`chunk_decays`). Decays per channel would be a factor per
-pair and channel; `products_by_halves` takes them into matrix products instead. A chunk is halved again and again, so
-that each pair of tokens is parted once, by the border m between two halves of one block:
+A chunk is halved again and again, so that each pair of tokens is parted once, by the border m between two halves of one
+block:
+
+    exp(a_(j+1) + ... + a_i) = exp(a_m + ... + a_i) exp(a_(j+1) + ... + a_(m-1)),   j < m <= i
+
+Both exponents are sums within one half. In the gradient of a decay, too, all terms belong to pairs it lies between:
+nothing cancels. One decay for the whole key is a factor per pair (`chunk_decays`), of which the sums make one. Decays
+per channel would be a factor per pair and channel; `products_by_halves` takes them into matrix products instead, where
+both factors are in [0, 1]:
 
     sum_d reader_id writer_jd exp(a_(j+1) + ... + a_i)_d
-        = sum_d (reader_id exp(a_m + ... + a_i)_d) (writer_jd exp(a_(j+1) + ... + a_(m-1))_d),   j < m <= i
+        = sum_d (reader_id exp(a_m + ... + a_i)_d) (writer_jd exp(a_(j+1) + ... + a_(m-1))_d)
 
-Both factors are in [0, 1], and both exponents are sums within one half. That takes log2(chunk) exponentials per token
-and channel, where all pairs take chunk of them, and 2 * channels FLOPs per pair. In the gradient of a decay, too, all
-terms belong to pairs that it lies between: nothing cancels.
+That takes log2(chunk) exponentials per token and channel, where all pairs take chunk of them, and 2 * channels FLOPs
+per pair.
 
 References: Yang et al. 2023, arXiv:2312.06635, section 4.3, have one level of such borders, between sub-chunks of 16
 tokens, and pairs by channel within; we go on by halves to single tokens, which needs no pairs.
@@ -29,12 +34,12 @@ from attention_variants.engines.blocks import power_of_two
 
 
 class Decays(NamedTuple):
-    """Factors in [0, 1]; `channels` is 1 where one decay serves the whole key."""
+    """Factors in [0, 1] of whole keys."""
 
-    between: Float[Array, "batch kv_heads reader writer channels"]  # left of each key at each reader; future: 0
-    from_start: Float[Array, "batch kv_heads reader channels"]  # left of the state before the chunk at each reader
-    to_end: Float[Array, "batch kv_heads writer channels"]  # left of each key at the end of the chunk
-    over: Float[Array, "batch kv_heads channels"]  # left of the state before the chunk at its end
+    between: Float[Array, "batch kv_heads reader writer"]  # left of each key at each reader; future: 0
+    from_start: Float[Array, "batch kv_heads reader 1"]  # left of the state before the chunk at each reader
+    to_end: Float[Array, "batch kv_heads writer 1"]  # left of each key at the end of the chunk
+    over: Float[Array, "batch kv_heads 1"]  # left of the state before the chunk at its end
 
 
 class DecayedProducts(NamedTuple):
@@ -54,21 +59,21 @@ class _Sums(NamedTuple):
     total: Float[Array, "batch kv_heads blocks 1 channels"]
 
 
-def chunk_decays(log_decay: Float[Array, "batch kv_heads chunk channels"]) -> Decays:
-    """Returns the factors of one chunk, pair by pair.
+def chunk_decays(log_decay: Float[Array, "batch kv_heads chunk 1"]) -> Decays:
+    """Returns the factors of one chunk.
 
     Args:
-      log_decay: the log of what is left of the past when a token is written, <= 0. A token decays the past, writes,
-        then reads.
+      log_decay: the log of what is left of the past when a token is written, <= 0; -inf leaves nothing. A token decays
+        the past, writes, then reads.
     """
     chunk = log_decay.shape[2]
-    earlier = jnp.tril(jnp.ones((chunk, chunk), bool), -1)[..., None]
-    # between[i, j] = sum of the tokens after j up to i, for j < i.
-    between = jnp.cumsum(jnp.where(earlier, log_decay[:, :, :, None], 0.0), axis=2)
-    from_start = jnp.cumsum(log_decay, axis=2)
-    to_end, over = jnp.exp(between[:, :, -1]), jnp.exp(from_start[:, :, -1])
-    own = jnp.where(jnp.eye(chunk, dtype=bool)[..., None], 1.0, 0.0)
-    return Decays(jnp.where(earlier, jnp.exp(between), own), jnp.exp(from_start), to_end, over)
+    each = _padded(log_decay)[:, :, :, None]
+    sums = _Sums(each, jnp.zeros_like(each), each)
+    between = jnp.zeros((*each.shape[:3], 1, 1), log_decay.dtype)
+    while sums.total.shape[2] > 1:
+        between, sums = _joined_pairs(between, sums), _joined_sums(sums)
+    past = jnp.tril(jnp.ones((chunk, chunk), bool))
+    return Decays(jnp.where(past, jnp.exp(between[:, :, 0, :chunk, :chunk]), 0.0), *_ends(sums, chunk))
 
 
 def products_by_halves(
@@ -97,14 +102,27 @@ def products_by_halves(
         products, sums = _joined_products(products, readers, writers, sums), _joined_sums(sums)
     rows, writes = own.shape[3:]
     products = products.reshape(*log_decay.shape[:3], rows, -1)[:, :, :chunk, :, : chunk * writes]
-    since, until, total = (jnp.exp(array[:, :, 0]) for array in sums)
-    return DecayedProducts(products, since[:, :, :chunk], until[:, :, :chunk], total[:, :, 0])
+    return DecayedProducts(products, *_ends(sums, chunk))
 
 
 def flops_by_halves(chunk: int, rows: int, writes: int, channels: int) -> int:
     """FLOPs of the matrix products of `products_by_halves` for one sequence and head."""
     padded = power_of_two(chunk)
     return 2 * rows * writes * channels * (padded * (padded - 1) // 2)
+
+
+def _joined_pairs(between: Array, sums: _Sums) -> Array:
+    """Joins the log decays between the pairs of tokens of two blocks, [..., reader, writer], to those of one block."""
+    first, second = between[:, :, 0::2], between[:, :, 1::2]
+    until = jnp.swapaxes(sums.until[:, :, 0::2], 3, 4)  # [..., 1, tokens]
+    upper = jnp.concatenate([first, jnp.zeros_like(first)], axis=4)
+    return jnp.concatenate([upper, jnp.concatenate([sums.since[:, :, 1::2] + until, second], axis=4)], axis=3)
+
+
+def _ends(sums: _Sums, chunk: int) -> tuple[Array, Array, Array]:
+    """Returns what is left from the start to each token, of each token to the end, and over the one block there is."""
+    since, until, total = (jnp.exp(array[:, :, 0]) for array in sums)
+    return since[:, :, :chunk], until[:, :, :chunk], total[:, :, 0]
 
 
 def _joined_products(products: Array, readers: Array, writers: Array, sums: _Sums) -> Array:

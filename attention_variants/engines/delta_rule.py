@@ -218,12 +218,12 @@ def _decayed_by_channel(readers: Array, own: Array, write: Array, log_decay: Arr
 
 
 def _decayed_by_head(readers: Array, own: Array, write: Array, between: Array | None) -> Array:
-    """The same for decays `between` [batch, kv_heads, chunk, chunk, 1] of whole keys, or for none."""
+    """The same for decays `between` [batch, kv_heads, chunk, chunk] of whole keys, or for none."""
     batch, kv_heads, chunk, rows, _ = readers.shape
     products = jnp.einsum("bhid,bhjd->bhij", *map(_flat, (readers, write)))
     products = products.reshape(batch, kv_heads, chunk, rows, chunk, -1)
     if between is not None:
-        products = products * between[:, :, :, None]
+        products = products * between[:, :, :, None, :, None]
     earlier = jnp.tril(jnp.ones((chunk, chunk), bool), -1)[:, None, :, None]
     same = jnp.eye(chunk, dtype=bool)[:, None, :, None] & own[None, :, None]
     return jnp.where(earlier | same, products, 0.0).reshape(batch, kv_heads, chunk * rows, -1)

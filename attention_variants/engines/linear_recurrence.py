@@ -225,7 +225,7 @@ def _decayed_weights(
     """Weights [batch, kv_heads, group, chunk, chunk]; what is left from the start, to the end, and over the chunk."""
     if not per_channel:
         between, *ends = chunk_decays(log_decay)
-        return jnp.einsum("bhgid,bhjd->bhgij", query, key) * between[:, :, None, ..., 0], *ends
+        return jnp.einsum("bhgid,bhjd->bhgij", query, key) * between[:, :, None], *ends
     readers, own_key = jnp.swapaxes(query, 2, 3), key if bonus is None else key * bonus
     own = jnp.einsum("bhigd,bhid->bhig", readers, own_key)[..., None]
     reads_first = bonus is not None

@@ -24,18 +24,19 @@ def draw(channels: int, chunk: int = CHUNK, decays: str = "strong and weak") -> 
     return DRAWS[decays](np.random.RandomState(0), (BATCH, KV_HEADS, chunk, channels))
 
 
-@pytest.mark.parametrize("channels", [1, CHANNELS])
-def test_factors_are_products_of_the_decays_between(channels: int) -> None:
-    log_decay = draw(channels)
+@pytest.mark.parametrize("decays", DRAWS)
+@pytest.mark.parametrize("chunk", [1, 2, 13])
+def test_factors_are_products_of_the_decays_between(chunk: int, decays: str) -> None:
+    log_decay = draw(1, chunk, decays)
     found = jax.tree.map(np.asarray, jax.jit(chunk_decays)(jnp.asarray(log_decay, jnp.float32)))
-    for reader in range(CHUNK):
+    for reader in range(chunk):
         before = np.exp(log_decay[:, :, : reader + 1].sum(2))
         np.testing.assert_allclose(found.from_start[:, :, reader], before, rtol=2e-5)
-        for writer in range(CHUNK):
-            left = np.exp(log_decay[:, :, writer + 1 : reader + 1].sum(2)) * (writer <= reader)
+        for writer in range(chunk):
+            left = np.exp(log_decay[:, :, writer + 1 : reader + 1, 0].sum(2)) * (writer <= reader)
             np.testing.assert_allclose(found.between[:, :, reader, writer], left, rtol=2e-5)
     np.testing.assert_allclose(found.over, np.exp(log_decay.sum(2)), rtol=2e-5)
-    for writer in range(CHUNK):
+    for writer in range(chunk):
         left = np.exp(log_decay[:, :, writer + 1 :].sum(2))
         np.testing.assert_allclose(found.to_end[:, :, writer], left, rtol=2e-5)
 
