@@ -8,7 +8,7 @@ _LEARN = ("full", "linear", "gated_delta", _HYBRID)
 CLAIMS = [
     Claim(
         "markov_phases",
-        "It has neither there, and one head, and comes to 0.016",
+        "it has neither, and one head, and comes to 0.016",
         lambda s: (
             abs((s.row("full", num_layers="2;").mean("test_loss") or 0) - 0.016) < 0.0005
             and (field(s.row("full", num_layers="2;"), "short_conv"), field(s.row("full", num_layers="2;"), "mlp_dim"))
