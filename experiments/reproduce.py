@@ -67,6 +67,11 @@ def _chosen() -> list[Certificate]:
     if not names:
         raise cli.UsageError("name what to make: --certificate=NAME or --all; --list prints the names.")
     chosen = [CERTIFICATES[name] for name in names]
+    if FLAGS["results"].present and not _TRAIN.value:
+        raise cli.UsageError("--results is where --train trains; without it --check=FOLDER reads runs.")
+    for flag in (_CHECK, _OUTPUT):
+        if flag.value is not None and not flag.value.strip():
+            raise cli.UsageError(f"--{flag.name} must name a folder; got {flag.value!r}.")
     if _CHECK.value is not None and not all(each.study for each in chosen):
         computed = next(each.name for each in chosen if not each.study)
         raise cli.UsageError(f"--check reads runs, and {computed} is computed.")
@@ -76,7 +81,7 @@ def _chosen() -> list[Certificate]:
 def _study(certificate: Certificate) -> Path | None:
     """Returns the folder of the study that a certificate reads; trains it where that is asked for."""
     if certificate.study is None or not _TRAIN.value:
-        return Path(_CHECK.value) if _CHECK.value else None
+        return None if _CHECK.value is None else Path(_CHECK.value)
     config = Path(__file__).parents[1] / "configs" / f"{certificate.study}.py"
     command = [sys.executable, "-m", "experiments.run", f"--config={config}", f"--results={_RESULTS.value}"]
     if subprocess.run(command, check=False).returncode:
@@ -91,7 +96,6 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
 
 def _write(outcomes: Sequence[Outcome], folder: Path) -> None:
     environment = runtime.environment()
-    folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "README.md", text.as_markdown(outcomes, describe_environment(environment)))
     write_file(folder / "certificates.json", text.as_json(outcomes, environment))
     print(f"wrote {folder / 'README.md'} and certificates.json")

@@ -88,7 +88,7 @@ def run() -> None:
     if not _STUDY.value or not all(_STUDY.value):
         raise cli.UsageError("name the folder of a study, such as results/quickstart.")
     for flag, instead in _EMPTY.items():
-        if FLAGS[flag].value == "":
+        if (text := FLAGS[flag].value) is not None and not text.strip(", "):
             raise cli.UsageError(f"--{flag}= {instead}.")
     study, notes = _selected()
     choose = list if _COLUMNS.value is None else functools.partial(selection.choose, study, _COLUMNS.value)

@@ -77,16 +77,19 @@ class Certificate:
         """Returns what comes out: of a computation, or of the runs of a study.
 
         Args:
-          folder: the study's, where there is one.
+          folder: the study's; None: the kept one, REFERENCE / study. Of another one, the rows count that have the task
+            and the tests of a kept row.
 
         Raises:
           ValueError: there is no such study, or it lacks a row; one line.
         """
         if self.judge is None:
             return Outcome(self, self.checks() if self.checks else ())
-        path = Path(folder or REFERENCE / str(self.study))
-        rows = read_study(path).rows
-        return Outcome(self, self.judge(rows), path, _runs(rows))
+        kept = REFERENCE / str(self.study)
+        rows: Sequence[Row] = read_study(kept).rows
+        if folder is not None:
+            rows = _asked_alike(read_study(folder).rows, rows, folder)
+        return Outcome(self, self.judge(rows), Path(kept if folder is None else folder), _runs(rows))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +119,26 @@ class Outcome:
         if numbers and all(check.holds for check in numbers):
             return REPRODUCED
         return ORDERING if orderings else NOT_REPRODUCED
+
+
+def _asked_alike(rows: Sequence[Row], kept: Sequence[Row], folder: str | Path) -> Sequence[Row]:
+    """Returns the rows that answered the questions of some kept ones.
+
+    Raises:
+      ValueError: there is none; one line.
+    """
+    wanted = {_questions(row) for row in kept}
+    found = [row for row in rows if _questions(row) in wanted]
+    if not found:
+        had, asked = (" or ".join(sorted({_questions(row) for row in some})) for some in (rows, kept))
+        raise ValueError(f"no row of {str(folder)!r} has the task and the tests that are judged: {asked}; got {had}.")
+    return found
+
+
+def _questions(row: Row) -> str:
+    """Returns the task of a row and its tests on other rows."""
+    tests = ", ".join(test.key.value for test in row.other_rows)
+    return f"{row.config['task']}{f' tested at {tests}' if tests else ''}"
 
 
 def _runs(rows: Sequence[Row]) -> str:

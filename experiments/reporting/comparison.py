@@ -89,7 +89,7 @@ def _columns(study: Study, model: str, difference: Callable[[Row], Difference | 
             lambda row: of(row, "separates"),
             lambda value: "-" if value is None else "yes" if value else "no",
             note="Separates: p is at most 0.05; - where that cannot be told. Holm's correction is no stricter than "
-            "Bonferroni's, so an interval may just reach 0 where a row separates.",
+            "Bonferroni's, so an interval may reach past 0 where a row separates.",
         ),
     ]
 

@@ -132,10 +132,19 @@ def warnings(study: Study) -> list[str]:
 
 
 def _provisional(study: Study) -> list[str]:
-    number = sum(row.provisional for row in study.rows)
-    return (
-        [f"{plural(number, 'row')} of runs that only choose: none that is to be reported has ended."] if number else []
+    provisional, passed_over = (
+        sum(getattr(row, name) for row in study.rows) for name in ("provisional", "passed_over")
     )
+    lines = {
+        "of runs that only choose: none that is to be reported has ended.": provisional,
+        "for which another value than the chosen one was trained on the reported seeds: what commands of this study "
+        "vary or select has changed. What ran on the seeds that choose is chosen among, nothing else.": passed_over,
+    }
+    found = [f"{plural(number, 'row')} {line}" for line, number in lines.items() if number]
+    if len(study.selects) > 1 and not study.members:
+        asked = " and ".join(", ".join(select) or "nothing" for select in study.selects)
+        found.append(f"Some runs were trained to select {asked}, each: among the values of all these was chosen.")
+    return found
 
 
 def explanations(parts: Sequence[Column]) -> str:

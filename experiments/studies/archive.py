@@ -95,11 +95,17 @@ def pack(study: str | Path, output: str | Path) -> int:
     """Writes the archive of a study into the folder `output`; returns how many runs are in it.
 
     Raises:
-      ValueError: no run has ended, or one is damaged.
+      ValueError: no run has ended, one is damaged, or `output` has an archive with others, which would be lost.
     """
     lines = {run.path.name: _line(run) for run in open_runs(study) if _has_ended(run)}
     if not lines:
         raise ValueError(f"no run in {str(study)!r} has ended.")
+    lost = [run.path.name for run in open_archive(output) if run.path.name not in lines]
+    if lost:
+        raise ValueError(
+            f"{str(Path(output) / ARCHIVE)!r} has runs that {str(study)!r} has not: {len(lost)}, such as {lost[0]}; "
+            "pack into another folder, or remove the file."
+        )
     write_file(Path(output) / ARCHIVE, "".join(f"{lines[name]}\n" for name in sorted(lines)))
     return len(lines)
 

@@ -43,7 +43,7 @@ def expand(
     axes = ([list(map(dict, sweep))] if sweep else []) + parse_vary(vary)
     _check_axes(sweep, vary)
     searched = _seeds_that_choose(config, seeds, varied)
-    runs = (len(searched) + seeds) * math.prod(map(len, axes))
+    runs = (searched.stop - searched.start + seeds) * math.prod(map(len, axes))
     if runs > MOST_RUNS:
         raise specs.SpecError(f"a study may have at most {MOST_RUNS} runs; this one has {runs}.")
     for key in config.study.select:
@@ -62,7 +62,7 @@ def expand(
     return matching.match(configs, varied)
 
 
-def _seeds_that_choose(config: Config, seeds: int, varied: Sequence[str]) -> list[int]:
+def _seeds_that_choose(config: Config, seeds: int, varied: Sequence[str]) -> range:
     """Returns the places of the seeds that only choose: none where nothing is varied that is selected.
 
     Raises:
@@ -75,7 +75,7 @@ def _seeds_that_choose(config: Config, seeds: int, varied: Sequence[str]) -> lis
             f"config: beside study.search_seeds, seeds must be below {FIRST_SEARCH_SEED}; got {last}."
         )
     number = config.study.search_seeds if set(config.study.select) & set(varied) else 0
-    return [FIRST_SEARCH_SEED + place for place in range(number)]
+    return range(FIRST_SEARCH_SEED, FIRST_SEARCH_SEED + number)
 
 
 def varied_fields(config: Config, vary: Sequence[str], sweep: Sequence[Mapping[str, Any]]) -> list[str]:

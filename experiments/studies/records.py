@@ -77,6 +77,6 @@ def _metrics(run: RunFolder | PackedRun, result: Mapping[str, Any], problems: li
     except ValueError as error:
         problems.append(f"{error}; its learning curve is left out".replace(".;", ";"))
         return []
-    if not rows:
+    if not rows and result["status"] != "diverged":  # which may happen before the first evaluation
         problems.append(f"{METRICS} is missing or empty; its learning curve is left out")
     return rows

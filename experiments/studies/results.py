@@ -49,6 +49,7 @@ class Study:
     unfinished: int  # runs, in all cells, that were started and have not ended
     problems: tuple[str, ...] = ()  # a line for whatever is damaged, missing or foreign in the folder
     members: tuple[str, ...] = ()  # the names of several studies that are read as one; empty for one study
+    selects: tuple[tuple[str, ...], ...] = ()  # what its runs were trained to select: several, where commands differed
 
     @property
     def title(self) -> str:
@@ -234,7 +235,8 @@ def _summarise(names: Sequence[str], records: Sequence[Record]) -> Study:
 
     What is chosen in one study is chosen in all of them, each by itself.
     """
-    selects = sorted({key for record in records for key in record.config.get("study", {}).get("select", ())})
+    asked = {tuple(record.config.get("study", {}).get("select", ())) for record in records}
+    selects = sorted({key for select in asked for key in select})
     chosen = cells.select_in_each(names, cells.group([record for record in records if record.ended]), selects)
     varied = [key for key in varied_keys([cell.flat for cell in chosen]) if key not in ("model.attention", *selects)]
     if len(names) > 1 and cells.STUDY not in varied:
@@ -254,6 +256,7 @@ def _summarise(names: Sequence[str], records: Sequence[Record]) -> Study:
         failed=sum(record.result is not None and not record.ended for record in records),
         unfinished=sum(record.result is None for record in records),
         members=tuple(names) if len(names) > 1 else (),
+        selects=tuple(sorted(asked)),
     )
 
 
@@ -292,10 +295,19 @@ def _row(chosen: Chosen, varied: Sequence[str], environments: list[dict[str, Any
         setups=tuple(_setup(record, flat["version"]) for record in cell),
         choices=_choices(cell, chosen.tried, keys),
         provisional=all(record.searches for record in cell),
+        passed_over=not chosen.studies and _passed_over(chosen),
         others=tuple(
             r.result for tried in chosen.tried for r in tried if r.result and all(r is not own for own in cell)
         ),
     )
+
+
+def _passed_over(chosen: Chosen) -> bool:
+    """Whether seeds that only choose have chosen this cell and another one has reported runs: a grid has changed."""
+    runs = [record for cell in chosen.tried for record in cell]
+    own = {id(record) for record in chosen.cell}
+    reported = any(not record.searches and id(record) not in own for record in runs)
+    return reported and any(record.searches for record in runs)
 
 
 def _setup(record: Record, version: str | None) -> Setup:

@@ -121,6 +121,7 @@ class Row:
     choices: tuple[Choice, ...] = ()
     others: tuple[dict[str, Any], ...] = ()  # results of the runs among which was chosen and that are not reported
     provisional: bool = False  # whether runs that only choose stand for those to be reported, of which none has ended
+    passed_over: bool = False  # whether some seeds only choose, and a value that is not chosen has been reported
     metric: Metric = ACCURACY  # by which rows are ordered and compared
 
     @property

@@ -164,8 +164,8 @@ def has_ended(result: Mapping[str, Any] | None) -> bool:
 
 
 def is_plain(name: str) -> bool:
-    """Returns whether a name can be that of a folder in a study, and of none outside it."""
-    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
+    """Returns whether a name can be that of a folder in a study, of none outside it, and a word in a line of text."""
+    return bool(name) and name.isprintable() and not name.startswith(".") and not set(name) & set("/\\")
 
 
 def open_study(study: str | os.PathLike[str]) -> list[RunFolder]:

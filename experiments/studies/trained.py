@@ -26,7 +26,10 @@ def read_run(name: str, config: Mapping[str, Any]) -> Run:
     fields = schema.flatten(legacy.config_of_today(config))
     run = Run.read(Config.from_fields({key: value for key, value in fields.items() if key in schema.declared()}))
     if run.digests.run != name:
-        raise ValueError(f"run {name} is of an earlier version, whose config means another run today.")
+        raise ValueError(
+            f"run {name}: its config is that of {run.digests.run} today; the folder has another name than the run was "
+            "trained under, or is of an earlier version."
+        )
     return run
 
 
@@ -74,7 +77,7 @@ def trained_params(folder: str | os.PathLike[str], run: Run, at_step: int | None
         return kept.load_parameters(at_step, state.params)
     raise ValueError(
         f"run {run.digests.run}: {str(folder)!r} has no checkpoint that fits its model; only the folder in which a "
-        "run was trained has one."
+        "run was trained has one, and none where it diverged before its first evaluation."
     )
 
 

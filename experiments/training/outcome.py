@@ -53,7 +53,7 @@ def result_of(run: Run, program: Program, trained: Trained) -> dict[str, Any]:
         "tests": score_other_rows(run, program, best, split_key(jax.random.key(run.seed), TEST)),
         **score_unseen_rows(run, program, best, steps),
         "steps": steps,
-        "steps_to_solve": steps_to_solve(run, history),
+        "steps_to_solve": steps_to_solve(run, history) if diverged_at is None else None,
         "compute": compute.count(run, steps) | {"peak_bytes": program.peak_bytes} | timing,
         "parameter_hash": parameter_hash(trained.params),
         **({} if (match := matched(run)) is None else {"match": match}),

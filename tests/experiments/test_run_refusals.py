@@ -47,6 +47,8 @@ BAD_INPUT = [  # arguments, what the line must name
     (["--config.study.select=('train.lr'"], ["study.select must be a tuple of strings"]),
     (["--config.seed=-1"], ["seed", "-1"]),
     (["--config.name=../elsewhere"], ["name", "'../elsewhere'"]),
+    (["--config.name=two\nlines"], ["name", "'two\\nlines'"]),
+    (["--config.name=\udcff"], ["name", "'\\udcff'"]),
     (["--vary=model.atention=full|linear"], ["'model.atention'", "model.attention"]),
     (["--vary=model.attention=full|liner"], ["'liner'", "linear"]),
     (["--vary=train.learning_rate=0.1|inf"], ["train.learning_rate", "'inf'"]),

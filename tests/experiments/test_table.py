@@ -106,6 +106,7 @@ def test_a_mistake_is_one_line(toy, run):
         ([str(toy), "", "--format=csv"], "name the folder of a study"),
         ([str(toy), "--rows="], "--rows= names no model"),
         ([str(toy), "--columns="], "--columns= names no column"),
+        ([str(toy), "--columns=, ,"], "--columns= names no column"),
         ([str(toy), "--sort="], "--sort= names no field"),
         ([str(toy), "--pictures="], "--pictures= names no folder"),
         ([str(toy), "--metric="], "--metric= names no score"),

@@ -117,29 +117,47 @@ def computed_task(spec, power):
     return Other()
 
 
-def write_parity(folder, accuracies):
-    """Writes a study of parity in which each model has these accuracies at 81-120 and at 121-200, by seed."""
+LENGTHS = ("41-80", "81-160", "161-320", "321-500")  # as configs/state_tracking.py tests; of the first, training has 64
+
+
+def write_parity(folder, accuracies, *, task="parity", lengths=LENGTHS):
+    """Writes a study of parity in which each model has these accuracies beyond the lengths of training, by seed."""
     for attention, by_seed in accuracies.items():
-        for seed, pair in enumerate(by_seed):
+        for seed, beyond in enumerate(by_seed):
             tests = [
                 {"kind": "length", "value": value, "label": value, "length": 60.0, "accuracy": accuracy, "loss": 0.5}
                 | {"floor": 0.5, "ceiling": 1.0}
-                for value, accuracy in zip(("81-120", "121-200"), pair, strict=True)
+                for value, accuracy in zip(lengths, (1.0, *beyond), strict=True)
             ]
-            known = tests[0] | {"value": "32-64", "accuracy": 1.0}  # of lengths that training has, up to 64
-            write_run(folder, config_of(attention, seed, "parity"), tests=[known, *tests])
+            write_run(folder, config_of(attention, seed, task), tests=tests)
     return folder
 
 
 def test_runs_of_a_folder_are_judged_by_their_best_seed_over_all_lengths(tmp_path, monkeypatch, capsys):
-    folder = write_parity(tmp_path / "mine", {"lstm": [(0.5, 0.5), (1.0, 1.0)], "full": [(0.5, 0.53), (0.4, 0.4)]})
+    chance = (0.5, 0.5, 0.5)
+    mine = {"lstm": [chance, (1.0, 1.0, 1.0)], "full": [(0.5, 0.53, 0.5), (0.4, 0.4, 0.4)]}
+    folder = write_parity(tmp_path / "mine", mine)
     assert execute(monkeypatch, "--certificate=parity_networks", f"--check={folder}") == 0
     out = capsys.readouterr().out
     assert "parity_networks: reproduced" in out and "1 reproduced" in out
     assert f"Runs: {folder}, 2 seeds" in out
-    assert trained.CERTIFICATES[1].outcome(folder).checks[1].obtained == "0.520"  # (40 * 0.5 + 80 * 0.53) / 120
-    other = write_parity(tmp_path / "other", {"lstm": [(0.5, 0.5)], "full": [(0.6, 0.6)]})
+    assert trained.CERTIFICATES[1].outcome(folder).checks[1].obtained == "0.511"  # (260 * 0.5 + 160 * 0.53) / 420
+    other = write_parity(tmp_path / "other", {"lstm": [chance], "full": [(0.6, 0.6, 0.6)]})
     assert trained.CERTIFICATES[1].outcome(other).verdict == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    "asked, got",
+    [
+        ({"task": "parity:min_length=2,max_length=3"}, "got parity:min_length=2,max_length=3 tested at 41-80, 81-160"),
+        ({"lengths": ("4", "5", "6", "7")}, "got parity tested at 4, 5, 6, 7"),
+    ],
+)
+def test_runs_that_answered_other_questions_are_not_judged(tmp_path, asked, got):
+    accuracies = {name: [(1.0, 1.0, 1.0)] for name in ("lstm", "full")}
+    folder = write_parity(tmp_path / "other", accuracies, **asked)
+    with pytest.raises(ValueError, match=f"no row of .*: .*parity tested at 41-80, .*; {got}"):
+        trained.CERTIFICATES[1].outcome(folder)
 
 
 @pytest.mark.parametrize("own", states.CERTIFICATES, ids=[each.name for each in states.CERTIFICATES])
@@ -176,6 +194,9 @@ def test_layers_that_change_places_lose_the_certificate_of_markov_chains():
         (["--all", "--quick", "--train"], "leave one of them out"),
         (["--certificate=parity_networks", "--train", "--check=results"], "leave one of them out"),
         (["--certificate=parity_networks", "--check=nowhere"], "there is no folder 'nowhere'"),
+        (["--certificate=parity_networks", "--check="], "--check must name a folder; got ''"),
+        (["--certificate=parity_networks", "--output="], "--output must name a folder; got ''"),
+        (["--certificate=parity_networks", "--results=mine"], "--results is where --train trains"),
     ],
 )
 def test_a_mistake_is_one_line(monkeypatch, capsys, flags, message):
@@ -185,13 +206,13 @@ def test_a_mistake_is_one_line(monkeypatch, capsys, flags, message):
 
 
 def test_a_study_without_a_row_says_which(tmp_path):
-    folder = write_parity(tmp_path / "mine", {"lstm": [(1.0, 1.0)]})
+    folder = write_parity(tmp_path / "mine", {"lstm": [(1.0, 1.0, 1.0)]})
     with pytest.raises(ValueError, match="one row of full on parity; it has 0"):
         trained.CERTIFICATES[1].outcome(folder)
 
 
 def test_runs_without_accuracies_are_named(tmp_path):
-    folder = write_parity(tmp_path / "mine", {"lstm": [(None, None)], "full": [(0.5, 0.5)]})
+    folder = write_parity(tmp_path / "mine", {"lstm": [(None, None, None)], "full": [(0.5, 0.5, 0.5)]})
     with pytest.raises(ValueError, match="of lstm has no accuracy beyond length 64"):
         trained.CERTIFICATES[1].outcome(folder)
 

@@ -95,6 +95,17 @@ def test_a_damaged_line_is_named_and_the_others_are_read(study, tmp_path, damage
         archive.unpack(tmp_path / "packed", tmp_path / "again")
 
 
+def test_an_archive_with_other_runs_is_not_replaced(study, tmp_path):
+    archive.pack(study, tmp_path / "packed")
+    before = (tmp_path / "packed" / "runs.jsonl").read_bytes()
+    write_run(tmp_path / "other", config_of("conv+full", 7))
+    with pytest.raises(ValueError, match="has runs that .*other' has not: 6, such as .*; pack into another folder"):
+        archive.pack(tmp_path / "other", tmp_path / "packed")
+    assert (tmp_path / "packed" / "runs.jsonl").read_bytes() == before
+    write_run(study, config_of("conv+full", 7))
+    assert archive.pack(study, tmp_path / "packed") == 7, "what has grown replaces what it was"
+
+
 def test_a_damaged_run_is_not_packed(study, tmp_path):
     run = next(run for run in open_study(study) if run.ended())
     result = run.result()

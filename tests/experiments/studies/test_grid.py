@@ -112,6 +112,12 @@ def test_a_study_has_a_largest_number_of_runs():
             expand(config(), ["model.attention=full|linear"], seeds=seeds)
 
 
+def test_seeds_that_choose_count_before_they_are_listed():
+    many = config(study__search_seeds=10**23, study__select=("train.learning_rate",))
+    with pytest.raises(SpecError, match="at most 100000 runs; this one has 2"):
+        expand(many, ["train.learning_rate=0.1|0.2"])
+
+
 def test_a_wrong_selection_or_number_of_seeds():
     with pytest.raises(SpecError, match="study.select: unknown config key 'train.lr'.* train.learning_rate"):
         expand(config(study__select=("train.lr",)))

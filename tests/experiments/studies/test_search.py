@@ -182,6 +182,29 @@ def test_of_several_studies_each_chooses_by_its_own_runs(command, trained, tmp_p
     assert chosen["b"] == 0.01 and "a, b" not in chosen
 
 
+def said(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_table_says_where_what_is_chosen_among_has_changed(command, trained):
+    """A value that did not run on the seeds that choose is not chosen, however well it does elsewhere."""
+    trained.act = lambda run: RESULT | {"validation_accuracy": run.train.learning_rate}
+    model, passed = "--config.model.attention=conv+full", "1 row for which another value than the chosen one"
+    _, out, _ = command("--vary=train.learning_rate=0.001|0.01", model, *SEARCH, "--seeds=2")
+    assert passed not in said(out) and "to select" not in out
+    _, out, _ = command("--vary=train.learning_rate=0.01|0.1", model, SEARCH[0], "--seeds=2")
+    assert passed in said(out)
+
+
+def test_a_table_says_where_commands_selected_otherwise(command, trained):
+    def grid(rates: str, *flags: str) -> str:
+        vary = f"--vary=train.learning_rate={rates}"
+        return said(command(vary, "--config.model.attention=conv+full", "--seeds=2", *flags)[1])
+
+    assert "to select" not in grid("0.001|0.01|0.1", "--select=train.learning_rate")
+    assert "Some runs were trained to select nothing and train.learning_rate, each" in grid("0.001|0.01")
+
+
 @pytest.mark.parametrize(
     "accuracies, steps, gain",
     [

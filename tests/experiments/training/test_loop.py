@@ -209,6 +209,13 @@ def test_infinity_ends_a_run_as_diverged(folder):
     assert timeless(train(config, folder)) == timeless(result)
 
 
+def test_a_run_that_diverges_after_its_target_is_unsolved(folder):
+    early = dict(train__eval_every=1, train__solved_at=1e-9, train__stop_when_solved=False)
+    result = train(tiny_run(train__learning_rate=1e30, **early), folder)
+    assert result["status"] == "diverged" and folder.metrics()[0]["validation_accuracy"] > 1e-9
+    assert result["steps_to_solve"] is None
+
+
 BAD_MODELS = {
     "an unknown variant": (dict(model__attention="ful"), "'ful'", "full"),
     "an unknown field": (dict(model__attention="sliding_window:windw_size=2"), "windw_size", "window_size"),
