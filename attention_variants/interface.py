@@ -55,10 +55,11 @@ class Cost(NamedTuple):
 
 
 # The families of variants, in the order of the catalogue.
+CHOSEN_BY_CONTENT = "softmax, chosen by content"  # the pattern is all that may be chosen
 FAMILIES = (
     "softmax, every key",
     "softmax, static pattern",
-    "softmax, chosen by content",
+    CHOSEN_BY_CONTENT,
     "modified softmax",
     "low rank",
     "linear recurrence",

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from attention_variants.conformance import costs, decoding, extremes, layers, lowering, values
+from attention_variants.conformance import controls, costs, decoding, extremes, layers, lowering, values
 from attention_variants.conformance.inputs import Case, LawBroken
 
 __all__ = ["LAWS", "Case", "LawBroken", "LawResult", "check"]
@@ -21,12 +21,15 @@ LAWS: dict[str, Callable[[Case], None]] = {
     for law in (
         values.matches_definition,
         values.matches_definition_in_bfloat16,
-        values.controls_are_as_declared,
+        controls.controls_are_as_declared,
+        controls.controls_read_their_own_token,
+        controls.controls_are_learned,
         values.weights_follow_pattern,
         values.rotation_is_as_claimed,
         values.pattern_is_as_drawn,
         values.sees_only_pattern,
         decoding.decoding_equals_parallel,
+        decoding.a_long_prefill_equals_parallel,
         decoding.caches_keep_their_form,
         values.limits_are_full_attention,
         values.padding_equals_truncation,

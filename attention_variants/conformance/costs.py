@@ -26,9 +26,10 @@ from attention_variants.conformance.inputs import (
     modes,
     ones_of_output,
     random_mask,
+    reaching,
     with_gradients,
 )
-from attention_variants.interface import AttentionVariant
+from attention_variants.interface import AttentionVariant, HeadSizes
 
 _GROWTH_LENGTHS = (2048, 4096, 16384)
 _GROWTH_LIMIT = 2.3
@@ -85,8 +86,7 @@ def growth_is_as_claimed(case: Case) -> None:
     longest), from length 2048 to 4096, and to 16384 by less than 2.3^3, with gradient. Compiled temporaries come in
     steps.
     """
-    limits: dict[str, Any] = dict.fromkeys(("max_length", "horizon"), _GROWTH_LENGTHS[-1])
-    variant = type(case.variant)(**{name: limit for name, limit in limits.items() if hasattr(case.variant, name)})
+    variant = type(case.variant)(**reaching(case.variant, _GROWTH_LENGTHS[-1]))
     first = _GROWTH_LENGTHS[0]
     if not variant.claims_growth:
         return
@@ -135,11 +135,40 @@ def cost_is_exact(case: Case) -> None:
                 f"{where}: cost() says {said.ideal_flops} ideal FLOPs; its permitted pairs come to {pairs}.",
             )
     if variant.supports_causal:
+        _expect_state_order(variant)
         cache = variant.init_cache(1, length, HEADS, jnp.float32)
         state = {name: leaf for name, leaf in cache._asdict().items() if name not in ("length", "max_length")}
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         said_bytes = variant.cost(length, length, HEADS, True).cache_bytes
         expect(said_bytes == held, f"cost() says {said_bytes} cache bytes; init_cache holds {held}.")
+
+
+def _expect_state_order(variant: AttentionVariant) -> None:
+    """Expects the cache to grow with length and widths as `state_order` says, within a fifth."""
+    fields = {field.name: getattr(variant, field.name) for field in dataclasses.fields(variant)}
+    numbers = {name: value for name, value in fields.items() if isinstance(value, int | float)}
+
+    def said_and_held(length: int, heads: HeadSizes) -> tuple[float, float]:
+        names = numbers | {"length": length, "head_dim": heads.head_dim, "value_dim": heads.value_dim}
+        order = eval(variant.state_order.replace("^", "**"), {"__builtins__": {}}, names)  # noqa: S307
+        return order, variant.cost(length, length, heads, True).cache_bytes
+
+    wide = HEADS._replace(head_dim=64, value_dim=64)  # beside which counters and normalisers are small
+    first, held = said_and_held(512, wide)
+    if not first:  # a field of 0 stands for another size
+        return
+    sizes = {"length": (4096, wide), "head_dim": (512, wide._replace(head_dim=128))}
+    sizes["value_dim"] = 512, wide._replace(value_dim=128)
+    for name, size in sizes.items():
+        try:
+            said, grown = said_and_held(*size)
+        except (SyntaxError, NameError, TypeError) as error:
+            expect(False, f"state_order {variant.state_order!r} is no product of sizes: {error}.")
+        expect(
+            0.8 < (grown / held) / (said / first) < 1.25,
+            f"state_order {variant.state_order!r} grows {said / first:.2f} times with {name}, and the cache "
+            f"{grown / held:.2f} times.",
+        )
 
 
 def dtypes_are_explicit(case: Case) -> None:

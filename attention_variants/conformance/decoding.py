@@ -1,5 +1,6 @@
 """Laws about decoding token by token: `extend` and its cache."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -11,13 +12,17 @@ from attention_variants.conformance.inputs import (
     HEADS,
     Arguments,
     Case,
+    call,
     cast,
     cut,
     expect,
     expect_close,
     make_arguments,
     ones_of_output,
+    reaching,
 )
+
+_FIRST, _LONG = 5, 653  # tokens of a prefill
 
 
 def decoding_equals_parallel(case: Case) -> None:
@@ -46,6 +51,20 @@ def decoding_equals_parallel(case: Case) -> None:
         expect(False, "extending a full cache must raise ValueError.")
     poisoned, _ = case.extend(cache, last)
     expect(jnp.isnan(poisoned).all(), "extending a full cache inside jit must give NaN.")
+
+
+def a_long_prefill_equals_parallel(case: Case) -> None:
+    """A prefill so long that caches are read in several strips, behind a first piece, equals the parallel call."""
+    if not case.variant.supports_causal:
+        return
+    case = dataclasses.replace(case, variant=dataclasses.replace(case.variant, **reaching(case.variant, _LONG)))
+    arguments = make_arguments(case.variant, _LONG, batch=1)
+    expected = jax.jit(functools.partial(call, case.variant, causal=True))(arguments)
+    cache, outputs = case.variant.init_cache(1, _LONG, HEADS, jnp.float32), []
+    for start, stop in ((0, _FIRST), (_FIRST, _LONG)):
+        output, cache = case.extend(cache, cut(arguments, start, stop))
+        outputs.append(output)
+    expect_close(f"a prefill of {_LONG} tokens", jnp.concatenate(outputs, axis=1), expected, 1e-5)
 
 
 def decode(case: Case, arguments: Arguments, sizes: list[int]) -> tuple[Any, Any]:

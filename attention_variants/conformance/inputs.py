@@ -121,7 +121,7 @@ def make_arguments(
     key, value = (normal(batch, key_length, num_kv_heads, dim) for dim in (HEAD_DIM, VALUE_DIM))
     controls = variant.make_controls(MODEL_DIM, HEADS._replace(num_kv_heads=num_kv_heads), rngs=nnx.Rngs(seed))
     if controls is not None:
-        _draw_zeros(controls, random)
+        draw_zeros(controls, random)
         controls = cast(controls(cast(normal(batch, query_length, MODEL_DIM), jnp.float32)), dtype)
     return Arguments(query, key, value, controls)
 
@@ -136,7 +136,12 @@ def ones_of_output(arguments: Arguments) -> Any:
     return cast(np.ones(output_shape(arguments)), arguments.query.dtype)
 
 
-def _draw_zeros(module: nnx.Module, random: np.random.RandomState) -> None:
+def reaching(variant: AttentionVariant, length: int) -> dict[str, int]:
+    """Returns the fields, `max_length` or `horizon`, by which a variant takes rows of a length, with that length."""
+    return {name: length for name in ("max_length", "horizon") if hasattr(variant, name)}
+
+
+def draw_zeros(module: nnx.Module, random: np.random.RandomState) -> None:
     """Draws the parameters that begin as zeros, or what they multiply would not depend on the token in any law."""
     for _, param in nnx.to_flat_state(nnx.state(module, nnx.Param)):
         drawn = random.standard_normal(param.shape) / np.sqrt(MODEL_DIM)

@@ -60,9 +60,19 @@ def context_parallel(variant: AttentionVariant, mesh: Mesh, axis: str) -> "Conte
             f"{type(variant).__name__} cannot be split along the length: it chooses, sorts or projects whole rows. "
             "Softmax over static patterns and its relatives, topk, linear recurrences and delta rules can."
         )
+    family = _family(variant)
+    if all(getattr(type(variant), name) is not getattr(family, name) for name in ("_attend", "_dense_weights")):
+        raise NotImplementedError(
+            f"{type(variant).__name__} cannot be split along the length: it computes something else than its family, "
+            f"{family.__name__}, and what is split is the family's computation."
+        )
     if getattr(variant, "implementation", "") == "cudnn":
         raise NotImplementedError("`implementation` cudnn cannot be split along the length. Choose auto or xla.")
     return ContextParallel(variant=variant, mesh=mesh, axis=axis)
+
+
+def _family(variant: AttentionVariant) -> Any:
+    return next(kind for kind in SPLITS if isinstance(variant, kind))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +106,7 @@ class ContextParallel(AttentionVariant):
             raise ValueError(
                 f"the length must be a multiple of the {number} devices along {self.axis!r} of the mesh; got {length}."
             )
-        split = next(split for kind, split in SPLITS.items() if isinstance(self.variant, kind))
+        split = SPLITS[_family(self.variant)]
         whole, by_token = PartitionSpec(), PartitionSpec(None, self.axis)
 
         def spec(leaf: Any) -> PartitionSpec:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 from attention_variants import arrays, patterns
 from attention_variants.conformance import Case
@@ -93,6 +94,20 @@ class ShowsTheFuture(Window):
 class WeightsOutsidePattern(Window):
     def _dense_weights(self, query, key, **options):
         return SlidingWindowAttention(window_size=6)._dense_weights(query, key, **options)
+
+
+class ReadsLessThanItShows(Linear):
+    def kernel(self, query, key, controls):
+        near = patterns.Band(before=3, after=0).matrix(query.shape[1], key.shape[1])
+        return super().kernel(query, key, controls) * near[None, None]
+
+
+class BoastsOfAnotherState(Window):
+    state_order = "window_size * head_dim * value_dim"
+
+
+class DeclaresTheStateOfFull(Window):
+    state_order = "length * (head_dim + value_dim)"
 
 
 class BoastsOfRelativeRope(Linear):
@@ -322,6 +337,13 @@ class SumsItsWrites(DeltaProductAttention):
     def _dense_weights(self, query, key, **options):
         weights = super()._dense_weights(query, key, **options)
         return weights.reshape(*weights.shape[:3], -1, self.num_steps).sum(-1)
+
+
+class MakesAnIdleParameter(StateSpaceAttention):
+    def make_controls(self, *sizes, rngs):
+        module = super().make_controls(*sizes, rngs=rngs)
+        module.idle = nnx.Param(jnp.ones(3))
+        return module
 
 
 class DeclaresNoControls(StateSpaceAttention):

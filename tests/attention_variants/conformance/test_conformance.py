@@ -17,6 +17,8 @@ ALWAYS: dict[str, set[str]] = {
     "matches_definition_in_bfloat16": {"full"},
     "decoding_equals_parallel": {"learned_decay"},
     "limits_are_full_attention": {"sliding_window"},
+    "a_long_prefill_equals_parallel": {"sliding_window"},
+    "controls_are_learned": {"learned_decay"},
     "padding_equals_truncation": {"sliding_window"},
     "masked_nan_stays_out": {"linear"},
     "extremes_stay_finite": {"linear"},

@@ -11,10 +11,13 @@ import pytest
 from attention_variants.conformance import LAWS, Case, LawBroken
 from attention_variants.conformance.inputs import Picture
 from attention_variants.engines import block_softmax, linear_recurrence
+from attention_variants.engines.cached_softmax import Reach
+from attention_variants.families import static_pattern
 from attention_variants.interface import AttentionVariant
 from attention_variants.surroundings import Convolution, OutputGate, TokenShift
 from attention_variants.variants import strided_sparse
 from attention_variants.variants.sliding_window import SlidingWindowAttention
+from attention_variants.variants.state_space import Discretisation
 from tests.attention_variants.conformance.broken_variants import (
     DELTA_PRODUCT,
     DIFFERENTIAL,
@@ -29,6 +32,7 @@ from tests.attention_variants.conformance.broken_variants import (
     AcceptsAnyControls,
     AcceptsAnyMaxLength,
     AsksPython,
+    BoastsOfAnotherState,
     BoastsOfIdealCost,
     BoastsOfRelativeRope,
     BothSides,
@@ -43,6 +47,7 @@ from tests.attention_variants.conformance.broken_variants import (
     CostWithoutNormaliser,
     DeclaresNoControls,
     DeclaresOtherControls,
+    DeclaresTheStateOfFull,
     DeniesRelativeRope,
     FeaturesOfMaskedKeys,
     FlopsOfEqualWidths,
@@ -54,6 +59,7 @@ from tests.attention_variants.conformance.broken_variants import (
     KeepsMaskedValues,
     LastOfEqualKeys,
     LinearBothSides,
+    MakesAnIdleParameter,
     MixesTheBatch,
     NarrowerWindow,
     NeedsJaxArrays,
@@ -66,6 +72,7 @@ from tests.attention_variants.conformance.broken_variants import (
     OutputOfHeadDim,
     PromotesItsOutput,
     QuadraticMemory,
+    ReadsLessThanItShows,
     RoundedPositions,
     SeesTheFuture,
     ShortCache,
@@ -109,6 +116,12 @@ def merge_without_normaliser_gradient(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def strip_without_its_first_key(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        static_pattern, "Reach", lambda first, last: Reach(first, last - 2)
+    )  # `last` is one key more than needed
+
+
 class Bug(NamedTuple):
     """A broken variant, or a sound one and what to patch; the law that must notice, and what it must say."""
 
@@ -139,6 +152,7 @@ BUGS = [
     Bug("matches_definition_in_bfloat16", WINDOW, RoundedPositions, r"differs by .* at most 4e-02", length=509),
     Bug("weights_follow_pattern", WINDOW, ShowsTheFuture, "the causal pattern shows the future"),
     Bug("weights_follow_pattern", WINDOW, WeightsOutsidePattern, "dense_weights is not zero outside pattern"),
+    Bug("weights_follow_pattern", LINEAR, ReadsLessThanItShows, r"zero at pairs that pattern permits: \[\[4, 0\]"),
     Bug("weights_follow_pattern", DELTA_PRODUCT, SumsItsWrites, r"ending in \(19, 38\); got \(4, 6, 19, 19\)"),
     Bug(
         "weights_follow_pattern",
@@ -157,6 +171,7 @@ BUGS = [
     Bug("decoding_equals_parallel", WINDOW, ShortCache, "decoding in one token at a time: differs"),
     Bug("decoding_equals_parallel", LINEAR, ForgetsThePast, "decoding in one token at a time: differs"),
     Bug("decoding_equals_parallel", LINEAR, StuckCounter, "extending a full cache must raise ValueError"),
+    Bug("a_long_prefill_equals_parallel", WINDOW, strip_without_its_first_key, "a prefill of 653 tokens: differs"),
     Bug("caches_keep_their_form", WINDOW, OneBufferTwice, "`key` and `value` of a fresh cache are one buffer"),
     Bug("caches_keep_their_form", LINEAR, WidensItsCache, "extended by float64 tokens, `memory` is float64"),
     Bug("wrong_arguments_are_named", LINEAR, AcceptsAnyMaxLength, "a cache for no token must raise ValueError"),
@@ -193,6 +208,8 @@ BUGS = [
     Bug("cost_is_exact", WINDOW, CostOfEqualWidths, r"cost\(\) says 600 cache bytes; init_cache holds 720"),
     Bug("cost_is_exact", WINDOW, CacheOfEqualWidths, r"cost\(\) says 720 cache bytes; init_cache holds 600"),
     Bug("cost_is_exact", LINEAR, FlopsOfEqualWidths, r"cost\(\) says \d+ executed FLOPs; the counter finds"),
+    Bug("cost_is_exact", WINDOW, BoastsOfAnotherState, r"grows 2.00 times with head_dim, and the cache 1.50 times"),
+    Bug("cost_is_exact", WINDOW, DeclaresTheStateOfFull, r"grows 8.00 times with length, and the cache 1.00 times"),
     Bug("cost_is_exact", WINDOW, BoastsOfIdealCost, r"cost\(\) says 0 ideal FLOPs"),
     Bug("dtypes_are_explicit", WINDOW, PromotesItsOutput, "causal=True: Input dtypes"),
     Bug("lowers_for_accelerators", WINDOW, OnlyOnCpu, "gradient, causal=True, does not lower .*: .*'eig' not found"),
@@ -209,6 +226,10 @@ BUGS = [
     ),
     Bug("controls_are_as_declared", STATE_SPACE, ControlsOfAContext, r"must begin with \[batch 4 or 1, length 1\]"),
     Bug("controls_are_as_declared", STATE_SPACE, ControlsOfOneToken, r"log_decay must begin with \[batch 4 or 1"),
+    Bug(
+        "controls_read_their_own_token", STATE_SPACE, reads_ahead(Discretisation), "tokens from 0 to 16 alone.*differs"
+    ),
+    Bug("controls_are_learned", STATE_SPACE, MakesAnIdleParameter, r"these parameters of Discretisation: \['idle'\]"),
     Bug(
         "wrong_arguments_are_named",
         STATE_SPACE,

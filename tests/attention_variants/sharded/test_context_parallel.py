@@ -114,6 +114,19 @@ def test_every_variant_is_split_or_refused_in_one_line(name):
         context_parallel(make_variant(name), mesh_of(4), "length")
 
 
+@pytest.mark.parametrize("base", ["retention", "gated_delta", "sliding_window", "topk"])
+def test_a_subclass_that_computes_something_else_is_refused(base):
+    """The split runs the family's own computation; a faster form of the same function does no harm."""
+
+    def subclass(name, *methods):
+        body = {method: lambda self, *_, **__: None for method in methods}
+        return dataclasses.dataclass(frozen=True, kw_only=True)(type(name, (type(make_variant(base)),), body))()
+
+    context_parallel(subclass("Faster", "_attend"), mesh_of(4), "length")
+    with pytest.raises(NotImplementedError, match="^Other cannot be split .* something else than its family"):
+        context_parallel(subclass("Other", "_attend", "_dense_weights"), mesh_of(4), "length")
+
+
 def collectives(jaxpr, found):
     for equation in jaxpr.eqns:
         if equation.primitive.name in ("all_gather", "ppermute", "psum", "psum_invariant", "all_to_all"):
