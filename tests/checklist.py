@@ -25,6 +25,7 @@ from experiments.reporting.figures.registry import FIGURES
 from experiments.tasks.base import Task
 from experiments.tasks.registry import TASKS
 from tests import test_imports
+from tests.experiments.model.test_weight_decay import CONTROLS
 from tests.experiments.tasks import all_shortcuts, task_cases
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -66,6 +67,7 @@ class Repository:
     variants: Registry
     cases: Collection[str]  # specs of the sharp cases
     drawn: Collection[str]  # specs of the sharp cases that have a picture
+    decaying: Collection[str]  # variants of whose controls a table says which decay
     variants_page: str
     pictures: Collection[str]  # names of the files of that page
     catalogue: str  # the block of README.md
@@ -95,6 +97,7 @@ class Repository:
             ),
             cases=list(CASES),
             drawn=[spec for spec, case in CASES.items() if case.picture is not None],
+            decaying=list(CONTROLS),
             variants_page=(ROOT / "docs" / "variants.md").read_text(),
             pictures={path.stem for path in (ROOT / "docs" / "variants").glob("*.svg")},
             catalogue=readme.partition("<!-- catalogue: begin -->")[2].partition("<!-- catalogue: end -->")[0],
@@ -133,6 +136,8 @@ def _of_variants(here: Repository) -> Iterator[str]:
             yield f"add a row for `{name}` to {table}"
         if kind.family == STATIC and name not in _names(here.drawn):  # type: ignore[attr-defined]
             yield f"draw a `picture` in the row of `{name}` in {table}"
+        if kind.controls_type is not None and name not in here.decaying:  # type: ignore[attr-defined]
+            yield f"add `{name}` to CONTROLS in tests/experiments/model/test_weight_decay.py: which controls decay"
         if f"**`{name}`**" not in here.variants_page or name not in here.pictures:
             yield f"run `make pages`, so that docs/variants.md shows `{name}`"
         if f"`{name}`" not in here.catalogue:

@@ -52,6 +52,10 @@ PLANTED: dict[str, tuple[dict[str, str], list[str]]] = {
     "no sharp case": ({"cases": "linear"}, [f"add a row for `linear` to {CASES}"]),
     "no picture of a pattern": ({"drawn": "bigbird"}, [f"draw a `picture` in the row of `bigbird` in {CASES}"]),
     "no pattern and no picture": ({"drawn": "linear"}, []),
+    "no word on which controls decay": (
+        {"decaying": "delta"},
+        ["add `delta` to CONTROLS in tests/experiments/model/test_weight_decay.py: which controls decay"],
+    ),
     "not on the page": (
         {"variants_page": "delta"},
         ["run `make pages`, so that docs/variants.md shows `delta`"],

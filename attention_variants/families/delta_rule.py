@@ -107,7 +107,7 @@ class DeltaRuleVariant(AttentionVariant):
         )
 
     @override
-    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> DeltaCache:
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> Any:
         """The memory is float32 whatever `dtype`."""
         memory = engine.empty_state(batch, *heads[1:], dtype)
         return DeltaCache(memory, jnp.asarray(0, jnp.int32), jnp.asarray(max_length, jnp.int32))

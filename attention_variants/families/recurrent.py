@@ -124,7 +124,7 @@ class RecurrentVariant(AttentionVariant):
         return heads._replace(head_dim=self.key_dim(heads.head_dim))
 
     @override
-    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> MemoryCache | NormalisedCache:
+    def _init_cache(self, batch: int, max_length: int, heads: HeadSizes, dtype: Any) -> Any:
         """The state is float32 whatever `dtype`."""
         wide = self._of_features(heads)
         memory, normaliser = engine.empty_state(batch, *wide[1:], dtype, normalise=self.normalised)

@@ -128,7 +128,17 @@ def notes(study: Study) -> list[str]:
 
 def warnings(study: Study) -> list[str]:
     """Returns what is missing from a study, and what in it is not comparable."""
-    return [*_mixed_setups(study), *_provisional(study), *incomplete(study)]
+    return [*_mixed_setups(study), *_above_ceiling(study), *_provisional(study), *incomplete(study)]
+
+
+def _above_ceiling(study: Study) -> list[str]:
+    above = [row for row in study.rows if row.above_ceiling]
+    if not above:
+        return []
+    return [
+        f"{plural(len(above), 'row')} above the ceiling, such as {study.label(above[0])}. No model can be: a ceiling, "
+        "a pattern, or the evidence that the task names is wrong."
+    ]
 
 
 def _provisional(study: Study) -> list[str]:

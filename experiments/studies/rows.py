@@ -12,6 +12,7 @@ from experiments.studies import intervals, legacy
 from experiments.studies.intervals import Estimate
 from experiments.studies.scores import ACCURACY, Metric
 
+ABOVE = 0.02  # of accuracy, by which a mean over a test set does not exceed its ceiling by chance
 FLAT = 0.01  # of validation accuracy, over the last part of training: what rises by more has not flattened
 _LATE = 0.2  # that part of the steps
 
@@ -202,6 +203,17 @@ class Row:
         """The metric of every run that has it."""
         scores = {seed: self.metric.of_run(result) for seed, result in zip(self.seeds, self.results, strict=True)}
         return {seed: score for seed, score in scores.items() if score is not None}
+
+    @property
+    def above_ceiling(self) -> bool:
+        """Whether all runs beat a ceiling on some rows, and their mean does so by more than `ABOVE`."""
+        return any(
+            test.accuracies
+            and test.ceiling is not None
+            and min(test.accuracies) > test.ceiling
+            and statistics.fmean(test.accuracies) > test.ceiling + ABOVE
+            for test in self.tests
+        )
 
     @property
     def solved(self) -> int:

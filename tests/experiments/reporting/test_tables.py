@@ -209,3 +209,16 @@ def test_tasks_stand_in_order_of_size_in_every_format(tmp_path):
     for style in tables.STYLES:
         text = tables.render(study, style).replace("\\_", "_")
         assert [text.index(task) for task in ordered] == sorted(text.index(task) for task in ordered)
+
+
+@pytest.mark.parametrize(
+    "accuracies, above", [((0.55, 0.53), True), ((0.55, 0.49), False), ((0.51, 0.51), False), ((0.4, 0.5), False)]
+)
+def test_a_table_says_where_a_model_beats_its_ceiling(tmp_path, accuracies, above):
+    """One run, or a little, may do so by chance."""
+    for seed, accuracy in enumerate(accuracies):
+        write_run(tmp_path / "study", config_of("conv+linear", seed), test_accuracy=accuracy, ceiling=0.5, tests=[])
+    said = "1 row above the ceiling, such as conv+linear. No model can be" in "\n".join(
+        tables.warnings(read_study(tmp_path / "study"))
+    )
+    assert said == above

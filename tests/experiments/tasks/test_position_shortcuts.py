@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -64,3 +65,41 @@ def test_to_copy_where_the_place_decides_the_evidence_is_the_task_and_no_shortcu
     assert position_shortcuts.score(task, moved, table)[0] == 1.0
     last = dataclasses.replace(table, sources=np.full(3, 5))  # not read yet at ranks 0 and 1
     assert (last.guesses(batch)[:, :2] == -1).all() and (last.guesses(batch)[:, 2] >= 0).all()
+
+
+class LeakingCopying(Copying):
+    """Each answer stands where it is read, too."""
+
+    def sample(self, rng, batch_size):
+        batch = super().sample(rng, batch_size)
+        rows = jnp.arange(batch_size)[:, None]
+        return batch._replace(inputs=batch.inputs.at[rows, batch.positions].set(batch.targets))
+
+
+class LateCopying(Copying):
+    """Answers stand behind where they are read, as they may where `answers_follow`; it says that they do not."""
+
+    answers_follow = False
+
+
+class BoldCopying(Copying):
+    """More answers seem to be left open than there are."""
+
+    @property
+    def open_answers(self):
+        return 2 * self.num_kinds
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (LeakingCopying, "by rank alone: 1.0000"),
+        (LateCopying, "by rank, from what is read later, though answers_follow is False: "),
+        (BoldCopying, "by rank, without a look at the row: 0.3"),
+    ],
+)
+def test_a_task_that_gives_its_answers_away_is_caught(kind, says):
+    task = Copying(length=6, vocab_size=4)
+    assert position_shortcuts.weak_floors(task, 4000) == []
+    weak = position_shortcuts.weak_floors(kind(length=6, vocab_size=4), 4000)
+    assert any(line.startswith(says) for line in weak), weak

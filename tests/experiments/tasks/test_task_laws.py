@@ -139,7 +139,7 @@ def test_answers_depend_on_their_evidence_and_on_no_other_value_or_filler(spec: 
     described = [[*task.describe_row(batch, row), *task.describe_context(batch, row)] for row in range(29)]
     roles = np.array([[role for _, role in row] for row in described])
     assert roles.shape == (29, task.input_length + (task.context.length if task.context else 0))
-    assert np.isin(roles, ROLES).all()
+    assert set(roles.flat) <= set(ROLES), "roles in describe_row"
     answers, counted, decisive = task.solve(batch), 0, 0
     for position, other, changed in one_change(batch, roles, np.random.default_rng(0)):
         decides = (batch.evidence == position).any(axis=2) & changed[:, None]
@@ -147,7 +147,11 @@ def test_answers_depend_on_their_evidence_and_on_no_other_value_or_filler(spec: 
             decided(task, batch) > 0
         )
         assert not (moved & ~decides).any(), f"a change at {position} moved an answer that does not depend on it"
-        assert (moved == decides).all() or not task.every_change_counts
+        idle = decides & ~moved
+        assert not (task.every_change_counts and idle.any()), (
+            f"a change of the evidence at {position} left the answer as it was, in rows {np.argwhere(idle)[:3, 0]}: "
+            "where that is so, say every_change_counts = False"
+        )
         counted, decisive = counted + int(moved.sum()), decisive + int(decides.sum())
     assert decisive > 0 and counted > decisive / (10 if task.every_change_counts else 100)  # one pixel of many
 
@@ -216,8 +220,9 @@ def test_best_guess_without_the_evidence(spec: str):
     rng, name = np.random.default_rng(3), specs.parse_spec(spec)[0]
     guesses, rates = np.zeros_like(batch.targets), task.guess_rate(batch)
     assert rates.shape == batch.weights.shape and np.average(rates, weights=batch.weights) > 0
-    if name not in UNSEEN:  # the best shortcut's score, or no bound at all
-        assert np.isin(rates[batch.weights > 0], (1.0, max(task.floors().values()))).all()
+    if name not in UNSEEN:
+        allowed, found = {1.0, max(task.floors().values())}, set(rates[batch.weights > 0].tolist())
+        assert found <= allowed, "without a twin in UNSEEN it is the best shortcut's score, or 1: no bound at all"
         return
     for row, column in np.argwhere(batch.weights > 0):
         answers = np.asarray(UNSEEN[name](task, batch, row, column))
@@ -248,11 +253,16 @@ def test_floors_are_what_their_shortcuts_score(spec: str):
     ]
     for floors, score in scores:
         for shortcut, floor in floors.items():
-            guess = GUESSES.get((name, shortcut)) or COMMON[shortcut]
+            guess = GUESSES.get((name, shortcut)) or COMMON.get(shortcut)
+            assert guess is not None, f"add a NumPy twin of {(name, shortcut)} to GUESSES in its family's shortcuts.py"
             guesses = np.stack([guess(task, batch, row, rng) for row in range(ROWS)])
             excess = batch.weights * (score(guesses, batch) - floor)
             excess = excess.sum(axis=1)  # a row's targets go together
-            assert abs(excess.sum()) <= 4 * np.sqrt(np.square(excess).sum()) + 1e-6, shortcut
+            error = 4 * np.sqrt(np.square(excess).sum()) + 1e-6
+            found, error = (float(each / batch.weights.sum()) for each in (excess.sum(), error))
+            assert abs(found) <= error, (
+                f"{shortcut}: floors() says {floor:.4f}; it scores {floor + found:.4f} +- {error:.4f}"
+            )
 
 
 def at_length_or_next(task: Task, length: int) -> Task:
