@@ -59,14 +59,14 @@ class Attention(Mixer):
         check_pattern(self.variant, length, causal)
 
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
-        """Returns the variant's cost, and as state the taps of the convolutions and the token before."""
+        """Returns the variant's cost, and as state what the convolutions and the token shift keep of earlier tokens."""
         heads, options = sizes.heads, sizes.options
         cost = self.variant.cost(call.query_length, call.key_length, heads, call.causal)
         query_heads, key_heads = (1, 1) if options.qk_shared else heads[:2]
         further = (self.variant.writes_per_token - 1) * heads.num_kv_heads
         keys, values = key_heads + further, heads.num_kv_heads + further
         projected = (query_heads + keys) * heads.head_dim + values * heads.value_dim
-        kept = options.short_conv * sizes.model_dim + options.qkv_conv * projected
+        kept = max(options.short_conv - 1, 0) * sizes.model_dim + max(options.qkv_conv - 1, 0) * projected
         kept += (options.token_shift != "none") * sizes.model_dim
         kept += max(options.skip - 1, 0) * heads.num_heads * heads.value_dim
         return cost._replace(cache_bytes=cost.cache_bytes + BYTES_PER_SCALAR * kept)

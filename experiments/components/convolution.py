@@ -52,7 +52,7 @@ class GatedConvolution(Mixer):
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
         """Returns the cost of the gate's product; that of the taps is elementwise and not counted."""
         flops = 2 * call.query_length * sizes.model_dim**2
-        return Cost(flops, flops, BYTES_PER_SCALAR * self.kernel_size * sizes.model_dim)
+        return Cost(flops, flops, BYTES_PER_SCALAR * (self.kernel_size - 1) * sizes.model_dim)
 
 
 class ConvolutionCache(NamedTuple):

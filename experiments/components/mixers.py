@@ -79,8 +79,7 @@ class Mixer(abc.ABC):
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
         """Returns what mixing one sequence costs; an attention's projections are not part of it.
 
-        `cache_bytes` is all that decoding carries. A convolution is charged all its taps, as published counts do,
-        although the present token needs no keeping.
+        `cache_bytes` is all that decoding carries: of a convolution the inputs that it reads again, one less than taps.
         """
 
     def portable(self) -> Self:

@@ -29,25 +29,11 @@ def layer_of(mixer, sizes):
 
 @pytest.mark.parametrize(("family", "options"), CROSSED)
 def test_state_and_parameters_are_counted(family, options):
-    """The state is what the cache holds, but that each convolution is charged the tap of the token itself, too."""
     mixer, sizes = make_attention(FAMILIES[family]), sizes_with(options)
     cache = jax.eval_shape(lambda: layer_of(mixer, sizes).init_cache(1, LENGTH))
     held = sum(4 * leaf.size for leaf in jax.tree.leaves(cache)) - 2 * 4  # without the two counters
+    assert mixer.cost(sizes, Call(LENGTH, LENGTH, True)).cache_bytes == held
     layer = nnx.eval_shape(lambda: layer_of(mixer, sizes))
-    used = [(layer.short_conv, SIZES.model_dim)]
-    used += [
-        (conv, linear.out_features)
-        for conv, linear in (
-            (layer.query_conv, layer.query),
-            (layer.key_conv, layer.key),
-            (layer.value_conv, layer.value),
-        )
-    ]
-    used += [
-        (conv, 0 if conv is None else conv.taps.shape[1]) for conv in (layer.further_key_conv, layer.further_value_conv)
-    ]
-    own_taps = sum(4 * width for conv, width in used if conv is not None)
-    assert mixer.cost(sizes, Call(LENGTH, LENGTH, True)).cache_bytes == held + own_taps
     shared = [layer.query, layer.key, layer.value, layer.output, layer.query_norm, layer.key_norm, layer.short_conv]
     apart = sum(leaf.size for part in shared if part is not None for leaf in jax.tree.leaves(nnx.state(part)))
     whole = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(layer)))
