@@ -63,7 +63,7 @@ def refresh_archive(study: pathlib.Path) -> int:
     with tempfile.TemporaryDirectory() as folder:
         archive.unpack(study, folder)
         refresh(pathlib.Path(folder))
-        return archive.pack(folder, study)
+        return archive.pack(folder, study, replace=True)  # runs may have other names now
 
 
 def redraw(folder: pathlib.Path, wanted: Sequence[str] = ()) -> None:

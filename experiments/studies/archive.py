@@ -91,17 +91,22 @@ def open_runs(study: str | Path) -> Sequence[RunFolder | PackedRun]:
     return [*folders, *(run for run in open_archive(study) if run.path.name not in known)]
 
 
-def pack(study: str | Path, output: str | Path) -> int:
+def pack(study: str | Path, output: str | Path, *, replace: bool = False) -> int:
     """Writes the archive of a study into the folder `output`; returns how many runs are in it.
 
+    Args:
+      study: the folder with the runs.
+      output: the folder with the archive.
+      replace: whether an archive there may have other runs, which are then lost.
+
     Raises:
-      ValueError: no run has ended, one is damaged, or `output` has an archive with others, which would be lost.
+      ValueError: no run has ended, one is damaged, or the archive that is there has others; one line.
     """
     lines = {run.path.name: _line(run) for run in open_runs(study) if _has_ended(run)}
     if not lines:
         raise ValueError(f"no run in {str(study)!r} has ended.")
     lost = [run.path.name for run in open_archive(output) if run.path.name not in lines]
-    if lost:
+    if lost and not replace:
         raise ValueError(
             f"{str(Path(output) / ARCHIVE)!r} has runs that {str(study)!r} has not: {len(lost)}, such as {lost[0]}; "
             "pack into another folder, or remove the file."

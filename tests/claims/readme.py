@@ -37,7 +37,7 @@ CLAIMS = [
         lambda s: (
             s.row("sliding_window+linear").solved == s.row("sliding_window+linear").ended == 5
             and near(
-                s.row("sliding_window+linear").values("cache_bytes")[0] / s.row("full").values("cache_bytes")[0], 0.39
+                s.row("sliding_window+linear").values("cache_bytes")[0] / s.row("full").values("cache_bytes")[0], 0.38
             )
             and s.row("sliding_window+linear").size.layers == s.row("full").size.layers + 1
         ),
