@@ -11,7 +11,9 @@ from attention_variants.conformance.inputs import (
     BATCH,
     HEADS,
     MODEL_DIM,
+    Arguments,
     Case,
+    cut,
     draw_zeros,
     expect,
     expect_close,
@@ -49,12 +51,10 @@ def controls_read_their_own_token(case: Case) -> None:
     module, x = _module(case)
     if module is None or not case.variant.supports_causal:
         return
-    length = case.length
-    whole, pieces = module(x), [(0, length - 3), (length - 7, length)]
-    for start, stop in pieces:
-        piece = module(x[:, start:stop])
-        own = jax.tree.map(lambda leaf: leaf[:, start:stop] if leaf.shape[1] == length else leaf, whole)  # noqa: B023
-        expect_close(f"controls of the tokens from {start} to {stop} alone", piece, own, 1e-5)
+    whole = Arguments(x, x, x, module(x))
+    for start, stop in ((0, case.length - 3), (case.length - 7, case.length)):
+        own = cut(whole, start, stop).controls
+        expect_close(f"controls of the tokens from {start} to {stop} alone", module(x[:, start:stop]), own, 1e-5)
 
 
 def controls_are_learned(case: Case) -> None:

@@ -18,6 +18,7 @@ from attention_variants.conformance.inputs import (
     NUM_HEADS,
     Arguments,
     Case,
+    LawBroken,
     SlopeBias,
     call,
     expect,
@@ -114,7 +115,10 @@ def _figures(variant: AttentionVariant, length: int, causal: bool) -> tuple[int,
 
 
 def cost_is_exact(case: Case) -> None:
-    """cost() equals the counter over the jaxpr; the cache, its two counters left out, is as large as cost() says."""
+    """cost() equals the counter over the jaxpr; the cache, its two counters left out, is as large as cost() says.
+
+    It grows as `state_order` says.
+    """
     variant, length = case.variant, case.length
     for causal in modes(variant):
         lengths = [(1, 1), (length, length), (211, 211)]
@@ -135,40 +139,42 @@ def cost_is_exact(case: Case) -> None:
                 f"{where}: cost() says {said.ideal_flops} ideal FLOPs; its permitted pairs come to {pairs}.",
             )
     if variant.supports_causal:
-        _expect_state_order(variant)
         cache = variant.init_cache(1, length, HEADS, jnp.float32)
         state = {name: leaf for name, leaf in cache._asdict().items() if name not in ("length", "max_length")}
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         said_bytes = variant.cost(length, length, HEADS, True).cache_bytes
         expect(said_bytes == held, f"cost() says {said_bytes} cache bytes; init_cache holds {held}.")
+        _expect_state_order(variant)
 
 
 def _expect_state_order(variant: AttentionVariant) -> None:
-    """Expects the cache to grow with length and widths as `state_order` says, within a fifth."""
-    fields = {field.name: getattr(variant, field.name) for field in dataclasses.fields(variant)}
-    numbers = {name: value for name, value in fields.items() if isinstance(value, int | float)}
-
-    def said_and_held(length: int, heads: HeadSizes) -> tuple[float, float]:
-        names = numbers | {"length": length, "head_dim": heads.head_dim, "value_dim": heads.value_dim}
-        order = eval(variant.state_order.replace("^", "**"), {"__builtins__": {}}, names)  # noqa: S307
-        return order, variant.cost(length, length, heads, True).cache_bytes
-
+    """Expects the cache to grow with length and widths as `state_order` says, within a fourth."""
     wide = HEADS._replace(head_dim=64, value_dim=64)  # beside which counters and normalisers are small
-    first, held = said_and_held(512, wide)
+    sizes = {
+        "length": (4096, wide),
+        "head_dim": (512, wide._replace(head_dim=128)),
+        "value_dim": (512, wide._replace(value_dim=128)),
+    }
+    first, held = _state_order(variant, 512, wide), variant.cost(512, 512, wide, True).cache_bytes
     if not first:  # a field of 0 stands for another size
         return
-    sizes = {"length": (4096, wide), "head_dim": (512, wide._replace(head_dim=128))}
-    sizes["value_dim"] = 512, wide._replace(value_dim=128)
-    for name, size in sizes.items():
-        try:
-            said, grown = said_and_held(*size)
-        except (SyntaxError, NameError, TypeError) as error:
-            expect(False, f"state_order {variant.state_order!r} is no product of sizes: {error}.")
+    for name, (length, heads) in sizes.items():
+        said = _state_order(variant, length, heads) / first
+        grown = variant.cost(length, length, heads, True).cache_bytes / held
         expect(
-            0.8 < (grown / held) / (said / first) < 1.25,
-            f"state_order {variant.state_order!r} grows {said / first:.2f} times with {name}, and the cache "
-            f"{grown / held:.2f} times.",
+            0.8 < grown / said < 1.25,
+            f"state_order {variant.state_order!r} grows {said:.2f} times with {name}, and the cache {grown:.2f} times.",
         )
+
+
+def _state_order(variant: AttentionVariant, length: int, heads: HeadSizes) -> float:
+    """Returns the number that `state_order` comes to."""
+    fields = {field.name: getattr(variant, field.name) for field in dataclasses.fields(variant)}
+    names = fields | {"length": length, "head_dim": heads.head_dim, "value_dim": heads.value_dim}
+    try:
+        return float(eval(variant.state_order.replace("^", "**"), {"__builtins__": {}}, names))
+    except Exception as error:  # whatever a text that is no formula raises
+        raise LawBroken(f"state_order {variant.state_order!r} is no formula of sizes and fields: {error}.") from error
 
 
 def dtypes_are_explicit(case: Case) -> None:

@@ -142,13 +142,12 @@ def _above_ceiling(study: Study) -> list[str]:
 
 
 def _provisional(study: Study) -> list[str]:
-    provisional, passed_over = (
-        sum(getattr(row, name) for row in study.rows) for name in ("provisional", "passed_over")
-    )
     lines = {
-        "of runs that only choose: none that is to be reported has ended.": provisional,
+        "of runs that only choose: none that is to be reported has ended.": sum(row.provisional for row in study.rows),
         "for which another value than the chosen one was trained on the reported seeds: what commands of this study "
-        "vary or select has changed. What ran on the seeds that choose is chosen among, nothing else.": passed_over,
+        "vary or select has changed. What ran on the seeds that choose is chosen among, nothing else.": sum(
+            row.passed_over for row in study.rows
+        ),
     }
     found = [f"{plural(number, 'row')} {line}" for line, number in lines.items() if number]
     if len(study.selects) > 1 and not study.members:

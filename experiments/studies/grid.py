@@ -43,6 +43,7 @@ def expand(
     axes = ([list(map(dict, sweep))] if sweep else []) + parse_vary(vary)
     _check_axes(sweep, vary)
     searched = _seeds_that_choose(config, seeds, varied)
+    # `len` takes no range of more than 2^63.
     runs = (searched.stop - searched.start + seeds) * math.prod(map(len, axes))
     if runs > MOST_RUNS:
         raise specs.SpecError(f"a study may have at most {MOST_RUNS} runs; this one has {runs}.")

@@ -106,6 +106,10 @@ class BoastsOfAnotherState(Window):
     state_order = "window_size * head_dim * value_dim"
 
 
+class DescribesItsState(Window):
+    state_order = "a window of keys and values"
+
+
 class DeclaresTheStateOfFull(Window):
     state_order = "length * (head_dim + value_dim)"
 
