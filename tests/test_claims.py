@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.claims import bottleneck, flags, heads, in_context, layers, questions, readme, recall, studies
+from tests.claims import bottleneck, flags, heads, in_context, languages, layers, questions, readme, recall, studies
 from tests.claims.scores import Claim, Scores
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -14,6 +14,7 @@ CLAIMS = {
     "README.md": readme.CLAIMS,
     "docs/studies.md": [
         *studies.CLAIMS,
+        *languages.CLAIMS,
         *recall.CLAIMS,
         *bottleneck.CLAIMS,
         *layers.CLAIMS,

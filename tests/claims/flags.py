@@ -14,11 +14,6 @@ def _improving(s: Scores) -> set[tuple[str, str]]:
 
 CLAIMS = [
     Claim(
-        "state_tracking",
-        "Linear attention was still improving at parity.",
-        lambda s: _improving(s) == {("linear", "parity")},
-    ),
-    Claim(
         "mad",
         "On noisy recall `linear` was still improving.",
         lambda s: _improving(s) == {("linear", "noisy_recall")},

@@ -10,8 +10,6 @@ _FEW_HOPS = "variable_tracking:length=32,vocab_size=48,hops=2,num_chains=3,vary_
 _WRITTEN = f"{_FEW_HOPS},scratchpad=true"
 _NEEDLES = "needle:vocab_size=160,num_keys=6,num_queries=6"
 _MORE_DISTRACTORS, _UNSEEN_KEYS = f"{_NEEDLES},distractors=24", f"{_NEEDLES},distractors=8"
-_LONG, _LONGEST = "161-320", "321-500"
-_LANGUAGES = ("parity", "even_pairs", "cycle_navigation", "modular_arithmetic")
 _MAD = ("in_context_recall", "noisy_recall", "fuzzy_recall", "memorization", "compression", "selective_copying")
 
 
@@ -157,38 +155,6 @@ CLAIMS = [
             and near(s.at("full", "64", position="sinusoidal"), 0.10)
             and near(s.at("full", "64", position="rope;"), 0.07)
         ),
-    ),
-    Claim(
-        "state_tracking",
-        "The LSTM keeps parity and even pairs to 500 symbols (1.00 each).",
-        lambda s: all(near(s.at("lstm", _LONGEST, task=task), 1.0) for task in ("parity", "even_pairs")),
-    ),
-    Claim(
-        "state_tracking",
-        "`gated_delta` keeps even pairs to 160 symbols (1.00) and reaches 0.89 at 321 to 500",
-        lambda s: (
-            near(s.at("gated_delta", "81-160", task="even_pairs"), 1.0)
-            and near(s.at("gated_delta", _LONGEST, task="even_pairs"), 0.89)
-        ),
-    ),
-    Claim(
-        "state_tracking",
-        "Full attention stays at the floor in parity (0.53)",
-        lambda s: near(s.accuracy("full", task="parity"), 0.53),
-    ),
-    Claim(
-        "state_tracking",
-        "past 80 symbols it is at the floor in all four languages",
-        lambda s: all(
-            s.at("full", test, task=task) < s.test("full", test, task=task).floor + 0.03
-            for task in _LANGUAGES
-            for test in ("81-160", _LONG, _LONGEST)
-        ),
-    ),
-    Claim(
-        "state_tracking",
-        "No model learns modular arithmetic in 1000 steps.",
-        lambda s: all(mean(row) < 0.4 for row in s.rows(task="modular_arithmetic")),
     ),
     Claim(
         "negative_eigenvalues",
