@@ -108,21 +108,47 @@ CLAIMS = [
     ),
     Claim(
         "scratchpad",
-        "every model predicts the next step over two hops (0.99)",
-        lambda s: all(near(mean(row), 0.99) or mean(row) > 0.99 for row in s.rows(task=f"{_WRITTEN};")),
-    ),
-    Claim(
-        "scratchpad",
-        "no model reaches the floor of 0.64",
+        "all three solve the task in all five seeds, within 500 steps in the median.",
         lambda s: (
-            all(mean(row) < row.mean("floor") for row in s.rows(task=f"{_FEW_HOPS};"))
-            and all(near(row.mean("floor"), 0.64) for row in s.rows(task=f"{_FEW_HOPS};"))
+            [row.solved for row in s.rows(task=f"{_WRITTEN};")] == [5, 5, 5]
+            and max(row.steps_to_solve or 9999 for row in s.rows(task=f"{_WRITTEN};")) == 500
         ),
     ),
     Claim(
         "scratchpad",
-        "One layer of full attention always answers the questions that need no hop.",
-        lambda s: s.bins("full", "hops", task=f"{_FEW_HOPS};")[0] > 0.995,
+        "Without them no model reaches the floor of 0.64, which comes from looking the name up once, at any of four "
+        "rates: one layer of full attention comes to 0.56, two to 0.41, two of `gated_delta` to 0.33.",
+        lambda s: (
+            [
+                round(s.accuracy(name, task=f"{_FEW_HOPS};"), 2)
+                for name in ("full", "full+full", "gated_delta+gated_delta")
+            ]
+            == [0.56, 0.41, 0.33]
+            and all(
+                near(row.mean("floor"), 0.64) and max(score for _, score in row.choices[0].curve) < 0.64
+                for row in s.rows(task=f"{_FEW_HOPS};")
+            )
+        ),
+    ),
+    Claim(
+        "scratchpad",
+        "One layer answers the questions that need no hop (0.99) and guesses among the three chains where there is one "
+        "(0.33). No row was still improving.",
+        lambda s: (
+            near(s.bins("full", "hops", task=f"{_FEW_HOPS};")[0], 0.99)
+            and near(s.bins("full", "hops", task=f"{_FEW_HOPS};")[1], 0.33)
+            and not any(row.still_improving for row in s.rows())
+        ),
+    ),
+    Claim(
+        "scratchpad",
+        "Rates at the edge of the four, without the steps: the smallest for full attention in one layer and in two, "
+        "the largest for `gated_delta`.",
+        lambda s: (
+            s.edges("task")
+            == {("full", f"{_FEW_HOPS};"): -1, ("full+full", f"{_FEW_HOPS};"): -1}
+            | {("gated_delta+gated_delta", f"{_FEW_HOPS};"): 1}
+        ),
     ),
     Claim(
         "extrapolation",
