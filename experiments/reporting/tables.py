@@ -128,7 +128,7 @@ def notes(study: Study) -> list[str]:
 
 def warnings(study: Study) -> list[str]:
     """Returns what is missing from a study, and what in it is not comparable."""
-    return [*_mixed_setups(study), *_above_ceiling(study), *_provisional(study), *incomplete(study)]
+    return [*_mixed_setups(study), *_above_ceiling(study), *_choosing(study), *incomplete(study)]
 
 
 def _above_ceiling(study: Study) -> list[str]:
@@ -141,7 +141,8 @@ def _above_ceiling(study: Study) -> list[str]:
     ]
 
 
-def _provisional(study: Study) -> list[str]:
+def _choosing(study: Study) -> list[str]:
+    """Says where rows are not what their last command would have chosen."""
     lines = {
         "of runs that only choose: none that is to be reported has ended.": sum(row.provisional for row in study.rows),
         "for which another value than the chosen one was trained on the reported seeds: what commands of this study "

@@ -118,9 +118,8 @@ def merge_without_normaliser_gradient(patch: pytest.MonkeyPatch) -> None:
 
 
 def strip_without_its_first_key(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        static_pattern, "Reach", lambda first, last: Reach(first, last - 2)
-    )  # `last` is one key more than needed
+    # `last` is one key more than what a window sees.
+    patch.setattr(static_pattern, "Reach", lambda first, last: Reach(first, last - 2))
 
 
 class Bug(NamedTuple):

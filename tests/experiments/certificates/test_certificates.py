@@ -205,6 +205,14 @@ def test_a_mistake_is_one_line(monkeypatch, capsys, flags, message):
     assert err.count("\n") == 1 and message in err
 
 
+def test_a_file_in_place_of_the_folder_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert execute(monkeypatch, "--certificate=parity_networks", f"--output={tmp_path / 'file'}") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and f"cannot write {tmp_path / 'file'}" in err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_study_without_a_row_says_which(tmp_path):
     folder = write_parity(tmp_path / "mine", {"lstm": [(1.0, 1.0, 1.0)]})
     with pytest.raises(ValueError, match="one row of full on parity; it has 0"):

@@ -188,6 +188,14 @@ def test_a_choice_at_the_edge_of_what_was_tried_is_known_as_one(value, tried, ed
     assert Choice("key", value, tuple((each, 0.5) for each in tried), solved_at=0.99).edge == edge
 
 
+@pytest.mark.parametrize("status, damaged", [("diverged", False), ("done", True)])
+def test_only_a_run_that_diverged_may_have_no_learning_curve(tmp_path, status, damaged):
+    """It may do so before its first evaluation."""
+    run = write_run(tmp_path / "study", config_of("conv+full", 0), status=status)
+    (run / "metrics.jsonl").write_text("")
+    assert bool(read_study(tmp_path / "study").problems) == damaged
+
+
 def test_diverged_runs_stay_in_the_denominator_failed_and_unfinished_ones_are_counted(tmp_path):
     folder = tmp_path / "study"
     write_run(folder, config_of("conv+full", 0))

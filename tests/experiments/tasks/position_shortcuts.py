@@ -67,7 +67,7 @@ def fit(task: Task, batch: Batch, place: Place, *, copies: bool = True, ahead: b
     if not ahead and copying_is_the_task(batch, places):
         evidence = np.full(count, -1)
         evidence[places[scored]] = batch.evidence[scored][:, 0]
-        copied[evidence[:, None] == _position_of(batch)] = 0
+        copied[evidence[:, None] == _position_of(batch, np.arange(copied.shape[1]))] = 0
     return Table(place, answers, np.where(copied.max(axis=1) > answered, copied.argmax(axis=1), -1), ahead)
 
 
@@ -123,16 +123,15 @@ def _readable(batch: Batch) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _position_of(batch: Batch) -> np.ndarray:
-    """Returns the position of each column of `_readable`, as `Batch.evidence` counts them: a context comes last."""
-    length = batch.inputs.shape[1]
-    own = np.repeat(np.arange(length), batch.inputs[0, 0].size)
-    return np.concatenate([own, length + np.arange(_readable(batch).shape[1] - len(own))])
+def _position_of(batch: Batch, columns: np.ndarray) -> np.ndarray:
+    """Returns the positions of columns of `_readable`, as `Batch.evidence` counts them: a context comes last."""
+    length, size = batch.inputs.shape[1], batch.inputs[0, 0].size
+    return np.where(columns < length * size, columns // size, columns - length * size + length)
 
 
 def _read(batch: Batch, at: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Returns whether a model at these positions has read these columns of `_readable`; a context it reads before."""
-    position = _position_of(batch)[columns]
+    position = _position_of(batch, columns)
     return (position <= at) | (position >= batch.inputs.shape[1])
 
 
@@ -167,9 +166,11 @@ def weak_floors(task: Task, rows: int) -> list[str]:
     rate = float(np.average(task.guess_rate(test), weights=test.weights))
     weak = []
     for kind, place in PLACES.items():
-        tables = {f"by {kind} alone": (fit(task, train, place), *floor)}
+        table = fit(task, train, place)
+        tables = {f"by {kind} alone": (table, *floor)}
+        blind = dataclasses.replace(table, sources=np.full_like(table.sources, -1))
         guess = f"the guess rate is {rate:.4f}, to which ceilings go down"
-        tables[f"by {kind}, without a look at the row"] = fit(task, train, place, copies=False), rate, guess
+        tables[f"by {kind}, without a look at the row"] = blind, rate, guess
         if not task.answers_follow:
             what = f"by {kind}, from what is read later, though answers_follow is False"
             tables[what] = fit(task, train, place, ahead=True), *floor
