@@ -19,7 +19,7 @@ from experiments.studies import run_folder
 from tests.experiments.processes import start, wait_for_checkpoint
 
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
-MOMENTS = np.geomspace(0.3, 3, 30)  # seconds: start-up, imports, compilation; a third of them for each signal
+MOMENTS = np.geomspace(0.3, 3, 21)  # seconds: start-up, imports, compilation; a third of them for each signal
 ENDLESS = "--config.train.steps=20000", "--config.train.stop_when_solved=false"
 
 

@@ -195,8 +195,8 @@ BUGS = [
     Bug("ties_are_decided_alike", TOP_K, LastOfEqualKeys, "keys of period 5, causal=True.*differs"),
     Bug("grouped_heads_equal_repeated", WINDOW, TilesHeads, r"grouped heads, causal=True\[0\]: differs"),
     Bug("transformations_change_nothing", LINEAR, MixesTheBatch, r"vmap, .*\[0\]: differs"),
-    Bug("growth_is_as_claimed", LINEAR, ClaimsSubquadratic, r"to 4096 FLOPs grow 3\.\d\d times .* less than 2.3"),
-    Bug("growth_is_as_claimed", LINEAR, QuadraticMemory, r"temporaries grow [34]"),
+    Bug("growth_is_as_claimed", LINEAR, ClaimsSubquadratic, r"to 16384 FLOPs grow \d\d\.\d\d times .* less than 12.17"),
+    Bug("growth_is_as_claimed", LINEAR, QuadraticMemory, r"temporaries grow 6"),
     Bug(
         "cost_is_exact",
         LINEAR,

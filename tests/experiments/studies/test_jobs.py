@@ -339,7 +339,7 @@ def test_jobs_of_slurm_are_warned_requeued_and_outlive_their_driver(tmp_path, mo
 @pytest.mark.slow
 def test_local_jobs_go_on_when_their_time_is_up_and_when_their_driver_is_killed(tmp_path, undisturbed):
     expected, programs = undisturbed
-    folder, flags = tmp_path / "jobs", ("--seeds=2", "--executor=local", "--runs_per_job=2", "--job_minutes=0.8")
+    folder, flags = tmp_path / "jobs", ("--seeds=2", "--executor=local", "--runs_per_job=2", "--job_minutes=0.5")
     first = start(folder, *flags, hook=SLOW, programs=programs, **QUIET)
     wait_for_checkpoint(first, folder)
     first.kill()
