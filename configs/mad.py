@@ -2,8 +2,8 @@
 
 The tasks are those of Poli et al. 2024 (arXiv:2403.17844), at sizes for two cores. The model is a gated short
 convolution and one layer, each with an MLP, and learned positions. The study follows configs/protocol.py, with three
-seeds. `configs/mad_paper.py` adds the layers as their papers have them. Many hours on two cores; an interrupted study
-continues:
+seeds. `configs/mad_paper.py` adds the layers as their papers have them. An hour and a quarter on two cores; an
+interrupted study continues:
 
     python -m experiments.run --config=configs/mad.py
 """

@@ -6,7 +6,19 @@ import re
 
 import pytest
 
-from tests.claims import bottleneck, flags, heads, in_context, languages, layers, questions, readme, recall, studies
+from tests.claims import (
+    bottleneck,
+    flags,
+    heads,
+    in_context,
+    languages,
+    layers,
+    mad,
+    questions,
+    readme,
+    recall,
+    studies,
+)
 from tests.claims.scores import Claim, Scores
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -15,6 +27,7 @@ CLAIMS = {
     "docs/studies.md": [
         *studies.CLAIMS,
         *languages.CLAIMS,
+        *mad.CLAIMS,
         *recall.CLAIMS,
         *bottleneck.CLAIMS,
         *layers.CLAIMS,

@@ -14,11 +14,6 @@ def _improving(s: Scores) -> set[tuple[str, str]]:
 
 CLAIMS = [
     Claim(
-        "mad",
-        "On noisy recall `linear` was still improving.",
-        lambda s: _improving(s) == {("linear", "noisy_recall")},
-    ),
-    Claim(
         "cross_attention",
         "In translation full attention was still improving.",
         lambda s: _improving(s) == {("full", "translation")},

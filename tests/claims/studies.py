@@ -2,20 +2,13 @@
 
 import statistics
 
-from experiments.studies.rows import Row
-from tests.claims.scores import Claim, Scores, field, mean, near
+from tests.claims.scores import Claim, mean, near
 
 # Tasks and tests on other rows, as far as it takes to tell them apart.
 _FEW_HOPS = "variable_tracking:length=32,vocab_size=48,hops=2,num_chains=3,vary_hops=true"
 _WRITTEN = f"{_FEW_HOPS},scratchpad=true"
 _NEEDLES = "needle:vocab_size=160,num_keys=6,num_queries=6"
 _MORE_DISTRACTORS, _UNSEEN_KEYS = f"{_NEEDLES},distractors=24", f"{_NEEDLES},distractors=8"
-_MAD = ("in_context_recall", "noisy_recall", "fuzzy_recall", "memorization", "compression", "selective_copying")
-
-
-def _below_the_best(s: Scores, row: Row) -> float:
-    """How far the mean of `row` is below the best of its task."""
-    return max(mean(other) for other in s.rows(task=field(row, "task"))) - mean(row)
 
 
 CLAIMS = [
@@ -220,46 +213,6 @@ CLAIMS = [
         "negative_eigenvalues",
         "do not even learn the strings of training (0.51 each)",
         lambda s: near(s.accuracy("delta"), 0.51) and near(s.accuracy("gated_delta"), 0.51),
-    ),
-    Claim(
-        "mad",
-        "One layer of full attention is best in five of six tasks, and 0.013 below the best in selective copying",
-        lambda s: [round(_below_the_best(s, s.row("full", task=task)), 3) for task in _MAD] == [0, 0, 0, 0, 0, 0.013],
-    ),
-    Claim(
-        "mad",
-        "`delta` comes closest (0.64 against 0.95 in fuzzy recall)",
-        lambda s: (
-            near(s.accuracy("delta", task="fuzzy"), 0.64)
-            and near(s.accuracy("full", task="fuzzy"), 0.95)
-            and s.accuracy("delta", task="fuzzy")
-            == max(mean(row) for row in s.rows(task="fuzzy") if "full" not in row.attention)
-        ),
-    ),
-    Claim(
-        "mad",
-        "In-context and noisy recall are solved by all but `linear` with noise (0.86) and the window, which stays "
-        "close to its ceiling.",
-        lambda s: (
-            near(s.accuracy("linear", task="noisy"), 0.86)
-            and all(
-                mean(row) > 0.97
-                for task in ("in_context", "noisy")
-                for row in s.rows(task=task)
-                if "window" not in row.attention and not ("conv+linear" in row.attention and task == "noisy")
-            )
-            and all(0 <= s.gap("sliding_window", task=task) < 0.04 for task in ("in_context", "noisy"))
-        ),
-    ),
-    Claim(
-        "mad",
-        "Memorization needs no attention.",
-        lambda s: all(mean(row) > 0.95 for row in s.rows(task="memorization")),
-    ),
-    Claim(
-        "mad",
-        "No model learns compression in 600 steps (at most 0.21).",
-        lambda s: near(max(mean(row) for row in s.rows(task="compression")), 0.21),
     ),
     Claim(
         "cross_attention",
