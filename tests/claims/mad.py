@@ -1,5 +1,11 @@
 """What docs/studies.md says of the six tasks of mechanistic architecture design."""
 
+import numpy as np
+
+from experiments.config.run import Run
+from experiments.config.schema import Config
+from experiments.config.sections import FIRST_SEARCH_SEED
+from experiments.model.transformer import make_model
 from experiments.studies.rows import Row
 from tests.claims.scores import Claim, Scores, field, mean, near
 
@@ -33,6 +39,15 @@ def _solved(s: Scores, task: str) -> dict[tuple[str, str], int]:
 def _edges(s: Scores, task: str) -> dict[tuple[str, str], int]:
     """Which rows of a task chose the smallest rate, -1, or the largest, 1."""
     return {_called(row)[:2]: row.choices[0].edge for row in s.rows(task=task) if row.choices[0].edge}
+
+
+def _first_memories(seed: int) -> list[float]:
+    """After how many tokens, read as zeros, each head of `gated_delta` keeps 1 / e of its state before training."""
+    fields = {"model.attention": "conv+gated_delta", "model.position": "learned", "model.mlp_dim": 128}
+    run = Run.read(Config.from_fields({"task": "fuzzy_recall:length=128,vocab_size=16", "seed": seed} | fields))
+    controls = make_model(run)[1]["layers"][1]["mixer"]["controls"]
+    rate, bias = (np.asarray(controls[name][...], np.float64) for name in ("log_rate", "step_bias"))
+    return (np.exp(-rate) / np.log1p(np.exp(bias))).tolist()
 
 
 CLAIMS = [
@@ -79,6 +94,14 @@ CLAIMS = [
             max(row.values("test_accuracy")) < (row.mean("floor") or 0.0)
             and sorted(score >= 0.655 for _, score in row.choices[0].curve) == [False, True, True, True]
             for row in (_row(s, "gated_delta", layer, _FUZZY) for layer in ("plain", "paper"))
+        ),
+    ),
+    Claim(
+        "mad",
+        "One of those of the search seed remembers 166 tokens at first, none of the reported seeds more than 22.",
+        lambda s: (
+            round(max(_first_memories(FIRST_SEARCH_SEED))) == 166
+            and round(max(max(_first_memories(seed)) for seed in _row(s, "gated_delta", "plain", _FUZZY).seeds)) == 22
         ),
     ),
     Claim(
