@@ -55,17 +55,19 @@ class Scores:
         """Returns the mean accuracy in that test."""
         return statistics.fmean(self.test(attention, value, **where).accuracies)
 
-    def edges(self, *keys: str) -> dict[tuple[str, ...], int]:
-        """Returns which rows chose the smallest, -1, or the largest, 1, of what was tried.
-
-        A row is called by its attention without fields and by these fields of its config.
-        """
-        edges = {}
-        for row in self.study.rows:
+    def called(self, *keys: str, **where: str) -> dict[tuple[str, ...], Row]:
+        """Returns rows by their attention without fields and these fields of their config."""
+        found: dict[tuple[str, ...], Row] = {}
+        for row in self.rows(**where):
             name = "+".join(part.partition(":")[0] for part in row.attention.removeprefix("conv+").split("+"))
             row_key = (name, *(field(row, key) for key in keys))
-            assert row_key not in edges, f"two rows are called {row_key}"
-            edges[row_key] = row.choices[0].edge
+            assert row_key not in found, f"two rows are called {row_key}"
+            found[row_key] = row
+        return found
+
+    def edges(self, *keys: str, **where: str) -> dict[tuple[str, ...], int]:
+        """Returns which rows, `called` so, chose the smallest, -1, or the largest, 1, of what was tried."""
+        edges = {key: row.choices[0].edge for key, row in self.called(*keys, **where).items()}
         return {key: edge for key, edge in edges.items() if edge}
 
     def head(self, attention: str, task: str, column: str) -> float:

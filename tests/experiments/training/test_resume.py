@@ -32,7 +32,6 @@ def outcome(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     (run,) = run_folder.open_study(folder / "results" / "tiny")
     result, metrics = run.result(), run.metrics()
     del result["metrics_sha256"]  # of the times in them, too
-    del result["environment"]["flags"]  # who writes compiled programs, and who reads them
     for mapping in (result["compute"], *metrics):
         for name in TIMES:
             mapping.pop(name, None)
@@ -47,10 +46,10 @@ def parameters(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_kill_at_random_moments_and_resume(tmp_path):
-    killed, whole, programs = tmp_path / "killed", tmp_path / "whole", tmp_path / "programs"
-    finish(start(whole, *FLAGS, programs=programs, compiles=True, **LINES))
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    finish(start(whole, *FLAGS, **LINES))
     for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
-        process = start(killed, *FLAGS, programs=programs, **LINES)
+        process = start(killed, *FLAGS, **LINES)
         wait_for_checkpoint(process, killed)
         time.sleep(random.random() * 0.05)
         process.send_signal(number)
@@ -58,7 +57,7 @@ def test_kill_at_random_moments_and_resume(tmp_path):
         assert process.returncode == code, (out, err)
         (run,) = run_folder.open_study(killed / "results" / "tiny")
         assert run.result() is None
-    out = finish(start(killed, *FLAGS, programs=programs, **LINES))
+    out = finish(start(killed, *FLAGS, **LINES))
     assert "step 13/403" not in out  # it continued
     assert outcome(killed) == outcome(whole)
     assert parameters(killed) == parameters(whole) and len(parameters(whole)) == 32
