@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 _PATH = re.compile(r"(?<![\w.:/~])[~/][^\s,;'\"]*")
+_NO_FLAGS = ("JAX_COORDINATOR_", "JAX_COMPILATION_CACHE_", "JAX_PERSISTENT_CACHE_")
 
 
 class NoDeviceError(ValueError):
@@ -102,8 +103,8 @@ def environment(devices: int = 1, processes: int = 1, lanes: int = 1) -> dict[st
 
 
 def _is_flag(name: str) -> bool:
-    """Returns whether a variable of the environment may change numbers or times; what names hosts does not."""
-    return name == "XLA_FLAGS" or (name.startswith("JAX_") and not name.startswith("JAX_COORDINATOR_"))
+    """Returns whether a variable may change numbers or times; what names hosts, or keeps programs, does neither."""
+    return name == "XLA_FLAGS" or (name.startswith("JAX_") and not name.startswith(_NO_FLAGS))
 
 
 def _cpu_name() -> str:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from experiments import cli, show_task
+from experiments import cli, runtime, show_task
 
 PROGRAM = """
 from experiments.config.run import Run
@@ -37,6 +37,17 @@ def test_where_there_is_no_device_one_line_says_so(monkeypatch, capsys):
     assert cli.execute(show_task.run, show_task.FLAGS) == 2
     line = "error: JAX finds no device for JAX_PLATFORMS='cuda'; unset it, or set JAX_PLATFORMS=cpu.\n"
     assert capsys.readouterr() == ("", line)
+
+
+def test_a_run_names_the_flags_that_may_move_its_numbers_or_times(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("JAX_", "XLA_"))]:
+        monkeypatch.delenv(name)
+    for name in ("JAX_COORDINATOR_ADDRESS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        monkeypatch.setenv(name, "1")
+    assert runtime.environment()["flags"] == {}
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/home/me")
+    assert runtime.environment()["flags"] == {"JAX_ENABLE_X64": "1", "XLA_FLAGS": "--xla_dump_to=(path)"}
 
 
 @pytest.mark.slow
