@@ -3,7 +3,7 @@
 A model learns 512 facts by heart, asked for in one format, and is then fine-tuned on half of them in another one, which
 asks for another key of the question (`facts`). Before and after, it is tested in both formats: on the facts that
 fine-tuning used, on those that only pretraining had, and on facts that neither had, which must stay at the floor. The
-two stages are two rows for each model, and two halves of the picture `accuracy_shifted`. About 15 minutes on two cores;
+two stages are two rows for each model, and two halves of the picture `accuracy_shifted`. Ten minutes on two cores;
 the second command prints how far the attention of each layer moved:
 
     python -m experiments.run --config=configs/fine_tuning.py

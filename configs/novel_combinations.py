@@ -3,7 +3,7 @@
 Rows name two of eight skills, and the answer applies one after the other (`skill_pairs`). Training shows every skill
 alone and with five others; the tests ask for the pairs that are left, apart by kind: two maps, two orders, one of each.
 A model that has learnt all trained pairs may have learnt the skills, or every pair for itself: the picture
-`accuracy_shifted` of the report tells these apart. About 20 minutes on two cores:
+`accuracy_shifted` of the report tells these apart. About ten minutes on two cores:
 
     python -m experiments.run --config=configs/novel_combinations.py
 

@@ -2,7 +2,7 @@
 
 A row of 128 tokens begins with eight key-value pairs; later each key appears again and the model predicts its value.
 A gated short convolution before the attention layer binds each value to its key (the recipe of Arora et al. 2024,
-arXiv:2402.18668). Hence no variant can score more than the share of values that it sees: its ceiling is tight.
+arXiv:2402.18668). Hence no variant can score more than the share of values that it sees, its ceiling.
 
 The study follows configs/protocol.py: each model has the best of four learning rates, chosen on a seed of its own, and
 is scored on five others.

@@ -4,7 +4,7 @@ Published results beyond the lengths of training: a Transformer stays at 50 to 5
 modular arithmetic, and an LSTM reaches 100 % (Delétang et al. 2023, arXiv:2207.02098). A linear recurrence needs
 negative eigenvalues for parity, which `max_strength=2` allows, and rotations for larger cycles, which several steps per
 token compose (Grazzi et al. 2025, arXiv:2411.12537; Siems et al. 2025, arXiv:2502.10297). The study follows
-configs/protocol.py, with three seeds. Hours on two cores; an interrupted study continues:
+configs/protocol.py, with three seeds. An hour and a half on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/state_tracking.py
 """

@@ -5,7 +5,8 @@ python docs/refresh_results.py --draw accuracy_by_length results/reference/mqar
 
 Scores, FLOPs, times and parameter hashes stay as they were. A run that has another digest now is renamed. Then table.md
 and table.csv are written, and the pictures that are there, or are named by `--draw`, are drawn again, or removed where
-the results have nothing to draw. Runs in folders and runs in an archive are treated alike.
+the results have nothing to draw. Runs in folders and runs in an archive are treated alike. A study with a run that the
+code of today would not train, or from which it computes other numbers, is left alone; the exit code is 1 then.
 """
 
 import argparse
@@ -20,9 +21,14 @@ sys.path.insert(0, str(ROOT))
 
 
 def refreshed(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns a `result.json` with all that follows from its config made anew."""
+    """Returns a `result.json` with all that follows from its config made anew.
+
+    Raises:
+      ValueError: the code of today refuses the config, or computes other numbers from it; one line.
+    """
     from experiments.analysis import compute
     from experiments.analysis.bounds import bounds
+    from experiments.config import identity
     from experiments.config.run import Run
     from experiments.config.schema import Config
     from experiments.studies import legacy
@@ -31,6 +37,9 @@ def refreshed(result: dict[str, Any]) -> dict[str, Any]:
     from experiments.training.outcome import facts, with_ceilings
 
     run = Run.read(Config.from_nested(legacy.config_of_today(result["config"])))
+    revised = identity.revised(run.config.fields())
+    if revised and run.digests.run != result["run_id"]:
+        raise ValueError(f"run {result['run_id']} may predate the revision of {', '.join(revised)}.")
     kept = {key: value for key, value in result.items() if key not in ("lengths", "shifted")}
     if result["status"] == "failed":
         return kept | identify(run)
@@ -47,8 +56,8 @@ def refresh(study: pathlib.Path) -> int:
     from experiments.studies.run_folder import CONFIG, RESULT, RunFolder
 
     folders = [RunFolder(path.parent) for path in sorted(study.glob(f"*/{RESULT}"))]
-    for folder in folders:
-        result = refreshed(folder.read(RESULT) or {})
+    results = [refreshed(folder.read(RESULT) or {}) for folder in folders]  # all of them, or none is written
+    for folder, result in zip(folders, results, strict=True):
         folder.write(RESULT, result)
         folder.write(CONFIG, result["config"])
         if folder.path.name != result["run_id"]:
@@ -95,11 +104,18 @@ def main() -> int:
     parser.add_argument("--draw", action="append", default=[], help="name of a picture that is to be there")
     parser.add_argument("study", nargs="+", type=pathlib.Path)
     asked = parser.parse_args()
+    left = 0
     for study in asked.study:
-        runs = refresh(study) + (refresh_archive(study) if (study / ARCHIVE).exists() else 0)
+        try:
+            runs = refresh(study) + (refresh_archive(study) if (study / ARCHIVE).exists() else 0)
+        except ValueError as error:
+            print(f"{study}: left alone: {error}", flush=True)
+            left = 1
+            continue
         print(f"{study}: {runs} runs", flush=True)
-        redraw(study, asked.draw)
-    return 0
+        if runs:
+            redraw(study, asked.draw)
+    return left
 
 
 if __name__ == "__main__":

@@ -72,3 +72,28 @@ def test_a_study_is_renamed_and_written_again(trained, monkeypatch, capsys):
     assert RunFolder(folder).read("config.json") == result["config"]
     assert "conv+full" in (study / "table.md").read_text() and (study / "table.csv").exists()
     assert not list(study.glob("*.png"))  # only pictures that were there are drawn again
+
+
+@pytest.mark.parametrize(
+    "changes, why",
+    [
+        ({"task": "mqar:length=64,vocab_size=16"}, "vocab_size"),
+        ({"model": {"position": "t5"}}, "run ofonce may predate the revision of t5."),
+    ],
+)
+@pytest.mark.slow
+def test_what_today_would_not_train_alike_is_left_alone(trained, tmp_path, monkeypatch, capsys, changes, why):
+    _, result = trained
+    config = copy.deepcopy(result["config"])
+    for name, value in changes.items():
+        config[name] = config[name] | value if isinstance(value, dict) else value
+    held = json.dumps(result | {"config": config, "run_id": "ofonce"})
+    file = tmp_path / "old" / "ofonce" / "result.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(held)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("sys.argv", ["refresh_results.py", str(tmp_path / "old"), str(tmp_path / "empty")])
+    assert load("refresh_results").main() == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert "left alone" in first and why in first and second.endswith("empty: 0 runs")
+    assert file.read_text() == held and [path.name for path in tmp_path.rglob("*.md")] == []

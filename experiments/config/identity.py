@@ -70,8 +70,8 @@ def canonical(run: "Run") -> dict[str, Any]:
     if run.pretraining is not None:  # whatever decides its numbers decides those of this run
         fields = {key: value for key, value in fields.items() if not key.startswith("pretrain.")}
         fields["pretrain.cell"] = run.pretraining.digests.cell
-    if revised := _revised(fields):
-        fields["model.revisions"] = revised
+    if changed := revised(fields):
+        fields["model.revisions"] = changed
     nested: dict[str, Any] = {}
     for key, value in fields.items():
         section, dot, name = key.rpartition(".")
@@ -80,7 +80,7 @@ def canonical(run: "Run") -> dict[str, Any]:
     return nested
 
 
-def _revised(fields: Mapping[str, Any]) -> dict[str, int]:
+def revised(fields: Mapping[str, Any]) -> dict[str, int]:
     """Returns which parts of a model are revised, and how often."""
     texts = (str(fields.get(f"model.{name}", "")) for name in ("attention", "encoder", "cross_attention", "position"))
     words = {word for text in texts for word in re.split(r"[^a-z0-9_]+", text)}

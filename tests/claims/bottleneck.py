@@ -54,7 +54,7 @@ CLAIMS = [
         "GRU at 16 and 32 letters and LSTM at 16 were still improving. Rates at the edge of the four: the largest for "
         "both models with attention at 4 letters, for GRU at 4, 8 and 32, and for GRU with attention at 8; the "
         "smallest for LSTM at 4 and 32, and for LSTM with attention at 16. Where the task is solved, they tell "
-        "nothing; for GRU at 32 a rate beyond may be better.",
+        "nothing; for GRU and LSTM at 32 a rate beyond may be better.",
         lambda s: (
             [row for row in s.rows() if row.still_improving]
             == [s.row("gru", task=_at("32;")), s.row("lstm", task=_at("32;")), s.row("gru", task=_at("64;"))]

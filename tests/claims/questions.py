@@ -63,11 +63,11 @@ CLAIMS = [
     ),
     Claim(
         "fine_tuning",
-        "both stood below the floor in the new format (0.11 and 0.13).",
+        "both stood below the floor in the new format (0.11 and 0.14).",
         lambda s: (
-            near(s.at("full", f"{_NEW}used", **_BEFORE), 0.11)
-            and near(s.at("sliding_window", f"{_NEW}used", **_BEFORE), 0.13)
-            and (s.test("full", f"{_NEW}used", **_BEFORE).floor or 0) > 0.3
+            near(s.at("full", f"{_NEW}carried", **_BEFORE), 0.11)
+            and near(s.at("sliding_window", f"{_NEW}carried", **_BEFORE), 0.14)
+            and (s.test("full", f"{_NEW}carried", **_BEFORE).floor or 0) > 0.3
         ),
     ),
     Claim(

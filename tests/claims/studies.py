@@ -55,17 +55,24 @@ CLAIMS = [
     ),
     Claim(
         "dilution",
-        "`gated_linear` falls from 0.98 to 0.58, and `linear` from 0.88 to 0.59. `topk` loses nothing to distractors "
-        "(0.78 and 0.77), nor does the window, which stays near its ceiling of 0.52.",
+        "States lose with each distractor, though they are large enough: within training `gated_linear` falls from "
+        "0.98 to 0.72 and `linear` from 0.88 to 0.67; with 24 they come to 0.58 and 0.59. The seeds of `linear` lie "
+        "between 0.45 and 0.91. `topk` loses nothing to distractors (0.78 and 0.77), nor does the window, which stays "
+        "near its ceiling of 0.52.",
         lambda s: (
             all(
-                near(s.bins(name, "distractors")[0], first) and near(s.at(name, _MORE_DISTRACTORS), last)
-                for name, first, last in (
-                    ("gated_linear", 0.98, 0.58),
-                    ("linear", 0.88, 0.59),
-                    ("topk", 0.78, 0.77),
+                near(s.bins(name, "distractors")[0], first)
+                and near(s.bins(name, "distractors")[-1], most)
+                and near(s.at(name, _MORE_DISTRACTORS), last)
+                for name, first, most, last in (
+                    ("gated_linear", 0.98, 0.72, 0.58),
+                    ("linear", 0.88, 0.67, 0.59),
+                    ("topk", 0.78, 0.78, 0.77),
                 )
             )
+            and all(s.row(name).mean("ceiling") == 1 for name in ("gated_linear", "linear"))
+            and near(min(s.row("linear").values("test_accuracy")), 0.45)
+            and near(max(s.row("linear").values("test_accuracy")), 0.91)
             and near(s.row("sliding_window").mean("ceiling"), 0.52)
             and s.gap("sliding_window") < 0.03
             and s.bins("sliding_window", "distractors")[0] - s.at("sliding_window", _MORE_DISTRACTORS) < 0.02
@@ -125,11 +132,12 @@ CLAIMS = [
     ),
     Claim(
         "scratchpad",
-        "One layer answers the questions that need no hop (0.99) and guesses among the three chains where there is one "
-        "(0.33). No row was still improving.",
+        "One layer answers the questions that need no hop (0.99) and guesses among the three chains where it takes one "
+        "or two (0.33 and 0.34). No row was still improving.",
         lambda s: (
             near(s.bins("full", "hops", task=f"{_FEW_HOPS};")[0], 0.99)
             and near(s.bins("full", "hops", task=f"{_FEW_HOPS};")[1], 0.33)
+            and near(s.bins("full", "hops", task=f"{_FEW_HOPS};")[2], 0.34)
             and not any(row.still_improving for row in s.rows())
         ),
     ),
