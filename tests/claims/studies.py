@@ -238,14 +238,37 @@ CLAIMS = [
     ),
     Claim(
         "vision",
-        "`linformer`, which mixes positions by learned weights that do not depend on the content, learns fastest (0.77 "
-        "after 1500 steps); full attention stands at 0.65, and a window in raster order is below the floor.",
+        "No model solves it. `linformer`, whose queries see 16 learned mixtures of the patches, comes to 0.76, "
+        "`linear` to 0.70, full attention to 0.64 and `nystrom` to 0.61, over a floor of 0.51. A window with global "
+        "tokens hardly rises above it (0.54), and a window in raster order stays below (0.42).",
         lambda s: (
-            near(s.accuracy("linformer"), 0.77)
-            and s.row("linformer").mean("steps") == 1500
-            and mean(s.rows()[0]) == s.accuracy("linformer")
-            and near(s.accuracy("full"), 0.65)
-            and s.accuracy("sliding_window") < (s.row("sliding_window").mean("floor") or 0.0)
+            not any(row.solved for row in s.rows())
+            and {row.ended for row in s.rows()} == {5}
+            and [round(mean(row), 2) for row in s.rows()] == [0.76, 0.70, 0.64, 0.61, 0.54, 0.42]
+            and [row.attention.partition(":")[0] for row in s.rows()]
+            == ["linformer", "linear", "full", "nystrom", "global_window", "sliding_window"]
+            and "rank=16" in s.rows()[0].attention
+            and all(near(row.mean("floor"), 0.51) for row in s.rows())
+        ),
+    ),
+    Claim(
+        "vision",
+        "Each shape in addition is of another kind, and costs every model accuracy: `linformer` falls from 0.97 to "
+        "0.63, and from 0.90 to 0.58.",
+        lambda s: (
+            all(
+                bins[:4] == sorted(bins[:4], reverse=True) and bins[4:] == sorted(bins[4:], reverse=True)
+                for bins in (s.bins(row.attention, "shapes") for row in s.rows())
+            )
+            and [round(s.bins("linformer", "shapes")[i], 2) for i in (0, 3, 4, 7)] == [0.97, 0.63, 0.90, 0.58]
+        ),
+    ),
+    Claim(
+        "vision",
+        "No row was still improving. Rates at the edge of the four: the smallest for `nystrom` and both windows.",
+        lambda s: (
+            not any(row.still_improving for row in s.rows())
+            and s.edges() == {("nystrom",): -1, ("global_window",): -1, ("sliding_window",): -1}
         ),
     ),
     Claim(
