@@ -1,14 +1,14 @@
 """What can stand between an encoder and a decoder? Translation of strings, and naming what is in an image.
 
-Only the attention from decoder to encoder varies; the attention inside both stays full. About ten minutes on two
-cores:
+Only the attention from decoder to encoder varies; the attention inside both stays full. The study follows
+configs/protocol.py. Some 20 minutes on two cores:
 
     python -m experiments.run --config=configs/cross_attention.py
 """
 
 import ml_collections
 
-from configs import base
+from configs import base, protocol
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -18,9 +18,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.position = "learned"
     config.model.mlp_dim = 128
     config.train.steps = 1000
-    config.study.seeds = 2
     config.study.vary = (
         "task=translation:min_length=4,max_length=16|captioning",
         "model.cross_attention=full|sliding_window:window_size=9|topk:num_keys=4|linear|performer|sigmoid",
     )
-    return config
+    return protocol.follow(config)

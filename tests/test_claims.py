@@ -8,6 +8,7 @@ import pytest
 
 from tests.claims import (
     bottleneck,
+    encoders,
     flags,
     heads,
     in_context,
@@ -30,6 +31,7 @@ CLAIMS = {
         *mad.CLAIMS,
         *recall.CLAIMS,
         *bottleneck.CLAIMS,
+        *encoders.CLAIMS,
         *layers.CLAIMS,
         *heads.CLAIMS,
         *in_context.CLAIMS,

@@ -26,11 +26,6 @@ CLAIMS = [
         ),
     ),
     Claim(
-        "cross_attention",
-        "In translation full attention was still improving.",
-        lambda s: _improving(s) == {("full", "translation")},
-    ),
-    Claim(
         "catalogue",
         "`sigmoid` on recall, `gated_linear` and `rwkv6` on copying were still improving.",
         lambda s: (

@@ -223,20 +223,6 @@ CLAIMS = [
         lambda s: near(s.accuracy("delta"), 0.51) and near(s.accuracy("gated_delta"), 0.51),
     ),
     Claim(
-        "cross_attention",
-        "In translation all six kinds are above 0.95.",
-        lambda s: len(s.rows(task="translation")) == 6 and all(mean(row) > 0.95 for row in s.rows(task="translation")),
-    ),
-    Claim(
-        "cross_attention",
-        "In naming shapes in an image, full attention (0.95) and the best four keys (0.92) lead.",
-        lambda s: (
-            near(s.accuracy("full", task="captioning", cross_attention="full"), 0.95)
-            and near(s.accuracy("full", task="captioning", cross_attention="topk"), 0.92)
-            and sorted(mean(row) for row in s.rows(task="captioning"))[-3] < 0.9
-        ),
-    ),
-    Claim(
         "vision",
         "No model solves it. `linformer`, whose queries see 16 learned mixtures of the patches, comes to 0.76, "
         "`linear` to 0.70, full attention to 0.64 and `nystrom` to 0.61, over a floor of 0.51. A window with global "
