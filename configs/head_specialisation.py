@@ -2,7 +2,7 @@
 
 Two layers without a convolution, on `induction` with any token as key and on `mqar`; full attention, a window that is
 shorter than most distances, linear attention and the delta rule; one head and four at equal width. The parameters along
-training are kept. One run takes about a minute on a core:
+training are kept. The study follows configs/protocol.py, with three seeds. About an hour on two cores:
 
     python -m experiments.run --config=configs/head_specialisation.py
     python -m experiments.inspect results/head_specialisation --attention=full --where='task=induction*' \
@@ -11,7 +11,7 @@ training are kept. One run takes about a minute on a core:
 
 import ml_collections
 
-from configs import base
+from configs import base, protocol
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -24,10 +24,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.eval_every = 50
     config.train.stop_when_solved = False  # heads go on to change, and all models train for as long
     config.train.keep_checkpoints = "every"
-    config.study.seeds = 3
     config.study.vary = (
         "task=induction:length=32,vocab_size=16,any_key=true|mqar:length=64,num_pairs=4,vocab_size=128",
         "model.attention=full|sliding_window:window_size=8|linear:chunk_size=32|delta:chunk_size=32",
         "model.num_heads=1|4",
     )
-    return config
+    return protocol.follow(config, seeds=3)

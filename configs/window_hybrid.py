@@ -18,11 +18,13 @@ def get_config() -> ml_collections.ConfigDict:
     config = head_specialisation.get_config()
     config.name = "window_hybrid"
     config.model.num_heads = 1
+    tasks, *_, rates = config.study.vary
     config.study.vary = (
-        config.study.vary[0],
+        tasks,
         "model.attention=full+full"
         "|sliding_window:window_size=8+full"
         "|full+sliding_window:window_size=8"
         "|sliding_window:window_size=8+sliding_window:window_size=8",
+        rates,
     )
     return config

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.claims.scores import Claim, Scores, field, mean, near
+from tests.claims.scores import Claim, Scores, mean, near
 
 _INDUCTION, _RECALL, _JOINT, _ONE, _FOUR = "induction", "mqar", "joint_recall", "1;", "4;"
 _WINDOW_FIRST, _WINDOW_LAST = "sliding_window:window_size=8+full", "full+sliding_window:window_size=8"
@@ -67,21 +67,27 @@ CLAIMS = [
     ),
     Claim(
         "window_hybrid",
-        "both tasks are solved in every seed, no later than by two layers of full attention.",
-        lambda s: all(
-            row.solved == row.ended == 3
-            and (row.steps_to_solve or 0) <= (s.row("full+full", task=field(row, "task")).steps_to_solve or 0)
-            for row in s.rows(_WINDOW_FIRST)
+        "both tasks are solved in every seed, induction after 300 steps in the median and recall after 200, where two "
+        "layers of full attention take 350 and 150.",
+        lambda s: (
+            {(row.solved, row.ended) for name in (_WINDOW_FIRST, "full+full") for row in s.rows(name)} == {(3, 3)}
+            and [
+                s.row(name, task=task).steps_to_solve
+                for name in (_WINDOW_FIRST, "full+full")
+                for task in (_INDUCTION, _RECALL)
+            ]
+            == [300, 200, 350, 150]
         ),
     ),
     Claim(
         "window_hybrid",
         "induction stays at its floor. On recall two of three seeds come to 0.98 and more, late, and one stays at its "
-        "floor.",
+        "floor, as the search seed did at all four rates.",
         lambda s: (
             s.accuracy(_WINDOW_LAST, task=_INDUCTION) < (s.row(_WINDOW_LAST, task=_INDUCTION).mean("floor") or 0)
             and [round(each, 1) for each in sorted(s.row(_WINDOW_LAST, task=_RECALL).accuracies)] == [0.3, 1.0, 1.0]
             and sorted(s.row(_WINDOW_LAST, task=_RECALL).accuracies)[1] > 0.98
+            and all(score < 0.288 for _, score in s.row(_WINDOW_LAST, task=_RECALL).choices[0].curve)
         ),
     ),
     Claim(
@@ -95,12 +101,12 @@ CLAIMS = [
     ),
     Claim(
         "window_hybrid",
-        "the window looks one token back (0.93, where layer 1 of two layers of full attention has 0.84), and the "
+        "the window looks one token back (0.93, where layer 1 of two layers of full attention has 0.83), and the "
         "weight of the full layer lies on the evidence (0.99); without either layer accuracy is below the floor. "
         "In the other order layer 1 looks back at 0.11.",
         lambda s: (
             [s.head(each, _INDUCTION, "previous token, layer 1") for each in (_WINDOW_FIRST, "full+full", _WINDOW_LAST)]
-            == [0.93, 0.84, 0.11]
+            == [0.93, 0.83, 0.11]
             and s.head(_WINDOW_FIRST, _INDUCTION, "evidence, layer 2") == 0.99
             and all(s.head(_WINDOW_FIRST, _INDUCTION, f"without layer {n}") < 0.159 for n in (1, 2))
         ),
