@@ -152,38 +152,6 @@ CLAIMS = [
         ),
     ),
     Claim(
-        "extrapolation",
-        "With randomized positions full attention keeps 0.86 at 64 tokens and 0.54 at 128",
-        lambda s: (
-            near(s.at("full", "64", position="randomized"), 0.86)
-            and near(s.at("full", "128", position="randomized"), 0.54)
-        ),
-    ),
-    Claim(
-        "extrapolation",
-        "with ALiBi 0.60 and 0.29",
-        lambda s: (
-            near(s.at("full", "64", position="alibi"), 0.60) and near(s.at("full", "128", position="alibi"), 0.29)
-        ),
-    ),
-    Claim(
-        "extrapolation",
-        "with T5's bias 0.35 and 0.18",
-        lambda s: near(s.at("full", "64", position="t5"), 0.35) and near(s.at("full", "128", position="t5"), 0.18),
-    ),
-    Claim(
-        "extrapolation",
-        "no positions give 0.24 and learned ones 0.19, above the floor of 0.16; sinusoids and rotations give 0.10 and "
-        "0.07",
-        lambda s: (
-            near(s.at("full", "64", position="none"), 0.24)
-            and near(s.at("full", "64", position="learned"), 0.19)
-            and near(s.test("full", "64", position="none").floor, 0.16)
-            and near(s.at("full", "64", position="sinusoidal"), 0.10)
-            and near(s.at("full", "64", position="rope;"), 0.07)
-        ),
-    ),
-    Claim(
         "negative_eigenvalues",
         "`delta` answers every string of up to 256 symbols (1.00 in all three seeds)",
         lambda s: (
