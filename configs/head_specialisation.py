@@ -2,7 +2,7 @@
 
 Two layers without a convolution, on `induction` with any token as key and on `mqar`; full attention, a window that is
 shorter than most distances, linear attention and the delta rule; one head and four at equal width. The parameters along
-training are kept. The study follows configs/protocol.py, with three seeds. About an hour on two cores:
+training are kept. The study follows configs/protocol.py, with three seeds. Half an hour on two cores:
 
     python -m experiments.run --config=configs/head_specialisation.py
     python -m experiments.inspect results/head_specialisation --attention=full --where='task=induction*' \
