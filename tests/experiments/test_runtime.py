@@ -46,7 +46,7 @@ def test_a_run_names_the_flags_that_may_move_its_numbers_or_times(monkeypatch):
         monkeypatch.setenv(name, "1")
     assert runtime.environment()["flags"] == {}
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
-    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/home/me")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=~/programs")
     assert runtime.environment()["flags"] == {"JAX_ENABLE_X64": "1", "XLA_FLAGS": "--xla_dump_to=(path)"}
 
 
