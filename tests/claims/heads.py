@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.claims.scores import Claim, Scores, field, mean, near
+from tests.claims.scores import Claim, Scores, mean, near
 
 _INDUCTION, _RECALL, _JOINT, _ONE, _FOUR = "induction", "mqar", "joint_recall", "1;", "4;"
 _WINDOW_FIRST, _WINDOW_LAST = "sliding_window:window_size=8+full", "full+sliding_window:window_size=8"
@@ -65,12 +65,8 @@ CLAIMS = [
         "none forms at any of the four rates. The largest, at the edge, is chosen with four heads on recall, where all "
         "four are alike.",
         lambda s: (
-            {
-                (row.attention.partition(":")[0], row.config["model.num_heads"], field(row, "task")[:4])
-                for row in s.rows()
-                if row.choices[0].edge
-            }
-            == {("delta", 4, "mqar")}
+            s.edges("num_heads", task=_RECALL) == {("delta", _FOUR): 1}
+            and s.edges("num_heads", task=_INDUCTION) == {}
             and all(score < 0.3 for row in s.rows("delta") for _, score in row.choices[0].curve)
             and max(score for _, score in s.row("delta", task=_RECALL, num_heads=_FOUR).choices[0].curve)
             - min(score for _, score in s.row("delta", task=_RECALL, num_heads=_FOUR).choices[0].curve)
