@@ -26,6 +26,7 @@ def refreshed(result: dict[str, Any]) -> dict[str, Any]:
     Raises:
       ValueError: the code of today refuses the config, or computes other numbers from it; one line.
     """
+    from experiments import runtime
     from experiments.analysis import compute
     from experiments.analysis.bounds import bounds
     from experiments.config import identity
@@ -41,6 +42,9 @@ def refreshed(result: dict[str, Any]) -> dict[str, Any]:
     if revised and run.digests.run != result["run_id"]:
         raise ValueError(f"run {result['run_id']} may predate the revision of {', '.join(revised)}.")
     kept = {key: value for key, value in result.items() if key not in ("lengths", "shifted")}
+    environment = result.get("environment", {})
+    if flags := environment.get("flags"):
+        kept["environment"] = environment | {"flags": {name: flags[name] for name in flags if runtime.is_flag(name)}}
     if result["status"] == "failed":
         return kept | identify(run)
     scores = {(test["kind"], test["value"]): test for test in legacy.tests_of_today(result, run.config.task)}

@@ -97,12 +97,12 @@ def environment(devices: int = 1, processes: int = 1, lanes: int = 1) -> dict[st
         **({"vmap_seeds": lanes} if lanes > 1 else {}),
         "cores": cores(),
         "flags": {  # a path may name a user, and moves no number
-            name: _PATH.sub("(path)", os.environ[name]) for name in sorted(os.environ) if _is_flag(name)
+            name: _PATH.sub("(path)", os.environ[name]) for name in sorted(os.environ) if is_flag(name)
         },
     }
 
 
-def _is_flag(name: str) -> bool:
+def is_flag(name: str) -> bool:
     """Returns whether a variable may change numbers or times; what names hosts, or keeps programs, does neither."""
     return name == "XLA_FLAGS" or (name.startswith("JAX_") and not name.startswith(_NO_FLAGS))
 

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from experiments.reporting.figures import front, labels, layout, sizes
-from experiments.reporting.figures.style import INK, Look, looks_of
+from experiments.reporting.figures.style import INK, looks_of
 from experiments.reporting.text import human, wrap_spec
 from experiments.studies.intervals import Estimate
 from experiments.studies.results import Study
@@ -54,22 +55,22 @@ def accuracy_against_costs(study: Study) -> Figure | None:
     tasks = layout.tasks(study)
     if not lines or not 1 < len(tasks) <= _MOST_TASKS:
         return None
-    looks = looks_of(lines)
+    looks = styles(lines)
     figure = Figure(figsize=(_PANEL * len(tasks) + 0.8, 2.3 * len(COSTS) + 0.5), layout="constrained")
     grid = figure.subplots(len(COSTS), len(tasks), sharex="row", sharey=True, squeeze=False)
     for panels, each in zip(grid, COSTS, strict=True):
         for axes, (_, rows) in zip(panels, tasks, strict=True):
             _draw(axes, rows, looks, each)
             layout.score_axis(study, axes, rows)
-        figure.align_ylabels(panels[:1])
         _number(panels[0], each)
         panels[len(panels) // 2].set_xlabel(each.label, x=0.5 if len(panels) % 2 else 0.0)
     for axes, (title, _) in zip(grid[0], tasks, strict=True):
         axes.set_title("\n".join(wrap_spec(title, 26)), color=INK)
-    for axes in grid[:, 1:].ravel():
+    for axes in grid.ravel():
         axes.set_ylabel("")
-    styles = {line: {"marker": look.marker, "color": look.colour, "markersize": 7.5} for line, look in looks.items()}
-    labels.legend_below(figure, styles, front.handle(), small=True)
+    figure.supylabel(layout.score_label(study), fontsize=10, color=INK)
+    shown = {line: style | {"markersize": 7.5} for line, style in looks.items()}
+    labels.legend_below(figure, shown, front.handle(), small=True)
     return figure
 
 
@@ -81,20 +82,36 @@ def _lines(study: Study) -> list[str]:
     return list(dict.fromkeys(row.attention for row in sorted(study.rows, key=lambda row: places[study.model(row)])))
 
 
-def _draw(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look], each: _Cost) -> None:
+def styles(lines: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Returns how the marks of attentions look: a shape is pale where used again, so that grey tells them apart."""
+    found: dict[str, dict[str, Any]] = {}
+    for line, look in looks_of(lines).items():
+        style: dict[str, Any] = {"marker": look.marker, "color": look.colour, "markeredgecolor": "white"}
+        if any(other["marker"] == look.marker for other in found.values()):
+            style |= {"markerfacecolor": _pale(look.colour), "markeredgecolor": look.colour, "markeredgewidth": 1.2}
+        found[line] = style
+    return found
+
+
+def _pale(colour: str) -> tuple[float, ...]:
+    """Returns a colour mixed with three times as much white; marks below do not show through."""
+    return tuple(1 - (1 - part) / 4 for part in to_rgb(colour))
+
+
+def _draw(axes: Axes, rows: Sequence[Row], looks: Mapping[str, dict[str, Any]], each: _Cost) -> None:
     """Draws the models of one task, those of one attention from the smallest to the largest."""
     points = [_Point(x, row.score.accuracy, row) for row in rows if (x := row.mean(each.field)) and row.score.accuracy]
     places = front.front([(point.x, point.row.metric.rank(point.score)) for point in points])
     best = {id(points[place]) for place in places}
     for attention, look in looks.items():
+        colour = look["color"]
         line = sorted((point for point in points if point.row.attention == attention), key=_size)
-        axes.plot([p.x for p in line], [p.score.mean for p in line], color=look.colour, linewidth=0.8, alpha=0.6)
+        axes.plot([p.x for p in line], [p.score.mean for p in line], color=colour, linewidth=0.8, alpha=0.6)
         for place, point in enumerate(line):
             size = _MARKS[0] + (_MARKS[1] - _MARKS[0]) * (place / max(len(line) - 1, 1))
-            style: dict[str, Any] = {"marker": look.marker, "color": look.colour, "markeredgecolor": "white"}
-            style |= front.EDGE if id(point) in best else {}
+            style = look | (front.EDGE if id(point) in best else {})
             if point.score.kind:
-                axes.plot([point.x, point.x], point.score.seen, color=look.colour, linewidth=size / 4, alpha=0.7)
+                axes.plot([point.x, point.x], point.score.seen, color=colour, linewidth=size / 4, alpha=0.7)
             axes.plot([point.x], [point.score.mean], markersize=size, zorder=4, gid=layout.anchor(point.row), **style)
     front.draw(axes, [(points[place].x, points[place].score.mean) for place in places])
     axes.set_xscale("log")

@@ -3,8 +3,9 @@
 import itertools
 
 import pytest
+from matplotlib.colors import to_rgb
 
-from experiments.reporting.figures import front, registry
+from experiments.reporting.figures import front, frontier, registry
 from experiments.reporting.figures.frontier import COSTS
 from experiments.reporting.figures.style import looks_of, style
 from experiments.studies.results import read_study
@@ -12,6 +13,7 @@ from tests.experiments.fake_study import CATALOGUE, config_of, kind, write_run, 
 from tests.experiments.reporting.figures.gallery import look_at, of_tasks
 
 pytestmark = pytest.mark.slow
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as a printer mixes grey
 TASKS = ["mqar:num_pairs=16", "selective_copying", "needle:length=128", "induction"]
 KINDS = CATALOGUE[::3]
 
@@ -62,6 +64,25 @@ def test_of_two_sizes_the_larger_has_the_larger_mark(study, figure):
     for attention in KINDS:
         small, large = sorted((row for row in rows if row.attention == attention), key=lambda row: row.mean("params"))
         assert marks[small.mean("train_flops_executed")] < marks[large.mean("train_flops_executed")]
+
+
+def test_no_two_attentions_look_alike_in_grey():
+    """Twelve share seven shapes: one of each shape is filled with its colour, the other is pale."""
+    twelve = frontier.styles([f"attention{n}" for n in range(12)]).values()
+    faces = [(style["marker"], style.get("markerfacecolor", style["color"])) for style in twelve]
+    greys = [
+        (shape, sum(weight * part for weight, part in zip(LUMA, to_rgb(face), strict=True))) for shape, face in faces
+    ]
+    for (shape, grey), (other_shape, other) in itertools.combinations(greys, 2):
+        assert shape != other_shape or abs(grey - other) > 0.2
+
+
+def test_the_score_is_named_once_and_beside_the_panels(figure):
+    (label,) = figure.texts
+    beside = label.get_window_extent()
+    assert label.get_text().startswith("test accuracy\nwith") and not any(axes.get_ylabel() for axes in figure.axes)
+    assert beside.x0 >= 0 and not any(axes.get_tightbbox().overlaps(beside) for axes in figure.axes)
+    assert 0 <= beside.y0 < beside.y1 <= figure.bbox.height
 
 
 def test_the_legend_names_every_attention_and_hides_no_panel(study, figure):
