@@ -56,27 +56,25 @@ def refreshed(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def refresh(study: pathlib.Path) -> int:
-    """Refreshes every run of a study; returns how many have ended."""
+    """Refreshes every run of a study, in folders and in its archive; returns how many have ended."""
+    from experiments.studies import archive
     from experiments.studies.run_folder import CONFIG, RESULT, RunFolder
 
-    folders = [RunFolder(path.parent) for path in sorted(study.glob(f"*/{RESULT}"))]
-    results = [refreshed(folder.read(RESULT) or {}) for folder in folders]  # all of them, or none is written
-    for folder, result in zip(folders, results, strict=True):
-        folder.write(RESULT, result)
-        folder.write(CONFIG, result["config"])
-        if folder.path.name != result["run_id"]:
-            folder.path.rename(study / result["run_id"])
-    return len(folders)
-
-
-def refresh_archive(study: pathlib.Path) -> int:
-    """Refreshes every run in the archive of a study; returns how many there are."""
-    from experiments.studies import archive
-
-    with tempfile.TemporaryDirectory() as folder:
-        archive.unpack(study, folder)
-        refresh(pathlib.Path(folder))
-        return archive.pack(folder, study, replace=True)  # runs may have other names now
+    with tempfile.TemporaryDirectory() as unpacked:
+        archived = (study / archive.ARCHIVE).exists()
+        if archived:
+            archive.unpack(study, unpacked)
+        found = [path.parent for place in (study, pathlib.Path(unpacked)) for path in sorted(place.glob(f"*/{RESULT}"))]
+        folders = [RunFolder(path) for path in found]
+        results = [refreshed(folder.read(RESULT) or {}) for folder in folders]  # all of them, or none is written
+        for folder, result in zip(folders, results, strict=True):
+            folder.write(RESULT, result)
+            folder.write(CONFIG, result["config"])
+            if folder.path.name != result["run_id"]:
+                folder.path.rename(folder.path.parent / result["run_id"])
+        if archived:
+            archive.pack(unpacked, study, replace=True)  # runs may have other names now
+    return len(results)
 
 
 def redraw(folder: pathlib.Path, wanted: Sequence[str] = ()) -> None:
@@ -102,8 +100,6 @@ def redraw(folder: pathlib.Path, wanted: Sequence[str] = ()) -> None:
 
 def main() -> int:
     """Refreshes the studies named on the command line."""
-    from experiments.studies.archive import ARCHIVE
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draw", action="append", default=[], help="name of a picture that is to be there")
     parser.add_argument("study", nargs="+", type=pathlib.Path)
@@ -111,7 +107,7 @@ def main() -> int:
     left = 0
     for study in asked.study:
         try:
-            runs = refresh(study) + (refresh_archive(study) if (study / ARCHIVE).exists() else 0)
+            runs = refresh(study)
         except ValueError as error:
             print(f"{study}: left alone: {error}", flush=True)
             left = 1

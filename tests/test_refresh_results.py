@@ -2,12 +2,14 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments.config.run import Run
+from experiments.studies import archive
 from experiments.studies.run_folder import RunFolder
 from experiments.studies.runner import run_folder, run_study
 from tests.experiments.tiny import tiny_config
@@ -98,3 +100,18 @@ def test_what_today_would_not_train_alike_is_left_alone(trained, tmp_path, monke
     first, second = capsys.readouterr().out.splitlines()
     assert "left alone" in first and why in first and second.endswith("empty: 0 runs")
     assert file.read_text() == held and [path.name for path in tmp_path.rglob("*.md")] == []
+
+
+@pytest.mark.slow
+def test_a_refused_run_in_the_archive_leaves_the_folders_alone(trained, tmp_path, monkeypatch, capsys):
+    study, result = trained
+    bad = result["config"] | {"task": "mqar:length=64,vocab_size=16"}
+    for name, held in (("good", as_once(result)), ("bad", result | {"config": bad})):
+        shutil.copytree(study, tmp_path / name)
+        (folder,) = (path.parent for path in (tmp_path / name).glob("*/result.json"))
+        RunFolder(folder).write("result.json", held)
+    archive.pack(tmp_path / "bad", tmp_path / "good")
+    before = {path: path.read_bytes() for path in (tmp_path / "good").rglob("*") if path.is_file()}
+    monkeypatch.setattr("sys.argv", ["refresh_results.py", str(tmp_path / "good")])
+    assert load("refresh_results").main() == 1 and "vocab_size" in capsys.readouterr().out
+    assert before == {path: path.read_bytes() for path in (tmp_path / "good").rglob("*") if path.is_file()}
