@@ -49,10 +49,12 @@ def accuracy_against_costs(study: Study) -> Figure | None:
     """Accuracy against training FLOPs, time per step and decoding state; None unless models have several sizes.
 
     Models of one attention share a look and a thin line, and the larger one has the larger mark. The thick line is the
-    front over all sizes, whose marks have a dark edge.
+    front over all sizes, whose marks have a dark edge. A task with a model that has no reported run yet is left out,
+    unless all have one.
     """
     lines = _lines(study)
-    tasks = layout.tasks(study)
+    waiting = {row.config["task"] for row in study.rows if row.provisional}
+    tasks = layout.tasks(study, lambda row: row.config["task"] not in waiting) or layout.tasks(study)
     if not lines or not 1 < len(tasks) <= _MOST_TASKS:
         return None
     looks = styles(lines)

@@ -1,5 +1,6 @@
 """Accuracy against every cost: each row of a study of several sizes is a point in the panel of its task and cost."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -91,6 +92,18 @@ def test_the_legend_names_every_attention_and_hides_no_panel(study, figure):
     assert named == {*map("".join, map(str.split, KINDS)), "front:nocheapermodelscoresaswell"}
     below = legend.get_window_extent()
     assert below.y0 >= 0 and not any(axes.get_tightbbox().overlaps(below) for axes in figure.axes)
+
+
+@pytest.mark.parametrize("waiting, drawn", [(TASKS[:1], TASKS[1:]), (TASKS, TASKS)])
+def test_a_task_without_reported_runs_of_a_model_waits(study, waiting, drawn):
+    """One model is enough; where all tasks wait, the search is shown."""
+    rows = [
+        dataclasses.replace(row, provisional=row.config["task"] in waiting and row.attention == KINDS[0])
+        for row in study.rows
+    ]
+    figure = registry.pictures(study)["accuracy_against_costs"].draw(dataclasses.replace(study, rows=tuple(rows)))
+    titles = [title for axes in figure.axes if (title := axes.get_title())]
+    assert sorted(title.split(":")[0].split()[0] for title in titles) == sorted(task.split(":")[0] for task in drawn)
 
 
 def test_a_study_of_one_size_has_no_such_picture(tmp_path):
