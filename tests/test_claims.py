@@ -10,6 +10,7 @@ from tests.claims import (
     bottleneck,
     encoders,
     flags,
+    frontier,
     heads,
     in_context,
     languages,
@@ -28,6 +29,7 @@ CLAIMS = {
     "README.md": readme.CLAIMS,
     "docs/studies.md": [
         *studies.CLAIMS,
+        *frontier.CLAIMS,
         *languages.CLAIMS,
         *mad.CLAIMS,
         *recall.CLAIMS,
