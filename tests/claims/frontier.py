@@ -7,7 +7,6 @@ _COPY, _PRODUCTS = "copying", "group_word"
 _SIZES = ("32;", "64;")
 _SOFTMAX = ("full", "sliding_window+full", "gated_delta+full", "native_sparse", "sliding_window")
 _STATES = ("delta", "gated_linear", "linear", "taylor", "gated_delta", "state_space")
-_Key = tuple[str, ...]
 
 
 def _both(s: Scores, name: str, task: str) -> list[Row]:
@@ -35,7 +34,7 @@ def _floor(s: Scores, task: str) -> float:
     return s.rows("full", task=task)[0].mean("floor") or 0.0
 
 
-def _at(sizes: str, *names: str) -> dict[_Key, int]:
+def _at(sizes: str, *names: str) -> dict[tuple[str, ...], int]:
     return {(name, f"{size};"): 1 for name in names for size in sizes.split()}
 
 
@@ -142,12 +141,7 @@ CLAIMS = [
         "On copying `gated_delta` and `state_space` at width 32, and `linear` and `gated_linear` at both, were still "
         "improving.",
         lambda s: (
-            {
-                key
-                for task in (_COPY, _PRODUCTS)
-                for key, row in s.called("model_dim", task=task).items()
-                if row.still_improving
-            }
+            {key for key, row in s.called("model_dim", task=_COPY).items() if row.still_improving}
             == {*_at("32", "gated_delta", "state_space"), *_at("32 64", "linear", "gated_linear")}
             and not any(row.still_improving for row in s.rows(task=_PRODUCTS))
         ),

@@ -49,8 +49,8 @@ def accuracy_against_costs(study: Study) -> Figure | None:
     """Accuracy against training FLOPs, time per step and decoding state; None unless models have several sizes.
 
     Models of one attention share a look and a thin line, and the larger one has the larger mark. The thick line is the
-    front over all sizes, whose marks have a dark edge. A task with a model that has no reported run yet is left out,
-    unless all have one.
+    front over all sizes, whose marks have a dark edge. A task is left out while one of its models has no reported
+    run, unless this holds of every task.
     """
     lines = _lines(study)
     waiting = {row.config["task"] for row in study.rows if row.provisional}
