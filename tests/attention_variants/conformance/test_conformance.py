@@ -39,14 +39,23 @@ ALWAYS: dict[str, set[str]] = {
     "weights_follow_pattern": {"sliding_window", "linear", "topk"},
 }
 
+# On the newest JAX: what a new version can break by itself over every row, and every law over a row of each family.
+OF_JAX = {"matches_definition", "cost_is_exact", "dtypes_are_explicit", "lowers_for_accelerators"}
+OF_FAMILIES = {"full", "sliding_window", "topk", "differential", "linformer", "linear", "gated_delta", "learned_decay"}
+
 
 def _rows() -> list[Any]:
     return [
-        pytest.param(law, name, id=f"{law}-{name}", marks=pytest.mark.slow if name not in always else ())
+        pytest.param(law, name, id=f"{law}-{name}", marks=_marks(law, name))
         for name in ALL_CASES  # in this order laws share what the case compiled
         for law in LAWS
-        for always in (ALWAYS.get(law, set(ALL_CASES)),)
     ]
+
+
+def _marks(law: str, name: str) -> list[pytest.MarkDecorator]:
+    slow = name not in ALWAYS.get(law, ALL_CASES)
+    newest = law in OF_JAX or name in OF_FAMILIES
+    return [pytest.mark.slow] * slow + [pytest.mark.newest] * newest
 
 
 @pytest.mark.parametrize(("law", "name"), _rows())
@@ -54,8 +63,11 @@ def test_law_holds(law: str, name: str) -> None:
     LAWS[law](ALL_CASES[name])
 
 
-def test_the_table_of_expensive_laws_names_what_exists() -> None:
-    assert set(ALWAYS) <= set(LAWS) and set().union(*ALWAYS.values()) <= set(ALL_CASES)
+def test_the_tables_of_expensive_laws_name_what_exists() -> None:
+    assert set(ALWAYS) | OF_JAX <= set(LAWS)
+    assert set().union(OF_FAMILIES, *ALWAYS.values()) <= set(ALL_CASES)
+    families = {kind.family for kind in VARIANTS.values()}
+    assert families == {ALL_CASES[name].variant.family for name in OF_FAMILIES}, "add a case of the new family"
 
 
 def forgotten(registered: dict[str, type], specs: Any) -> list[str]:
