@@ -1,6 +1,7 @@
 """Forgetting attention: softmax attention with a forget gate."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from typing_extensions import override
 
 from attention_variants.arrays import accumulation_dtype, dense_logits, masked_softmax, repeat_heads
 from attention_variants.biases.forget import forget_bias
+from attention_variants.checks import check_number
 from attention_variants.engines.block_softmax import BlockPlan, block_softmax
 from attention_variants.engines.cached_softmax import attend_cached
 from attention_variants.families.modified_softmax import ModifiedSoftmaxVariant
@@ -29,8 +31,9 @@ class ForgetControls(NamedTuple):
 class ForgetGate(nnx.Module):
     """x -> log sigmoid(W x + b) per key-value head."""
 
-    def __init__(self, model_dim: int, num_kv_heads: int, *, rngs: nnx.Rngs):
-        self.linear = nnx.Linear(model_dim, num_kv_heads, rngs=rngs)
+    def __init__(self, model_dim: int, num_kv_heads: int, initial_gate: float, *, rngs: nnx.Rngs):
+        start = nnx.initializers.constant(math.log(initial_gate / (1 - initial_gate)))
+        self.linear = nnx.Linear(model_dim, num_kv_heads, bias_init=start, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch length model_dim"]) -> ForgetControls:
         """Returns the gates, as logs."""
@@ -61,6 +64,8 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
 
     Attributes:
       block_size: tokens per block of the engine: speed only, the function is the same.
+      initial_gate: f of a token that is zero, at the beginning. With 0.5, as published, a key 32 tokens back starts
+        with a weight of 2^-32, and a small model may not find out that it is needed; 0.98 leaves half of it.
 
     References:
       Lin et al. 2025, "Forgetting Transformer: Softmax Attention with a Forget Gate", arXiv:2503.02130, section 3. One
@@ -69,6 +74,8 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
       but for the shifts.
     """
 
+    initial_gate: float = 0.5
+
     supports_bidirectional = False
     supports_cross = False
     normalised = True
@@ -76,9 +83,13 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
     paper = "Lin et al. 2025, arXiv:2503.02130"
     paper_layer = LayerOptions(qk_norm=True, output_gate="sigmoid", output_norm="head")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("initial_gate", self.initial_gate, 0.0, 1 - 2**-20, above_low=True)  # one would never learn
+
     def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> ForgetControls."""
-        return ForgetGate(model_dim, heads.num_kv_heads, rngs=rngs)
+        return ForgetGate(model_dim, heads.num_kv_heads, self.initial_gate, rngs=rngs)
 
     @override
     def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from attention_variants.conformance.inputs import (
     NUM_HEADS,
@@ -20,6 +21,7 @@ from attention_variants.conformance.inputs import (
     output_shape,
     with_gradients,
 )
+from attention_variants.interface import HeadSizes
 from attention_variants.registry import make_variant
 
 pytestmark = pytest.mark.slow  # every test compiles; the laws stand in for them in the quick part
@@ -58,6 +60,18 @@ def test_forgetting_with_equal_gates_is_a_slope() -> None:
     slopes = jnp.linspace(0.1, 0.5, NUM_HEADS)
     actual = value_and_gradients(variant, arguments, bias=SlopeBias(slopes))
     expect_close("slope", actual, full(arguments, bias=SlopeBias(slopes + 0.2)), 1e-5)
+
+
+@pytest.mark.parametrize(("spec", "gate"), [("forgetting", 0.5), ("forgetting:initial_gate=0.98", 0.98)])
+def test_a_token_of_zeros_has_the_initial_gate(spec: str, gate: float) -> None:
+    controls = make_variant(spec).make_controls(11, HeadSizes(3, 3, 5, 5), rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(jnp.exp(controls(jnp.zeros((1, 2, 11))).log_gate), gate, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gate", [0.0, 1.0])
+def test_a_gate_that_could_not_learn_is_refused(gate: float) -> None:
+    with pytest.raises(ValueError, match=rf"`initial_gate` must be a number in \(0.0, 0.9+\d*\]; got {gate}"):
+        make_variant(f"forgetting:initial_gate={gate}")
 
 
 def test_a_closed_gate_forgets_everything_before() -> None:
