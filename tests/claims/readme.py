@@ -1,8 +1,58 @@
 """What README.md says."""
 
-from tests.claims.scores import Claim, mean, near
+from experiments.studies.rows import Row
+from tests.claims.scores import Claim, Scores, mean, near
+
+_STATES = ("linear", "taylor", "gated_linear", "state_space", "delta", "gated_delta")
+
+
+def _wide(s: Scores, name: str, task: str) -> Row:
+    return s.row(name, task=task, model_dim="64;")
+
+
+def _shares(s: Scores, name: str, field: str, task: str, size: str = "64;") -> float:
+    """Returns how many times the cost of full attention a model has."""
+    row, full = (s.row(each, task=task, model_dim=size) for each in (name, "full"))
+    return (row.mean(field) or 0.0) / (full.mean(field) or 0.0)
+
 
 CLAIMS = [
+    Claim(
+        "frontier",
+        "of 16 pairs loses nothing at width 64 with `linear` or `delta`, which keep 0.27 and 0.31 of the "
+        "state of full attention, for three to five times its training FLOPs. At width 32 both lose some seeds.",
+        lambda s: all(
+            (_wide(s, name, "mqar").solved, s.row(name, task="mqar", model_dim="32;").solved < 5) == (5, True)
+            and near(_shares(s, name, "cache_bytes", "mqar"), state)
+            and 3 <= _shares(s, name, "train_flops_executed", "mqar") <= 5
+            for name, state in (("linear", 0.27), ("delta", 0.31))
+        ),
+    ),
+    Claim(
+        "frontier",
+        "a window does it with 0.27 of the state. Models with a state alone need more than ten times the training "
+        "FLOPs, and most do not solve it.",
+        lambda s: (
+            near(_shares(s, "sliding_window", "cache_bytes", "copying"), 0.27)
+            and _wide(s, "sliding_window", "copying").solved == 5
+            and all(
+                _shares(s, name, "train_flops_executed", "copying", size) > 10
+                for name in _STATES
+                for size in ("32;", "64;")
+            )
+            and sum(_wide(s, name, "copying").solved >= 3 for name in _STATES) < len(_STATES) / 2
+        ),
+    ),
+    Claim(
+        "frontier",
+        "is where full attention loses: it stays under the floor. Only `delta` with strengths up to two is above the "
+        "floor, and not on every seed.",
+        lambda s: all(
+            (mean(row) > (floor := row.mean("floor") or 0.0)) == (row in s.rows("delta"))
+            and (row not in s.rows("delta") or min(row.accuracies) < floor)
+            for row in s.rows(task="group_word")
+        ),
+    ),
     Claim(
         "quickstart",
         "Full attention solves the task in all five seeds and stops early, so it spends the fewest training FLOPs.",
