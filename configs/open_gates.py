@@ -1,7 +1,7 @@
 """Does `forgetting` fail because its gates begin half closed? The same layer with gates that begin at 0.98 beside it.
 
-Published gates begin at a half, so the weight of a key halves with every token after it, until training opens them. Two
-tasks and both sizes of configs/frontier.py, by the protocol:
+Published gates begin at a half, so the weight of a key about halves with every token after it, until training opens
+them. Two tasks and both sizes of configs/frontier.py, by the protocol:
 
     python -m experiments.run --config=configs/open_gates.py
 """

@@ -64,8 +64,9 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
 
     Attributes:
       block_size: tokens per block of the engine: speed only, the function is the same.
-      initial_gate: f of a token that is zero, at the beginning. With 0.5, as published, a key 32 tokens back starts
-        with a weight of 2^-32, and a small model may not find out that it is needed; 0.98 leaves half of it.
+      initial_gate: the gate at initialisation for an input of zeros, around which tokens scatter. With 0.5, as
+        published, the weight of a key 32 tokens back is multiplied by about 2^-32, and a small model may not find out
+        that it is needed; with 0.98 by a half.
 
     References:
       Lin et al. 2025, "Forgetting Transformer: Softmax Attention with a Forget Gate", arXiv:2503.02130, section 3. One
@@ -85,7 +86,7 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("initial_gate", self.initial_gate, 0.0, 1 - 2**-20, above_low=True)  # one would never learn
+        check_number("initial_gate", self.initial_gate, 0.0, 1 - 2**-20, above_low=True)  # at 0 and 1 no gradient
 
     def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module:
         """Returns x -> ForgetControls."""

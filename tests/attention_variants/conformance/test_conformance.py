@@ -39,7 +39,7 @@ ALWAYS: dict[str, set[str]] = {
     "weights_follow_pattern": {"sliding_window", "linear", "topk"},
 }
 
-# On the newest JAX: what a new version can break by itself over every row, and every law over a row of each family.
+# On the newest JAX: the laws that a new version breaks most easily over every row, every law over a row of each family.
 OF_JAX = {"matches_definition", "cost_is_exact", "dtypes_are_explicit", "lowers_for_accelerators"}
 OF_FAMILIES = {"full", "sliding_window", "topk", "differential", "linformer", "linear", "gated_delta", "learned_decay"}
 
