@@ -16,6 +16,7 @@ from tests.claims import (
     languages,
     layers,
     mad,
+    open_gates,
     positions,
     questions,
     readme,
@@ -30,6 +31,7 @@ CLAIMS = {
     "docs/studies.md": [
         *studies.CLAIMS,
         *frontier.CLAIMS,
+        *open_gates.CLAIMS,
         *languages.CLAIMS,
         *mad.CLAIMS,
         *recall.CLAIMS,

@@ -1,19 +1,10 @@
 """What README.md says."""
 
 from experiments.studies.rows import Row
-from tests.claims.scores import Claim, Scores, mean, near
+from tests.claims.frontier import STATES
+from tests.claims.scores import Claim, mean, near
 
-_STATES = ("linear", "taylor", "gated_linear", "state_space", "delta", "gated_delta")
-
-
-def _wide(s: Scores, name: str, task: str) -> Row:
-    return s.row(name, task=task, model_dim="64;")
-
-
-def _shares(s: Scores, name: str, field: str, task: str, size: str = "64;") -> float:
-    """Returns how many times the cost of full attention a model has."""
-    row, full = (s.row(each, task=task, model_dim=size) for each in (name, "full"))
-    return (row.mean(field) or 0.0) / (full.mean(field) or 0.0)
+_WIDTHS = ("32;", "64;")
 
 
 def _floor(row: Row) -> float:
@@ -26,11 +17,11 @@ CLAIMS = [
         "at width 64 `linear` and `delta` solve it on every seed, as full attention does, with 0.27 and 0.31 of its "
         "state and three to five times its training FLOPs. At width 32 they solve it on one and on two of five.",
         lambda s: (
-            _wide(s, "full", "mqar").solved == 5
+            s.row("full", task="mqar", model_dim="64;").solved == 5
             and all(
-                (_wide(s, name, "mqar").solved, s.row(name, task="mqar", model_dim="32;").solved) == (5, narrow)
-                and near(_shares(s, name, "cache_bytes", "mqar"), state)
-                and 3 <= _shares(s, name, "train_flops_executed", "mqar") <= 5
+                [s.row(name, task="mqar", model_dim=width).solved for width in _WIDTHS] == [narrow, 5]
+                and near(s.times_full(name, "cache_bytes", task="mqar", model_dim="64;"), state)
+                and 3 <= s.times_full(name, "train_flops_executed", task="mqar", model_dim="64;") <= 5
                 for name, state, narrow in (("linear", 0.27, 1), ("delta", 0.31, 2))
             )
         ),
@@ -46,13 +37,15 @@ CLAIMS = [
                 for name in ("full", "native_sparse", "sliding_window", "sliding_window+full", "gated_delta+full")
                 for row in s.rows(name, task="copying")
             )
-            and near(_shares(s, "sliding_window", "cache_bytes", "copying"), 0.27)
             and all(
-                _shares(s, name, "train_flops_executed", "copying", size) > 10
-                for name in _STATES
-                for size in ("32;", "64;")
+                near(s.times_full("sliding_window", "cache_bytes", task="copying", model_dim=w), 0.27) for w in _WIDTHS
             )
-            and (states := [row for name in _STATES for row in s.rows(name, task="copying")]) != []
+            and all(
+                s.times_full(name, "train_flops_executed", task="copying", model_dim=width) > 10
+                for name in STATES
+                for width in _WIDTHS
+            )
+            and (states := [row for name in STATES for row in s.rows(name, task="copying")]) != []
             and (sum(row.solved for row in states), sum(row.ended for row in states)) == (8, 60)
         ),
     ),

@@ -36,6 +36,10 @@ class Scores:
     def accuracy(self, attention: str, **where: str) -> float:
         return mean(self.row(attention, **where))
 
+    def times_full(self, attention: str, name: str, **where: str) -> float:
+        """Returns how many times the cost of full attention a row has."""
+        return (self.row(attention, **where).mean(name) or 0.0) / (self.row("full", **where).mean(name) or 0.0)
+
     def gap(self, attention: str, **where: str) -> float:
         """Returns how far below its ceiling a row is."""
         row = self.row(attention, **where)
