@@ -1,5 +1,7 @@
 """How wide the heads of a layer are."""
 
+import math
+
 from attention_variants.checks import check_integer
 from attention_variants.interface import HeadSizes
 from attention_variants.layer_options import LayerOptions
@@ -44,10 +46,10 @@ def head_sizes(
 
 def _share(model_dim: int, num_heads: int, name: str, expansion: float) -> int:
     """Returns the width of one head."""
-    width = expansion * model_dim
-    if width != int(width) or int(width) % num_heads:
+    width = round(expansion * model_dim)
+    if not math.isclose(width, expansion * model_dim) or width % num_heads:  # 0.14 * 50 is not 7 in floats
         times = "" if expansion == 1 else f" times `{name}` {expansion}"
         raise ValueError(
             f"`num_heads` must divide `model_dim`{times}; got num_heads {num_heads} and model_dim {model_dim}."
         )
-    return int(width) // num_heads
+    return width // num_heads

@@ -173,13 +173,14 @@ class MultiHeadAttention(nnx.Module):
                 raise ValueError(f"`key_mask` must be boolean, True = may be attended; got dtype {key_mask.dtype}.")
             # Not only the variant but also projections, convolutions and controls must not meet a NaN in padding.
             source = jnp.where(key_mask[:, :, None], source, jnp.zeros((), source.dtype))
-        pasts = self._no_pasts(x.shape[0], x.dtype)
-        readings, pasts = self._read(source if context is None else x, pasts)
+        start = self._no_pasts(x.shape[0], x.dtype)
+        readings, pasts = self._read(source if context is None else x, start)
         if context is None:
             positions = jnp.arange(x.shape[1]) if positions is None else positions
             query, key, value, pasts = self._project(readings, readings, positions, pasts)
         else:
-            query, key, value, pasts = self._project(readings, self._shift(source, pasts)[0], None, pasts)
+            # A context begins anew: x's last token is not the one before its first.
+            query, key, value, pasts = self._project(readings, self._shift(source, start)[0], None, pasts)
         if key_mask is not None and self.skip is not None:
             value = zero_masked(value, key_mask)  # a convolution carries tokens into the padding behind them
         bias = None if self.bias is None or context is not None else self.bias(causal, positions)

@@ -85,10 +85,12 @@ class BlockChoiceVariant(AttentionVariant):
         executed = heads.pair_flops * chosen_pairs(length, length, self.num_blocks, self.block_size)
         if self.num_blocks > 1:
             executed += scoring_flops(length, blocks, heads.num_heads, heads.head_dim)
-        seen = np.full(length, min(self.num_blocks * self.block_size, length))
+        own, others = position // self.block_size, self.num_blocks - 1
         if causal:
-            earlier = np.minimum(position // self.block_size, self.num_blocks - 1)
-            seen = position % self.block_size + 1 + earlier * self.block_size
+            seen = position % self.block_size + 1 + np.minimum(own, others) * self.block_size
+        else:  # the last block may be shorter
+            seen = np.minimum(self.block_size, length - own * self.block_size) + others * self.block_size
+            seen = np.minimum(seen, length)
         return executed, heads.pair_flops * int(seen.sum())
 
     def members(self, length: int, key_mask: KeyMask | None) -> Members:

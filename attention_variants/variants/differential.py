@@ -58,7 +58,7 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
     head_dim >= 2.
 
     Attributes:
-      initial_share: lambda at the beginning, about.
+      initial_share: lambda at the beginning, about; at most 0.999.
       block_size: tokens per block of the engine: speed only, the function is the same.
 
     References:
@@ -76,7 +76,7 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("initial_share", self.initial_share, 0.0, 1.0)
+        check_number("initial_share", self.initial_share, 0.0, 0.999)  # `paper_layer` scales by what is left
 
     @property
     @override

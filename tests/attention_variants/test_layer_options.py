@@ -145,6 +145,18 @@ def test_controls_that_do_not_read_x_serve_a_context(spec: str) -> None:
     np.testing.assert_allclose(masked, layer(make_x(5), context=context[:, :8], causal=False), atol=1e-5)
 
 
+@pytest.mark.parametrize("options", OPTIONS)
+def test_keys_and_values_of_a_context_do_not_depend_on_the_queries(options: str) -> None:
+    """Nothing that looks back, as a token shift does, finds the queries before the first token of the context."""
+    layer, context = make_layer("full", **{**dataclasses.asdict(OPTIONS[options]), "skip": 0}), make_x(seed=2)
+    key, value = (
+        [getattr(layer.prepare(x, context=context, causal=False), name) for x in (make_x(5), make_x(3, seed=4))]
+        for name in ("key", "value")
+    )
+    np.testing.assert_array_equal(*key)
+    np.testing.assert_array_equal(*value)
+
+
 def test_a_skip_has_no_place_in_attention_to_a_context() -> None:
     with pytest.raises(NotImplementedError, match="`skip` adds a token's own value"):
         make_layer("full", skip=1)(make_x(5), context=make_x(), causal=False)
@@ -302,10 +314,14 @@ def test_shared_queries_and_keys_are_those_of_one_head() -> None:
         ({"head_dim": 5, "value_dim": 7}, (6, 3, 5, 7)),
         ({"options": LayerOptions(key_expansion=0.5, value_expansion=2.0)}, (6, 3, 2, 8)),
         ({"options": LayerOptions(value_expansion=2.0), "head_dim": 5}, (6, 3, 5, 5)),
+        (
+            {"options": LayerOptions(value_expansion=0.14), "model_dim": 300},
+            (6, 3, 50, 7),
+        ),  # 42.00000000000001 in floats
     ],
 )
 def test_widths_of_heads(given: dict[str, Any], heads: tuple[int, ...]) -> None:
-    assert head_sizes(24, 6, 3, **given) == HeadSizes(*heads)
+    assert head_sizes(**{"model_dim": 24, "num_heads": 6, "num_kv_heads": 3, **given}) == HeadSizes(*heads)
 
 
 @pytest.mark.parametrize(
@@ -339,6 +355,9 @@ def test_differential_grows_its_share_with_depth() -> None:
     np.testing.assert_allclose(shares, [0.2, 0.8 - 0.6 * np.exp(-0.3), 0.8 - 0.6 * np.exp(-2.7)])
     assert variant.at_depth(0).paper_layer.output_scale == pytest.approx(0.8)
     assert make_variant("differential:initial_share=0.3").at_depth(5).initial_share == 0.3
+    assert make_variant("differential:initial_share=0.999").paper_layer.output_scale == pytest.approx(0.001)
+    with pytest.raises(ValueError, match=r"`initial_share` must be a number in \[0.0, 0.999\]; got 1"):
+        make_variant("differential:initial_share=1")
 
 
 def test_presets_are_those_of_the_papers() -> None:

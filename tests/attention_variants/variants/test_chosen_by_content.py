@@ -17,6 +17,7 @@ from attention_variants.conformance.inputs import (
     output_shape,
     with_gradients,
 )
+from attention_variants.interface import HeadSizes
 from attention_variants.registry import make_variant
 
 pytestmark = pytest.mark.slow  # every test compiles; the laws stand in for them in the quick part
@@ -43,6 +44,16 @@ LIMITS = [
     ("native_sparse:block_size=5,num_blocks=2", "block_topk:block_size=5,num_blocks=2", (0, 1, 0), (True,)),
     ("native_sparse:block_size=1,num_blocks=1", "full", (1, 0, 0), (True,)),
 ]
+
+
+@pytest.mark.parametrize("num_blocks", [1, 2, 3, 8])
+def test_a_query_sees_no_more_than_whole_blocks_and_a_last_one_that_may_be_shorter(num_blocks: int) -> None:
+    variant, pair = make_variant(f"block_topk:block_size=3,num_blocks={num_blocks}"), HeadSizes(1, 1, 1, 1)
+    sizes = [3, 3, 3, 2]
+    pairs = sum(  # of each query its own block and the largest others
+        own * (own + sum((sizes[:place] + sizes[place + 1 :])[: num_blocks - 1])) for place, own in enumerate(sizes)
+    )
+    assert variant.cost(11, 11, pair, False).ideal_flops == pairs * pair.pair_flops
 
 
 @pytest.mark.parametrize(("spec", "limit", "gates", "modes"), LIMITS)
