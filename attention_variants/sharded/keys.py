@@ -2,8 +2,9 @@
 
 A pattern that depends on the distance alone and ends there needs the neighbours' keys (a halo). Any other needs all of
 them: keys and values are gathered, and each device runs the plan of its own queries, so that what the pattern does
-not show costs nothing. These plans are known before tracing, one for each device, as branches of one program. A causal
-pattern gives later devices more to do: the last of n does about twice the mean.
+not show costs nothing, but for the edges of blocks: patterns that are scattered, which a layout of their own makes
+cheap on one device, touch many. These plans are known before tracing, one for each device, as branches of one program.
+A causal pattern gives later devices more to do: the last of n does about twice the mean.
 """
 
 import dataclasses

@@ -35,7 +35,7 @@ SPLITS: dict[Any, Split] = {
     RecurrentVariant: Split("decayed sums passed on", attend_recurrent, False),
     DeltaRuleVariant: Split("turned memories passed on", attend_delta_rule, False),
 }
-_DECLARED = (
+_DECLARED = (  # but `size_field`, which names a field of the variant
     *("supports_causal", "supports_bidirectional", "supports_cross", "supports_bias", "normalised", "rotated_parts"),
     *("claims_growth", "controls_type", "family", "cost_order", "state_order", "paper", "paper_position", "examples"),
 )
@@ -122,7 +122,8 @@ class ContextParallel(AttentionVariant):
         split_run = jax.shard_map(
             run, mesh=self.mesh, axis_names={self.axis}, in_specs=specs, out_specs=by_token, check_vma=False
         )
-        return split_run(query, key, value, key_mask, bias, controls)
+        # Op by op, jax 0.10 refuses a mesh that has other axes, too.
+        return jax.jit(split_run)(query, key, value, key_mask, bias, controls)
 
     @override
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
