@@ -24,16 +24,24 @@ class SpecError(ValueError):
 
 
 def nearest_first(word: str, choices: Iterable[str]) -> list[str]:
-    """Returns all `choices`, the ones most like `word` first."""
-    choices = sorted(choices)
+    """Returns all `choices`: those that begin with `word`, those most like it, those with it inside, then the rest."""
+    choices, plain = sorted(choices), word.strip().lower()
     close = difflib.get_close_matches(word, choices, n=len(choices) or 1, cutoff=0.6)
-    return close + [choice for choice in choices if choice not in close]
+    begin = [choice for choice in choices if plain and choice.lower().startswith(plain)]
+    inside = [choice for choice in choices if len(plain) > 2 and plain in choice.lower()]
+    return list(dict.fromkeys([*begin, *close, *inside, *choices]))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Returns names side by side, apart even where a name has a comma in it."""
+    names = list(names)
+    return ("; " if any("," in name for name in names) else ", ").join(names)
 
 
 def unknown(kind: str, word: str, choices: Iterable[str]) -> str:
     """Returns the one-line message that `word` is no `kind`, nearest valid choices first."""
     ordered = nearest_first(word, choices)
-    return f"unknown {kind} {word!r}; valid choices, nearest first: {', '.join(ordered) or '(none)'}."
+    return f"unknown {kind} {word!r}; valid choices, nearest first: {listed(ordered) or '(none)'}."
 
 
 def split_layers(spec: str) -> tuple[str, ...]:
@@ -53,7 +61,10 @@ def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
     for item in rest.split(",") if separator else ():
         key, equals, value = (part.strip() for part in item.partition("="))
         if not (key and equals and value):
-            raise SpecError(f"{spec!r} is not a spec; expected 'name:field=value', got {item!r} for a field.")
+            own = " A class of your own is registered first." if item.strip()[:1].isupper() else ""
+            raise SpecError(
+                f"{spec!r} is not a spec; expected 'name:field=value', got {item.strip()!r} for a field.{own}"
+            )
         if key in fields:
             raise SpecError(f"{spec!r} gives the field {key!r} twice.")
         fields[key] = value

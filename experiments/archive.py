@@ -13,7 +13,10 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
+from experiments.reporting.text import plural
 from experiments.studies import archive
+from experiments.studies.finding import check_study
+from experiments.studies.status import read_status
 
 FLAGS = cli.new_flags()
 _STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without the flag.", flag_values=FLAGS)
@@ -27,12 +30,14 @@ def run() -> None:
         raise cli.UsageError("name the folder of a study, such as results/quickstart.")
     if not _OUTPUT.value:
         raise cli.UsageError("--output is required: the folder that the study is in then.")
-    if not Path(_STUDY.value).is_dir():
-        raise cli.UsageError(f"there is no folder {_STUDY.value!r}.")
+    check_study(Path(_STUDY.value))
     if _UNPACK.value:
-        print(f"{archive.unpack(_STUDY.value, _OUTPUT.value)} runs unpacked into {_OUTPUT.value}.")
-    else:
-        print(f"{archive.pack(_STUDY.value, _OUTPUT.value)} runs packed into {Path(_OUTPUT.value) / archive.ARCHIVE}.")
+        print(f"{plural(archive.unpack(_STUDY.value, _OUTPUT.value), 'run')} unpacked into {_OUTPUT.value}.")
+        return
+    packed = archive.pack(_STUDY.value, _OUTPUT.value)
+    left = len(read_status(Path(_STUDY.value)).runs) - packed
+    others = f"; {left} that {'has' if left == 1 else 'have'} not ended {'is' if left == 1 else 'are'} left out"
+    print(f"{plural(packed, 'run')} packed into {Path(_OUTPUT.value) / archive.ARCHIVE}{others if left else ''}.")
 
 
 if __name__ == "__main__":

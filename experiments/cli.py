@@ -18,6 +18,8 @@ code is 2.
 """
 
 import itertools
+import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -91,9 +93,24 @@ def parse(flag_values: flags.FlagValues) -> None:
         choices = [f"--{name}" for name in flag_values]
         raise UsageError(specs.unknown("flag", f"--{error.flagname}", choices)) from error
     except flags.Error as error:
-        raise UsageError(one_line(error)) from error
+        raise UsageError(_in_our_words(one_line(error))) from error
     if positional:
-        raise UsageError(f"unexpected argument {positional[0]!r}; every option is a flag, such as --name=value.")
+        raise UsageError(_unexpected(positional[0], flag_values))
+
+
+def _in_our_words(message: str) -> str:
+    """Returns what absl says of a value, without what Python's conversion says."""
+    message = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"must be an integer; got \1", message)
+    return re.sub(r"could not convert string to float: (.*)", r"must be a number; got \1", message)
+
+
+def _unexpected(argument: str, flag_values: flags.FlagValues) -> str:
+    if "study" not in flag_values or not os.path.isdir(argument):
+        return f"unexpected argument {argument!r}; every option is a flag, such as --name=value."
+    several = isinstance(flag_values["study"], flags.MultiFlag)
+    return f"unexpected folder {argument!r}; " + (
+        "folders stand before the flags." if several else "one folder stands before the flags."
+    )
 
 
 def as_flags(arguments: Sequence[str], flag_values: flags.FlagValues) -> list[str]:

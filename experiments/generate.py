@@ -2,7 +2,7 @@
 
     python -m experiments.generate results/quickstart/6977458a702b
     python -m experiments.generate results/quickstart/6977458a702b --rows=1 --top=5 --temperature=0.7 --seed=1
-    python -m experiments.generate results/quickstart/6977458a702b --tokens='k7 v71 k3 v90 . . k3' --new_tokens=1
+    python -m experiments.generate results/quickstart/6977458a702b --tokens='k7 v91 k3 v90 . . k3' --new_tokens=1
 
 Decoded are --rows rows of the task, or what follows --tokens. Where rows go on with their answers, as in copying,
 answers are scored twice: with the right ones read afterwards, as in training, and with the model's own. All logits are
@@ -17,7 +17,7 @@ from experiments.config.run import Run
 from experiments.decoding import tables
 from experiments.decoding.prompts import read_tokens
 from experiments.decoding.session import TOLERANCES, Session
-from experiments.reporting.text import describe_environment
+from experiments.reporting.text import describe_environment, plural
 from experiments.studies.trained import open_run, trained_model
 
 FLAGS = cli.new_flags()
@@ -90,7 +90,7 @@ def _check_flags() -> None:
 
 def _title(opened: Run) -> str:
     how = f"drawn at temperature {_TEMPERATURE.value:g}, seed {_SEED.value}" if _TEMPERATURE.value else "the likeliest"
-    what = f"{_ROWS.value} rows" if _TOKENS.value is None else "given tokens"
+    what = plural(_ROWS.value, "row") if _TOKENS.value is None else "given tokens"
     return f"{opened.model.attention} on {opened.config.task}, seed {opened.seed}: {what}; answers are {how}"
 
 

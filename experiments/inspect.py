@@ -42,6 +42,7 @@ from experiments.inspection import (
 from experiments.inspection.maps import Look
 from experiments.model.streams import TEST, split_key
 from experiments.reporting.figures import style
+from experiments.reporting.text import plural
 from experiments.studies.trained import kept_steps, open_run, trained_model
 from experiments.studies.whole_files import write_file
 from experiments.tasks.base import Batch
@@ -170,7 +171,7 @@ def _look_at_run(folder: Path) -> Path:
     rows = task.sample(split_key(jax.random.key(opened.seed), TEST), _ROWS.value)
     seen = maps.look(model, rows)
     at = "" if _STEP.value is None else f", step {_STEP.value}"
-    print(f"{opened.model.attention} on {opened.config.task}, seed {opened.seed}{at}: {_ROWS.value} rows\n")
+    print(f"{opened.model.attention} on {opened.config.task}, seed {opened.seed}{at}: {plural(_ROWS.value, 'row')}\n")
     if seen.maps:
         print(tables.scores_text(head_scores.head_scores(seen.maps, rows)), end="\n\n")
     ablated = tables.ablate(model, task, rows, seen.maps)

@@ -90,7 +90,7 @@ def _wait(receiver: int) -> None:
 
 
 def _line(number: signal.Signals) -> str:
-    return f"{_WORDS[number]}; the same command goes on."
+    return f"{_WORDS[number]}; run the same command again to continue."
 
 
 def _silence_others() -> int:

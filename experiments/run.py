@@ -20,7 +20,7 @@ run failed, 2 for a mistake in the command, 138 after SIGUSR1.
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -29,6 +29,7 @@ from experiments import cli, distributed, runtime
 from experiments.analysis import memory
 from experiments.config import files, sections
 from experiments.config.run import Run
+from experiments.config.schema import Config
 from experiments.reporting import listings, tables
 from experiments.reporting.plan import match_text, plan_text
 from experiments.studies import batches, forecast, grid, job_flags, jobs, matching, runner, search, workers
@@ -200,14 +201,15 @@ def _read_runs(*, traced: bool = False) -> list[Run]:
     if _CONFIG.value is None:
         raise cli.UsageError("--config is required, such as --config=configs/quickstart.py.")
     select = [key.strip() for text in _SELECT.value for key in text.split(",")] if _SELECT.value else None
+    set_by_config = {item.partition("=")[0].strip() for item in _OVERRIDE.value}
     loaded = files.load(_CONFIG.value)
     overrides = [*_OVERRIDE.value, *([f"match={_MATCH.value}"] if _MATCH.value else [])]
     config = files.apply_overrides(loaded.config, overrides, select)
     sweep = files.without_overridden(loaded.sweep, _OVERRIDE.value)
     grid.check_selected(select or (), grid.varied_fields(config, _VARY.value, sweep))
-    for key in {item.partition("=")[0].strip() for item in _VARY.value}:
-        if key in {item.partition("=")[0].strip() for item in _OVERRIDE.value}:
-            raise cli.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")
+    for key in {item.partition("=")[0].strip() for item in _VARY.value} & set_by_config:
+        raise cli.UsageError(f"{key} is set by --config.{key} and varied by --vary; give one of them.")
+    _check_flags(set_by_config, config)
     configs = grid.expand(config, _VARY.value, _SEEDS.value, sweep)
     staged = {
         "study.search_seeds": any(c.searches for c in configs),
@@ -217,6 +219,16 @@ def _read_runs(*, traced: bool = False) -> list[Run]:
         if staged[field]:
             raise cli.UsageError(f"--shard cuts no study with {field}; start the same command several times.")
     return runner.read_runs(grid.shard(configs, _SHARD.value), traced=traced)
+
+
+def _check_flags(set_by_config: Collection[str], config: Config) -> None:
+    """Raises UsageError for what two flags set, and for what has no effect."""
+    for key, flag in {"match": _MATCH, "study.seeds": _SEEDS}.items():
+        if key in set_by_config and flag.value:
+            raise cli.UsageError(f"{key} is set by --config.{key} and by --{flag.name}; give one of them.")
+    for key in ("study.match_by", "study.match_target"):
+        if key in set_by_config and config.match == "none":
+            raise cli.UsageError(f"--config.{key} has no effect without --match.")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import sys
 
 from absl import flags
 
+from attention_variants import specs
 from experiments import cli
 from experiments.reporting import comparison, names, selection, tables
 from experiments.studies.results import Study, read_study
@@ -90,11 +91,14 @@ def run() -> None:
     for flag, instead in _EMPTY.items():
         if (text := FLAGS[flag].value) is not None and not text.strip(", "):
             raise cli.UsageError(f"--{flag}= {instead}.")
-    study, notes = _selected()
+    whole = read_study(*_STUDY.value)
+    study, notes = selection.select(whole, _ROWS.value, _WHERE.value or ())
+    study = _scored(study)
     choose = list if _COLUMNS.value is None else functools.partial(selection.choose, study, _COLUMNS.value)
     if _COMPARE.value is None:
         table = tables.of_study(study, choose)
     else:
+        _check_compared(whole, study, _COMPARE.value)
         table = comparison.comparison(study, _COMPARE.value, choose)
     table = table._replace(notes=[*table.notes, *notes])
     if _SORT.value is not None:
@@ -112,13 +116,21 @@ def run() -> None:
         write_pictures(study, _PICTURES.value)
 
 
-def _selected() -> tuple[Study, list[str]]:
-    """Returns the rows that are asked for, by the metric that is, and what is to be said of them."""
-    study, notes = selection.select(read_study(*(_STUDY.value or ())), _ROWS.value, _WHERE.value or ())
-    if _METRIC.value is not None:
-        metrics = {name: (metric.label,) for name, metric in study.metrics.items()}
-        study = study.by_metric(study.metrics[names.find("--metric", "score", _METRIC.value, metrics)])
-    return study, notes
+def _scored(study: Study) -> Study:
+    """Returns the study by the metric that is asked for."""
+    if _METRIC.value is None:
+        return study
+    metrics = {name: (metric.label,) for name, metric in study.metrics.items()}
+    return study.by_metric(study.metrics[names.find("--metric", "score", _METRIC.value, metrics)])
+
+
+def _check_compared(whole: Study, study: Study, name: str) -> None:
+    """Raises UsageError where the rows that are left lack the model from which they are to differ."""
+    try:
+        names.find_model(study, name)
+    except specs.SpecError:
+        model = names.find_model(whole, name)
+        raise cli.UsageError(f"--compare: --rows and --where leave out {model!r}, with which it compares.") from None
 
 
 if __name__ == "__main__":

@@ -87,6 +87,8 @@ LIGHT: dict[str, set[str]] = {
     f"{_STUDIES}.paired": {f"{_STUDIES}.intervals", f"{_STUDIES}.rows"},
     f"{_STUDIES}.forms": {"experiments.config.schema", f"{_STUDIES}.legacy"},
     f"{_STUDIES}.archive": {f"{_STUDIES}.run_folder", f"{_STUDIES}.whole_files"},
+    f"{_STUDIES}.finding": {f"{_STUDIES}.archive", f"{_STUDIES}.run_folder"},
+    f"{_STUDIES}.plans": {f"{_STUDIES}.run_folder", f"{_STUDIES}.whole_files"},
     f"{_STUDIES}.record": {
         "experiments.config.schema",
         *(f"{_STUDIES}.{n}" for n in ("legacy", "run_folder")),
@@ -97,7 +99,10 @@ LIGHT: dict[str, set[str]] = {
         "experiments.config.schema",
         *(
             f"{_STUDIES}.{n}"
-            for n in ("cells", "legacy", "paired", "record", "records", "run_folder", "rows", "scores")
+            for n in (
+                *("archive", "cells", "finding", "legacy", "paired", "plans", "record", "records", "rows"),
+                "scores",
+            )
         ),
     },
 }

@@ -82,7 +82,7 @@ def text(chosen: Chosen, num_rows: int) -> str:
     ends = {"interval": "; behind means their 95 % intervals", "range": "; behind means the range of seeds"}.get(
         kind, ""
     )
-    lines = [f"{chosen.model} on {chosen.task}, {plural(len(scored), 'seed')}: {num_rows} rows each{ends}"]
+    lines = [f"{chosen.model} on {chosen.task}, {plural(len(scored), 'seed')}: {plural(num_rows, 'row')} each{ends}"]
     if found := sum_up(scored):
         lines.append(tables.over_seeds_text(found))
     lines.append(tables.ablations_over_seeds_text([_ablated(folder, num_rows) for folder in chosen.folders]))

@@ -45,7 +45,8 @@ def find_models(study: Study, patterns: str, flag: str = "--rows") -> set[str]:
         named = {model for model, names in spelled.items() if any(fnmatchcase(name, pattern) for name in names)}
         if not named:
             names = [spellings[1] for spellings in spelled.values()]
-            raise specs.SpecError(f"{flag}: {specs.unknown('model', pattern, names)}")
+            between = " Write | between models." if "," in pattern else ""
+            raise specs.SpecError(f"{flag}: {specs.unknown('model', pattern, names)}{between}")
         found |= named
     return found
 
@@ -94,7 +95,7 @@ def known(word: str, names: Mapping[str, Iterable[str]]) -> str | None:
 def _first(names: list[str]) -> str:
     """Returns the first names of a list, and how many more there are."""
     more = len(names) - _MOST
-    return ", ".join(names[:_MOST]) + (f" and {more} more" if more > 0 else "")
+    return specs.listed(names[:_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _plain(name: str) -> str:

@@ -84,8 +84,8 @@ def rising_notes(study: Study) -> list[str]:
             "of the steps: more of them may raise it."
         )
     if unknown := sum(row.late_gain is None for row in study.rows):
-        rows = "every row" if unknown == len(study.rows) else plural(unknown, "row")
-        notes.append(f"Of {rows} it is not known whether accuracy was still rising: too few evaluations were late.")
+        rows = "any row" if unknown == len(study.rows) else plural(unknown, "row")
+        notes.append(f"It is not known for {rows} whether accuracy was still rising: too few evaluations were late.")
     return notes
 
 

@@ -4,6 +4,7 @@ Rows are selected from those that stand in the table: what a study chooses by va
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -183,6 +184,8 @@ def _read(text: str, every: Mapping[str, Field]) -> _Condition:
     place = (exact or places)[0]
     name = find("--where", "field", text[: place.start()].strip(), names)
     condition = _Condition(text, name, place.group(), text[place.end() :].strip())
+    if condition.wanted[:1] in tuple("=<>"):
+        raise specs.SpecError(f"--where={text}: {condition.operator}{condition.wanted[0]} is no operator; {_FORM}.")
     if condition.operator in _COMPARE and _number(condition.wanted) is None:
         raise specs.SpecError(
             f"--where={text}: after {condition.operator} must stand a number; got {condition.wanted!r}."
@@ -222,11 +225,14 @@ def _text(value: Any) -> str:
 
 def _values(rows: Sequence[Row], every: Mapping[str, Field], condition: _Condition) -> str:
     """Says which values a field has in these rows, those nearest to the wanted one first."""
-    values = {_text(every[condition.name].value(row)) for row in rows}
-    numbers = all(_number(value) is not None for value in values)
-    ordered = sorted(values, key=natural) if numbers else specs.nearest_first(condition.wanted, values)
-    more = f" and {len(ordered) - 8} more" if len(ordered) > 8 else ""
-    return f"{condition.name} is {', '.join(ordered[:8])}{more} in the rows before it"
+    values = sorted({_text(every[condition.name].value(row)) for row in rows}, key=natural)
+    wanted, found = _number(condition.wanted), {value: _number(value) for value in values}
+    if wanted is not None:
+        values.sort(key=lambda value: math.inf if (one := found[value]) is None else abs(one - wanted))
+    elif None in found.values():
+        values = specs.nearest_first(condition.wanted, values)
+    more = f" and {len(values) - 8} more" if len(values) > 8 else ""
+    return f"{condition.name} is {specs.listed(values[:8])}{more} in the rows before it"
 
 
 def _sortable(pair: tuple[Any, Row]) -> tuple[int, Any]:

@@ -144,7 +144,9 @@ def _above_ceiling(study: Study) -> list[str]:
 def _choosing(study: Study) -> list[str]:
     """Says where rows are not what their last command would have chosen."""
     lines = {
-        "of runs that only choose: none that is to be reported has ended.": sum(row.provisional for row in study.rows),
+        "of the search alone: no run that is to be reported has ended.": sum(row.provisional for row in study.rows),
+        "chose among fewer values than another row of the task: runs of the search are missing, or were added for some "
+        "rows alone.": _of_fewer_values(study),
         "for which another value than the chosen one was trained on the reported seeds: what commands of this study "
         "vary or select has changed. What ran on the seeds that choose is chosen among, nothing else.": sum(
             row.passed_over for row in study.rows
@@ -155,6 +157,15 @@ def _choosing(study: Study) -> list[str]:
         asked = " and ".join(", ".join(select) or "nothing" for select in study.selects)
         found.append(f"Some runs were trained to select {asked}, each: among the values of all these was chosen.")
     return found
+
+
+def _of_fewer_values(study: Study) -> int:
+    """Returns how many rows chose among fewer values than another row of their task."""
+    return sum(
+        any(len(choice.curve) < max(len(other.curve) for other in others) for choice, *others in columns)
+        for rows in study.by_task.values()
+        for columns in (zip(row.choices, *(other.choices for other in rows), strict=False) for row in rows)
+    )
 
 
 def explanations(parts: Sequence[Column]) -> str:

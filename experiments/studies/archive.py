@@ -119,18 +119,25 @@ def unpack(study: str | Path, output: str | Path) -> int:
     """Writes run folders from the archive of a study into `output`, which may have others; returns how many are new.
 
     Raises:
-      ValueError: there is no archive, or it is damaged.
+      ValueError: there is no archive, or some of its lines are damaged; the others are unpacked before.
     """
     runs = open_archive(study)
     if not runs:
         raise ValueError(f"there is no {ARCHIVE} in {str(study)!r}.")
     new = [run for run in runs if not RunFolder(Path(output) / run.path.name).ended()]
+    damaged: list[str] = []
     for run in new:
-        files = {name: _whole(run, name) for name in _FIELDS}
+        try:
+            files = {name: _whole(run, name) for name in _FIELDS}
+        except ValueError as error:
+            damaged.append(str(error))
+            continue
         folder = RunFolder(Path(output) / run.path.name)
         folder.create(files[CONFIG], files[MANIFEST])
         folder.replace_metrics(run.metrics())
         folder.finish(files[RESULT])
+    if damaged:
+        raise ValueError(f"{len(new) - len(damaged)} unpacked, {len(damaged)} damaged: {damaged[0]}")
     return len(new)
 
 

@@ -17,7 +17,7 @@ def read_records(study: str | Path) -> tuple[list[Record], list[str]]:
         found: list[str] = []
         record = _read(run, found)
         records += [record] if record is not None else []
-        problems += [f"Run {run.path.name}: {problem}." for problem in found]
+        problems += [f"Run {run.path.name}: {problem}." for problem in dict.fromkeys(found)]  # an archive's line is one
     return records, problems + [f"Folder {name}: there is no run in it." for name in run_folder.other_folders(study)]
 
 
@@ -25,7 +25,7 @@ def _read(run: RunFolder | PackedRun, problems: list[str]) -> Record | None:
     """Returns what can be read, None where that is no run; adds to `problems`."""
     result, config, manifest = (read_checked(run, name, problems) for name in (RESULT, CONFIG, MANIFEST))
     if config is None and result is not None and "config" in result:
-        problems.append(f"its config is that in {RESULT}")
+        problems.append(f"{CONFIG} is missing or damaged; its copy in {RESULT} is used")
         config = result["config"]
     if config is None:
         problems.append("it is left out, for its config is not known")

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from experiments.config.schema import varied_keys
-from experiments.studies import cells, paired, run_folder, scores
+from experiments.studies import cells, paired, plans, scores
+from experiments.studies.archive import open_runs
 from experiments.studies.cells import Chosen
+from experiments.studies.finding import check_study, studies_near
 from experiments.studies.legacy import tests_of_today
 from experiments.studies.paired import Difference
 from experiments.studies.record import Record, place_text, timing
@@ -46,7 +48,7 @@ class Study:
     commands: tuple[str, ...]
     dates: tuple[str, ...]  # first and last
     failed: int  # runs, in all cells, that ended in an exception
-    unfinished: int  # runs, in all cells, that were started and have not ended
+    unfinished: int  # runs, in all cells, that were started or planned and have not ended
     problems: tuple[str, ...] = ()  # a line for whatever is damaged, missing or foreign in the folder
     members: tuple[str, ...] = ()  # the names of several studies that are read as one; empty for one study
     selects: tuple[tuple[str, ...], ...] = ()  # what its runs were trained to select: several, where commands differed
@@ -199,13 +201,12 @@ def read_study(path: str | Path, *others: str | Path) -> Study:
     for name, each in zip(names, paths, strict=True):
         studies[name], found = read_runs(each)
         problems += [f"{name}: {problem}" for problem in found] if others else found
-    if len(studies) == 1:
-        return sum_up(names, studies[names[0]], problems)
-    records, differing = cells.pooled(studies)
+    records, differing = cells.pooled(studies) if len(studies) > 1 else (studies[names[0]], 0)
     if differing:
         what = "run differs" if differing == 1 else "runs differ"
         problems.insert(0, f"{differing} {what} between two studies that have it; the study named first counts.")
-    return sum_up(names, records, problems)
+    study = sum_up(names, records, problems)
+    return dataclasses.replace(study, unfinished=study.unfinished + sum(map(_waiting, paths)))
 
 
 def sum_up(names: Sequence[str], records: Sequence[Record], problems: Sequence[str]) -> Study:
@@ -215,13 +216,18 @@ def sum_up(names: Sequence[str], records: Sequence[Record], problems: Sequence[s
 
 def read_runs(path: Path) -> tuple[list[Record], list[str]]:
     """Returns the runs of a study and what is wrong with its folder; raises ValueError as `read_study` does."""
-    if not path.is_dir():
-        raise ValueError(f"there is no folder {str(path)!r}{_studies_near(path)}.")
+    check_study(path)
     records, problems = read_records(path)
     if not any(record.ended for record in records):
-        also = f"; {problems[0]}" if problems else "."
-        raise ValueError(f"no run in {str(path)!r} has ended{_studies_near(path)}{also}")
+        also = next((f"; {problem}" for problem in problems if problem.startswith("Run ")), ".")
+        raise ValueError(f"no run in {str(path)!r} has ended{studies_near(path)}{also}")
     return records, problems
+
+
+def _waiting(path: Path) -> int:
+    """Returns how many runs of a study's plan have no folder yet."""
+    planned = plans.read(path)
+    return len(planned.keys() - {run.path.name for run in open_runs(path)}) if planned else 0
 
 
 def natural(text: str) -> tuple[Any, ...]:
@@ -331,14 +337,3 @@ def _sortable(value: Any) -> tuple[int, Any]:
     if value is None:
         return 0, 0
     return (1, value) if isinstance(value, int | float) else (2, natural(str(value)))
-
-
-def _studies_near(path: Path) -> str:
-    """Names the studies next to `path`, or inside it where it holds studies rather than runs."""
-    for folder in (path, path.parent):
-        if folder.is_dir():
-            inside = [sub for sub in sorted(folder.iterdir()) if sub.is_dir() and sub != path]
-            found = [str(sub) for sub in inside if run_folder.open_study(sub)]
-            if found:
-                return f"; studies near: {', '.join(found[:5])}"
-    return ""

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 from typing_extensions import override
 
-from experiments.studies import archive, lease, plans
+from experiments.studies import archive, finding, lease, plans
 from experiments.studies.archive import PackedRun
 from experiments.studies.lease import EXPIRES_AFTER, Holder
 from experiments.studies.plans import PlannedRun
@@ -93,13 +93,12 @@ def read_status(study: Path, ended: dict[str, RunStatus] | None = None) -> Study
     Raises:
       ValueError: there is no such folder, or neither a run nor a plan in it.
     """
-    if not study.is_dir():
-        raise ValueError(f"there is no folder {str(study)!r}.")
+    finding.check_study(study)
     ended = {} if ended is None else ended
     planned = plans.read(study)
     found = {run.path.name: run for run in archive.open_runs(study)}
     if not planned and not found:
-        raise ValueError(f"there is no run in {str(study)!r}, and no plan of one.")
+        raise ValueError(f"there is no run in {str(study)!r}, and no plan of one{finding.studies_near(study)}.")
     waiting = [
         RunStatus("waiting", plan.cell, plan.label, 0, plan.steps, None, None, None)
         for name, plan in planned.items()

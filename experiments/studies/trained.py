@@ -7,14 +7,17 @@ from typing import Any
 
 from flax import nnx
 
+from attention_variants import specs
 from experiments.config import schema
 from experiments.config.run import Run
 from experiments.config.schema import Config
 from experiments.model.transformer import Model, abstract_model
-from experiments.studies import legacy
+from experiments.studies import archive, legacy
 from experiments.studies.run_folder import CONFIG, DamagedError, RunFolder, has_ended
 from experiments.studies.training_folder import TrainingFolder, absent
 from experiments.training import course, step
+
+_MOST = 5  # runs in a message
 
 
 def read_run(name: str, config: Mapping[str, Any]) -> Run:
@@ -40,13 +43,29 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
       ValueError: it is no run folder, or `read_run` refuses its config; one line.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(_no_run(folder))
     try:
         config = RunFolder(folder).read(CONFIG)
     except DamagedError as error:
         raise ValueError(f"run {folder.name}: {error}.") from error
     if config is None:
-        raise ValueError(f"{str(folder)!r} is no run folder: it has no {CONFIG}.")
+        raise ValueError(f"{str(folder)!r} is no run folder: it has no {CONFIG}{_runs_of(folder, folder.name)}.")
     return read_run(folder.name, config)
+
+
+def _no_run(folder: Path) -> str:
+    """Says that there is no such folder, and where its run is."""
+    if any(run.path.name == folder.name for run in archive.open_archive(folder.parent)):
+        return f"run {folder.name} is a line of {archive.ARCHIVE}, which has no parameters; train it again."
+    return f"there is no run folder {str(folder)!r}{_runs_of(folder.parent, folder.name)}."
+
+
+def _runs_of(study: Path, name: str) -> str:
+    """Names the runs that a study has, those most like `name` first."""
+    runs = [path.parent.name for path in study.glob(f"*/{CONFIG}")] if study.is_dir() else []
+    nearest = specs.nearest_first(name, runs)[:_MOST]
+    return f"; {str(study)!r} has {len(runs)}, such as {', '.join(nearest)}" if runs else ""
 
 
 def trained_model(folder: str | os.PathLike[str], run: Run, at_step: int | None = None) -> Model:

@@ -44,7 +44,7 @@ def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     path, data = Path(path), content.encode() if isinstance(content, str) else content
     with storage(path):
         path = path.resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if path.exists() and not path.is_file() and not path.is_dir():
             path.write_bytes(data)
             return
@@ -53,6 +53,16 @@ def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     if mode is not None:
         with storage(path):
             path.chmod(mode)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it; raises StorageError, which names a file that is in the way."""
+    with storage(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            file = next(each for each in (path, *path.parents) if each.exists())
+            raise StorageError(f"cannot write into {path}: {file} is a file, not a folder.") from None
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ def test_spec_builds(spec: str, thing: Thing) -> None:
         ("thing:size=", "got 'size=' for a field"),
         ("thing:=3", "got '=3' for a field"),
         ("thing:size=3,", "got '' for a field"),
+        ("module:Thing", "got 'Thing' for a field. A class of your own is registered first."),
         ("thing:size=3,size=4", "gives the field 'size' twice"),
         ("thin", "unknown thing 'thin'; valid choices, nearest first: thing, other_thing."),
         ("thing:sise=3", "unknown field of thing 'thing': 'sise'; valid choices, nearest first: size,"),
@@ -69,6 +70,23 @@ def test_wrong_spec_gets_one_line(spec: str, message: str) -> None:
     with pytest.raises(SpecError) as error:
         specs.build(spec, REGISTRY, "thing")
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [
+        ("swap", ["swaps_of_five", "swaq", "one_swap_each"]),  # begins so, is like it, has it inside
+        ("flops", ["flops", "search_flops"]),
+        ("Flop", ["flops", "search_flops"]),
+        ("lops", ["flops", "search_flops"]),
+    ],
+)
+def test_the_nearest_begin_alike_or_are_alike_or_have_the_word_inside(word: str, nearest: list[str]) -> None:
+    assert specs.nearest_first(word, {"accuracy", "zeta", *nearest}) == [*nearest, "accuracy", "zeta"]
+
+
+def test_names_with_a_comma_stand_apart() -> None:
+    assert specs.listed(["a", "b"]) == "a, b" and specs.listed(["a:x=1,y=2", "b"]) == "a:x=1,y=2; b"
 
 
 def test_typed_fields_override_the_spec_and_are_checked() -> None:

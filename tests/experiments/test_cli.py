@@ -34,7 +34,7 @@ def execute(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 MISTAKES = {
     ("--wrod=x",): "error: unknown flag '--wrod'; valid choices, nearest first: --word, --rows, --traceback.",
     ("--word=x", "stray"): "error: unexpected argument 'stray'; every option is a flag, such as --name=value.",
-    ("--rows=many",): "error: flag --rows=many: invalid literal for int() with base 10: 'many'",
+    ("--rows=many",): "error: flag --rows=many: must be an integer; got 'many'",
     ("--rows=0",): "error: flag --rows=0: 0 is not a positive integer",
     ("--rows",): "error: Missing value for flag --rows",
     ("--word=value",): "error: first line second line",

@@ -188,7 +188,10 @@ WARNED = "E1126 13:57:02.821899 4619 coordination_service_agent.cc:289] Polled a
         (SILENT.replace("PollForError", "RegisterTask"), f"{plain_errors.NOT_JOINED}\n"),
         (WARNED + "error: a disk is full.\n", "error: a disk is full.\n"),
         ("error: a disk is full.\n" + SILENT, "error: a disk is full.\n"),
-        (WARNED + "terminated; the same command goes on.\n", "terminated; the same command goes on.\n"),
+        (
+            WARNED + "terminated; run the same command again to continue.\n",
+            "terminated; run the same command again to continue.\n",
+        ),
         ("E1126 13:57:02.8 1 allocator.cc:1] out of memory\n", "E1126 13:57:02.8 1 allocator.cc:1] out of memory\n"),
     ],
 )

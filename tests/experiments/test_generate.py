@@ -7,10 +7,15 @@ import sys
 import pytest
 
 from experiments import cli, generate, run
+from experiments.config import files
+from experiments.decoding.prompts import read_tokens
 from experiments.model.transformer import Model
+from experiments.tasks.recall.mqar import MQAR
+from experiments.tasks.registry import make_task
 from tests.experiments.conftest import CONFIG
 
-PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "decoding.md").read_text()
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "decoding.md").read_text()
 
 
 @pytest.fixture
@@ -24,6 +29,17 @@ def call(tmp_path, monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return call
+
+
+def test_the_tokens_of_the_page_are_of_the_task_it_trains_on():
+    task = make_task(files.load(str(ROOT / "configs" / "quickstart.py")).config.task)
+    assert isinstance(task, MQAR)
+    lines = [line for text in (PAGE, generate.__doc__ or "") for line in text.splitlines() if "--tokens=" in line]
+    assert len(lines) == 2
+    for line in lines:
+        (text,) = re.findall(r"--tokens='([^']*)'", line)
+        one, its_value, other, other_value, *_, asked = read_tokens(text, task)
+        assert asked == other and max(one, other) < task.first_value <= min(its_value, other_value)
 
 
 @pytest.fixture
@@ -81,7 +97,7 @@ def test_a_run_is_decoded_and_the_page_shows_it_in_python(trained, call, capsys,
     "arguments, message",
     [
         ([], "name the folder of a run"),
-        (["nowhere"], "'nowhere' is no run folder: it has no config.json."),
+        (["nowhere"], "there is no run folder 'nowhere'."),
         (["nowhere", "--rows=3", "--row=3"], "--row must be one of the 3 rows, from 0; got 3."),
         (["nowhere", "--new_tokens=3"], "--new_tokens is for decoding --tokens; this is decoding task rows."),
         (["nowhere", "--rows=3", "--tokens=5"], "--rows is for decoding task rows; this is decoding --tokens."),

@@ -119,9 +119,9 @@ def test_a_picture_along_training_needs_parameters_along_training(trained, call)
     "arguments, message",
     [
         ([], "name the folder of a run"),
-        (["nowhere", "--attention=full"], "'nowhere' is no run folder: it has no config.json."),
+        (["nowhere", "--attention=full"], "there is no run folder 'nowhere'."),
         (["nowhere", "--training=maps.html"], "--training must end in .png or .svg; got 'maps.html'."),
-        (["nowhere"], "'nowhere' is no run folder: it has no config.json."),
+        (["nowhere"], "there is no run folder 'nowhere'."),
         (["nowhere", "--output=maps.pdf"], "--output must end in .html, .png or .svg; got 'maps.pdf'."),
         (["nowhere", "--rows=3", "--row=3"], "--row must be one of the 3 rows, from 0; got 3."),
         (["nowhere", "--rwo=3"], "unknown flag '--rwo'; valid choices, nearest first: --row"),

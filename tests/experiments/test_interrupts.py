@@ -82,7 +82,7 @@ def test_a_signal_at_any_moment_is_one_line_and_loses_nothing(number: signal.Sig
             assert os.get_blocking(writer), "what it shares with a shell is as it was"
         assert code == 128 + number, (moment, text)
         *before, last = re.split(r"[\r\n]+", text.strip())
-        assert last.removeprefix("\x1b[K") == f"{WORDS[number]}; the same command goes on."
+        assert last.removeprefix("\x1b[K") == f"{WORDS[number]}; run the same command again to continue."
         assert not any(word in line for line in before for word in ("Traceback", "Exception", "Error"))
         assert text.rfind("\x1b[?25h") >= text.rfind("\x1b[?25l"), "the cursor is hidden"
     (run,) = run_folder.open_study(tmp_path / "results" / "tiny")
@@ -142,5 +142,5 @@ def test_a_warning_ends_what_is_idle_at_once_and_what_is_not_where_it_has_saved(
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGUSR1)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (138, "warned; the same command goes on.\n")
+    assert (process.returncode, err) == (138, "warned; run the same command again to continue.\n")
     assert sorted(["ready", *out.splitlines()]) == sorted(said)

@@ -114,8 +114,13 @@ def test_a_mistake_is_one_line(toy, run):
         ([str(toy), "--metric=solve_rate", "--compare=full"], "solve_rate is not compared in pairs"),
         ([str(toy), "--where="], "--where=: expected FIELD=VALUE"),
         ([str(toy), "--where=task=induction"], "--where=task=induction leaves no row"),
-        ([str(toy), "--rows=linear", "--compare=full"], "unknown model 'full'"),
-        ([str(toy), "--compare=fulll"], "unknown model 'fulll'; valid choices, nearest first: full, "),
+        ([str(toy), "--rows=linear", "--compare=full"], "--rows and --where leave out 'conv+full'"),
+        ([str(toy), "--rows=full,linear"], " Write | between models."),
+        ([str(toy), "--where=n==5"], "== is no operator; expected FIELD=VALUE"),
+        ([str(toy), "--where=n=>5"], "=> is no operator; expected FIELD=VALUE"),
+        ([str(toy), "--where=accuracy=-3"], "leaves no row; accuracy is "),
+        (["--sort=accuracy", str(toy)], "folders stand before the flags"),
+        ([str(toy), "--compare=fulll"], "unknown model 'fulll'; valid choices, nearest first: full; "),
     ):
         code, out, err = run(*arguments)
         assert code == 2 and out == "" and err.count("\n") == 1 and message in err, (arguments, err)

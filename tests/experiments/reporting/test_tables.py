@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 
 import pytest
 
@@ -169,6 +170,18 @@ def test_notes_tell_what_was_chosen_what_is_missing_and_what_does_not_compare(tm
     assert "Another CPU, 2 cores, jax 0.10.2, python 3.11.2. Times with different letters cannot be compared." in text
     assert "(a) " in text and "(b) " in text
     assert "2 runs diverged" in text and "1 run failed" in text and "1 run did not finish" in text
+
+
+def test_a_row_that_chose_among_fewer_values_than_its_rivals_is_noted(tmp_path):
+    for attention, rates in (("conv+full", (0.01, 0.001)), ("conv+linear", (0.01,))):
+        for rate in rates:
+            config = config_of(attention, learning_rate=rate)
+            config["study"]["select"] = ("train.learning_rate",)
+            write_run(tmp_path / "study", config, validation_accuracy=rate)
+    lines = tables.warnings(read_study(tmp_path / "study"))
+    assert [line.partition(":")[0] for line in lines] == ["1 row chose among fewer values than another row of the task"]
+    shutil.rmtree(next(path.parent for path in tmp_path.glob("study/*/config.json") if "0.001" in path.read_text()))
+    assert tables.warnings(read_study(tmp_path / "study")) == []
 
 
 def test_bold_is_explained_by_the_rivals(tmp_path, toy):

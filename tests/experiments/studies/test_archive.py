@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from experiments import archive as command
+from experiments import cli
 from experiments.config.run import Run
 from experiments.reporting import tables
 from experiments.studies import archive
@@ -91,8 +93,16 @@ def test_a_damaged_line_is_named_and_the_others_are_read(study, tmp_path, damage
     read = read_study(tmp_path / "packed")
     assert sum(len(row.results) for row in read.rows) == 5
     assert any("line is damaged" in problem and "in line 3 of runs.jsonl" in problem for problem in read.problems)
-    with pytest.raises(ValueError, match="line is damaged"):
+    assert len([problem for problem in read.problems if "line is damaged" in problem]) == 1
+    with pytest.raises(ValueError, match="5 unpacked, 1 damaged: run in line 3 of runs.jsonl: its line is damaged"):
         archive.unpack(tmp_path / "packed", tmp_path / "again")
+    assert sum(run.ended() for run in open_study(tmp_path / "again")) == 5, "one bad line keeps no other out"
+
+
+def test_what_is_left_out_of_an_archive_is_said(study, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["archive", str(study), f"--output={tmp_path / 'packed'}"])
+    assert cli.execute(command.run, command.FLAGS) == 0
+    assert capsys.readouterr().out.endswith("runs.jsonl; 2 that have not ended are left out.\n")
 
 
 def test_an_archive_with_other_runs_is_not_replaced(study, tmp_path):

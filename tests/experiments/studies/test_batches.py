@@ -68,7 +68,7 @@ def test_a_study_trained_at_once_is_a_study_like_any_other(command, tmp_path, mo
 
     def warned():
         if next(chunks, False):
-            raise interrupts.WarnedError("warned; the same command goes on.")
+            raise interrupts.WarnedError("warned; run the same command again to continue.")
         leave()
 
     monkeypatch.setattr(interrupts, "leave_if_warned", warned)

@@ -149,7 +149,11 @@ def test_a_row_that_cannot_be_read_is_named_by_who_reads_it(command, trained):
         (["--match=params", "--config.study.match_by=window_size"], ["match_by", "'window_size'", "model.mlp_dim"]),
         (["--match=state", "--config.study.match_by=window"], ["match_by", "'window'", "window_size"]),
         (["--vary=match=params|state"], ["'match'"]),
-        (["--config.study.match_target=-1"], ["match_target", "-1"]),
+        (["--match=state", "--config.study.match_target=-1"], ["match_target", "-1"]),
+        (["--config.study.match_target=100"], ["--config.study.match_target has no effect without --match"]),
+        (["--config.study.match_by=nonsense"], ["--config.study.match_by has no effect without --match"]),
+        (["--match=state", "--config.match=flops"], ["match is set by --config.match and by --match"]),
+        (["--seeds=3", "--config.study.seeds=5"], ["study.seeds is set by --config.study.seeds and by --seeds"]),
     ],
 )
 def test_what_cannot_be_matched_is_refused_in_one_line(command, trained, arguments, names):

@@ -2,9 +2,10 @@
 
 import pytest
 
-from experiments.studies import paired
+from experiments.studies import archive, paired, plans
 from experiments.studies.results import SizeDifference, natural, read_study
 from experiments.studies.rows import Choice
+from experiments.studies.run_folder import open_study
 from tests.experiments.fake_study import ENVIRONMENT, HYBRID, KINDS, TASK, config_of, write_run, write_study
 
 SHORT = ["conv+full", "conv+linear"]
@@ -250,9 +251,33 @@ def test_a_size_that_the_study_varies_does_not_count(tmp_path):
 
 def test_studies_near_are_named(tmp_path):
     toy = write_study(tmp_path / "toy", ["conv+full"], 1, [TASK])
-    for path in (tmp_path / "toyy", tmp_path):
-        with pytest.raises(ValueError, match=f"studies near: {toy}"):
+    for path in (tmp_path / "toyy", tmp_path, tmp_path / "else" / "toyy"):
+        with pytest.raises(ValueError, match=f"studies near: {toy}.$"):
             read_study(path)
+    archive.pack(toy, tmp_path / "kept" / "packed")
+    for path in (tmp_path / "packd", tmp_path / "kep" / "packed", tmp_path / "kept"):
+        with pytest.raises(ValueError, match=f"studies near: {tmp_path / 'kept' / 'packed'}"):
+            read_study(path)
+
+
+def test_a_file_and_a_run_are_told_from_a_study(tmp_path):
+    toy = write_study(tmp_path / "toy", ["conv+full"], 1, [TASK])
+    run = open_study(toy)[0].path
+    with pytest.raises(ValueError, match=f"'{run}' is a run; its study is '{toy}'"):
+        read_study(run)
+    (toy / "notes.txt").write_text("mine")
+    with pytest.raises(
+        ValueError, match=f"'{toy / 'notes.txt'}' is a file; name the folder of a study, such as '{toy}'"
+    ):
+        read_study(toy / "notes.txt")
+
+
+def test_runs_of_a_plan_that_have_no_folder_yet_have_not_ended(tmp_path):
+    toy = write_study(tmp_path / "toy", ["conv+full"], 2, [TASK])
+    known = [run.path.name for run in open_study(toy)]
+    with plans.written(toy, {name: plans.PlannedRun("label", "cell", 7) for name in (*known, "aa", "bb", "cc")}):
+        assert read_study(toy).unfinished == 3
+    assert read_study(toy).unfinished == 0
 
 
 def test_rows_of_a_task_are_compared_once_however_often_it_is_asked(tmp_path, monkeypatch):

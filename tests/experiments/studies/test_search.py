@@ -76,7 +76,7 @@ def test_runs_that_choose_stand_in_until_others_have_ended(command, trained, tmp
 
     trained.act = fail
     _, out, _ = command(RATES, *SEARCH, "--config.model.attention=conv+full")
-    assert "1 row of runs that only choose: none that is to be reported has ended." in " ".join(out.split())
+    assert "1 row of the search alone: no run that is to be reported has ended." in " ".join(out.split())
     assert [row.seeds for row in read_study(tmp_path / "results" / "tiny").rows] == [(10_000, 10_001)]
 
 

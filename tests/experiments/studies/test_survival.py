@@ -216,7 +216,7 @@ def test_a_warning_saves_and_the_same_command_goes_on(tmp_path, calm_run, worker
     wait_for_checkpoint(process, tmp_path)
     crew = children(process)
     process.send_signal(signal.SIGUSR1)
-    assert process.communicate(timeout=60)[1].splitlines()[-1] == "warned; the same command goes on."
+    assert process.communicate(timeout=60)[1].splitlines()[-1] == "warned; run the same command again to continue."
     assert process.returncode == 138
     wait_until_gone(crew, 10)
     for run in run_folder.open_study(tmp_path / "results" / "tiny"):

@@ -1,0 +1,58 @@
+"""What is said of a path that is not the study that was asked for, and where studies are instead."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from attention_variants import specs
+from experiments.studies.archive import ARCHIVE
+from experiments.studies.run_folder import CONFIG, open_study
+
+_MOST = 5  # studies in a message
+
+
+def check_study(path: Path) -> None:
+    """Raises ValueError, in one line, where a path is no folder, or is a run of a study."""
+    if path.is_file():
+        such = f", such as {str(path.parent)!r}" if _is_study(path.parent) else studies_near(path)
+        raise ValueError(f"{str(path)!r} is a file; name the folder of a study{such}.")
+    if not path.is_dir():
+        raise ValueError(f"there is no folder {str(path)!r}{studies_near(path)}.")
+    if (path / CONFIG).is_file():
+        raise ValueError(f"{str(path)!r} is a run; its study is {str(path.parent)!r}.")
+
+
+def studies_near(path: Path) -> str:
+    """Names studies in the folder `path`, or in the nearest one above it that has some; the most alike first."""
+    for folder in (path, *path.parents):
+        found = {str(study): study.name for study in _studies(folder) if study != path}
+        if found:
+            order = specs.nearest_first(path.name, set(found.values()))
+            nearest = sorted(found, key=lambda study: (order.index(found[study]), study))
+            more = f" and {len(nearest) - _MOST} more" if len(nearest) > _MOST else ""
+            return f"; studies near: {specs.listed(nearest[:_MOST])}{more}"
+    return ""
+
+
+def _studies(folder: Path) -> Iterator[Path]:
+    """Yields the studies that lie in a folder, or in a folder of it that is none."""
+    for inside in _folders(folder):
+        if _is_study(inside):
+            yield inside
+        else:
+            yield from (study for study in _folders(inside) if _is_study(study))
+
+
+def _folders(folder: Path) -> list[Path]:
+    if folder == folder.parent and folder.is_absolute():
+        return []  # the root is nobody's folder of results
+    try:
+        return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _is_study(folder: Path) -> bool:
+    try:
+        return (folder / ARCHIVE).is_file() or bool(open_study(folder))
+    except OSError:
+        return False
