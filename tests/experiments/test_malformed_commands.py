@@ -106,10 +106,10 @@ def test_a_malformed_command_is_refused_in_one_line(main, tmp_path, monkeypatch,
     for _ in range(EACH):
         arguments = command(main, module.FLAGS, rng, tmp_path)
         monkeypatch.setattr(sys, "argv", [main, *arguments])
-        started = time.monotonic()
+        started = time.process_time()
         code = cli.execute(module.run, module.FLAGS)
         out, err = capsys.readouterr()
         if code != 2 or err.count("\n") != 1 or not err.startswith("error: ") or out:
             accepted.append((arguments, code, err[:200], out[:80]))
-        assert time.monotonic() - started < 5, arguments
+        assert time.process_time() - started < 5, arguments  # of this process: others may be busy
     assert not accepted
