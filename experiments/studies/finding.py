@@ -8,6 +8,7 @@ from experiments.studies.archive import ARCHIVE
 from experiments.studies.run_folder import CONFIG, open_study
 
 _MOST = 5  # studies in a message
+_LEVELS = 3  # folders that are searched: more would be slow in a home that is full
 
 
 def check_study(path: Path) -> None:
@@ -22,8 +23,8 @@ def check_study(path: Path) -> None:
 
 
 def studies_near(path: Path) -> str:
-    """Names studies in the folder `path`, or in the nearest one above it that has some; the most alike first."""
-    for folder in (path, *path.parents):
+    """Names studies in the folder `path`, or in the two nearest above it that exist; the most alike first."""
+    for folder in [folder for folder in (path, *path.parents) if folder.is_dir()][:_LEVELS]:
         found = {str(study): study.name for study in _studies(folder) if study != path}
         if found:
             order = specs.nearest_first(path.name, set(found.values()))
