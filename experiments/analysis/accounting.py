@@ -14,6 +14,7 @@ from flax import nnx
 
 from attention_variants.cost import Work, count_work
 from experiments.analysis import compute
+from experiments.components.mixers import Call
 from experiments.config.run import Run
 from experiments.model.transformer import abstract_model
 
@@ -107,6 +108,9 @@ def _decoding(run: Run, name: str, new: int) -> Pass:
     surplus = sum(
         mixer.decoding_surplus(layer.mixer, sizes, run.task.input_length, new) for (mixer, sizes), layer in layers
     )
+    if run.task.context is not None and run.cross is not None:
+        across = run.cross.cost(run.cross_sizes, Call(new, run.task.context.length, False))
+        surplus += len(model.layers) * (across.executed_flops - across.ideal_flops)
     return Pass(name, 1, new, work, work.flops - surplus)
 
 

@@ -16,7 +16,7 @@ from experiments.tasks.base import DISTANCE, Batch, Task, check_size
 _FILLER, _BREAK, _FIRST_LETTER = 0, 1, 2
 _MOST_OUT = 3  # letters that may leave a state
 _LETTERS_DRAWN = 300_000  # about so many, for floors
-_ROWS_AT_ONCE = 1000
+_ROWS_AT_ONCE, _COUNTS_AT_ONCE = 1000, 2**28  # rows and their counts, of two bytes each
 
 
 class _Automaton(NamedTuple):
@@ -249,7 +249,8 @@ def _floors(task: AutomataICL) -> dict[str, float]:
     quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than drawing
     draw = jax.jit(task.sample, static_argnums=1, compiler_options=quick)
     expected = (task.min_strings + task.max_strings) * (task.string_length + 1) / 4  # letters of a row
-    batches = max(1, round(_LETTERS_DRAWN / expected / _ROWS_AT_ONCE))
+    rows = max(1, min(_ROWS_AT_ONCE, _COUNTS_AT_ONCE // task.vocab_size**3))
+    batches = max(1, round(_LETTERS_DRAWN / expected / rows))
     names = (
         "guess a letter",
         "answer with the most frequent letter so far",
@@ -258,7 +259,7 @@ def _floors(task: AutomataICL) -> dict[str, float]:
     )
     total, right = 0.0, np.zeros(len(names))
     for seed in range(batches):
-        batch = draw(jax.random.key(seed), _ROWS_AT_ONCE)
+        batch = draw(jax.random.key(seed), rows)
         inputs, positions, weights = (np.asarray(array) for array in (batch.inputs, batch.positions, batch.weights))
         also, legal = np.asarray(batch.also_right), 1 + (np.asarray(batch.also_right) >= 0).sum(axis=2)
         total += weights.sum()

@@ -146,12 +146,17 @@ class JointRecall(FixedLength):
     def floors(self) -> dict[str, float]:
         """Shortcuts that match the key or the context alone; answers that are given already can be struck off."""
         latest = 1 / self.num_contexts
-        return {
-            "guess a value": 1 / self.num_values,
-            "answer with the key's latest value": latest + (1 - latest) / self.num_values,
-            "answer with the key's commonest value that is not given yet": self._commonest_left(self.num_contexts),
-            "answer with the context's commonest value that is not given yet": self._commonest_left(self.num_keys),
-        }
+        floors = {"guess a value": 1 / self.num_values}
+        if self.num_contexts > 1:  # else the key alone is the task itself
+            floors["answer with the key's latest value"] = latest + (1 - latest) / self.num_values
+            floors["answer with the key's commonest value that is not given yet"] = self._commonest_left(
+                self.num_contexts
+            )
+        if self.num_keys > 1:  # and so is the context
+            floors["answer with the context's commonest value that is not given yet"] = self._commonest_left(
+                self.num_keys
+            )
+        return floors
 
     def _commonest_left(self, count: int) -> float:
         """Returns how often the commonest of `count` values is right, each answer in turn being struck off."""

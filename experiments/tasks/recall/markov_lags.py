@@ -136,14 +136,15 @@ class MarkovLags(MarkovTask):
         ahead = np.full((self.max_lag, *unigram.shape), 1 / self.num_symbols)
         for lag in range(1, self.max_lag + 1):
             ahead[lag - 1, :, lag - 1 :] = (self.chances / _STEPS)[symbols[:, : self.length + 1 - lag]]
-        return {
+        guesses = {
             "answer uniformly": np.full(unigram.shape, 1 / self.num_symbols),
             "answer with the chances in the long run": np.broadcast_to(self._in_the_long_run(), unigram.shape),
             "answer with what is most often close": np.broadcast_to(self.most_often_close, unigram.shape),
             "answer with the counts of all symbols so far": unigram,
-            "assume lag 1": ahead[0],
-            "average over all lags": ahead.mean(axis=0),
         }
+        if self.max_lag > 1:  # else either is the task itself
+            guesses |= {"assume lag 1": ahead[0], "average over all lags": ahead.mean(axis=0)}
+        return guesses
 
 
 @functools.cache

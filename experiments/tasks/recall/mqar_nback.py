@@ -131,12 +131,15 @@ class NbackMQAR(FixedLength):
         count, share = self._assignments()
         of_key = [sampling.expected_highest_count(int(each), self.num_values) / each for each in count]
         last = sampling.expected_highest_count(self.nback, self.num_values) / self.nback
-        likeliest = self._likeliest_place() / self.num_keys
+        likeliest, every = self._likeliest_place() / self.num_keys, self.num_assignments
         floors = {
             "guess a value": 1 / self.num_values,
             "answer with the value of one assignment": likeliest + (1 - likeliest) / self.num_values,
-            "answer with the key's commonest value": float(share @ np.array(of_key)),
+            "answer with the context's commonest value": sampling.expected_highest_count(every, self.num_values)
+            / every,
         }
+        if self.num_assignments > self.num_keys:  # else it is the task itself
+            floors["answer with the key's commonest value"] = float(share @ np.array(of_key))
         if self.nback > 1:
             floors["answer with the commonest of the key's last n values"] = last
         return floors

@@ -159,7 +159,7 @@ class Needle(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing any value, one in the row, or, where the key has several, one of its own, given already or not."""
+        """Guessing any value, one in the row, the row's commonest, or, where the key has several, one of its own."""
         num_values = self.vocab_size - self.first_value
         fewest = self.num_needles - self.distractors * self.vary_distractors
         needles = np.arange(fewest, self.num_needles + 1)
@@ -167,11 +167,19 @@ class Needle(FixedLength):
         def one_of(count: np.ndarray | int) -> float:
             return float(np.mean(1 / count + (1 - 1 / count) / num_values))
 
-        floors = {"guess a value": 1 / num_values, "guess a value seen in context": one_of(needles)}
+        def commonest_of(count: np.ndarray) -> float:
+            return float(np.mean([sampling.expected_highest_count(int(each), num_values) / each for each in count]))
+
+        floors = {
+            "guess a value": 1 / num_values,
+            "guess a value seen in context": one_of(needles),
+            "answer with the context's commonest value": commonest_of(needles),
+        }
         if self.num_values > 1:
             left = np.arange(1, self.num_values + 1)  # from the last token of the answer to the first
             floors["guess a value of the key"] = one_of(self.num_values)
             floors["guess a value of the key that is not given yet"] = one_of(left)
+            floors["answer with the key's commonest value that is not given yet"] = commonest_of(left)
         return floors
 
     @property

@@ -8,6 +8,7 @@ from attention_variants.cost import count_flops
 from attention_variants.registry import VARIANTS, example_spec
 from experiments.analysis import accounting, compute
 from experiments.analysis.accounting import DECODE, FORWARD, PREFILL, STEP
+from experiments.components.mixers import Call
 from experiments.model.transformer import abstract_model
 from tests.experiments.tiny import tiny_run
 
@@ -107,6 +108,18 @@ def test_what_is_kept_of_a_context_counts_and_does_not_grow():
     account = accounting.account(run)
     assert account.memory.cache == compute.cache_bytes(run) > compute.state_bytes(run, run.task.input_length)
     assert account.memory.cache_grows == 4 * 2 * DIM and account.of(PREFILL).tokens == run.task.input_length
+
+
+def test_what_attention_to_a_context_computes_in_vain_is_no_ideal_work():
+    """A query of `linear` sums up the whole context again; that of `full` meets each of its tokens once."""
+    accounts, costs = [], []
+    for cross in ("full", "linear"):
+        run = tiny_run(task="translation", model__attention="full", model__cross_attention=cross)
+        accounts.append(accounting.account(run).of(DECODE))
+        costs.append(run.cross.cost(run.cross_sizes, Call(1, run.task.context.length, False)))
+    full, linear = (cost.ideal_flops for cost in costs)
+    assert accounts[1].work.flops > 1.2 * accounts[0].work.flops
+    assert accounts[1].ideal_flops - accounts[0].ideal_flops == len(run.built) * (linear - full)
 
 
 def test_activations_grow_with_batch_and_depth_and_not_with_what_is_looked_up():

@@ -33,7 +33,7 @@ def _from_table(choose: Callable[[dict[tuple[int, int], int], set[tuple[int, int
     return guess
 
 
-def _commonest(values: list[int]) -> list[int]:
+def commonest(values: list[int]) -> list[int]:
     return [int(np.bincount(values).argmax())]
 
 
@@ -44,12 +44,12 @@ GUESSES["joint_recall", "answer with the key's latest value"] = _from_table(
     lambda table, given, context, key: [value for cell, value in table.items() if cell[1] == key][-1:]
 )
 GUESSES["joint_recall", "answer with the key's commonest value that is not given yet"] = _from_table(
-    lambda table, given, context, key: _commonest(
+    lambda table, given, context, key: commonest(
         [value for cell, value in table.items() if cell[1] == key and cell not in given]
     )
 )
 GUESSES["joint_recall", "answer with the context's commonest value that is not given yet"] = _from_table(
-    lambda table, given, context, key: _commonest(
+    lambda table, given, context, key: commonest(
         [value for cell, value in table.items() if cell[0] == context and cell not in given]
     )
 )
@@ -115,11 +115,14 @@ GUESSES["mqar_nback", "guess a value"] = lambda task, batch, row, rng: rng.integ
     task.first_value, task.vocab_size, batch.targets.shape[1]
 )
 GUESSES["mqar_nback", "answer with the value of one assignment"] = fitted(PLACES["rank"])
+GUESSES["mqar_nback", "answer with the context's commonest value"] = lambda task, batch, row, rng: np.full(
+    batch.targets.shape[1], rng.choice(commonest(batch.inputs[row, 1 : 2 * task.num_assignments : 2].tolist()))
+)
 GUESSES["mqar_nback", "answer with the key's commonest value"] = _from_assignments(
-    lambda task, values: _commonest(values)
+    lambda task, values: commonest(values)
 )
 GUESSES["mqar_nback", "answer with the commonest of the key's last n values"] = _from_assignments(
-    lambda task, values: _commonest(values[-task.nback :])
+    lambda task, values: commonest(values[-task.nback :])
 )
 UNSEEN["mqar_nback"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
 

@@ -1,6 +1,7 @@
 """What shortcuts answer in tasks of recall and retrieval, row by row in NumPy."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from experiments.tasks.recall.mqar_variants import CompositionalMQAR
 from tests.experiments.tasks import position_shortcuts
 from tests.experiments.tasks.position_shortcuts import PLACES
 from tests.experiments.tasks.recall import context_shortcuts
+from tests.experiments.tasks.recall.context_shortcuts import commonest
 from tests.experiments.tasks.shortcuts import Guess, Unseen, fitted, token_from
 
 GUESSES: dict[tuple[str, str], Guess] = {}
@@ -121,16 +123,27 @@ def _value_of_the_key(task: Task, batch: Batch, row: int, rng: np.random.Generat
     return np.concatenate([rng.choice(values, task.num_values) for values in choices])
 
 
-def _value_not_said_yet(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
-    context, asked = batch.inputs[row, : task.context_length], batch.inputs[row, task.context_length + 1 :].tolist()
-    answers = []
-    for column in range(len(asked)):
-        key, *said = asked[column - column % task.num_values : column + 1]
-        left = context[1:][context[:-1] == key].tolist()
-        for value in said:
-            left.remove(value)
-        answers.append(rng.choice(left))
-    return np.array(answers)
+def _commonest_in_the_context(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    context = batch.inputs[row, : task.context_length]
+    values = commonest(context[context >= task.first_value].tolist())
+    return np.full(batch.targets.shape[1], rng.choice(values))
+
+
+def _not_said_yet(choose: Callable[[list[int]], list[int]]) -> Guess:
+    """Any of the values chosen of those of the key that the answer does not have so far."""
+
+    def guess(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+        context, asked = batch.inputs[row, : task.context_length], batch.inputs[row, task.context_length + 1 :].tolist()
+        answers = []
+        for column in range(len(asked)):
+            key, *said = asked[column - column % task.num_values : column + 1]
+            left = context[1:][context[:-1] == key].tolist()
+            for value in said:
+                left.remove(value)
+            answers.append(rng.choice(choose(left)))
+        return np.array(answers)
+
+    return guess
 
 
 GUESSES["needle", "guess a value"] = lambda task, batch, row, rng: rng.integers(
@@ -138,7 +151,9 @@ GUESSES["needle", "guess a value"] = lambda task, batch, row, rng: rng.integers(
 )
 GUESSES["needle", "guess a value seen in context"] = _value_of_a_needle
 GUESSES["needle", "guess a value of the key"] = _value_of_the_key
-GUESSES["needle", "guess a value of the key that is not given yet"] = _value_not_said_yet
+GUESSES["needle", "answer with the context's commonest value"] = _commonest_in_the_context
+GUESSES["needle", "guess a value of the key that is not given yet"] = _not_said_yet(lambda values: values)
+GUESSES["needle", "answer with the key's commonest value that is not given yet"] = _not_said_yet(commonest)
 UNSEEN["needle"] = lambda task, batch, row, column: np.arange(task.first_value, task.vocab_size)
 
 

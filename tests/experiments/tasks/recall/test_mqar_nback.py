@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.tasks.recall.mqar_nback import NbackMQAR
+from experiments.tasks.registry import make_task
 from tests.experiments.tasks.drawing import assert_drawn_by, sample
 
 
@@ -31,3 +32,18 @@ def test_no_assignment_is_asked_for_more_often_than_the_floor_says(nback: int):
     floor = floors["answer with the value of one assignment"]
     assert floor == pytest.approx(asked + (1 - asked) / task.num_values, abs=0.02)
     assert (max(floors.values()) == floor) == (nback == 1)
+
+
+@pytest.mark.parametrize(
+    "spec, without",
+    [
+        ("mqar_nback:nback=1,num_keys=8,length=25", "the key's"),
+        ("joint_recall:num_contexts=1,length=19", "the key's"),
+        ("joint_recall:num_keys=1,length=25", "the context's"),
+        ("markov_lags:max_lag=1,length=20", "lag"),
+    ],
+)
+def test_a_shortcut_that_is_the_task_itself_is_none(spec, without):
+    """Where each key is assigned once, in one context, or where there is one lag, there is nothing to leave out."""
+    floors = make_task(spec).floors()
+    assert max(floors.values()) < 0.7 and not [name for name in floors if without in name]
