@@ -80,20 +80,21 @@ CLAIMS = [
     ),
     Claim(
         "dilution",
-        "`gated_delta` is near the floor of 0.10 at all four rates (0.12).",
+        "`gated_delta` stays below the floor of 0.15 at all four rates (0.12): always to answer with the commonest "
+        "value of the row is better.",
         lambda s: (
             near(s.accuracy("gated_delta"), 0.12)
-            and near(s.row("gated_delta").mean("floor"), 0.10)
-            and all(score < 0.14 for _, score in s.row("gated_delta").choices[0].curve)
+            and near(s.row("gated_delta").mean("floor"), 0.15)
+            and all(score < s.row("gated_delta").mean("floor") for _, score in s.row("gated_delta").choices[0].curve)
         ),
     ),
     Claim(
         "dilution",
-        "`gated_linear` and the window come to 0.11, just above the floor of 0.09",
+        "`gated_linear` and the window come to 0.11, below the floor of 0.14",
         lambda s: (
             near(s.at("gated_linear", _UNSEEN_KEYS), 0.11)
             and near(s.at("sliding_window", _UNSEEN_KEYS), 0.11)
-            and near(s.test("topk", _UNSEEN_KEYS).floor, 0.09)
+            and near(s.test("topk", _UNSEEN_KEYS).floor, 0.14)
             and all(
                 statistics.fmean(test.accuracies) <= s.at("gated_linear", _UNSEEN_KEYS)
                 for row in s.rows()
