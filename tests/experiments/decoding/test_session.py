@@ -73,7 +73,7 @@ def test_given_tokens_are_gone_on_from():
     "text, message",
     [
         ("", "--tokens names no token"),
-        ("k3 v2", "'v2' is no token; they are ids below 22, or nearest first: v21, v20, v12"),
+        ("k3 v2", "'v2' is no token; they are ids below 22, or nearest first: v20, v21, v12"),
         ("k3 22", "'22' is no token"),
         ("k3,-1", "'-1' is no token"),
     ],
