@@ -32,10 +32,12 @@ def nearest_first(word: str, choices: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*begin, *close, *inside, *choices]))
 
 
-def listed(names: Iterable[str]) -> str:
-    """Returns names side by side, apart even where a name has a comma in it."""
+def listed(names: Iterable[str], most: int | None = None) -> str:
+    """Returns names side by side, apart even where one has a comma in it; of more than `most` how many are left out."""
     names = list(names)
-    return ("; " if any("," in name for name in names) else ", ").join(names)
+    shown = names[:most]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return ("; " if any("," in name for name in shown) else ", ").join(shown) + more
 
 
 def unknown(kind: str, word: str, choices: Iterable[str]) -> str:

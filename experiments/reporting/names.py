@@ -78,10 +78,12 @@ def find(flag: str, kind: str, word: str, names: Mapping[str, Iterable[str]]) ->
     if len(begin) == 1 and _plain(word):
         return begin[0]
     if begin and _plain(word):
-        raise specs.SpecError(f"{flag}: {word!r} begins several names: {_first(begin)}.")
+        raise specs.SpecError(f"{flag}: {word!r} begins several names: {specs.listed(begin, _MOST)}.")
     every = {other: name for name, others in names.items() for other in (*others, name)}
     nearest = list(dict.fromkeys(every[name] for name in specs.nearest_first(word, every)))
-    raise specs.SpecError(f"{flag}: unknown {kind} {word!r}; valid choices, nearest first: {_first(nearest)}.")
+    raise specs.SpecError(
+        f"{flag}: unknown {kind} {word!r}; valid choices, nearest first: {specs.listed(nearest, _MOST)}."
+    )
 
 
 def known(word: str, names: Mapping[str, Iterable[str]]) -> str | None:
@@ -90,12 +92,6 @@ def known(word: str, names: Mapping[str, Iterable[str]]) -> str | None:
         return word
     found = [name for name, others in names.items() if _plain(word) in map(_plain, (name, *others))]
     return found[0] if len(found) == 1 else None
-
-
-def _first(names: list[str]) -> str:
-    """Returns the first names of a list, and how many more there are."""
-    more = len(names) - _MOST
-    return specs.listed(names[:_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _plain(name: str) -> str:

@@ -231,8 +231,7 @@ def _values(rows: Sequence[Row], every: Mapping[str, Field], condition: _Conditi
         values.sort(key=lambda value: math.inf if (one := found[value]) is None else abs(one - wanted))
     elif None in found.values():
         values = specs.nearest_first(condition.wanted, values)
-    more = f" and {len(values) - 8} more" if len(values) > 8 else ""
-    return f"{condition.name} is {specs.listed(values[:8])}{more} in the rows before it"
+    return f"{condition.name} is {specs.listed(values, 8)} in the rows before it"
 
 
 def _sortable(pair: tuple[Any, Row]) -> tuple[int, Any]:

@@ -23,14 +23,13 @@ def check_study(path: Path) -> None:
 
 
 def studies_near(path: Path) -> str:
-    """Names studies in the folder `path`, or in the two nearest above it that exist; the most alike first."""
+    """Names studies in the folder `path`, or else in the nearest above it that exist; the most alike first."""
     for folder in [folder for folder in (path, *path.parents) if folder.is_dir()][:_LEVELS]:
         found = {str(study): study.name for study in _studies(folder) if study != path}
         if found:
             order = specs.nearest_first(path.name, set(found.values()))
             nearest = sorted(found, key=lambda study: (order.index(found[study]), study))
-            more = f" and {len(nearest) - _MOST} more" if len(nearest) > _MOST else ""
-            return f"; studies near: {specs.listed(nearest[:_MOST])}{more}"
+            return f"; studies near: {specs.listed(nearest, _MOST)}"
     return ""
 
 

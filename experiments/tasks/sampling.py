@@ -76,6 +76,11 @@ def expected_highest_count(draws: int, kinds: int) -> float:
     return float(expected)
 
 
+def share_of_commonest(draws: int, kinds: int) -> float:
+    """Returns how often the most frequent kind of `draws` draws is the one of a given draw, see above."""
+    return expected_highest_count(int(draws), kinds) / int(draws)
+
+
 def _expected_highest_of_many(poisson: Float[np.ndarray, " counts"], kinds: int, total: float) -> float:
     """Returns the same sum, with the power of a series by Fourier transforms; up to the mean its terms are 1."""
     draws, expected = len(poisson) - 1, 0.0

@@ -87,6 +87,7 @@ def test_the_nearest_begin_alike_or_are_alike_or_have_the_word_inside(word: str,
 
 def test_names_with_a_comma_stand_apart() -> None:
     assert specs.listed(["a", "b"]) == "a, b" and specs.listed(["a:x=1,y=2", "b"]) == "a:x=1,y=2; b"
+    assert specs.listed(["a", "b", "c:x=1,y=2"], 2) == "a, b and 1 more" and specs.listed(["a", "b"], 2) == "a, b"
 
 
 def test_typed_fields_override_the_spec_and_are_checked() -> None:

@@ -133,7 +133,7 @@ class InContextRecall(FixedLength):
         targets = targets_by_known_keys(self.length // 2, self.num_keys, self._noise()[0])
         known, share = np.arange(1, len(targets)), targets[1:] / targets.sum()
         one_of_them = 1 / known + (1 - 1 / known) / self.num_values
-        commonest = [sampling.expected_highest_count(int(count), self.num_values) / count for count in known]
+        commonest = [sampling.share_of_commonest(int(count), self.num_values) for count in known]
         return {
             "guess a value": 1 / self.num_values,
             "guess the value of a key seen so far": float(share @ one_of_them),

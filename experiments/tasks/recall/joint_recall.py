@@ -161,7 +161,7 @@ class JointRecall(FixedLength):
     def _commonest_left(self, count: int) -> float:
         """Returns how often the commonest of `count` values is right, each answer in turn being struck off."""
         left = range(1, count + 1)
-        return float(np.mean([sampling.expected_highest_count(each, self.num_values) / each for each in left]))
+        return float(np.mean([sampling.share_of_commonest(each, self.num_values) for each in left]))
 
     @property
     @override

@@ -129,14 +129,15 @@ class NbackMQAR(FixedLength):
     def floors(self) -> dict[str, float]:
         """Guessing without the key; and with the key, but without the order of its values."""
         count, share = self._assignments()
-        of_key = [sampling.expected_highest_count(int(each), self.num_values) / each for each in count]
-        last = sampling.expected_highest_count(self.nback, self.num_values) / self.nback
-        likeliest, every = self._likeliest_place() / self.num_keys, self.num_assignments
+        of_key = [sampling.share_of_commonest(each, self.num_values) for each in count]
+        last = sampling.share_of_commonest(self.nback, self.num_values)
+        likeliest = self._likeliest_place() / self.num_keys
         floors = {
             "guess a value": 1 / self.num_values,
             "answer with the value of one assignment": likeliest + (1 - likeliest) / self.num_values,
-            "answer with the context's commonest value": sampling.expected_highest_count(every, self.num_values)
-            / every,
+            "answer with the context's commonest value": sampling.share_of_commonest(
+                self.num_assignments, self.num_values
+            ),
         }
         if self.num_assignments > self.num_keys:  # else it is the task itself
             floors["answer with the key's commonest value"] = float(share @ np.array(of_key))

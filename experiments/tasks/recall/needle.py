@@ -168,7 +168,7 @@ class Needle(FixedLength):
             return float(np.mean(1 / count + (1 - 1 / count) / num_values))
 
         def commonest_of(count: np.ndarray) -> float:
-            return float(np.mean([sampling.expected_highest_count(int(each), num_values) / each for each in count]))
+            return float(np.mean([sampling.share_of_commonest(each, num_values) for each in count]))
 
         floors = {
             "guess a value": 1 / num_values,
