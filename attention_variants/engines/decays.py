@@ -43,9 +43,9 @@ class Decays(NamedTuple):
 
 
 class DecayedProducts(NamedTuple):
-    """What readers find of what a chunk writes, and factors in [0, 1] as in `Decays`."""
+    """What each kind of readers finds of what a chunk writes, and factors in [0, 1] as in `Decays`."""
 
-    products: Float[Array, "batch kv_heads chunk rows chunk*writes"]  # the writes of a token side by side; future: 0
+    products: tuple[Array, ...]  # [batch, kv_heads, chunk, rows, chunk * writes], a token's writes together; future: 0
     from_start: Float[Array, "batch kv_heads chunk channels"]
     to_end: Float[Array, "batch kv_heads chunk channels"]
     over: Float[Array, "batch kv_heads channels"]
@@ -77,9 +77,9 @@ def chunk_decays(log_decay: Float[Array, "batch kv_heads chunk 1"]) -> Decays:
 
 
 def products_by_halves(
-    readers: Float[Array, "batch kv_heads chunk rows channels"],
+    readers: tuple[Float[Array, "batch kv_heads chunk _ channels"], ...],
     writers: Float[Array, "batch kv_heads chunk writes channels"],
-    own: Float[Array, "batch kv_heads chunk rows writes"],
+    own: tuple[Float[Array, "batch kv_heads chunk _ writes"], ...],
     log_decay: Float[Array, "batch kv_heads chunk channels"],
     *,
     reads_first: bool = False,
@@ -87,22 +87,22 @@ def products_by_halves(
     """Returns sum_d reader_id writer_jd exp(a_(j+1) + ... + a_i)_d for all tokens j < i of one chunk, and `own` for i.
 
     Args:
-      readers: of each token one or more, such as the queries of its group of heads.
+      readers: kinds of readers, such as queries and erase keys, for which the writers are decayed once; of each token
+        one or more per kind, such as the queries of its group of heads.
       writers: of each token one or more keys.
-      own: what the readers of a token find of its own writers: any numbers, such as plain products.
+      own: what the readers of a token, kind by kind, find of its own writers: any numbers, such as plain products.
       log_decay: the log of what is left of the past when a token is written, <= 0; -inf leaves nothing.
       reads_first: a token reads before it decays the past; otherwise it decays, then reads. Both are before the next.
     """
-    chunk = log_decay.shape[2]
-    readers, writers, own, log_decay = (_padded(array) for array in (readers, writers, own, log_decay))
+    chunk, writes = log_decay.shape[2], writers.shape[3]
+    readers, products = (tuple(map(_padded, kinds)) for kinds in (readers, own))
+    writers, log_decay = _padded(writers), _padded(log_decay)
     each = log_decay[:, :, :, None]
     sums = _Sums(jnp.zeros_like(each) if reads_first else each, jnp.zeros_like(each), each)
-    products = own
     while sums.total.shape[2] > 1:
         products, sums = _joined_products(products, readers, writers, sums), _joined_sums(sums)
-    rows, writes = own.shape[3:]
-    products = products.reshape(*log_decay.shape[:3], rows, -1)[:, :, :chunk, :, : chunk * writes]
-    return DecayedProducts(products, *_ends(sums, chunk))
+    by_reader = (kind.reshape(*log_decay.shape[:3], -1, kind.shape[4]) for kind in products)
+    return DecayedProducts(tuple(kind[:, :, :chunk, :, : chunk * writes] for kind in by_reader), *_ends(sums, chunk))
 
 
 def flops_by_halves(chunk: int, rows: int, writes: int, channels: int) -> int:
@@ -125,17 +125,26 @@ def _ends(sums: _Sums, chunk: int) -> tuple[Array, Array, Array]:
     return since[:, :, :chunk], until[:, :, :chunk], total[:, :, 0]
 
 
-def _joined_products(products: Array, readers: Array, writers: Array, sums: _Sums) -> Array:
+def _joined_products(
+    products: tuple[Array, ...], readers: tuple[Array, ...], writers: Array, sums: _Sums
+) -> tuple[Array, ...]:
     """Joins the products [batch, kv_heads, blocks, tokens * rows, tokens * writes] of two blocks to those of one."""
-    first, second = products[:, :, 0::2], products[:, :, 1::2]
-    pairs, tokens = first.shape[:3], sums.since.shape[3]
-    late = readers.reshape(*pairs, 2, tokens, *readers.shape[3:])[:, :, :, 1]
-    early = writers.reshape(*pairs, 2, tokens, *writers.shape[3:])[:, :, :, 0]
-    late = (late * jnp.exp(sums.since[:, :, 1::2, :, None])).reshape(*pairs, -1, readers.shape[4])
-    early = (early * jnp.exp(sums.until[:, :, 0::2, :, None])).reshape(*pairs, -1, writers.shape[4])
-    corner = jnp.einsum("bhnid,bhnjd->bhnij", late, early)
-    upper = jnp.concatenate([first, jnp.zeros_like(first)], axis=4)
-    return jnp.concatenate([upper, jnp.concatenate([corner, second], axis=4)], axis=3)
+    pairs, tokens = sums.total[:, :, 0::2].shape[:3], sums.since.shape[3]
+
+    def half(array: Array, which: int, left: Array) -> Array:
+        tokens_of_pairs = array.reshape(*pairs, 2, tokens, *array.shape[3:])[:, :, :, which]
+        return (tokens_of_pairs * left).reshape(*pairs, -1, array.shape[4])
+
+    since, until = jnp.exp(sums.since[:, :, 1::2, :, None]), jnp.exp(sums.until[:, :, 0::2, :, None])
+    early = half(writers, 0, until)
+
+    def joined(of_blocks: Array, readers: Array) -> Array:
+        first, second = of_blocks[:, :, 0::2], of_blocks[:, :, 1::2]
+        corner = jnp.einsum("bhnid,bhnjd->bhnij", half(readers, 1, since), early)
+        upper = jnp.concatenate([first, jnp.zeros_like(first)], axis=4)
+        return jnp.concatenate([upper, jnp.concatenate([corner, second], axis=4)], axis=3)
+
+    return tuple(map(joined, products, readers))
 
 
 def _joined_sums(sums: _Sums) -> _Sums:

@@ -200,8 +200,9 @@ def _products(erase: Array, query: Array, write: Array, log_decay: Array | None)
     before, every = jnp.tril(jnp.ones((writes, writes), bool), -1), jnp.ones((query.shape[3], writes), bool)
     kinds = (erase, before), (query, every)
     if log_decay is not None and log_decay.shape[3] > 1:
-        (erased, *left), (queried, *_) = (_decayed_by_channel(*kind, write, log_decay) for kind in kinds)
-        return erased, queried, _Left(*left)
+        own = tuple(jnp.where(met, jnp.einsum("bhird,bhisd->bhirs", kind, write), 0.0) for kind, met in kinds)
+        (erased, queried), *left = products_by_halves((erase, query), write, own, log_decay)
+        return _flat(erased), _flat(queried), _Left(*left)
     if log_decay is None:
         erased, queried = (_decayed_by_head(*kind, write, None) for kind in kinds)
         return erased, queried, None
@@ -210,15 +211,8 @@ def _products(erase: Array, query: Array, write: Array, log_decay: Array | None)
     return erased, queried, _Left(*left)
 
 
-def _decayed_by_channel(readers: Array, own: Array, write: Array, log_decay: Array) -> tuple[Array, ...]:
-    """Returns the products, 0 for writes that a reader does not meet, and what is left."""
-    same = jnp.where(own, jnp.einsum("bhird,bhisd->bhirs", readers, write), 0.0)
-    products, *left = products_by_halves(readers, write, same, log_decay)
-    return products.reshape(*readers.shape[:2], -1, products.shape[4]), *left
-
-
 def _decayed_by_head(readers: Array, own: Array, write: Array, between: Array | None) -> Array:
-    """The same for decays `between` [batch, kv_heads, chunk, chunk] of whole keys, or for none."""
+    """Returns the products, 0 for writes not met, for decays `between` [batch, kv_heads, chunk, chunk] or for none."""
     batch, kv_heads, chunk, rows, _ = readers.shape
     products = jnp.einsum("bhid,bhjd->bhij", *map(_flat, (readers, write)))
     products = products.reshape(batch, kv_heads, chunk, rows, chunk, -1)

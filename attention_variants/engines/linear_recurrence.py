@@ -229,7 +229,7 @@ def _decayed_weights(
     readers, own_key = jnp.swapaxes(query, 2, 3), key if bonus is None else key * bonus
     own = jnp.einsum("bhigd,bhid->bhig", readers, own_key)[..., None]
     reads_first = bonus is not None
-    products, *ends = products_by_halves(readers, key[:, :, :, None], own, log_decay, reads_first=reads_first)
+    (products,), *ends = products_by_halves((readers,), key[:, :, :, None], (own,), log_decay, reads_first=reads_first)
     return jnp.swapaxes(products, 2, 3), *ends
 
 

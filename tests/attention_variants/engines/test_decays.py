@@ -11,7 +11,7 @@ from attention_variants.cost import count_flops
 from attention_variants.engines.decays import chunk_decays, flops_by_halves, products_by_halves
 
 BATCH, KV_HEADS, CHUNK, CHANNELS = 2, 3, 7, 5
-ROWS, WRITES = 2, 3  # readers and writers of a token
+ROWS, WRITES = (2, 1), 3  # readers of each kind, and writers, of a token
 DRAWS = {
     "strong and weak": lambda random, shape: random.choice(np.log([0.001, 0.9, 1 - 1e-6]), shape),
     "closed gates": lambda random, shape: np.where(random.random_sample(shape) < 0.3, -np.inf, -0.1),
@@ -48,12 +48,12 @@ def test_the_gradient_of_the_diagonal_is_exactly_zero() -> None:
     assert not jax.jit(jax.grad(own))(jnp.asarray(draw(1), jnp.float32)).any()
 
 
-def arrays_of(chunk: int, decays: str) -> tuple[np.ndarray, ...]:
+def arrays_of(chunk: int, decays: str) -> tuple[Any, ...]:
     """Readers, writers, what a token finds of its own, and log decays, in float64."""
     random = np.random.RandomState(1)
     lead = BATCH, KV_HEADS, chunk
-    readers, writers = (random.standard_normal((*lead, rows, CHANNELS)) for rows in (ROWS, WRITES))
-    return readers, writers, random.standard_normal((*lead, ROWS, WRITES)), draw(CHANNELS, chunk, decays)
+    readers, own = (tuple(random.standard_normal((*lead, n, dim)) for n in ROWS) for dim in (CHANNELS, WRITES))
+    return readers, random.standard_normal((*lead, WRITES, CHANNELS)), own, draw(CHANNELS, chunk, decays)
 
 
 def pair_by_pair(readers: Any, writers: Any, own: Any, log_decay: Any, *, reads_first: bool) -> Any:
@@ -68,11 +68,15 @@ def pair_by_pair(readers: Any, writers: Any, own: Any, log_decay: Any, *, reads_
         return jnp.where(between[None, None, ..., None], decay, 1.0).prod(-2)
 
     pairs = left(*np.broadcast_arrays(token[None, :], met[:, None]))
-    products = jnp.einsum("bhird,bhjwd,bhijd->bhirjw", readers, writers, pairs)
     earlier, same = (form(chunk)[None, None, :, None, :, None] for form in (lambda size: np.tri(size, k=-1), np.eye))
-    products = products * earlier + own[:, :, :, :, None] * same
-    products = products.reshape(BATCH, KV_HEADS, chunk, ROWS, chunk * WRITES)
-    return products, left(-1 + 0 * met, met), left(token, chunk + 0 * token), left(-1, chunk)
+
+    def products(readers: Any, own: Any) -> Any:
+        found = jnp.einsum("bhird,bhjwd,bhijd->bhirjw", readers, writers, pairs)
+        found = found * earlier + own[:, :, :, :, None] * same
+        return found.reshape(BATCH, KV_HEADS, chunk, -1, chunk * WRITES)
+
+    ends = left(-1 + 0 * met, met), left(token, chunk + 0 * token), left(-1, chunk)
+    return tuple(map(products, readers, own)), *ends
 
 
 @pytest.mark.parametrize("reads_first", [False, True])
@@ -89,7 +93,8 @@ def test_products_by_halves_are_those_of_every_pair(chunk: int, decays: str, rea
 
         return jax.jit(both)(*arrays)
 
-    actual = with_gradients(products_by_halves, tuple(jnp.asarray(array, jnp.float32) for array in arrays))
+    narrow = jax.tree.map(lambda array: jnp.asarray(array, jnp.float32), arrays)
+    actual = with_gradients(products_by_halves, narrow)
     with jax.enable_x64(True):
         expected = jax.tree.map(np.asarray, with_gradients(pair_by_pair, arrays))
     for one, other in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
@@ -103,7 +108,7 @@ def test_a_weak_decay_keeps_its_digits_next_to_strong_ones() -> None:
     ones = jnp.ones((1, 1, 32, 1, 1))
 
     def product(log_decay: jax.Array) -> jax.Array:
-        return products_by_halves(ones, ones, ones, log_decay).products[0, 0, 31, 0, 30]
+        return products_by_halves((ones,), ones, (ones,), log_decay).products[0][0, 0, 31, 0, 30]
 
     value, gradient = jax.jit(jax.value_and_grad(product))(jnp.asarray(log_decay, jnp.float32))
     np.testing.assert_allclose(value, 1 - 1e-6, rtol=1e-7)
@@ -113,4 +118,4 @@ def test_a_weak_decay_keeps_its_digits_next_to_strong_ones() -> None:
 @pytest.mark.parametrize("chunk", [1, 2, 7, 13, 16])
 def test_flops_by_halves_are_exact(chunk: int) -> None:
     counted = count_flops(lambda *a: products_by_halves(*a).products, *arrays_of(chunk, "open gates"))
-    assert counted == BATCH * KV_HEADS * flops_by_halves(chunk, ROWS, WRITES, CHANNELS)
+    assert counted == BATCH * KV_HEADS * flops_by_halves(chunk, sum(ROWS), WRITES, CHANNELS)
