@@ -102,6 +102,32 @@ def guessing_floors(tokens: int, kinds: int) -> dict[str, float]:
     return {"guess a token": 1 / kinds, "guess the row's most frequent token": most_frequent}
 
 
+def best_copies(
+    place: Int[np.ndarray, " answers"],
+    source: Int[np.ndarray, " answers"],
+    length: Int[np.ndarray, " answers"],
+    kinds: int,
+) -> float:
+    """Returns the accuracy of copying each answer from one position of its string for all answers at the same place.
+
+    Of each place the best position is taken. Copies from the source are right, from elsewhere in the string by chance,
+    from behind its end never.
+
+    Args:
+      place: what a model knows of where it is.
+      source: the position in the string that each answer repeats.
+      length: tokens of each answer's string, which are independent and uniform.
+      kinds: how many tokens there are.
+    """
+    right, longest = 0.0, int(length.max())
+    for there in np.split(np.argsort(place, kind="stable"), np.flatnonzero(np.diff(np.sort(place))) + 1):
+        same = np.bincount(source[there], minlength=longest)
+        of_length = np.bincount(length[there], minlength=longest + 1)
+        inside = np.cumsum(of_length[::-1])[::-1][1:]  # strings that reach beyond each position
+        right += (same + (inside - same) / kinds).max()
+    return float(right / len(place))
+
+
 @functools.cache
 def right_when_sorted(count: int, kinds: int) -> Float[np.ndarray, " count"]:
     """Returns how often a guess at each place of `count` uniform tokens in ascending order is right.

@@ -293,15 +293,5 @@ def _from_fixed_positions(task: _Rewriting) -> float:
     length = np.broadcast_to(lengths[:, None], source.shape)
     rank = np.broadcast_to(order[None], source.shape)
     asked = rank < length * (task.answer_length // task.max_length)
-    return max(_best_copies(place[asked], source[asked], length[asked], task) for place in (rank, length + rank))
-
-
-def _best_copies(place: np.ndarray, source: np.ndarray, length: np.ndarray, task: _Rewriting) -> float:
-    """Copies from the source are right, from elsewhere in the string by chance, from behind its end never."""
-    right = 0.0
-    for there in np.split(np.argsort(place, kind="stable"), np.flatnonzero(np.diff(np.sort(place))) + 1):
-        same = np.bincount(source[there], minlength=task.max_length)
-        of_length = np.bincount(length[there], minlength=task.max_length + 1)
-        inside = np.cumsum(of_length[::-1])[::-1][1:]  # strings that reach beyond each position
-        right += (same + (inside - same) / task.num_symbols).max()
-    return float(right / len(place))
+    places = rank, length + rank
+    return max(sampling.best_copies(at[asked], source[asked], length[asked], task.num_symbols) for at in places)

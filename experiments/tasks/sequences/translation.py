@@ -122,10 +122,19 @@ class Translation(Task):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing without looking, and answering everywhere with the image of the string's most frequent token."""
+        """Guessing, the image of the string's most frequent token, and a place that does not depend on its length.
+
+        The last is a shortcut backwards; in the other orders, and where all strings are as long, it is the task.
+        """
         lengths, kinds = range(self.min_length, self.max_length + 1), self.vocab_size - 1
         most_frequent = sum(sampling.expected_highest_count(length, kinds) for length in lengths) / sum(lengths)
-        return {"guess a token": 1 / kinds, "guess the image of the most frequent token": most_frequent}
+        floors = {"guess a token": 1 / kinds, "guess the image of the most frequent token": most_frequent}
+        if self.order == "reverse" and len(lengths) > 1:
+            length = np.repeat(lengths, lengths)
+            place = np.concatenate([np.arange(one) for one in lengths])
+            copied = sampling.best_copies(place, length - 1 - place, length, kinds)
+            floors["translate a fixed place, whatever the length"] = copied
+        return floors
 
     @property
     @override

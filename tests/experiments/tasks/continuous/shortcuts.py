@@ -13,6 +13,12 @@ def _image_of_the_most_frequent(task: Task, batch: Batch, row: int, rng: np.rand
     return np.full(batch.targets.shape[1], task.image_of[np.bincount(string).argmax()])
 
 
+def _image_of_a_fixed_place(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
+    """What is asked at each place if the string is the shortest that has one there."""
+    source = np.maximum(task.min_length - 1 - np.arange(batch.targets.shape[1]), 0)
+    return task.image_of[batch.context[row][source]]
+
+
 def _average_of_the_examples(task: Task, batch: Batch, row: int, rng: np.random.Generator) -> np.ndarray:
     """mean(y x), scaled for the least error."""
     inputs = batch.inputs[row].astype(np.float64)
@@ -24,6 +30,7 @@ GUESSES: dict[tuple[str, str], Guess] = {
     ("compression", "guess the row's most frequent token"): most_frequent_from(1),
     ("in_context_regression", "average the examples"): _average_of_the_examples,
     ("translation", "guess the image of the most frequent token"): _image_of_the_most_frequent,
+    ("translation", "translate a fixed place, whatever the length"): _image_of_a_fixed_place,
 }
 
 UNSEEN: dict[str, Unseen] = {
