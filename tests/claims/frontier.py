@@ -106,7 +106,7 @@ CLAIMS = [
     ),
     Claim(
         "frontier",
-        "`linear` still comes to 0.95, with 0.15 of the state. `gated_linear` stays at 0.37, and at 0.63 at width 64. "
+        "`linear` still reaches 0.95, with 0.15 of the state. `gated_linear` stays at 0.37, and at 0.63 at width 64. "
         "The window of 16 stays under the floor of 0.12 at both widths, though its two layers could see 0.75 of the "
         "answers. `forgetting` solves it in one of ten runs;",
         lambda s: (
@@ -140,15 +140,15 @@ CLAIMS = [
     ),
     Claim(
         "frontier",
-        "Models with a state alone pay in training: each takes more than ten times the training FLOPs of full "
+        "Models with only a state pay in training: each takes more than ten times the training FLOPs of full "
         "attention.",
         lambda s: all(share > 10 for name in STATES for share in _share(s, name, "train_flops_executed")),
     ),
     Claim(
         "frontier",
-        "`delta` comes to 0.97 and 0.99 with 0.19 and 0.31 of the cache, and solves the task in four of five seeds at "
-        "width 64; `gated_linear` comes to 0.77 and 0.96 (three seeds solved), `linear` to 0.89 and 0.96, `taylor` to "
-        "0.96 and 0.98 with a state larger than the cache.",
+        "`delta` reaches 0.97 and 0.99 with 0.19 and 0.31 of the cache, and solves the task in four of five seeds at "
+        "width 64; `gated_linear` reaches 0.77 and 0.96 (three seeds solved), `linear` 0.89 and 0.96, `taylor` 0.96 "
+        "and 0.98 with a state larger than the cache.",
         lambda s: (
             _shown(_both(s, "delta", _COPY), 0.97, 0.99)
             and all(map(near, _share(s, "delta", "cache_bytes"), (0.19, 0.31)))
@@ -195,8 +195,8 @@ CLAIMS = [
     ),
     Claim(
         "frontier",
-        "comes to 0.66 and 0.53, its seeds lie between 0.39 and 1.00, and one of the five at width 64 solves the task. "
-        "There the search seed came to 0.99 with the rate that was chosen, and to 0.97 with the next.",
+        "reaches 0.66 and 0.53, its seeds lie between 0.39 and 1.00, and one of the five at width 64 solves the task. "
+        "There the search seed reached 0.99 with the chosen rate, and 0.97 with the next.",
         _tracks,
     ),
     Claim(
@@ -211,11 +211,11 @@ CLAIMS = [
     ),
     Claim(
         "frontier",
-        "Where the chosen rate is at the edge of the four it is the largest, with one exception: `gated_delta+full` on "
-        "recall at width 32 chose the smallest, and one of its seeds stays at 0.10. The largest have, on recall, "
-        "`linear` at both widths, `taylor` at 32, `forgetting` at 64; on copying, full attention, the hybrids and "
-        "`linear` at both widths, the window and `forgetting` at 32, `gated_delta` at 64; on the products, "
-        "`gated_delta+full`, `gated_linear` and `taylor` at 32, `delta` and `forgetting` at 64.",
+        "Where the chosen rate is at the edge of the four, it is the largest, with one exception: `gated_delta+full` "
+        "on recall at width 32 chose the smallest, and one of its seeds stays at 0.10. The largest is chosen, on "
+        "recall, by `linear` at both widths, `taylor` at 32, `forgetting` at 64; on copying, by full attention, the "
+        "hybrids and `linear` at both widths, the window and `forgetting` at 32, `gated_delta` at 64; on the products,"
+        " by `gated_delta+full`, `gated_linear` and `taylor` at 32, `delta` and `forgetting` at 64.",
         lambda s: (
             s.edges("model_dim", task=_RECALL)
             == _at("32 64", "linear")

@@ -94,7 +94,7 @@ CLAIMS = [
     ),
     Claim(
         "window_hybrid",
-        "induction stays at its floor. On recall two of three seeds come to 0.98 and more, late, and one stays at its "
+        "induction stays at its floor. On recall two of three seeds reach 0.98 or more, late, and one stays at its "
         "floor, as the search seed did at all four rates.",
         lambda s: (
             s.accuracy(_WINDOW_LAST, task=_INDUCTION) < (s.row(_WINDOW_LAST, task=_INDUCTION).mean("floor") or 0)
@@ -136,7 +136,7 @@ CLAIMS = [
     ),
     Claim(
         "many_heads",
-        "With 8, which have a state of 6.1 kB where one head has 34.8 kB, it comes to 0.98 and solves the task in 2 of "
+        "With 8, which have a state of 6.1 kB where one head has 34.8 kB, it reaches 0.98 and solves the task in 2 of "
         "five seeds.",
         lambda s: (
             near(s.accuracy("linear", task=_RECALL, num_heads="8;"), 0.98)
@@ -189,10 +189,10 @@ CLAIMS = [
     ),
     Claim(
         "markov_phases",
-        "One layer comes to 0.112 and stays there, the unigrams' level. Two layers are at that level after 50 steps, "
-        "below 0.04 after 200, and come to 0.016: they count what followed the present symbol, as published (Edelman "
-        "et al. 2024). They do not reach the posterior: 0.52 of their distributions are within a total variation of "
-        "0.05 of it.",
+        "One layer reaches 0.112 and stays there, the unigrams' level. Two layers are at that level after 50 steps, "
+        "below 0.04 after 200, and reach 0.016: they count what followed the present symbol, as published (Edelman et "
+        "al. 2024). They do not reach the posterior: 0.52 of their distributions are within a total variation of 0.05 "
+        "of it.",
         lambda s: (
             abs((s.row("full", num_layers=_ONE).mean("test_loss") or 0) - 0.112) < 0.0005
             and abs((s.row("full", num_layers="2;").mean("test_loss") or 0) - 0.016) < 0.0005

@@ -62,8 +62,8 @@ CLAIMS = [
     ),
     Claim(
         "state_tracking",
-        "On cycle navigation LSTM, linear attention and `gated_delta_product` come to 0.97 and more as trained, and "
-        "none is above 0.51 at 81 to 160 symbols.",
+        "On cycle navigation LSTM, linear attention and `gated_delta_product` reach 0.97 or more as trained, and none "
+        "is above 0.51 at 81 to 160 symbols.",
         lambda s: (
             all(mean(s.row(name, task=_CYCLE)) > 0.965 for name in ("lstm", "linear", _PRODUCT))
             and max(s.at(row.attention, _MIDDLE, task=_CYCLE) for row in s.rows(task=_CYCLE)) < 0.51

@@ -64,8 +64,8 @@ CLAIMS = [
     Claim(
         "catalogue_longer",
         "These three were tried again with 2000 steps, five seeds, and a rate chosen anew. `gated_linear` and "
-        "`retention` come to 0.98 and solve recall in two of five seeds each, `hedgehog` comes to 0.88 and solves it "
-        "in none; none was still improving.",
+        "`retention` reach 0.98 and solve recall in two of five seeds each, `hedgehog` reaches 0.88 and solves it in "
+        "none; none was still improving.",
         lambda s: (
             near(s.accuracy("gated_linear"), 0.98)
             and near(s.accuracy("retention"), 0.98)
@@ -86,7 +86,7 @@ CLAIMS = [
     ),
     Claim(
         "catalogue_paper",
-        "`rwkv6` does in one, `gated_linear` comes to 0.98. The attention of `differential`, `sigmoid` and "
+        "`rwkv6` does in one, `gated_linear` reaches 0.98. The attention of `differential`, `sigmoid` and "
         "`forgetting`, whose cache holds every token, reaches at most 0.96 in any seed",
         lambda s: (
             _solved(s, "selective", 1) == {"rwkv6"}

@@ -64,8 +64,8 @@ CLAIMS = [
     ),
     Claim(
         "mad",
-        "Full attention comes to 0.96, `delta` to 0.81 as its paper has it and to 0.75 plain, `linear` to 0.76, "
-        "`gated_linear` to 0.68 plain and to 0.60 as its paper has it.",
+        "Full attention reaches 0.96, `delta` 0.81 as in its paper and 0.75 plain, `linear` 0.76, `gated_linear` 0.68 "
+        "plain and 0.60 as in its paper.",
         lambda s: all(
             near(_score(s, name, layer, _FUZZY), shown)
             for name, layer, shown in (
@@ -80,8 +80,8 @@ CLAIMS = [
     ),
     Claim(
         "mad",
-        "`gated_delta` fails in every reported seed, plain and as its paper has it, though on the search seed three "
-        "rates come to 0.66 and more in both",
+        "`gated_delta` fails in every reported seed, plain and as in its paper, though on the search seed three rates "
+        "reach 0.66 or more in both",
         lambda s: all(
             max(row.values("test_accuracy")) < (row.mean("floor") or 0.0)
             and sorted(score >= 0.655 for _, score in row.choices[0].curve) == [False, True, True, True]
@@ -90,7 +90,7 @@ CLAIMS = [
     ),
     Claim(
         "mad",
-        "One of those of the search seed remembers 166 tokens at first, none of the reported seeds more than 22.",
+        "One of the heads of the search seed remembers 166 tokens at first, none of the reported seeds more than 22.",
         lambda s: all(
             round(_first_memory(row, FIRST_SEARCH_SEED)) == 166
             and round(max(_first_memory(row, seed) for seed in row.seeds)) == 22
@@ -116,9 +116,9 @@ CLAIMS = [
     ),
     Claim(
         "mad",
-        "Selective copying is solved as their papers have them by `delta` in two of three seeds and by `gated_delta` "
-        "in one, and by nothing else; `gated_linear` comes to 0.99 plain and to 0.98 as its paper has it, full and "
-        "linear attention to 0.94. One seed of plain `gated_delta` stays at 0.07.",
+        "As in their papers, `delta` solves selective copying in two of three seeds and `gated_delta` in one; nothing "
+        "else does. `gated_linear` reaches 0.99 plain and 0.98 as in its paper, full and linear attention 0.94. One "
+        "seed of plain `gated_delta` stays at 0.07.",
         lambda s: (
             {key: count for key, count in _solved(s, _COPY).items() if count}
             == {("delta", "paper;"): 2, ("gated_delta", "paper;"): 1}

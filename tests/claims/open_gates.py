@@ -79,7 +79,7 @@ CLAIMS = [
     ),
     Claim(
         "open_gates",
-        "Where the chosen rate is at the edge of the four it is the largest: on copying with open gates at both "
+        "Where the chosen rate is at the edge of the four, it is the largest: on copying with open gates at both "
         "widths, where every seed solves it, and with gates at a half at 32; on recall with gates at a half at 64, "
         "where the search seed stayed at 0.02 with every rate.",
         lambda s: (

@@ -43,8 +43,8 @@ CLAIMS = [
     ),
     Claim(
         "extrapolation",
-        "randomized positions come to 0.95 there, ALiBi to 0.96 and no positions to 0.90, and none of the three solves "
-        "it, where the other five do in every seed.",
+        "randomized positions reach 0.95 there, ALiBi 0.96 and no positions 0.90, and none of the three solves it, "
+        "where the other five do in every seed.",
         lambda s: (
             [_beyond(s, position, ["32"])[0] for position in _EXTRAPOLATING] == [0.95, 0.96, 0.90]
             and {row.solved for position in _EXTRAPOLATING for row in s.rows(position=position)} == {0}

@@ -29,8 +29,8 @@ CLAIMS = [
     Claim(
         "frontier",
         "full attention, sparse attention, a window that reaches the string and both hybrids solve it on every seed; "
-        "the window keeps 0.27 of the state. Models with a state alone spend more than ten times the training FLOPs "
-        "and solve it in 8 of 60 runs.",
+        "the window keeps 0.27 of the state. Models with only a state spend more than ten times the training FLOPs and"
+        " solve it in 8 of 60 runs.",
         lambda s: (
             all(
                 row.solved == row.ended == 5
@@ -83,8 +83,8 @@ CLAIMS = [
     ),
     Claim(
         "quickstart",
-        "Linear attention sees everything and keeps a seventh of the decoding state. It comes to 0.976 in 500 "
-        "steps: no seed reaches the 0.99 that counts as solved.",
+        "Linear attention sees everything and keeps a seventh of the decoding state. It reaches 0.976 in 500 steps: no"
+        " seed reaches the 0.99 that counts as solved.",
         lambda s: (
             s.row("linear").mean("ceiling") == 1
             and round(s.row("full").values("cache_bytes")[0] / s.row("linear").values("cache_bytes")[0]) == 7
@@ -97,7 +97,7 @@ CLAIMS = [
     ),
     Claim(
         "mqar",
-        "In the study of recall below, with 1000 steps, four of five do at this length.",
+        "In the study of recall below, with 1000 steps, four of five seeds do at this length.",
         lambda s: (
             s.row("linear", task="mqar:length=128,").config["train.steps"] == 1000
             and (s.row("linear", task="mqar:length=128,").solved, s.row("linear", task="mqar:length=128,").ended)
@@ -141,8 +141,8 @@ CLAIMS = [
     ),
     Claim(
         "catalogue_longer",
-        "With twice the steps, five seeds and a rate chosen anew `retention` and `gated_linear` come to 0.98, and "
-        "`hedgehog` to 0.88.",
+        "With twice the steps, five seeds and a rate chosen anew, `retention` and `gated_linear` reach 0.98 and "
+        "`hedgehog` 0.88.",
         lambda s: (
             {row.ended for row in s.rows()} == {5}
             and near(s.accuracy("gated_linear"), 0.98)

@@ -26,7 +26,7 @@ CLAIMS = [
     Claim(
         "lost_in_the_middle",
         "`linear` has no preferred depth and finds 0.96 of the needles, with a state of a fifteenth of the cache. It "
-        "does so with the largest of the four rates; with the others it stands at 0.30 and less by validation",
+        "does so with the largest of the four rates; with the others it reaches 0.30 or less by validation",
         lambda s: (
             max(s.bins("linear", "depth")) - min(s.bins("linear", "depth")) < 0.02
             and near(s.accuracy("linear"), 0.96)
@@ -36,7 +36,7 @@ CLAIMS = [
     ),
     Claim(
         "lost_in_the_middle",
-        "two of five runs come to 0.82 and 0.73, the others stay below 0.33.",
+        "two of five runs reach 0.82 and 0.73, the others stay below 0.33.",
         lambda s: (
             [round(score, 2) for score in sorted(s.row("gated_delta").values("test_accuracy"))[3:]] == [0.73, 0.82]
             and sorted(s.row("gated_delta").values("test_accuracy"))[2] < 0.33
@@ -56,7 +56,7 @@ CLAIMS = [
     Claim(
         "dilution",
         "States lose with each distractor, though they are large enough: within training `gated_linear` falls from "
-        "0.98 to 0.72 and `linear` from 0.88 to 0.67; with 24 they come to 0.58 and 0.59. The seeds of `linear` lie "
+        "0.98 to 0.72 and `linear` from 0.88 to 0.67; with 24 they reach 0.58 and 0.59. The seeds of `linear` lie "
         "between 0.45 and 0.91. `topk` loses nothing to distractors (0.78 and 0.77), nor does the window, which stays "
         "near its ceiling of 0.52.",
         lambda s: (
@@ -80,8 +80,8 @@ CLAIMS = [
     ),
     Claim(
         "dilution",
-        "`gated_delta` stays below the floor of 0.15 at all four rates (0.12): always to answer with the commonest "
-        "value of the row is better.",
+        "`gated_delta` stays below the floor of 0.15 at all four rates (0.12): always answering with the row's most "
+        "common value does better.",
         lambda s: (
             near(s.accuracy("gated_delta"), 0.12)
             and near(s.row("gated_delta").mean("floor"), 0.15)
@@ -90,7 +90,7 @@ CLAIMS = [
     ),
     Claim(
         "dilution",
-        "`gated_linear` and the window come to 0.11, below the floor of 0.14",
+        "`gated_linear` and the window reach 0.11, below the floor of 0.14",
         lambda s: (
             near(s.at("gated_linear", _UNSEEN_KEYS), 0.11)
             and near(s.at("sliding_window", _UNSEEN_KEYS), 0.11)
@@ -118,7 +118,7 @@ CLAIMS = [
     Claim(
         "scratchpad",
         "Without them no model reaches the floor of 0.64, which comes from looking the name up once, at any of four "
-        "rates: one layer of full attention comes to 0.56, two to 0.41, two of `gated_delta` to 0.33.",
+        "rates: one layer of full attention reaches 0.56, two reach 0.41, two of `gated_delta` 0.33.",
         lambda s: (
             [
                 round(s.accuracy(name, task=f"{_FEW_HOPS};"), 2)
@@ -193,9 +193,9 @@ CLAIMS = [
     ),
     Claim(
         "vision",
-        "No model solves it. `linformer`, whose queries see 16 learned mixtures of the patches, comes to 0.76, "
-        "`linear` to 0.70, full attention to 0.64 and `nystrom` to 0.61, over a floor of 0.51. A window with global "
-        "tokens hardly rises above it (0.54), and a window in raster order stays below (0.42).",
+        "No model solves it. `linformer`, whose queries see 16 learned mixtures of the patches, reaches 0.76, `linear`"
+        " 0.70, full attention 0.64 and `nystrom` 0.61, over a floor of 0.51. A window with global tokens hardly rises"
+        " above it (0.54), and a window in raster order stays below (0.42).",
         lambda s: (
             not any(row.solved for row in s.rows())
             and {row.ended for row in s.rows()} == {5}
@@ -208,7 +208,7 @@ CLAIMS = [
     ),
     Claim(
         "vision",
-        "Each shape in addition is of another kind, and costs every model accuracy: `linformer` falls from 0.97 to "
+        "Each additional shape is of another kind, and costs every model accuracy: `linformer` falls from 0.97 to "
         "0.63, and from 0.90 to 0.58.",
         lambda s: (
             all(
