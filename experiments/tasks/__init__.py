@@ -1,1 +1,1 @@
-"""Synthetic long-range tasks, made on device."""
+"""Synthetic long-range tasks, generated on device."""

@@ -1,4 +1,4 @@
-"""What a task is: rows drawn on device, and everything needed to believe a score on them."""
+"""What a task is: rows drawn on device, and everything needed to trust a score on them."""
 
 import abc
 import dataclasses
@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from attention_variants.checks import check_integer
 
-LARGEST_SIZE = 2**20  # of a length or a vocabulary; beyond it ids and memory would fail with less clear errors
+LARGEST_SIZE = 2**20  # of a length or a vocabulary; beyond it, ids or memory would fail with less clear errors
 DISTANCE = {"distance": "tokens back to the evidence"}  # the label of the slice that nearly every task has
 
 
@@ -30,13 +30,13 @@ class Batch(NamedTuple):
     evidence: Int[Array, "batch scored n"]  # input positions that the answer depends on, -1 padding; see `Context`
     slices: dict[str, Int[Array, "batch scored"]]  # query distance, depth, number of pairs ...
     context: Int[Array, "batch length"] | Float[Array, "batch length channels"] | None = None  # what an encoder reads
-    also_right: Int[Array, "batch scored n"] | None = None  # tokens that are as right as the target, -1 padding
+    also_right: Int[Array, "batch scored n"] | None = None  # other tokens that are also right, -1 padding
 
 
 class Context(NamedTuple):
     """Shape of a second sequence, which an encoder reads and the row attends to.
 
-    In `Batch.evidence` its position i is `input_length` + i.
+    In `Batch.evidence`, its position i is `input_length` + i.
     """
 
     length: int
@@ -45,7 +45,7 @@ class Context(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What must be carried past one place of the row, which has all evidence before it and all answers after it."""
+    """What must be carried past one place of the row, with all evidence before it and all answers after it."""
 
     answers: float  # to be carried; their mean number where rows differ
     values: int  # that each answer may take
@@ -58,7 +58,7 @@ class Stored(NamedTuple):
 
     @classmethod
     def distinct(cls, answers: int, values: int) -> Self:
-        """Returns what answers need that are drawn uniformly without replacement."""
+        """Returns what answers drawn uniformly without replacement need."""
         return cls(answers, values, sum(math.log2(values - drawn) for drawn in range(answers)))
 
 
@@ -69,19 +69,19 @@ class Task(abc.ABC):
     `vocab_size` and `input_length` may be fields with a default, or properties where they follow from other fields.
     """
 
-    version: ClassVar[int]  # part of every run's digest: raise it when the rows change
+    version: ClassVar[int]  # part of every run's digest: increase it when the rows change
     summary: ClassVar[str]  # one line for --list_tasks
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE  # each slice in words, for the axes of figures
     causal: ClassVar[bool] = True
     every_change_counts: ClassVar[bool] = True  # replacing a piece of evidence by another token changes the answer
-    answers_follow: ClassVar[bool] = False  # answers appear later in the row, so that it must be read causally
-    rows_repeat: ClassVar[bool] = False  # so few rows that a test meets some that training has shown
-    reads_its_evidence: ClassVar[bool] = False  # the token at which an answer is read may be evidence of it
+    answers_follow: ClassVar[bool] = False  # answers appear later in the row, so the row must be read causally
+    rows_repeat: ClassVar[bool] = False  # there are so few rows that a test meets some that training has shown
+    reads_its_evidence: ClassVar[bool] = False  # the token at which an answer is read may be part of its evidence
     any_evidence_suffices: ClassVar[bool] = False  # each piece of a target's evidence is enough to know the answer
-    known: ClassVar[str | None] = None  # slice that is 0 where no answer is sure, as the row does not decide one
+    known: ClassVar[str | None] = None  # slice that is 0 where the row does not decide an answer
     one_vector: ClassVar[bool] = False  # all answers are decoded from the model's output at the one scored position
     tolerance: ClassVar[float | None] = None  # if not None, targets are numbers, and answers this close are right
-    distributions: ClassVar[bool] = False  # those numbers are the chances of every token, close in total variation
+    distributions: ClassVar[bool] = False  # those numbers are the probabilities of all tokens, close in total variation
 
     @property
     @abc.abstractmethod
@@ -126,7 +126,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def floors(self) -> dict[str, float]:
-        """Returns the accuracy of each shortcut, by name: ways to answer without doing what the task asks."""
+        """Returns, by name, the accuracy of each shortcut: a way to answer without doing what the task asks."""
 
     @abc.abstractmethod
     def at_length(self, length: int) -> Self:
@@ -148,7 +148,7 @@ class Task(abc.ABC):
 
     @property
     def loss_name(self) -> str:
-        """What a model's loss on its targets is."""
+        """The name of a model's loss on its targets."""
         if self.distributions:
             return "KL divergence"
         return "cross-entropy" if self.tolerance is None else "mean squared error"
@@ -165,7 +165,7 @@ class Task(abc.ABC):
         return (apart.sum(axis=-1) / 2 if self.distributions else apart) <= self.tolerance
 
     def correct(self, answers: Any, batch: Batch) -> Any:
-        """Returns where answers [batch, scored] count as right: the target, or another token that is as right."""
+        """Returns where answers [batch, scored] count as right: the target, or a token of `also_right`."""
         right = self.is_right(answers, batch.targets)
         return right if batch.also_right is None else right | (answers[..., None] == batch.also_right).any(axis=-1)
 
@@ -205,7 +205,7 @@ class Task(abc.ABC):
         return []
 
     def image(self, batch: Batch, row: int) -> UInt8[np.ndarray, "height width 3"] | None:
-        """Returns the picture from which a row, or its context, is made, if there is one."""
+        """Returns the picture that a row, or its context, is made from, if there is one."""
         return None
 
 

@@ -100,7 +100,7 @@ TASKS: dict[str, type[Task]] = {
 
 
 def task_facts(task: Task) -> dict[str, Any]:
-    """Returns `task.facts()` with the name by which the task is registered, if it is."""
+    """Returns `task.facts()` with the name under which the task is registered, if any."""
     facts = task.facts()
     return facts | {"name": next((name for name, kind in TASKS.items() if kind is type(task)), facts["name"])}
 

@@ -1,4 +1,4 @@
-"""Drawing and counting that several tasks share."""
+"""Functions for drawing and counting that several tasks share."""
 
 import functools
 
@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 def distinct(rng: PRNGKeyArray, batch_size: int, count: int, total: int) -> Int[Array, "batch count"]:
     """Draws `count` distinct numbers below `total` per row, in uniformly random order.
 
-    Floyd's algorithm: for j = total - count .. total - 1 draw t uniform over 0..j and take t, or j where t is taken
-    already; that makes every subset equally likely, and a shuffle then every order. Unlike a permutation of all
-    numbers its cost does not grow with `total`, which may be a whole vocabulary.
+    Floyd's algorithm: for j = total - count .. total - 1, draw t uniform over 0..j and take t, or j if t is already
+    taken; this makes every subset equally likely, and a shuffle then makes every order so. Unlike that of a permutation
+    of all numbers, its cost does not grow with `total`, which may be a whole vocabulary.
 
     References:
       Bentley and Floyd 1987, "A sample of brilliance".
@@ -39,7 +39,7 @@ def weighted_distinct(
     """Draws `count` distinct indices per row without replacement, in draw order.
 
     Probabilities are proportional to the weights, renormalised after each draw. Adding independent Gumbel noise to the
-    log-weights and sorting downwards has exactly that law, order included.
+    log-weights and sorting in descending order has exactly this distribution, order included.
 
     References:
       Yellott 1977, "The relationship between Luce's choice axiom, Thurstone's theory ..."; Kool et al. 2019,
@@ -49,14 +49,14 @@ def weighted_distinct(
     return jax.lax.top_k(log_weights + noise, count)[1]
 
 
-_MANY = 2048  # draws, beyond which convolutions of whole series take minutes
+_MANY = 2048  # draws; beyond this, convolutions of whole series take minutes
 
 
 @functools.cache
 def expected_highest_count(draws: int, kinds: int) -> float:
-    """Returns how often, on average, the most frequent of `kinds` equally likely kinds comes in `draws` draws.
+    """Returns how often, on average, the most frequent of `kinds` equally likely kinds occurs in `draws` draws.
 
-    Divided by `draws` it is the accuracy of answering with a row's most frequent token where the answer is one of its
+    Divided by `draws`, it is the accuracy of answering with a row's most frequent token where the answer is one of its
     tokens. E[max] = sum over c >= 0 of P(max > c), and P(max <= c) is the chance that `kinds` independent Poisson
     counts stay at or below c, given that they add up to `draws`.
     """
@@ -77,17 +77,17 @@ def expected_highest_count(draws: int, kinds: int) -> float:
 
 
 def share_of_commonest(draws: int, kinds: int) -> float:
-    """Returns how often the most frequent kind of `draws` draws is the one of a given draw, see above."""
+    """Returns how often a given one of `draws` draws is of their most frequent kind, see above."""
     return expected_highest_count(int(draws), kinds) / int(draws)
 
 
 def _expected_highest_of_many(poisson: Float[np.ndarray, " counts"], kinds: int, total: float) -> float:
-    """Returns the same sum, with the power of a series by Fourier transforms; up to the mean its terms are 1."""
+    """Returns the same sum, with the power of a series by Fourier transforms; its terms are 1 up to the mean."""
     draws, expected = len(poisson) - 1, 0.0
     for highest in range(draws):
         above = 1.0
         if highest * kinds >= draws:
-            size = 2 ** (highest * kinds).bit_length()  # so long that nothing of the power comes around
+            size = 2 ** (highest * kinds).bit_length()  # long enough that the power does not wrap around
             power = np.fft.irfft(np.fft.rfft(poisson[: highest + 1], size) ** kinds, size)
             above = 1 - power[draws] / total
         expected += above
@@ -108,13 +108,13 @@ def best_copies(
     length: Int[np.ndarray, " answers"],
     kinds: int,
 ) -> float:
-    """Returns the accuracy of copying each answer from one position of its string for all answers at the same place.
+    """Returns the accuracy of copying all answers at the same place from one position of their strings.
 
-    Of each place the best position is taken. Copies from the source are right, from elsewhere in the string by chance,
-    from behind its end never.
+    For each place, the best position is taken. Copies from the source are right, those from elsewhere in the string by
+    chance, those from beyond its end never.
 
     Args:
-      place: what a model knows of where it is.
+      place: what a model knows about where it is.
       source: the position in the string that each answer repeats.
       length: tokens of each answer's string, which are independent and uniform.
       kinds: how many tokens there are.
@@ -132,8 +132,8 @@ def best_copies(
 def right_when_sorted(count: int, kinds: int) -> Float[np.ndarray, " count"]:
     """Returns how often a guess at each place of `count` uniform tokens in ascending order is right.
 
-    The guess is either the likeliest token there or a fixed one of the tokens as they were drawn. Token j in order is
-    at most v if more than j of all tokens are. It equals a given token v if at most j of the others are below v and at
+    The guess is either the likeliest token there or the token at a fixed place before sorting. Token j in order is at
+    most v if more than j of all tokens are. It equals a given token v if at most j of the others are below v and at
     least j of them are at most v.
     """
     place, kind = np.arange(count)[:, None], np.arange(kinds + 1)[None]

@@ -1,1 +1,1 @@
-"""Tasks that ask for what was bound to a key, or stood after it."""
+"""Tasks that ask for what was bound to a key, or followed it."""

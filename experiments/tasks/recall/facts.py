@@ -18,23 +18,24 @@ PARTS = (_TRAINED, _USED, _CARRIED, _NEVER)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts(FixedLength):
-    """Facts in a format: the key that is asked for stands at a place of its own, before a marker of its own.
+    """Facts in a format, which has its own place for the key that is asked for, and its own marker after it.
 
     With `length=8, num_keys=3`; "?0" and "?1" mark the formats, k9 is a key, v41 a value::
 
         format=0:  k9 k30 k7 ?0 k12 k9 k25 ?0        format=1:  k9 k30 k7 ?1 k12 k9 k25 ?1
                              v41            v44                           v47            v41   <- targets
 
-    A question is `num_keys` keys and the marker of the format, where the value of one of them is read: in format f
-    that of key f, from 0. Values are drawn once, by `map_seed`, and no row shows one. The other keys are uniform among
-    all keys.
+    A question is `num_keys` keys and the marker of the format, where the value of one of them is read: in format f,
+    that of key f, counted from 0. Values are drawn once, by `map_seed`, and no row shows one. The other keys are
+    uniform among all keys.
 
-    Keys have three parts: `used` by fine-tuning, `carried` over from pretraining, and `never` asked for in training.
-    `part` says which a row asks for, uniform and independent; `trained` is used and carried. In each part all values
-    are equally frequent, or nearly, so that no part says anything about another one. A model that is trained with
-    part=trained in one format, and then with part=used in another one, is tested on the others (`eval.shifted`).
+    Keys fall into three parts: `used` by fine-tuning, `carried` over from pretraining, and `never` asked for in
+    training. `part` says which of them rows ask for, uniformly and independently; `trained` is used and carried. In
+    each part, all values are equally frequent, or nearly so, so that no part says anything about another. A model that
+    is trained with part=trained in one format, and then with part=used in another, is tested on the others
+    (`eval.shifted`).
 
-    Evidence is the key that is asked for.
+    The evidence is the key that is asked for.
 
     References:
       The map is that of memorization: Poli et al. 2024, arXiv:2403.17844. Facts that training never shows, and facts of
@@ -97,7 +98,7 @@ class Facts(FixedLength):
     @property
     def value_of(self) -> Int[np.ndarray, " first_value"]:
         """The map, by key; 0 for markers."""
-        draw = np.random.RandomState(self.map_seed)  # its stream is frozen, that of the new generator is not
+        draw = np.random.RandomState(self.map_seed)  # its stream is frozen; that of the new generator is not
         parts = [
             draw.permutation(np.arange(size) % self.num_values)
             for size in (self.num_used, self.num_carried, self.num_never)
@@ -130,7 +131,7 @@ class Facts(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Shortcuts that know neither map nor format, or the facts of training without the format."""
+        """Shortcuts that know neither the map nor the format, or that know the facts of training but not the format."""
         own, every = (self._shares(keys) for keys in (self.asked, range(self.num_keys, self.first_value)))
         found = {"guess a value": 1 / self.num_values, "always answer the commonest value": float(own.max())}
         if self.part != _NEVER:
@@ -139,7 +140,7 @@ class Facts(FixedLength):
         return found
 
     def _shares(self, keys: range) -> Float[np.ndarray, " num_values"]:
-        """Returns how often some equally likely keys have each value."""
+        """Returns the share of each value among some equally likely keys."""
         values = self.value_of[keys.start : keys.stop] - self.first_value
         return np.bincount(values, minlength=self.num_values) / len(keys)
 
@@ -155,7 +156,7 @@ class Facts(FixedLength):
 
     @override
     def describe_row(self, batch: Batch, row: int) -> list[tuple[str, str]]:
-        """Keys, of which one is asked for, and a marker, again and again."""
+        """Keys, one of which is asked for, and a marker, again and again."""
         roles = ["filler"] * self.num_keys + ["query"]
         roles[self.format] = "key"
         return [(self.token_text(int(token)), roles[c % len(roles)]) for c, token in enumerate(batch.inputs[row])]

@@ -19,7 +19,7 @@ _FLOOR_ROWS = 1024  # some ten thousand answers: to two digits
 
 
 class _Pairs(NamedTuple):
-    """Pairs of tuples; of the last axis the first `key_size` and `value_size` tokens count."""
+    """Pairs of tuples; on the last axis, only the first `key_size` or `value_size` tokens count."""
 
     keys: Int[Array, "batch pairs max_size"]
     values: Int[Array, "batch pairs max_size"]
@@ -43,9 +43,9 @@ class FuzzyRecall(FixedLength):
     probe, is inserted at a uniformly drawn place among them and repeated at the end; padding fills the row on the left.
 
     The tokens of a value are scored if its key came before. Each is read one position earlier, and the answer's earlier
-    tokens are given. Training uses every next token except padding. Published training mixes keys of 1 to 3 tokens,
-    published evaluation only has keys of 3: `min_key_size=3`. Evidence is the same token in every earlier statement of
-    the key, and any one of them is enough.
+    tokens are given. Training uses every next token except padding. Published training mixes keys of 1 to 3 tokens;
+    published evaluation has only keys of 3: `min_key_size=3`. The evidence is the same token in every earlier statement
+    of the key, and any one of them is enough.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -200,12 +200,12 @@ class FuzzyRecall(FixedLength):
 
     @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Values are independent, and the tokens of one are distinct: those that are given are not the next one."""
+        """Values are independent, and the tokens of one are distinct: none of those given is the next one."""
         return 1.0 / (self.num_values - np.asarray(batch.slices["token"]))
 
     @override
     def token_text(self, token: int) -> str:
-        """Padding ".", keys' tokens "k3", values' tokens "v9"."""
+        """Padding ".", key tokens "k3", value tokens "v9"."""
         return "." if token == _PAD else f"k{token}" if token <= self.num_keys else f"v{token}"
 
     @override
@@ -217,7 +217,7 @@ class FuzzyRecall(FixedLength):
 
 @functools.cache
 def _commonest_so_far(task: FuzzyRecall) -> float:
-    """Returns the score of the likeliest token at the same place of a value, without those of the answer so far."""
+    """Returns the score of the commonest token at the same place of a value, excluding those of the answer so far."""
     sample = jax.jit(lambda rng: task.sample(rng, _FLOOR_ROWS))
     batch = jax.tree.map(np.asarray, sample(jax.random.key(0)))
     rows, right = np.arange(_FLOOR_ROWS), 0.0

@@ -1,4 +1,4 @@
-"""Keys that training never shows, to test whether a model matches keys or has learnt them by heart."""
+"""Keys that training never shows, to test whether a model matches keys or has memorised them."""
 
 from attention_variants.checks import check_integer
 
@@ -13,7 +13,7 @@ def drawn_keys(total: int, held_out: int, unseen: bool, needed: int) -> range:
       needed: distinct keys in a row.
 
     Raises:
-      ValueError: too few keys are left; one line.
+      ValueError: too few keys are left; its message is one line.
     """
     check_integer("held_out_keys", held_out, 0, total)
     keys = range(total - held_out + 1, total + 1) if unseen else range(1, total - held_out + 1)

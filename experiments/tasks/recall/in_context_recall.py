@@ -26,12 +26,12 @@ class InContextRecall(FixedLength):
                     v6          v4    v6      <- targets
 
     The lower half of the ids are keys, the upper half values. Each two-token slot holds a uniformly drawn key and its
-    value, which is uniform at the key's first use in the row and fixed from then on; values of different keys may be
-    equal. The last slot repeats one of the keys of the row, each equally likely. The model is trained on every next
-    token, and scored where it reads a key that came before.
+    value, which is drawn uniformly at the key's first use in the row and fixed from then on; values of different keys
+    may be equal. The last slot repeats one of the keys of the row, each equally likely. The model is trained on every
+    next token, and scored where it reads a key that came before.
 
     Every earlier statement of the key is evidence, and any one of them is enough. The nearest one is close: at the
-    default sizes a window of 32 sees one for 0.92 of the targets. A larger vocabulary makes the task long range, a
+    default sizes, a window of 32 sees one for 0.92 of the targets. A larger vocabulary makes the task long-range; a
     longer row does not.
 
     References:
@@ -170,7 +170,7 @@ class NoisyRecall(InContextRecall):
         k2 v6 x10 x8 k0 v4 x9 x9 k2 v6 k0 v4
                                  v6    v4      <- targets
 
-    As `InContextRecall`, but the last `num_noise` ids are noise, and each slot except the last is replaced, with
+    Like `InContextRecall`, but the last `num_noise` ids are noise, and each slot except the last is replaced, with
     probability `noise`, by two of them, uniform and independent. One slot, uniformly drawn, is never replaced, so that
     the last one has a pair to repeat.
 

@@ -25,10 +25,11 @@ class Induction(FixedLength):
         5  2  s  7  7  3  1  2  5  s
                                    7   <- target
 
-    Tokens are uniform over ids 1..vocab_size - 1. The special token stands once at a uniformly drawn place inside and
-    again at the end, where the token that followed it is predicted. Evidence is that token, and the slice `depth` is
-    its position. One fixed special token can be told from all others without any comparison; with `any_key` it is
-    another token in each row, so that a model has to compare tokens, and to know of each which one stands before it.
+    Tokens are uniform over ids 1..vocab_size - 1. The special token occurs once at a uniformly drawn place inside and
+    again at the end, where the token that followed it the first time is predicted. The evidence is that token, and the
+    slice `depth` is its position. One fixed special token can be told from all others without any comparison; with
+    `any_key`, it differs from row to row, so a model has to compare tokens, and to know which one precedes each of
+    them.
 
     References:
       Olsson et al. 2022, "In-context learning and induction heads", arXiv:2209.11895.
@@ -53,8 +54,8 @@ class Induction(FixedLength):
         place = jax.random.randint(place_rng, (batch_size, 1), 0, self.length - 2, jnp.int32)
         column = jnp.arange(self.length, dtype=jnp.int32)[None]
         inputs = jnp.where((column == place) | (column == self.length - 1), _SPECIAL, tokens)
-        if self.any_key:  # each row calls its tokens by other ids
-            shift_rng = jax.random.fold_in(rng, 2)  # behind the two above
+        if self.any_key:  # each row shifts the ids of its tokens
+            shift_rng = jax.random.fold_in(rng, 2)  # after the two above
             shift = jax.random.randint(shift_rng, (batch_size, 1), 0, self.vocab_size, jnp.int32)
             inputs = (inputs + shift) % self.vocab_size
         answer = place + 1
@@ -85,7 +86,7 @@ class Induction(FixedLength):
 
     @override
     def token_text(self, token: int) -> str:
-        """The special token "s" where all rows have the same; others are their ids."""
+        """The special token "s" where all rows have the same one; other tokens by their ids."""
         return "s" if token == _SPECIAL and not self.any_key else str(token)
 
     @override

@@ -1,4 +1,4 @@
-"""Joint recall: a key's value depends on the context in which the key stands."""
+"""Joint recall: a key's value depends on the context in which the key appears."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ class JointRecall(FixedLength):
 
     Every row draws a table with a value for each context and key, uniform and independent. It states the table context
     by context, each context with all keys, both in uniformly random order. After the marker it asks for the whole table
-    in new random orders: the answer is read at each key and given after it, except for the last one. All contexts,
-    keys and values of the vocabulary are in use. Evidence is the value where it is stated. The slice `later` counts the
+    in new random orders: the answer is read at each key and given after it, except for the last one. All contexts, keys
+    and values of the vocabulary are in use. The evidence is the value where it is stated. The slice `later` counts the
     contexts that are stated after the one that is asked for.
 
-    A row that is longer than the table needs has filler, id 0, before the marker: at another length the same table has
-    to be kept for longer.
+    A row that is longer than the table needs has filler, id 0, before the marker: at a greater length, the same table
+    has to be kept for longer.
 
     References:
       Zhan et al. 2025, "Overcoming long-context limitations of state-space models via context-dependent sparse
@@ -144,22 +144,22 @@ class JointRecall(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Shortcuts that match the key or the context alone; answers that are given already can be struck off."""
+        """Shortcuts that match only the key or only the context; answers already given can be struck off."""
         latest = 1 / self.num_contexts
         floors = {"guess a value": 1 / self.num_values}
-        if self.num_contexts > 1:  # else the key alone is the task itself
+        if self.num_contexts > 1:  # else matching the key is the task itself
             floors["answer with the key's latest value"] = latest + (1 - latest) / self.num_values
             floors["answer with the key's commonest value that is not given yet"] = self._commonest_left(
                 self.num_contexts
             )
-        if self.num_keys > 1:  # and so is the context
+        if self.num_keys > 1:  # and so is matching the context
             floors["answer with the context's commonest value that is not given yet"] = self._commonest_left(
                 self.num_keys
             )
         return floors
 
     def _commonest_left(self, count: int) -> float:
-        """Returns how often the commonest of `count` values is right, each answer in turn being struck off."""
+        """Returns how often the commonest of `count` values is right, with each answer in turn struck off."""
         left = range(1, count + 1)
         return float(np.mean([sampling.share_of_commonest(each, self.num_values) for each in left]))
 

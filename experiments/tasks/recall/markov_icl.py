@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size, next_tokens
 
-_FLOOR_ROWS = 2048  # a hundred thousand targets and more: to two digits
+_FLOOR_ROWS = 2048  # more than a hundred thousand targets: floors to two digits
 _STEPS = 2**12  # chances are multiples of about 1 / 4096, so that symbols and targets are exact on every machine
 
 
@@ -29,12 +29,12 @@ class Drawn(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MarkovTask(FixedLength):
-    """What tasks share that ask for the distribution of the next symbol.
+    """The base of tasks that ask for the distribution of the next symbol.
 
-    Training uses every next symbol. A test compares the model's distribution with the Bayes posterior, at every
-    position but the first and the last, which nothing follows that could be trained on: the loss is the
-    Kullback-Leibler divergence from it, which is 0 for the best model there can be, and an answer is right within a
-    total variation of `tolerance`. Evidence is everything up to the position.
+    Training uses every next symbol. A test compares the model's distribution with the Bayes posterior at every position
+    but the first and the last, after which there is nothing to train on. The loss is the Kullback-Leibler divergence
+    from the posterior, 0 for the best possible model, and an answer is right within a total variation of `tolerance`.
+    The evidence is everything up to the position.
     """
 
     version: ClassVar[int] = 1
@@ -69,7 +69,7 @@ class MarkovTask(FixedLength):
 
     @abc.abstractmethod
     def guesses(self, symbols: Int[np.ndarray, "batch length"]) -> dict[str, Float[np.ndarray, "batch length symbols"]]:
-        """Returns the distribution after each symbol by each shortcut."""
+        """Returns each shortcut's distribution after each symbol."""
 
     @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
@@ -120,22 +120,22 @@ class MarkovTask(FixedLength):
 class MarkovICL(MarkovTask):
     """In-context learning of Markov chains.
 
-    With `length=6`; below each symbol the chances of the next one::
+    With `length=6`; below each symbol, the probabilities of the next one::
 
         2     0     2     0     1     2
               .33   .50   .25   .33         of 0  <- targets
               .33   .25   .25   .33         of 1
               .33   .25   .50   .33         of 2
 
-    Every row draws a transition matrix, with rows uniform among all distributions (Dirichlet with all parameters 1), a
-    first symbol, uniform, and the others from the chain. The posterior after symbol a gives b the chance
-    (n_ab + 1) / (n_a + num_symbols), where n_ab counts how often b has followed a, and n_a what has followed a at all.
+    Every row draws a transition matrix, its rows uniform among all distributions (Dirichlet with all parameters 1), a
+    uniform first symbol, and the others from the chain. The posterior after symbol a gives b the probability (n_ab + 1)
+    / (n_a + num_symbols), where n_ab counts how often b has followed a, and n_a how often any symbol has.
 
-    Training uses every next symbol. A test compares the model's distribution with the posterior, at every position but
-    the first and the last, which nothing follows that could be trained on: the loss is the Kullback-Leibler divergence
-    from it, which is 0 for the best model there can be, and an answer is right within a total variation of 0.05. The
-    slice `seen` is n_a. Evidence is everything up to the position; no bound is claimed for a model that sees less.
-    Floors are measured over a fixed large sample.
+    Training uses every next symbol. A test compares the model's distribution with the posterior at every position but
+    the first and the last, after which there is nothing to train on. The loss is the Kullback-Leibler divergence from
+    the posterior, 0 for the best possible model, and an answer is right within a total variation of 0.05. The slice
+    `seen` is n_a. The evidence is everything up to the position; no bound is claimed for a model that sees less. Floors
+    are measured over a fixed large sample.
 
     References:
       Edelman et al. 2024, "The evolution of statistical induction heads", arXiv:2402.11004: on the way to the posterior
@@ -149,7 +149,7 @@ class MarkovICL(MarkovTask):
     def draw(self, rng: PRNGKeyArray, batch_size: int) -> Drawn:
         matrix_rng, first_rng, next_rng = jax.random.split(rng, 3)
         shape = (batch_size, self.num_symbols, self.num_symbols)
-        # Exponential variables over their sum are uniform among all distributions.
+        # Exponential variables divided by their sum are uniform among all distributions.
         weights = jnp.round(_STEPS * jax.random.exponential(matrix_rng, shape, jnp.float32)).astype(jnp.int32)
         limits = jnp.cumsum(jnp.maximum(weights, 1), axis=2, dtype=jnp.int32)
         first = jax.random.randint(first_rng, (batch_size,), 0, self.num_symbols, jnp.int32)
@@ -182,10 +182,10 @@ class MarkovICL(MarkovTask):
 
     @override
     def guesses(self, symbols: Int[np.ndarray, "batch length"]) -> dict[str, Float[np.ndarray, "batch length symbols"]]:
-        """The uniform distribution, the symbols' counts whatever came before, and what followed the symbol last."""
+        """The uniform distribution, the symbols' counts whatever came before, and what last followed the symbol."""
         unigram = symbol_counts(symbols, self.num_symbols)
         last = np.full(unigram.shape, 1 / self.num_symbols)
-        following = np.full((len(symbols), self.num_symbols), -1)  # what followed each symbol last
+        following = np.full((len(symbols), self.num_symbols), -1)  # what last followed each symbol
         rows = np.arange(len(symbols))
         for place in range(self.length):
             if place:
@@ -201,7 +201,7 @@ class MarkovICL(MarkovTask):
 
 
 def symbol_counts(symbols: Int[np.ndarray, "batch length"], kinds: int) -> Float[np.ndarray, "batch length kinds"]:
-    """Returns how often each symbol has come up to each position, and once more, as a share."""
+    """Returns each symbol's count up to each position, plus one, as a share."""
     counts = 1 + np.cumsum(np.eye(kinds)[symbols], axis=1)
     return counts / counts.sum(axis=2, keepdims=True)
 

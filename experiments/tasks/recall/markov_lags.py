@@ -1,4 +1,4 @@
-"""Interleaved Markov chains: the chain is always the same, and a row has to be read for its lag."""
+"""Interleaved Markov chains: the chain is always the same, and its lag must be inferred from the row."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from experiments.tasks.base import DISTANCE, check_size
 from experiments.tasks.recall.markov_icl import Drawn, MarkovTask, symbol_counts
 
 _STEPS = 2**12  # a chance is a multiple of 1 / 4096
-_LOG_STEPS = 2**10  # a log chance is one of 1 / 1024
+_LOG_STEPS = 2**10  # a log chance is a multiple of 1 / 1024
 _LARGEST_WEIGHT = 2**14  # of a lag: sums of products with chances stay below 2**31
 _MOST_LAGS = 16
 
@@ -25,22 +25,22 @@ class MarkovLags(MarkovTask):
     """Interleaved Markov chains.
 
     With `num_symbols=2, max_lag=2`, and a matrix by which a symbol is mostly followed by the other one; in a row of lag
-    2 it is so two places later::
+    2, that happens two places later::
 
         0 1 1 0 0 1 1 0 0
                       mostly 0   <- target
 
     One transition matrix, drawn by `map_seed` with rows uniform among all distributions, holds for all rows of
     training, validation and test. Every row draws a lag, uniform over 1..max_lag: its first symbols, as many as the
-    lag, are uniform, and each other one follows the symbol that stands the lag before it. The posterior weighs the lags
-    by the likelihood of the row so far. It is computed in whole numbers, to about four digits, so that rows are the
-    same on every machine.
+    lag, are uniform, and every other one follows the symbol that many places before it. The posterior weights the lags
+    by the likelihood of the row so far. It is computed in integers, to about four digits, so that rows are the same on
+    every machine.
 
-    Training uses every next symbol. A test compares the model's distribution with the posterior, at every position but
-    the first and the last, which nothing follows that could be trained on: the loss is the Kullback-Leibler divergence
-    from it, which is 0 for the best model there can be, and an answer is right within a total variation of 0.05.
-    Evidence is everything up to the position; no bound is claimed for a model that sees less. Floors are measured over
-    a fixed large sample.
+    Training uses every next symbol. A test compares the model's distribution with the posterior at every position but
+    the first and the last, after which there is nothing to train on. The loss is the Kullback-Leibler divergence from
+    the posterior, 0 for the best possible model, and an answer is right within a total variation of 0.05. The evidence
+    is everything up to the position; no bound is claimed for a model that sees less. Floors are measured over a fixed
+    large sample.
 
     References:
       D'Angelo et al. 2025, "Selective induction heads", arXiv:2509.08184, where three layers of attention suffice.
@@ -50,7 +50,7 @@ class MarkovLags(MarkovTask):
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {"lag": "lag of the row"}
 
     max_lag: int = 5
-    map_seed: int = 5  # draws the matrix; the default's rows are far apart, those of 0 much alike
+    map_seed: int = 5  # draws the matrix; its rows are far apart with the default, much alike with 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,7 +71,7 @@ class MarkovLags(MarkovTask):
 
     @property
     def most_often_close(self) -> Float[np.ndarray, " symbols"]:
-        """Of some posteriors the one that is right for most of them: rows of a matrix may be alike."""
+        """The one of some posteriors that is right for most of them: rows of a matrix may be alike."""
         return _most_often_close(self)
 
     def _in_the_long_run(self) -> Float[np.ndarray, " symbols"]:
@@ -100,13 +100,13 @@ class MarkovLags(MarkovTask):
         return Drawn(symbols, self._posterior(symbols), {"lag": jnp.broadcast_to(lag, symbols.shape)})
 
     def _posterior(self, symbols: Int[Array, "batch length"]) -> Float[Array, "batch length symbols"]:
-        """Returns the posterior after each position, in whole numbers up to one division."""
-        uniform = np.full((1, self.num_symbols), _STEPS // self.num_symbols)  # where nothing stands the lag before
+        """Returns the posterior after each position, in integers up to one division."""
+        uniform = np.full((1, self.num_symbols), _STEPS // self.num_symbols)  # where there is no symbol that far back
         chances = np.append(self.chances, uniform, axis=0)
         logs = np.round(_LOG_STEPS * np.log(chances / _STEPS))
         of, ahead = [], []
         for lag in range(1, self.max_lag + 1):
-            source = jnp.pad(symbols, ((0, 0), (lag, 0)), constant_values=self.num_symbols)  # nothing: uniform
+            source = jnp.pad(symbols, ((0, 0), (lag, 0)), constant_values=self.num_symbols)  # none: uniform
             of.append(jnp.asarray(logs, jnp.int32)[source[:, : self.length], symbols])
             ahead.append(jnp.asarray(chances, jnp.int32)[source[:, 1 : self.length + 1]])
         likelihood = jnp.cumsum(jnp.stack(of), axis=2, dtype=jnp.int32)
@@ -117,7 +117,7 @@ class MarkovLags(MarkovTask):
 
     @override
     def posteriors(self, row: list[int]) -> list[np.ndarray]:
-        """Multiplies the chances of what has come, by lag."""
+        """Multiplies the probabilities of the symbols so far, for each lag."""
         matrix, uniform = self.chances / _STEPS, np.full(self.num_symbols, 1 / self.num_symbols)
         likelihood, found = np.zeros(self.max_lag), []
         for place, symbol in enumerate(row):
@@ -142,7 +142,7 @@ class MarkovLags(MarkovTask):
             "answer with what is most often close": np.broadcast_to(self.most_often_close, unigram.shape),
             "answer with the counts of all symbols so far": unigram,
         }
-        if self.max_lag > 1:  # else either is the task itself
+        if self.max_lag > 1:  # else each of them is the task itself
             guesses |= {"assume lag 1": ahead[0], "average over all lags": ahead.mean(axis=0)}
         return guesses
 
@@ -151,13 +151,13 @@ class MarkovLags(MarkovTask):
 def _most_often_close(task: MarkovLags) -> Float[np.ndarray, " symbols"]:
     sample = jax.jit(lambda rng: task.sample(rng, 256).targets)
     posteriors = np.asarray(sample(jax.random.key(1))).reshape(-1, task.num_symbols)
-    posteriors = np.random.RandomState(0).permutation(posteriors)[:4096]  # a stride could meet one position only
+    posteriors = np.random.RandomState(0).permutation(posteriors)[:4096]  # a stride could hit only one position
     some = posteriors[:64]
     return some[np.argmax([task.is_right(posteriors, each[None]).sum() for each in some])]
 
 
 @functools.cache
 def _weights() -> Int[np.ndarray, " steps"]:
-    """Returns the weight of a lag by how far its log likelihood is behind that of the likeliest one; at last 0."""
+    """Returns the weight of a lag by how far its log likelihood is below that of the likeliest one; 0 in the end."""
     behind = np.arange(_LOG_STEPS * 12)
     return np.round(_LARGEST_WEIGHT * np.exp(-behind / _LOG_STEPS)).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Memorization: predict the value of a key, which no row ever shows."""
+"""Memorization: predict a key's value, which no row ever shows."""
 
 import dataclasses
 from typing import ClassVar
@@ -25,7 +25,8 @@ class Memorization(FixedLength):
 
     Keys are ids 1..vocab_size // 2 - 1, uniform and independent; values the ids above. The map from keys to values is
     drawn once, by `map_seed`: no two keys share a value, every such map is equally likely, and it is the same for all
-    rows of training, validation and test. The value is predicted at the insert token; evidence is the key before it.
+    rows of training, validation and test. The value is predicted at the insert token; the evidence is the key before
+    it.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -52,7 +53,7 @@ class Memorization(FixedLength):
     @property
     def value_of(self) -> Int[np.ndarray, " first_value"]:
         """The map, by key; 0 for the insert token."""
-        # The old generator: its stream is frozen, that of the new one may change with NumPy.
+        # The old generator: its stream is frozen; that of the new one may change with NumPy.
         values = np.random.RandomState(self.map_seed).permutation(self.vocab_size - self.first_value)
         return np.append(0, self.first_value + values[: self.first_value - 1]).astype(np.int32)
 

@@ -39,18 +39,18 @@ class MQAR(FixedLength):
                                v60     v41                              <- targets
 
     A row states `num_pairs` pairs of distinct keys, ids 1..vocab_size // 2 - 1, and distinct values, the ids above. The
-    rest is two-token slots; pair i is queried at the first token of slot g_i, where g_0, g_1 ... are drawn without
-    replacement, p(s) proportional to (s + 1)^(power - 1), renormalised after each draw: most questions come early, some
-    late. The answer is read at the key itself. Everything else is filler 0 or, with `random_fillers`, uniform over the
-    vocabulary. Rows of a mixture are padded to the longest with 0.
+    rest consists of two-token slots; pair i is queried at the first token of slot g_i, where g_0, g_1 ... are drawn
+    without replacement, p(s) proportional to (s + 1)^(power - 1), renormalised after each draw: most questions come
+    early, some late. The answer is read at the key itself. Everything else is filler 0 or, with `random_fillers`,
+    uniform over the vocabulary. Rows of a mixture are padded to the longest with 0.
 
-    Evidence of question i is its value, at position 2i + 1. A model that cannot see it can only guess among the values
-    that it has not seen. A model that sees everything but matches no keys has better shortcuts: it can guess one of the
-    row's values, or use that questions tend to come in the order of the pairs. With `power=0.01` the question's
-    position alone is enough to be right for 0.288 of the questions at the default size, see `slots`.
+    The evidence for question i is its value, at position 2i + 1. A model that cannot see it can only guess among the
+    values that it has not seen. A model that sees everything but matches no keys has better shortcuts: it can guess one
+    of the row's values, or exploit that questions tend to come in the order of the pairs. With `power=0.01`, the
+    question's position alone is enough to be right for 0.288 of the questions at the default size, see `slots`.
 
-    With `held_out_keys` no pair has one of the highest keys; with `unseen_keys` in addition all pairs do. A model that
-    was trained without them and is tested on them (`config.eval.shifted`) must match keys that it does not know.
+    With `held_out_keys`, no pair has one of the highest keys; with `unseen_keys` in addition, all pairs do. A model
+    trained without them and tested on them (`config.eval.shifted`) must match keys that it does not know.
 
     References:
       Arora et al. 2023, "Zoology", arXiv:2312.04927. As in their code, `vocab_size` is greater than `length`.

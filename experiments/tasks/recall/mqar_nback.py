@@ -26,11 +26,11 @@ class NbackMQAR(FixedLength):
         k7 v41 k3 v60 k7 v58 k7 v60 k3 v52 k3 v33 k3 v41 | k3  k7
                                                            v33 v58   <- targets
 
-    A row draws `num_keys` distinct keys, of ids 1..vocab_size // 2 - 1, and assigns values, the ids above, uniform and
-    independent. Every key is assigned at least `nback` times and each of the other assignments goes to a uniformly
-    drawn key; all are in uniformly random order. After the marker every key is asked for once, in uniformly random
-    order, and the value of its `nback`-th last assignment is read at the key. Evidence is that value. The slice
-    `assignments` counts those of the key.
+    A row draws `num_keys` distinct keys, from ids 1..vocab_size // 2 - 1, and assigns them values, the ids above,
+    uniform and independent. Every key is assigned at least `nback` times, and each of the other assignments goes to a
+    uniformly drawn key; all are in uniformly random order. After the marker, every key is asked for once, in uniformly
+    random order, and the value of its `nback`-th last assignment is read at the key. The evidence is that value. The
+    slice `assignments` counts those of the key.
 
     References:
       Yang et al. 2025, "PaTH attention", arXiv:2505.16381, repeated associative recall with N-back: 32 keys in 768
@@ -153,8 +153,8 @@ class NbackMQAR(FixedLength):
     def _likeliest_place(self) -> float:
         """Returns the chance that the assignment at the likeliest place is the n-th last of its own key.
 
-        Given the number of assignments of a key, they are anywhere among all with equal chances: n - 1 of the others
-        have to come later. Keys with many assignments are met as much more often.
+        Given the number of a key's assignments, their places among all assignments are uniform: n - 1 of the others
+        have to come later. Keys with many assignments are met proportionally more often.
         """
         count, share = self._assignments()
         met = share * count * self.num_keys / self.num_assignments

@@ -159,9 +159,10 @@ class ForgettingMQAR(_Recall):
         k7 v41 k3 v60 k7 v33 .  .   k3  .   k7  .   .   .   .   .
                                     v60     v33                    <- targets
 
-    As `MQAR`, but the first `num_pairs` statements are followed by `num_updates` more: of different keys, drawn
-    uniformly and in uniform order, with values that no other statement of the row has. Each key is queried once, after
-    all statements. Evidence is the value in its last statement. The slice `updated` is 1 for keys stated twice.
+    Like `MQAR`, but the first `num_pairs` statements are followed by `num_updates` more, of distinct ones of these
+    keys, drawn uniformly and in uniformly random order, with values that no other statement of the row has. Each key is
+    queried once, after all statements. The evidence is the value in the key's last statement. The slice `updated` is 1
+    for keys stated twice.
 
     References:
       Arora et al. 2023, "Zoology", arXiv:2312.04927, for the task without updates.
@@ -243,9 +244,9 @@ class CompositionalMQAR(_Recall):
                                                        v52        v44        v60        v41    <- targets
 
     The first third of the ids (without 0) are first key tokens, the second third are second key tokens, the rest are
-    values. Each row draws `grid_size` distinct tokens of either kind and states all grid_size^2 pairs of them, in
-    uniform order and with distinct values. Then it queries each pair once, in slots of three tokens that are drawn as
-    in `MQAR`; the answer is read at the second key token. Evidence is the value.
+    values. Each row draws `grid_size` distinct tokens of each kind and states all grid_size^2 pairs of them, in
+    uniformly random order and with distinct values. Then it queries each pair once, in slots of three tokens that are
+    drawn as in `MQAR`; the answer is read at the second key token. The evidence is the value.
 
     References:
       Arora et al. 2023, "Zoology", arXiv:2312.04927, for the task with keys of one token.
@@ -304,10 +305,10 @@ class CompositionalMQAR(_Recall):
         }
 
     def _from_first_token_and_position(self) -> float:
-        """Returns how often the likeliest pair of those with the question's first key token is the right one.
+        """Returns how often the likeliest of the pairs with the question's first key token is the right one.
 
-        These are `grid_size` pairs, among them the right one, with every choice of the others equally likely: pair i
-        of rank k by its probability in a slot is the likeliest of them if the others come after it.
+        These are `grid_size` pairs, the right one among them, and every choice of the others is equally likely: pair i
+        of rank k by its probability in a slot is the likeliest of them if the others rank after it.
         """
         size, pairs = self.grid_size, self.grid_size**2
         by_rank = -np.sort(-slots.law(*self._slots()), axis=0).sum(axis=1)

@@ -34,10 +34,10 @@ class Needle(FixedLength):
     values in the order in which they appear in the context. Earlier tokens of the answer are given; the last one is not
     in the row.
 
-    Of the ids above 0 the first third are keys, the second filler, the last values; filler is uniform. The hardest
-    filler is other needles: use as many distractors as there are slots left. Evidence is the value in its needle. The
-    slice `depth` is the tenth of the context that contains it, 0..9, and the slice `distractors` is their number.
-    `held_out_keys` and `unseen_keys` work as in `MQAR`, for all keys of a row.
+    Of the ids above 0, the first third are keys, the second filler, the last values; filler is uniform. The hardest
+    filler is other needles: use as many distractors as there are slots left. The evidence is the value in its needle.
+    The slice `depth` is the tenth of the context that contains it, 0..9, and the slice `distractors` is the number of
+    those. `held_out_keys` and `unseen_keys` work as in `MQAR`, for all keys of a row.
 
     References:
       Hsieh et al. 2024, "RULER", arXiv:2404.06654; Liu et al. 2023, "Lost in the middle", arXiv:2307.03172.

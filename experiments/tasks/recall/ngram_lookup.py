@@ -15,7 +15,7 @@ from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_size
 
 _MARKER = 0
 _KEYS = ("suffix", "prefix")
-_FLOOR_ROWS = 8192  # of the floors that are measured: to two digits
+_FLOOR_ROWS = 8192  # for the measured floors: to two digits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,13 +31,13 @@ class NgramLookup(FixedLength):
                                 4 3 8   <- targets
 
     Tokens are uniform over ids 1..vocab_size - 1. The key is an n-gram of the string, of `size` tokens, that occurs
-    nowhere else in it. String and place are drawn together: all pairs of them in which that is so, and in which
+    nowhere else in it. String and place are drawn together: all pairs of them for which this holds, and in which
     `answer_length` tokens follow, are equally likely. The tokens after the n-gram are the answer. It is read from the
     key's last token on, or from the second marker on, with its earlier tokens given; its last one is not in the row.
 
-    A key that follows the string asks for everything to be kept; one that comes first can be matched on the way.
-    Evidence of each token of the answer is its place in the string. The slice `depth` is the tenth of the string that
-    contains it, 0..9. A model that has not seen it knows of some tokens that they would make the key occur twice.
+    If the key follows the string, everything must be kept; if it comes first, it can be matched on the way. The
+    evidence for each token of the answer is its place in the string. The slice `depth` is the tenth of the string that
+    contains it, 0..9. A model that has not seen it can rule out tokens that would make the key occur twice.
 
     References:
       Jelassi et al. 2024, "Repeat after me", arXiv:2402.01032, section 4 and their code, where rows also have a token
@@ -85,7 +85,7 @@ class NgramLookup(FixedLength):
 
     @property
     def string_start(self) -> int:
-        """Position of its first token."""
+        """Position of the string's first token."""
         return self.size + 1 if self.key == "prefix" else 0
 
     @override
@@ -138,7 +138,7 @@ class NgramLookup(FixedLength):
 
     @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Goes through the string from its beginning until the n-gram is met."""
+        """Scans the string from its beginning for the n-gram."""
         answers = []
         for row in np.asarray(batch.inputs).tolist():
             end = row.index(_MARKER, self.string_start)
@@ -162,7 +162,7 @@ class NgramLookup(FixedLength):
 
     @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """Tokens are independent, but for those that would make the n-gram occur once more."""
+        """Tokens are independent, except that none may make the n-gram occur once more."""
         string = np.asarray(batch.inputs)[:, self.string_start : self.string_start + self.string_length]
         place = np.asarray(batch.evidence)[:, 0] - self.string_start - self.size
         key = np.take_along_axis(string, place + np.arange(self.size), axis=1)
@@ -179,7 +179,7 @@ class NgramLookup(FixedLength):
 
     @override
     def token_text(self, token: int) -> str:
-        """The marker "|"; others are their ids."""
+        """The marker "|"; other tokens by their ids."""
         return "|" if token == _MARKER else str(token)
 
     @override
@@ -197,7 +197,7 @@ class NgramLookup(FixedLength):
 
 @functools.cache
 def _after_last(task: NgramLookup, size: int) -> float:
-    """Returns how often what most often follows the last `size` tokens is right; each of several is as good."""
+    """Returns how often what most often follows the last `size` tokens is right; ties are split evenly."""
     sample = jax.jit(lambda rng: task.sample(rng, _FLOOR_ROWS))
     batch = jax.tree.map(np.asarray, sample(jax.random.key(0)))
     string = batch.inputs[:, task.string_start : task.string_start + task.string_length]

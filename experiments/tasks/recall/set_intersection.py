@@ -1,4 +1,4 @@
-"""Set intersection: which token is in both of two sets, of which the first has to be kept while the second is read."""
+"""Set intersection: which token is in both of two sets? The first has to be kept while the second is read."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ class SetIntersection(FixedLength):
 
     A model that reads once must keep the first set whole; one that reads twice can keep the smaller. The slice `order`
     is 0 where the first set is the smaller one, 1 where they are equal in size, 2 where it is the larger one; the slice
-    `smaller` is the size of the smaller one. Evidence is the common token, wherever it stands. Without having seen it
-    in one of the sets, each token of the other is as likely.
+    `smaller` is the size of the smaller one. The evidence is the common token, wherever it stands. If it is unseen in
+    one of the sets, all tokens of the other are equally likely.
 
     References:
       Arora et al. 2024, "Just read twice", arXiv:2407.05483, with sets of 1 to 1,024 out of 2,048 tokens.
@@ -144,9 +144,9 @@ class SetIntersection(FixedLength):
 
     @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """The best case of three: it was not seen in the first set, in the second, or in both; no bound if repeated.
+        """The best of three cases: it is unseen in the first set, in the second, or in both; no bound if repeated.
 
-        In the last case it is one of those that are seen nowhere, of which there may be few.
+        In the last case, it is one of the tokens seen nowhere, of which there may be few.
         """
         if self.repeats > 1:
             return np.ones(np.shape(batch.targets))
@@ -158,7 +158,7 @@ class SetIntersection(FixedLength):
 
     @override
     def token_text(self, token: int) -> str:
-        """Padding ".", markers "|" and "?"; others are their ids."""
+        """Padding ".", markers "|" and "?"; other tokens by their ids."""
         return ".|?"[token] if token < _FIRST else str(token)
 
     @override

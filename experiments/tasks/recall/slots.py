@@ -1,4 +1,4 @@
-"""How well a question's place alone predicts which pair it asks for, where each pair draws a slot for its question."""
+"""How well a question's place alone predicts which pair it asks for, when each pair draws a slot for its question."""
 
 import functools
 
@@ -40,13 +40,13 @@ def from_rank(num_slots: int, num_pairs: int, power: float) -> float:
 def law(num_slots: int, num_pairs: int, power: float) -> Float[np.ndarray, "pairs slots"]:
     """Returns the probability that pair i is queried in slot s.
 
-    If slot s rings after an exponential time of rate w_s, its weight, slots ring in the order of such draws. So pair i
-    is queried in slot s with probability
+    If slot s rings after an exponential time with rate w_s, its weight, then slots ring in the order of such draws. So
+    pair i is queried in slot s with probability
 
       integral over t of w_s exp(-w_s t) P(i of the other slots ring before t),
 
     where each other slot rings before t with probability 1 - exp(-w t), independently. The trapezoid rule over log t
-    gives more than six digits of it.
+    gives it to more than six digits.
     """
     log_rates = (power - 1) * (np.log1p(np.arange(num_slots)) - np.log(num_slots if power > 1 else 1))
     log_times, step = _log_times(log_rates, num_pairs)
@@ -56,7 +56,7 @@ def law(num_slots: int, num_pairs: int, power: float) -> Float[np.ndarray, "pair
     result = np.zeros((num_pairs, num_slots))
 
     def leave_one_out(first: int, end: int, others: Float[np.ndarray, "pairs times"]) -> None:
-        """`others` is the law of the number of slots outside of first..end - 1 that ring before t, below num_pairs."""
+        """`others` is the law of the number, below num_pairs, of slots outside first..end - 1 that ring before t."""
         if end - first == 1:
             result[:, first] = others @ density[first]
             return
@@ -73,7 +73,7 @@ def law(num_slots: int, num_pairs: int, power: float) -> Float[np.ndarray, "pair
 
 
 def _log_times(log_rates: Float[np.ndarray, " slots"], num_pairs: int) -> tuple[Float[np.ndarray, " times"], float]:
-    """Returns log t from where hardly any slot rings to where `num_pairs` of them have, and the step between."""
+    """Returns log t from where hardly any slot has rung to where `num_pairs` of them have, and the step size."""
     step = min(0.25, 0.8 / num_pairs**0.5)  # the sharpest factor of the integrand is about 1 / sqrt(num_pairs) wide
     earliest = np.log(_NEGLIGIBLE) - np.log(np.exp(log_rates).sum())
     latest = np.log(-np.log(_NEGLIGIBLE)) - log_rates.min()  # by then all slots have rung
@@ -84,13 +84,13 @@ def _log_times(log_rates: Float[np.ndarray, " slots"], num_pairs: int) -> tuple[
 
 
 def _exp(exponent: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    return np.exp(np.minimum(exponent, 700.0))  # beyond it all has rung, and float64 overflows
+    return np.exp(np.minimum(exponent, 700.0))  # beyond this, all slots have rung, and float64 overflows
 
 
 def _draws(num_slots: int, num_pairs: int, power: float) -> Int[np.ndarray, "rows pairs"]:
     """Draws slots as `sampling.weighted_distinct` does, in NumPy."""
     rows = min(_MOST_ROWS, max(2, _DRAWN // num_slots))
-    # The old generator: its stream is frozen, that of the new one may change with NumPy.
+    # The old generator: its stream is frozen; that of the new one may change with NumPy.
     keys = np.random.RandomState(0).gumbel(size=(rows, num_slots)) + (power - 1) * np.log1p(np.arange(num_slots))
     first = np.argpartition(-keys, num_pairs - 1, axis=1)[:, :num_pairs]
     order = np.argsort(-np.take_along_axis(keys, first, axis=1), axis=1)
