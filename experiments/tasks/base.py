@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     evidence: Int[Array, "batch scored n"]  # input positions that the answer depends on, -1 padding; see `Context`
     slices: dict[str, Int[Array, "batch scored"]]  # query distance, depth, number of pairs ...
     context: Int[Array, "batch length"] | Float[Array, "batch length channels"] | None = None  # what an encoder reads
-    also_right: Int[Array, "batch scored n"] | None = None  # other tokens that are also right, -1 padding
+    also_right: Int[Array, "batch scored n"] | None = None  # other tokens that are right as well, -1 padding
 
 
 class Context(NamedTuple):

@@ -13,8 +13,8 @@ def distinct(rng: PRNGKeyArray, batch_size: int, count: int, total: int) -> Int[
     """Draws `count` distinct numbers below `total` per row, in uniformly random order.
 
     Floyd's algorithm: for j = total - count .. total - 1, draw t uniform over 0..j and take t, or j if t is already
-    taken; this makes every subset equally likely, and a shuffle then makes every order so. Unlike that of a permutation
-    of all numbers, its cost does not grow with `total`, which may be a whole vocabulary.
+    taken; this makes every subset equally likely, and a shuffle then makes every order equally likely. Unlike that of a
+    permutation of all numbers, its cost does not grow with `total`, which may be a whole vocabulary.
 
     References:
       Bentley and Floyd 1987, "A sample of brilliance".

@@ -25,10 +25,10 @@ class Adding(FixedLength):
            0    1    0    0    0    1    0    0
                                            1.21   <- target
 
-    Channel 0 holds numbers that are uniform over [0, 1), channel 1 marks one place in each half, both uniform: one
-    among the first length // 2, and one among the others but the last. That is an exception to the published problem:
-    the last place is never marked, because the sum is read there. Evidence is the two marked places. An answer counts
-    as right within `tolerance`; the best guess for a number that has not been seen is 1/2.
+    Channel 0 holds numbers uniform over [0, 1); channel 1 marks one place in each half, both uniform: one among the
+    first length // 2, and one among the others but the last. This differs from the published problem: the last place is
+    never marked, because the sum is read there. The evidence is the two marked places. An answer counts as right within
+    `tolerance`; the best guess for a number that has not been seen is 1/2.
 
     References:
       Hochreiter and Schmidhuber 1997, "Long short-term memory", with their tolerance; Arjovsky et al. 2016,

@@ -16,7 +16,7 @@ from experiments.tasks.base import Batch, Task, check_size
 
 _GRID = 256  # components are multiples of 1 / 256, so that products and sums are exact in any order
 _TOLERANCE = 0.1
-_QUANTILES = 48  # of each chi-squared law: the floor to three digits
+_QUANTILES = 48  # of each chi-squared distribution: the floor to three digits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,10 @@ class InContextRegression(Task):
                                                                      0.43   <- target
 
     Each row draws its own weights w and num_pairs + 1 vectors x, all components normal with mean 0 and variance 1
-    (rounded to 1/256); y = w . x / sqrt(dim), whose variance is 1. There are dim + 1 channels: x stands in the
-    first dim of its position, y in the last one of the next, and the rest is 0. The target is the y of the last x, and
-    an answer is right within `tolerance`. It follows exactly from dim linearly independent examples; num_pairs must be
-    above dim so that rounded examples almost always include them. Evidence is every earlier position.
+    (rounded to 1/256); y = w . x / sqrt(dim), whose variance is 1. There are dim + 1 channels: x fills the first dim of
+    its position, y the last one of the next, and the rest is 0. The target is the y of the last x, and an answer is
+    right within `tolerance`. The target follows exactly from dim linearly independent examples; num_pairs must be above
+    dim so that rounded examples almost always include them. The evidence is every earlier position.
 
     References:
       Garg et al. 2022, "What can Transformers learn in-context?", arXiv:2208.01066, whose y is not divided by
@@ -100,7 +100,7 @@ class InContextRegression(Task):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Answering 0, and s mean(y_i x_i) . x over the examples, with the s of the least mean squared error."""
+        """Answering 0, and s mean(y_i x_i) . x over the examples, with the s that minimises the mean squared error."""
         averaging = _averaging_floor(self.num_pairs, self.dim)
         return {"always answer 0": _within(np.ones(1), self.dim), "average the examples": averaging}
 
@@ -136,9 +136,9 @@ def _best_scale(num_pairs: int, dim: int) -> float:
 def _averaging_floor(num_pairs: int, dim: int) -> float:
     """Returns the accuracy of averaging, over a grid of quantiles.
 
-    Given x and the examples, the error is normal, with the deviation |(1 - s A) x| / sqrt(dim). A turned so that x lies
-    along the first axis, the examples' first components u and the others V, all normal, give
-    A x = |x| (|u|^2, V^T u) / num_pairs, where |u|^2 is chi-squared, and so is |V^T u|^2 / |u|^2, and independent.
+    Given x and the examples, the error is normal, with standard deviation |(1 - s A) x| / sqrt(dim). With axes turned
+    so that x lies along the first, the examples' first components u and the others V, all normal, give A x = |x|
+    (|u|^2, V^T u) / num_pairs, where |u|^2 and |V^T u|^2 / |u|^2 are chi-squared and independent.
     """
     quantile = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
     along = 2 * scipy.special.gammaincinv(num_pairs / 2, quantile)[:, None] * _best_scale(num_pairs, dim) / num_pairs
@@ -148,7 +148,7 @@ def _averaging_floor(num_pairs: int, dim: int) -> float:
 
 
 def _within(scale: Float[np.ndarray, " n"], dim: int) -> float:
-    """Returns how often an error is tolerated whose deviation is r times any of `scale`, with r = |x| / sqrt(dim)."""
+    """Returns how often an error with deviation r times any of `scale` is tolerated, where r = |x| / sqrt(dim)."""
     edges = np.linspace(0, 1 + 10 / math.sqrt(dim), 2001)
     radius = (edges[1:] + edges[:-1]) / 2
     density = np.exp((dim - 1) * np.log(radius) - dim * (radius**2 - 1) / 2)

@@ -27,9 +27,9 @@ class ModularArithmetic(StringTask):
         1  +  2  x  3  -  4  =  .
                              3     <- target
 
-    Digits are uniform over 0..4, operators over + - x; x binds closer, the others apply from the left. A string has an
-    odd length: a drawn even one is rounded down. Evidence is every position of the string. What is unseen may not
-    matter (3 x 0), so no bound is claimed for models that see only a part.
+    Digits are uniform over 0..4, operators over + - x; x binds tighter, the others apply from the left. A string has an
+    odd length: an even one, if drawn, is rounded down. The evidence is every position of the string. What is unseen may
+    not matter (3 x 0), so no bound is claimed for models that see only a part.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "modular arithmetic (simple)".
@@ -79,7 +79,7 @@ class ModularArithmetic(StringTask):
 
     @override
     def floors(self) -> dict[str, float]:
-        """The likeliest answer, 0, and the first or last digit: by the law of (sum of products, last product)."""
+        """The likeliest answer, 0, and the first or last digit: from the law of (sum of products, last product)."""
         digit, last = np.full(_MODULUS, 1 / _MODULUS), np.arange(_MODULUS)
         law, lengths, total = np.outer(np.eye(_MODULUS)[0], digit), list(self.lengths()), np.zeros(_MODULUS)
         agreed, agreement = np.zeros(2), np.ones(2)  # of the first and the last digit; a digit alone is the answer
@@ -111,11 +111,11 @@ class ModularArithmeticBrackets(StringTask):
 
     An expression of length l = 1..4 is d, -d, (d) or (-d), where d is a digit. A longer one is (left operator right),
     where the length of left is uniform over 1..l - 4, right has the rest, and the operator is uniform over + - x.
-    Digits are uniform over 0..4. Evidence is every position of the string. What is unseen may not matter (3 x 0), so no
-    bound is claimed for models that see only a part.
+    Digits are uniform over 0..4. The evidence is every position of the string. What is unseen may not matter (3 x 0),
+    so no bound is claimed for models that see only a part.
 
-    On device a string is written from the left: each position holds either a symbol or the length of an expression that
-    remains to be written from there on. Writing "(" puts the four parts of the expression in their places, which are
+    On device, a string is written from the left: each position holds either a symbol or the length of an expression
+    still to be written from there on. Writing "(" puts the four parts of the expression in their places, which are
     known. Values are computed from the right.
 
     References:
@@ -130,7 +130,7 @@ class ModularArithmeticBrackets(StringTask):
 
     @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
-        """Writes expressions from the left, evaluates them from the right."""
+        """Writes expressions from the left and evaluates them from the right."""
         digit_rng, operator_rng, split_rng = jax.random.split(rng, 3)
         shape = (self.max_length, len(length))
         digits = jax.random.randint(digit_rng, shape, 0, _MODULUS, jnp.int32)
@@ -176,7 +176,7 @@ class ModularArithmeticBrackets(StringTask):
 
     @override
     def floors(self) -> dict[str, float]:
-        """The likeliest answer, 0, by the law of values of each length; and the digit of expressions with only one."""
+        """The likeliest answer, 0, from the law of values by length; and the digit of expressions with only one."""
         laws = np.full((self.max_length + 1, _MODULUS), 1 / _MODULUS)
         for length in range(5, self.max_length + 1):
             pairs = laws[1 : length - 3].T @ laws[length - 4 : 0 : -1] / (length - 4)

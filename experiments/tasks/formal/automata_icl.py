@@ -15,7 +15,7 @@ from experiments.tasks.base import DISTANCE, Batch, Task, check_size
 
 _FILLER, _BREAK, _FIRST_LETTER = 0, 1, 2
 _MOST_OUT = 3  # letters that may leave a state
-_LETTERS_DRAWN = 300_000  # about so many, for floors
+_LETTERS_DRAWN = 300_000  # about this many, for floors
 _ROWS_AT_ONCE, _COUNTS_AT_ONCE = 1000, 2**28  # rows and their counts, of two bytes each
 
 
@@ -36,15 +36,16 @@ class AutomataICL(Task):
         |  n  d  c  k  |  p  c  h  |  p  i  g  i  .
         n  d  c  k     p  c  h     p  i  g  i        <- targets; other letters may be as right
 
-    A row has `min_strings`..`max_strings` strings of 1..`string_length` letters. An automaton has 4 to 12 states. Its
-    alphabet is 4 to 18 of `num_letters`; from each state 1 to 3 of these, distinct, lead to distinct other states.
-    Numbers are uniform, and so is every choice. A string begins at the start state and follows uniform letters.
+    A row has `min_strings`..`max_strings` strings of 1..`string_length` letters. An automaton has 4 to `max_states`
+    states. Its alphabet is 4 or more of the `num_letters` letters; from each state, 1 to 3 of these, distinct, lead to
+    distinct other states. All numbers and choices are uniform. A string begins at the start state and follows uniformly
+    drawn letters.
 
     Every letter is trained on and scored, and any letter that may come there is right: `targets` has the one that
-    comes, `also_right` the others. Where an earlier string began alike the row decides an answer, and the slice `known`
-    is 1. Elsewhere a model must infer that it has seen the state that it is in, if it has; nobody knows the best
-    possible accuracy. Evidence is the row so far, and no bound is claimed. Slices: `strings` before this one, `letters`
-    of this string so far.
+    comes, `also_right` the others. Where an earlier string began the same way, the row decides an answer, and the slice
+    `known` is 1. Elsewhere, a model must infer that it has seen its current state, if it has; the best possible
+    accuracy is unknown. The evidence is the row so far, and no bound is claimed. Slices: `strings` before this one,
+    `letters` of this string so far.
 
     References:
       Akyurek et al. 2024, "In-context language learning: architectures and algorithms", arXiv:2401.12973: RegBench,
@@ -56,8 +57,8 @@ class AutomataICL(Task):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "in-context learning of automata: name a letter that may come next"
     slice_labels: ClassVar[Mapping[str, str]] = DISTANCE | {
-        "known": "an earlier string began alike",
-        "strings": "strings before",
+        "known": "whether an earlier string began the same way (1) or not (0)",
+        "strings": "strings before this one",
         "letters": "letters of the string so far",
     }
     every_change_counts: ClassVar[bool] = False
@@ -86,7 +87,7 @@ class AutomataICL(Task):
     @property
     @override
     def input_length(self) -> int:
-        """The most and longest strings, each after a break."""
+        """The largest number of the longest strings, each after a break."""
         return self.max_strings * (self.string_length + 1)
 
     @property
@@ -175,7 +176,7 @@ class AutomataICL(Task):
 
     @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Repeats what followed the same beginning of a string first; 0 where no string began alike."""
+        """Repeats what first followed the same beginning of a string; 0 where no string began the same way."""
         answers = np.zeros(np.shape(batch.positions), np.int32)
         for tokens, positions, answer in zip(batch.inputs, batch.positions, answers, strict=True):
             following: dict[tuple[int, ...], int] = {}
@@ -191,10 +192,10 @@ class AutomataICL(Task):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing, and letters by how often they came so far: at all, after the same letter, after the same two.
+        """Guessing, and the letter most frequent so far: overall, after the same letter, after the same two.
 
-        Not from a formula but counted on as many fixed rows as have about 300,000 letters. A break is something to come
-        after, too, but nothing before it is. Where nothing has come so far after two letters, one is looked at, then
+        Not from a formula, but counted on as many fixed rows as have about 300,000 letters. A break counts as a
+        preceding letter; nothing before it does. Where nothing has followed the two letters so far, one is used, then
         none.
         """
         return dict(_floors(self))

@@ -22,11 +22,11 @@ class Dyck(FixedLength):
         (  (  [  ]  )  [  (  )  ]  [
                  )  )        ]  )     <- targets
 
-    A row begins with a bracket that stays open to its end. From then on a token opens a bracket with probability 1/2
-    and otherwise closes the innermost one; where only the first is open it always opens, and at depth `max_depth` it
-    always closes. Kinds are uniform. At every closing bracket the answer is the bracket that would close the innermost
-    one that is still open, whatever comes next. Evidence is that open bracket. Kinds are independent: the others reveal
-    nothing about one that is unseen. The slice `depth` counts the open brackets.
+    A row begins with a bracket that stays open to the row's end. From then on, a token opens a bracket with probability
+    1/2 and otherwise closes the innermost one; where only the first is open, it always opens one, and at depth
+    `max_depth` it always closes one. Kinds are uniform. At every closing bracket, the answer is the bracket that would
+    close the innermost one still open, whatever comes next. The evidence is that open bracket. Kinds are independent:
+    the others reveal nothing about one that is unseen. The slice `depth` counts the open brackets.
 
     References:
       Hewitt et al. 2020, "RNNs can generate bounded hierarchical languages with optimal memory", arXiv:2010.07515, for

@@ -14,7 +14,7 @@ from attention_variants.checks import check_number
 from experiments.tasks.base import DISTANCE, Batch, FixedLength, check_even, check_size
 
 _WRITE, _READ, _IGNORE = 2, 3, 4  # ids 0 and 1 are the bits
-_SEEN = 2  # pairs before a read that a shortcut knows, as a short convolution can bring them
+_SEEN = 2  # pairs before a read that a shortcut knows, as a short convolution can provide them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,18 +26,19 @@ class FlipFlop(FixedLength):
         w 1 i 0 r 1 i 0 w 0 i 1 i 0 r 0
                 1                   0    <- targets
 
-    A row is pairs of an instruction and a bit. The first instruction writes, the last one reads, the others ignore with
-    probability `ignore` and write or read equally often otherwise. Bits after w and i are uniform; the bit after r is
-    the one that was written last, and is predicted at the r. Published are rows of 512 tokens, trained with `ignore`
-    0.8 and tested with 0.98 (few writes, far back) and 0.1 (many) as well, see `eval.shifted`. The published unit is
-    the error rate, 1 minus the accuracy, of at least 1e5 reads: 4096 rows of 512 tokens have as many at 0.8.
+    A row consists of pairs of an instruction and a bit. The first instruction writes, the last one reads, and the
+    others ignore with probability `ignore` and otherwise write or read equally often. Bits after w and i are uniform;
+    the bit after r is the one that was written last, and is predicted at the r. Published rows have 512 tokens; models
+    are trained with `ignore` 0.8 and tested with 0.98 (few writes, far back) and 0.1 (many) as well, see
+    `eval.shifted`. The published measure is the error rate, 1 minus the accuracy, over at least 1e5 reads: 4096 rows of
+    512 tokens have as many at 0.8.
 
-    Evidence is the last written bit and every bit that was read since, each of which is enough. The slice `written` is
-    the distance to the write.
+    The evidence is the last written bit and every bit read since, each of which is enough. The slice `written` is the
+    distance to the write.
 
     References:
       Liu et al. 2023, "Exposing attention glitches with flip-flop language modeling", arXiv:2306.00946; Yang et al.
-      2025, "PaTH attention", arXiv:2505.16381, table 1, for the tests. Trained on are the bits after r alone.
+      2025, "PaTH attention", arXiv:2505.16381, table 1, for the tests. They train on the bits after r alone.
     """
 
     answers_follow: ClassVar[bool] = True
@@ -48,7 +49,7 @@ class FlipFlop(FixedLength):
     any_evidence_suffices: ClassVar[bool] = True
 
     length: int = 128  # tokens per row, even
-    ignore: float = 0.8  # share of instructions to ignore; writes and reads have half of the rest each
+    ignore: float = 0.8  # share of instructions to ignore; writes and reads get half of the rest each
 
     def __post_init__(self) -> None:
         check_size("length", self.length, 4)
@@ -73,7 +74,7 @@ class FlipFlop(FixedLength):
         drawn = jax.random.randint(bit_rng, shape, 0, 2, jnp.int32)
         bits = jnp.where(kind == _READ, jnp.take_along_axis(drawn, write, axis=1), drawn)
 
-        # Any pair but the first may read. Its bit stands in every pair since the write that does not ignore.
+        # Any pair but the first may read. All pairs since the write that do not ignore hold its bit.
         asked, reading, before = kind[:, 1:] == _READ, pair[:, 1:], pair[:, None, :-1]
         says = (before >= write[:, 1:, None]) & (before < reading[..., None]) & (kind != _IGNORE)[:, None, :-1]
         evidence = jnp.where(asked[..., None] & says, 2 * before + 1, -1)
@@ -103,9 +104,9 @@ class FlipFlop(FixedLength):
     def floors(self) -> dict[str, float]:
         """The bit just before; and the latest of the last two pairs that counts, else the first or the commonest one.
 
-        A bit counts if it is written or read. Of a read at pair j > 2 the last two pairs tell the bit unless both
-        ignore. Otherwise the first bit is right if none of the pairs 1 .. j - 3 writes, and half of the time if one
-        does; the commonest one is right as often as most bits that count up to there agree with the last one.
+        A bit counts if it is written or read. For a read at pair j > 2, the last two pairs tell the bit unless both
+        ignore. Otherwise, the first bit is right if none of the pairs 1 .. j - 3 writes, and half of the time if one
+        does; the commonest one is right as often as most of the bits that count up to there agree with the last one.
         """
         pairs, writes = self.length // 2, (1 - self.ignore) / 2
         j = np.arange(1, pairs)
@@ -144,9 +145,9 @@ class FlipFlop(FixedLength):
 
 
 def _mostly_agree(pairs: int, ignore: float) -> Float[np.ndarray, " pairs"]:
-    """Returns how often the commonest of the bits that count is the kept one, after each pair; of a tie, half.
+    """Returns how often the commonest of the bits that count is the kept one, after each pair; a tie counts half.
 
-    Followed is the law of how many bits more agree with the kept one than differ from it.
+    Tracks the law of how many more bits agree with the kept one than differ from it.
     """
     law, found = np.zeros(2 * pairs + 1), []
     law[pairs + 1] = 1.0  # the first write; the middle is a tie

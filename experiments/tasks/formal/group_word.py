@@ -21,22 +21,22 @@ _LAST = 4  # elements that a shortcut multiplies, as many as a short convolution
 class GroupWord(FixedLength):
     """Group word, the word problem of a finite group: multiply the elements so far.
 
-    With `group=S3, length=5`; an element is written as what it makes of 012, ">" begins the row::
+    With `group=S3, length=5`; an element is written as its image of 012, ">" begins the row::
 
         >   120 021 120 012 210
             120 102 021 021 120   <- targets
 
-    A row is `length` elements of the group, uniform and independent, and at each of them the product of all elements up
-    to it is the answer: a b is the map that applies b first. The first answer is the element itself. Groups are S, A
-    and Z (symmetric, alternating, cyclic; Z2 is parity) with a number, or a product such as A4xZ5. Ids: elements in the
-    order of what they make of the points, the identity first, then ">" and the blank.
+    A row is `length` elements of the group, uniform and independent. At each of them, the answer is the product of all
+    elements up to it; a b is the map that applies b first. The first answer is the element itself. Groups are S, A and
+    Z (symmetric, alternating, cyclic; Z2 is parity) with a number, or a product such as A4xZ5. Ids: elements in the
+    order of their images of the points, the identity first, then ">" and the blank.
 
-    With `most_moved=2` the elements of rows move at most two points: in S5 the identity and the ten swaps; with 3, the
-    rotations of three points as well. Answers are all that these generate. With `tokens=4` three blanks follow each
-    element, and its answer is read at the last of them: more steps for a model that takes one per token.
+    With `most_moved=2`, the elements of rows move at most two points: in S5, the identity and the ten swaps; with 3,
+    the rotations of three points as well. Answers are all elements that these generate. With `tokens=4`, three blanks
+    follow each element, and its answer is read at the last of them: more steps for a model that takes one per token.
 
-    Evidence is every element up to the one at which the answer is read, itself included. If one is unseen, as many
-    answers are equally likely as there are elements to draw from. The slice `elements` counts them. What papers plot,
+    The evidence is every element up to and including the one whose answer is read. If one is unseen, there are as many
+    equally likely answers as elements to draw from. The slice `elements` counts those in the product. What papers plot,
     the share of rows whose first t answers are all right, is the row accuracy at length t (`eval.test_lengths`).
 
     References:
@@ -135,7 +135,7 @@ class GroupWord(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing by place, multiplying the last elements only, and those by what is left of others in any order.
+        """Guessing by place, multiplying the last elements only, and adding what no order of the others changes.
 
         The latter is the class in the largest commutative quotient: the sign in S3, S4 and S5, nothing in A5.
         """
@@ -144,12 +144,12 @@ class GroupWord(FixedLength):
     @property
     @override
     def open_answers(self) -> int:
-        """An unseen element may be each of those that are drawn, and each leads to another product."""
+        """An unseen element may be any of those that are drawn, and each leads to a different product."""
         return len(self.allowed)
 
     @override
     def token_text(self, token: int) -> str:
-        """What an element makes of the points, the number of a rotation; ">" and "." for beginning and blank."""
+        """An element's images of the points, or its number if these are many; ">" and "." for beginning and blank."""
         group = self._group
         if token >= len(group.table):
             return ">."[token - len(group.table)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-LARGEST_ORDER = 720  # the table has its square of entries
+LARGEST_ORDER = 720  # squared, the number of entries in the table
 _FACTOR = re.compile(r"([SAZ])([1-9]\d{0,2})")
 
 
@@ -64,8 +64,8 @@ def _is_even(image: tuple[int, ...]) -> bool:
 def _classes(table: Int[np.ndarray, "order order"]) -> Int[np.ndarray, " order"]:
     """Returns the cosets of the subgroup of all a b a^-1 b^-1, numbered by their lowest element.
 
-    In general these generate the subgroup; in symmetric, alternating and cyclic groups and their products they are all
-    of it (Ore 1951).
+    In general, these generate the subgroup; in symmetric, alternating and cyclic groups and their products, they are
+    all of it (Ore 1951).
     """
     inverse = (table == 0).argmax(axis=1)
     found = np.unique(table[table, inverse[table.T]])  # (a b) (b a)^-1

@@ -25,7 +25,7 @@ _CHILDREN = (2, 10)  # of an operator, fewest and most
 _LONGEST = 4000  # trees are almost never longer
 _RAREST = 1e-3  # the smallest share of trees to draw rows from: rarer ones take too long to come up
 _FLOOR_ROWS = 4096  # to two digits
-_DOUBLINGS = 4  # paths of 2^4 steps end: trees are less deep
+_DOUBLINGS = 4  # all paths end within 2^4 steps: trees are less deep
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,14 @@ class ListOps(Task):
                                                4             <- target: max(4, min(2, 9), 0, (7 + 6) modulo 10)
 
     A node is an operator with probability 1/4, else a digit; at depth 10 it is a digit. Operators are uniform over
-    minimum, maximum, median (rounded down between two) and sum modulo 10, and have 2 to 10 children, uniformly. Trees
-    are kept whose length, counting each digit, operator and closing bracket, is strictly between `min_length` and
-    `max_length`; the published sizes are 500 and 2000. The answer, a digit, is read at the CLS token behind the
+    minimum, maximum, median (rounded down between two) and sum modulo 10, and have 2 to 10 children, uniformly. A tree
+    is kept if its length, counting each digit, operator and closing bracket, is strictly between `min_length` and
+    `max_length`; the published bounds are 500 and 2000. The answer, a digit, is read at the CLS token after the
     expression, where a causal model can read it; the published benchmark reads in both directions
     (`model.bidirectional`). Ids: padding ".", CLS, ten digits, four operators, closing bracket.
 
-    Evidence is the whole expression. What is unseen may not matter, so no bound is claimed for models that see only a
-    part. The floors come from reading only the operators closest to the root.
+    The evidence is the whole expression. What is unseen may not matter, so no bound is claimed for models that see only
+    a part. The floors come from reading only the operators closest to the root.
 
     On device, trees are drawn breadth first: the number of children of each node, in that order, determines the tree,
     and its levels and length follow from a running sum. Trees of a suitable length are kept, and new ones are drawn
@@ -121,7 +121,7 @@ class ListOps(Task):
         )
 
     def _draw_trees(self, rng: PRNGKeyArray, batch_size: int) -> Int[Array, "batch nodes"]:
-        """Returns each node's number of children, breadth first; 0 behind the last node."""
+        """Returns each node's number of children, breadth first; 0 after the last node."""
         column = jnp.arange(self.max_length, dtype=jnp.int32)[None]
         fewest, most = _CHILDREN
 
@@ -168,7 +168,7 @@ class ListOps(Task):
 
     @override
     def at_length(self, length: int) -> Self:
-        """Expressions up to another length, with the shortest in proportion."""
+        """Expressions up to another length, with the shortest scaled in proportion."""
         shortest = max(3, self.min_length * length // self.max_length)
         return dataclasses.replace(self, min_length=shortest, max_length=length)
 
@@ -271,7 +271,7 @@ def _sum_along_paths(values: Int[Array, "batch n"], following: Int[Array, "batch
 def _values(
     node: Int[Array, "batch nodes"], children: Int[Array, "batch nodes"], first_child: Int[Array, "batch nodes+1"]
 ) -> Int[Array, " batch"]:
-    """Returns the roots' values: operators are computed from the last one on, whose children are all known."""
+    """Returns the roots' values: operators are computed from the last to the first, after all their children."""
     rows, nodes = children.shape
     row, most = jnp.arange(rows), _CHILDREN[1]
     order = jnp.cumsum(children > 0, axis=1, dtype=jnp.int32)
@@ -282,7 +282,7 @@ def _values(
     last = jnp.max(order[:, -1]) - 1
 
     def compute(step: Array, values: Array) -> Array:
-        at = operators[:, last - step]  # behind the last node where a row has fewer operators
+        at = operators[:, last - step]  # past the last node where a row has fewer operators
         kind, count, first = (array[row, jnp.minimum(at, nodes - 1)] for array in (node - 10, children, first_child))
         child = jnp.arange(most, dtype=jnp.int32)[None]
         operands = values[row[:, None], jnp.minimum(first[:, None] + child, nodes - 1)]

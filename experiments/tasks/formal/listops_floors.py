@@ -1,8 +1,8 @@
 """How well the operators closest to the root of a ListOps tree predict its value: what shortcuts score.
 
 Reading `levels` of operators means seeing them, the digits among their children, and the kind of each operator below,
-but nothing inside those. Their values are taken for independent draws from the law of values of that operator, and the
-guess is the likeliest value of the root. Expressions are in prefix form: digits, then _OPERATORS, then _CLOSE.
+but nothing inside those. Their values are taken to be independent draws from the law of values of that operator, and
+the guess is the likeliest value of the root. Expressions are in prefix form: digits, then _OPERATORS, then _CLOSE.
 """
 
 import functools
@@ -100,7 +100,7 @@ def _operate(operator: int, laws: Float[np.ndarray, "children 10"]) -> Law:
 def _median(laws: Float[np.ndarray, "children 10"]) -> Law:
     """Returns the law of the median, rounded down, from P(low <= u and high <= v) of the middle two.
 
-    That needs as many children at or below u, and at or below v, as stand in line: `table` counts both.
+    That needs enough children at or below u, and at or below v: `table` counts both.
     """
     count = len(laws)
     u, v = np.minimum(_LOW, _HIGH), _HIGH

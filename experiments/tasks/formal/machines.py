@@ -1,4 +1,4 @@
-"""Answers that end with a symbol: the stack after a list of operations, and the sum of two binary numbers."""
+"""Answers that end with an end symbol: the stack after a list of operations, and the sum of two binary numbers."""
 
 import dataclasses
 import functools
@@ -25,10 +25,11 @@ class StackManipulation(StringTask):
         0  1  1  0  PUSH1  POP  POP  =  .  .  .  .  .  .  .  .
                                         1  1  0  end              <- targets, top first
 
-    A string of n symbols holds s bits, the stack from the bottom, s uniform over 1..n - 1, then n - s operations,
-    uniform over POP, PUSH0 and PUSH1. POP of an empty stack does nothing. Strings have at least two symbols. Evidence
-    of each answer is every operation, because they decide where on the stack a symbol ends up, and the symbol itself.
-    An unseen operation may have been undone later, so no bound is claimed for models that see only a part.
+    A string of n symbols holds s bits, the stack from the bottom up, with s uniform over 1..n - 1, then n - s
+    operations, uniform over POP, PUSH0 and PUSH1. POP on an empty stack does nothing. Strings have at least two
+    symbols. The evidence for each answer is every operation, because they decide where on the stack a symbol ends up,
+    and the symbol itself. An unseen operation may have been undone later, so no bound is claimed for models that see
+    only a part.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "stack manipulation"; the published code pads answers after the end, which
@@ -53,7 +54,7 @@ class StackManipulation(StringTask):
 
     @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
-        """Draws a stack and operations, and runs them on a stack of positions of symbols."""
+        """Draws a stack and operations, and runs the operations on a stack of symbol positions."""
         size_rng, bit_rng, operation_rng = jax.random.split(rng, 3)
         shape, rows = (len(length), self.max_length), jnp.arange(len(length))
         size = jax.random.randint(size_rng, length.shape, 1, length, jnp.int32)
@@ -81,7 +82,7 @@ class StackManipulation(StringTask):
 
     @override
     def solution(self, string: list[int]) -> list[int]:
-        """Operates."""
+        """Runs the operations on a list."""
         stack: list[int] = []
         for symbol in string:
             if symbol != _POP:
@@ -92,7 +93,7 @@ class StackManipulation(StringTask):
 
     @override
     def floors(self) -> dict[str, float]:
-        """A bit everywhere, right half of the time but never at the end; and the best table by length and place."""
+        """A bit everywhere, right half the time but never at the end; and the best table by length and place."""
         bits, right = _bits_and_right_by_place(self)
         return {
             "guess a bit": bits / (bits + 1) / 2,
@@ -104,9 +105,9 @@ class StackManipulation(StringTask):
 def _bits_and_right_by_place(task: StackManipulation) -> tuple[float, float]:
     """Returns how many bits an answer has on average, and how many of its symbols the best table gets right.
 
-    For each length and place the table holds either a symbol, "end" or a bit, or a position to copy. "end" is right if
-    the stack is as high as the place says, a bit for half of the higher stacks. A copy is right where its symbol has
-    not been popped and is at that place, and by chance where both are bits. Heights walk at random above 0; row q
+    For each length and place, the table holds either a symbol, "end" or a bit, or a position to copy. "end" is right if
+    the stack is as high as the place says, and a bit for half of the higher stacks. A copy is right where its symbol
+    has not been popped and is at that place, and by chance where both are bits. Heights are random walks above 0; row q
     follows the walks in which position q belongs to the first stack.
     """
     most = task.max_length
@@ -116,7 +117,7 @@ def _bits_and_right_by_place(task: StackManipulation) -> tuple[float, float]:
     for length in range(2, most + 1):
         for heights in (walks, unpopped):
             heights[: length - 1, length - 1] += 1
-            stays = heights[:, 0] / 3  # POP of an empty stack
+            stays = heights[:, 0] / 3  # POP on an empty stack
             heights[:] = _shifted(heights, 1) * 2 / 3 + _shifted(heights, -1) / 3
             heights[:, 0] += stays
         unpopped[np.arange(most + 1)[None] <= position] = 0
@@ -144,11 +145,11 @@ class BinaryAddition(StringTask):
         1  0  0  1  +  0  1  1  =  .  .  .  .  .  .  .  .  .  .
                                    1  1  1  1  end                 <- targets: 9 + 6 = 15
 
-    Numbers are written in little-endian notation. Of a string of n symbols the first number takes k bits, k uniform
-    over 1..n - 2, the second the other n - 1 - k; a number of k bits is uniform over 1..2^k - 1, so it may end in
-    zeros. The sum is written without such zeros, followed by "end". Strings have at least three symbols. Evidence of
-    each answer is the whole string, because higher bits distinguish a zero from the end; an unseen bit changes few
-    answers, so no bound is claimed for models that see only a part.
+    Numbers are written in little-endian notation. In a string of n symbols, the first number takes k bits, with k
+    uniform over 1..n - 2, and the second the other n - 1 - k; a number of k bits is uniform over 1..2^k - 1, so it may
+    end in zeros. The sum is written without such zeros, followed by "end". Strings have at least three symbols. The
+    evidence for each answer is the whole string, because higher bits distinguish a zero from the end; an unseen bit
+    changes few answers, so no bound is claimed for models that see only a part.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "binary addition"; the published code pads answers after the end, which is
@@ -168,7 +169,7 @@ class BinaryAddition(StringTask):
     @property
     @override
     def answer_length(self) -> int:
-        """A bit more than the longer number has, and the end."""
+        """One bit more than the longer number has, and the end."""
         return self.max_length
 
     @override
@@ -219,7 +220,8 @@ def _positive(
 ) -> Int[Array, "batch n"]:
     """Returns bits at places 0..size - 1 of a number, uniform over all that have at least one of them set.
 
-    A bit before which none is set, with r of them left, is set with probability 2^(r - 1) / (2^r - 1); others with 1/2.
+    A bit with none set before it, and with r of them left, is set with probability 2^(r - 1) / (2^r - 1); others with
+    1/2.
     """
     inside = (place >= 0) & (place < size)
     chances = np.array([0, *(0.5 / (1 - 0.5**left) for left in range(1, uniform.shape[1] + 1))], np.float32)
@@ -231,7 +233,7 @@ def _positive(
 
 @functools.cache
 def _expected_over_lengths(task: BinaryAddition) -> tuple[float, float, float, float]:
-    """Returns ones and bits of a sum, and symbols right by the likeliest ones and by the longer number, on average."""
+    """Returns a sum's mean ones and bits, and the mean symbols right by the likeliest ones and by the longer number."""
     totals = np.zeros(4)
     for length in task.lengths():
         size = np.arange(1, length - 1)
@@ -242,7 +244,7 @@ def _expected_over_lengths(task: BinaryAddition) -> tuple[float, float, float, f
 
 
 def _likeliest(size: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -> float:
-    """Returns how many symbols of a sum are right if each is the likeliest at its place, for sizes equally likely."""
+    """Returns how many symbols of a sum are right if each is the likeliest at its place, for equally likely sizes."""
     place, zero = np.arange(len(size) + 3)[None], np.zeros((len(size), 1))
     size, other = size[:, None].astype(float), other[:, None].astype(float)
     none, other_none = 0.5**size, 0.5**other
@@ -267,7 +269,8 @@ def _below_and_ones(
 def _expected_of_sums(size: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -> Float[np.ndarray, "3 n"]:
     """Returns what the sum of two positive numbers of these sizes has on average: ones, bits, and symbols in common.
 
-    The symbols in common are those that the number of more digits, or the first of equal ones, has at the same place.
+    The symbols in common are those that the number with more digits, or the first of two equally long ones, has at the
+    same place.
     """
     zero, none, other_none = np.zeros_like(size), 0.5**size, 0.5**other
     both = _of_any_numbers(size, other) - none * _of_any_numbers(other, zero) - other_none * _of_any_numbers(size, zero)

@@ -19,23 +19,23 @@ _FILLER, _PUSH, _POP, _FIRST_STACK = 0, 1, 2, 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MultiStack(FixedLength):
-    """Many stacks: pushes and pops, each of one of `num_stacks` stacks.
+    """Many stacks: pushes and pops, each on one of `num_stacks` stacks.
 
     With `length=18, num_stacks=2`; "+" pushes, "-" pops, s0 and s1 are stacks, e10 an element::
 
         + s0 e10 + s1 e7 + s0 e8 - s0 e8 - s1 e7 - s0 e10
                                    e8      e7      e10     <- targets
 
-    A row is operations of three tokens: push or pop, a stack, an element. Stacks are uniform. An empty one is pushed
-    to, others are pushed to or popped from equally often; pushed elements are uniform. What is popped is predicted at
-    its stack. Were there no other pop in a row, its last operation takes back the one before. Tokens beyond a multiple
-    of three are filler at the end. Evidence is the element where it was pushed.
+    A row is a list of operations of three tokens: push or pop, a stack, an element. Stacks are uniform. An empty stack
+    is pushed to; others are pushed to or popped from equally often. Pushed elements are uniform. The popped element is
+    predicted at its stack. If a row would otherwise have no pop, its last operation undoes the one before. Tokens
+    beyond a multiple of three are filler at the end. The evidence is the element where it was pushed.
 
     The latest element of the stack is the answer unless a pop of that stack came last: recall alone goes far. With the
-    published 64 stacks 256 tokens are so few for each that it is right for 0.97 of the pops, 2048 tokens for 0.75. To
-    go back as many pushes as pops came last, which needs no stack, is right for 1.00 and 0.94 there, 0.88 by default.
-    Slices: `pops` of the stack since its last push (from 1 on recall fails) and `depth` of the stack before this pop;
-    the distance is the age of the element.
+    published 64 stacks, each gets so few of 256 tokens that recall is right for 0.97 of the pops; with 2048 tokens, for
+    0.75. Going back as many pushes as pops came last, which needs no stack, is right for 1.00 and 0.94 there, and for
+    0.88 by default. Slices: `pops` of the stack since its last push (from 1 on, recall fails) and `depth` of the stack
+    before this pop; the distance is the age of the element.
 
     References:
       Kimi Team 2025, "Kimi Linear", arXiv:2510.26692, section 5.1: 64 stacks, 256 to 2048 tokens. They say neither how
@@ -77,7 +77,7 @@ class MultiStack(FixedLength):
 
     @override
     def sample(self, rng: PRNGKeyArray, batch_size: int) -> Batch:
-        """Draws operations, and runs them on stacks of which each element knows the one below."""
+        """Draws operations, and runs them on stacks in which each element knows the one below."""
         stack_rng, coin_rng, element_rng = jax.random.split(rng, 3)
         shape, last, rows = (self.operations, batch_size), self.operations - 1, jnp.arange(batch_size)
         stacks = jax.random.randint(stack_rng, shape, 0, self.num_stacks, jnp.int32)
@@ -85,7 +85,7 @@ class MultiStack(FixedLength):
         elements = jax.random.randint(element_rng, shape[::-1], 0, self.num_elements, jnp.int32) + self.first_element
 
         def operate(carry: tuple[Array, ...], step: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array]:
-            tops, heights, runs, below, popped, before = carry  # elements are known by what pushed them
+            tops, heights, runs, below, popped, before = carry  # elements are named by what pushed them
             at, stack, coin = step
             must_pop = (at == last) & ~popped
             stack = jnp.where(must_pop, before, stack)
@@ -141,13 +141,13 @@ class MultiStack(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing; of the stack, the latest push, or else the first, or as many pushes back as pops came last."""
+        """Guessing; the stack's latest push; that or else its first; and as many pushes back as pops came last."""
         return dict(_floors(self))
 
     @property
     @override
     def open_answers(self) -> int:
-        """Elements are independent, and each is popped once: the row shows one that is unseen nowhere else before."""
+        """Elements are independent, and each is popped once: one that is unseen appears nowhere else before."""
         return self.num_elements
 
     @override
@@ -169,18 +169,18 @@ class MultiStack(FixedLength):
 
 @functools.cache
 def _floors(task: MultiStack) -> dict[str, float]:
-    """Returns the floors, from what each further operation of one stack does: stacks are drawn independently.
+    """Returns the floors, from what each further operation on one stack does: stacks are drawn independently.
 
-    Of an operation with t before it, binomially many are of its stack. If none of all but the last operation pops, with
-    d stacks in use, the last one pops what was pushed just before, where it would otherwise have popped an element
-    pushed last with probability d / num_stacks / 2.
+    Of the t operations before a given one, a binomial number are on its stack. If no operation before the last pops,
+    with d stacks in use, the last one pops what was pushed just before; without this rule, it would have popped an
+    element pushed last with probability d / num_stacks / 2.
     """
     count, stacks = task.operations, task.num_stacks
     scores = _by_operation_of_a_stack(count, 1 / task.num_elements)
     total = np.zeros(4)  # pops, right by the latest, by latest or first, by the push as far back as pops
     for before in range(count):
         total += scipy.stats.binom.pmf(np.arange(before + 1), before, 1 / stacks) @ scores[: before + 1]
-    used, unpopped = np.arange(count), np.eye(count)[0]  # law of the stacks in use where nothing has been popped
+    used, unpopped = np.arange(count), np.eye(count)[0]  # law of the stacks in use if nothing has been popped
     for _ in range(count - 1):
         opened = unpopped * np.clip(stacks - used, 0, None) / stacks
         unpopped = unpopped * used / stacks / 2 + np.append(0, opened[:-1])
@@ -196,9 +196,9 @@ def _floors(task: MultiStack) -> dict[str, float]:
 def _by_operation_of_a_stack(count: int, chance: float) -> Float[np.ndarray, "count 4"]:
     """Returns, for each operation of one stack, how often it pops, and how often the three shortcuts are then right.
 
-    Followed is the law of [first element gone or there, last operation a pop or a push, height]. As many pushes back as
-    pops is right if c pushes in a row, then k < c pops came last. Of c + k = m there are (m + 1) // 2 such pairs, each
-    of probability 2^-m, the pop that is asked for included and the first of the pushes, at which they begin, excluded.
+    Tracks the law of [first element gone or there, last operation a pop or a push, height]. As many pushes back as pops
+    is right if c pushes in a row, then k < c pops came last. With c + k = m there are (m + 1) // 2 such pairs, each of
+    probability 2^-m, including the pop that is asked for and excluding the first of the pushes, at which they begin.
     """
     law, scores = np.zeros((2, 2, count + 2)), np.zeros((count, 4))
     law[1, 1, 1] = 1.0  # after the first operation

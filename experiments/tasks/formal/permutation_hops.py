@@ -26,13 +26,14 @@ class PermutationHops(Task):
                                     n12      n7      <- targets
 
     A row is the n edges of one cycle in random order, each a node and its successor, then `num_queries` questions: the
-    number of hops k, a node, and the answer, which is predicted at the node. Rows of fewer than `num_nodes` are padded
-    at the end. Names are distinct and uniform, nodes and hops of questions uniform and independent; with `powers` hops
-    are powers of two. n has probability proportional to 1 / (n + sqrt(`num_nodes`)) over `min_nodes`..`num_nodes`. The
-    published test has only the longest cycles (`eval.test_lengths`, which count nodes) and powers (`eval.shifted`).
+    number of hops k, a node, and the answer, which is predicted at the node. Rows of fewer than `num_nodes` edges are
+    padded at the end. Names are distinct and uniform; nodes and hops of questions are uniform and independent. With
+    `powers`, hops are powers of two. n has probability proportional to 1 / (n + sqrt(`num_nodes`)) over
+    `min_nodes`..`num_nodes`. The published test has only the longest cycles (`eval.test_lengths`, which count nodes)
+    and powers (`eval.shifted`).
 
-    Evidence is the successor of every edge on the way. The last unseen edge of a cycle follows from the others, so no
-    bound is claimed for models that see only a part. Slices: `hops`; `nodes` of the cycle.
+    The evidence is the successor of every edge on the way. A single unseen edge of a cycle follows from the others, so
+    no bound is claimed for models that see only a part. Slices: `hops`; `nodes` of the cycle.
 
     References:
       Allen-Zhu 2025, "Physics of language models: Part 4.1", SSRN 5240330, task Depo. There names have 1 or 2 tokens
@@ -96,7 +97,7 @@ class PermutationHops(Task):
         kind = jax.random.categorical(count_rng, jnp.log(jnp.asarray(shares, jnp.float32)), shape=(batch_size, 1))
         count = jnp.asarray(kinds, jnp.int32)[kind]
 
-        # Nodes stand in the order of the cycle: edge i leads from node i to the next one, and is told at place[i].
+        # Nodes stand in the order of the cycle: edge i leads from node i to the next one, and is stated at place[i].
         names = 1 + self.max_hops + sampling.distinct(name_rng, batch_size, self.num_nodes, self.num_names)
         node = jnp.arange(self.num_nodes, dtype=jnp.int32)[None]
         noise = jax.random.uniform(order_rng, names.shape, jnp.float32) + (node >= count)
@@ -133,7 +134,7 @@ class PermutationHops(Task):
 
     @override
     def solve(self, batch: Batch) -> Int[np.ndarray, "batch scored"]:
-        """Follows a dictionary of the edges, which end where a number of hops begins."""
+        """Follows a dictionary of the edges, which end at the first number of hops."""
         answers = np.zeros(np.shape(batch.positions), np.int32)
         for row, tokens in enumerate(np.asarray(batch.inputs).tolist()):
             end = next(place for place, token in enumerate(tokens) if token <= self.max_hops)
@@ -147,10 +148,10 @@ class PermutationHops(Task):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing a node, always the next one, repeating what was said to an equal question, and looking one edge up.
+        """Guessing a node, always the next one, repeating the answer to an equal question, and looking one edge up.
 
-        One edge is enough where the hops come to none, one forwards or one backwards, round and round; elsewhere these
-        three nodes are excluded.
+        One edge is enough where the hops, modulo the nodes of the cycle, come to none, one forwards or one backwards;
+        elsewhere, these three nodes are excluded.
         """
         count, shares = self.nodes()
         left = self.hops[:, None] % count

@@ -1,4 +1,4 @@
-"""Prefix arithmetic: the value of an expression that is written operators first, without a step in between."""
+"""Prefix arithmetic: the value of an expression in prefix notation, without intermediate steps."""
 
 import dataclasses
 import functools
@@ -25,14 +25,14 @@ class PrefixArithmetic(StringTask):
         x  3  -  20 4  =  .  .
                        2        <- target: 3 x (20 - 4), modulo 23
 
-    An expression of l operators is a number, if l is 0, or else an operator, a left part of k operators, k uniform over
-    0..l - 1, and a right part of the others; that k is uniform is our assumption. Operators are uniform over + - x,
-    numbers over 0..`modulus` - 1. It has 2 l + 1 symbols: an even `max_length` of 2 L + 2 makes l uniform over 1..L, an
-    odd one makes the largest half as likely. The published test is of l = L only, `eval.test_lengths`. What is to be
-    learned are the tables of three operations, which no row shows, and to apply them inside out in one pass.
+    An expression of l operators is a number if l is 0, or else an operator, a left part of k operators, with k uniform
+    over 0..l - 1 (our assumption), and a right part of the others. Operators are uniform over + - x, numbers over
+    0..`modulus` - 1. An expression has 2 l + 1 symbols: an even `max_length` of 2 L + 2 makes l uniform over 1..L, an
+    odd one makes the largest l half as likely. The published test has l = L only (`eval.test_lengths`). A model must
+    learn the tables of three operations, which no row shows, and to apply them inside out in one pass.
 
-    Evidence is every position of the string. What is unseen may not matter (3 x 0), so no bound is claimed for models
-    that see only a part.
+    The evidence is every position of the string. What is unseen may not matter (3 x 0), so no bound is claimed for
+    models that see only a part.
 
     References:
       Allen-Zhu 2025, "Physics of language models: Part 4.1", SSRN 5240330, task Mano: L is 10, 13 or 16 there.
@@ -61,7 +61,7 @@ class PrefixArithmetic(StringTask):
 
     @override
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:
-        """Writes from the left, where parts of so many operators are to begin; evaluates from the right."""
+        """Writes from the left, planning where each part begins, with how many operators; evaluates from the right."""
         number_rng, operator_rng, split_rng = jax.random.split(rng, 3)
         shape, rows = (self.max_length, len(length)), jnp.arange(len(length))
         numbers = jax.random.randint(number_rng, shape, 0, self.modulus, jnp.int32)
@@ -123,10 +123,10 @@ class PrefixArithmetic(StringTask):
 
 @functools.cache
 def _right_by_operators(modulus: int, most: int) -> Float[np.ndarray, "3 most+1"]:
-    """Returns how often 0, the first and the last number are the value, by the number of operators.
+    """Returns how often 0, the first and the last number equal the value, by the number of operators.
 
     They follow from the laws of the value, and of the value given the first or the last number [number, value], which
-    is that of the left or the right part.
+    is the first of the left or the last of the right part.
     """
     one, other = np.arange(modulus)[:, None], np.arange(modulus)[None]
     makes = sum(np.eye(modulus)[value % modulus] for value in (one + other, one - other, one * other)) / 3

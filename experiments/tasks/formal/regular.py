@@ -23,8 +23,8 @@ class Parity(StringTask):
         1  0  1  0  1  0  =  .  .
                           1        <- target: three ones
 
-    Symbols are uniform bits. Evidence is every position of the string: if one bit is unseen, both answers are equally
-    likely.
+    Symbols are uniform bits. The evidence is every position of the string: if one bit is unseen, both answers are
+    equally likely.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "parity check".
@@ -65,7 +65,7 @@ class EvenPairs(StringTask):
         0  0  1  1  1  0  =  .  .
                           0        <- target: one 01 and one 10
 
-    Symbols are uniform bits, and strings have at least two of them. Evidence is the first and the last position.
+    Symbols are uniform bits, and strings have at least two of them. The evidence is the first and the last position.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "even pairs".
@@ -106,8 +106,8 @@ class CycleNavigation(StringTask):
         2  1  2  2  0  2  2  =  .
                              4     <- target: five ahead, one back
 
-    Steps are uniform; the answer is the sum of (step - 1), modulo 5. Evidence is every position of the string: if one
-    step is unseen, three places are equally likely.
+    Steps are uniform; the answer is the sum of (step - 1), modulo 5. The evidence is every position of the string: if
+    one step is unseen, three places are equally likely.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "cycle navigation".

@@ -30,9 +30,9 @@ class StringTask(Task):
     """A task on strings whose length is uniform over min_length..max_length.
 
     A string is followed by a marker "=" and blanks "." up to `input_length`. A class is read at the marker, the j-th
-    symbol of a longer answer at the j-th blank after it: the model never sees its own or the right answers. Training
-    uses lengths 1..40; a test on longer ones is the same task with other bounds, compiled once for all lengths between
-    them. Ids: 0 is the blank, 1 the marker, then the symbols.
+    symbol of a longer answer at the j-th blank after it: the model sees neither its own answers nor the right ones. By
+    default, training uses lengths up to 40; a test on longer ones is the same task with other bounds, compiled once for
+    all lengths between them. Ids: 0 is the blank, 1 the marker, then the symbols.
 
     References:
       Deletang et al. 2023, "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, section 4 and appendix A.
@@ -55,7 +55,7 @@ class StringTask(Task):
     @property
     @abc.abstractmethod
     def symbols(self) -> tuple[str, ...]:
-        """The text of each symbol, including those that only answers have."""
+        """The text of each symbol, including those that occur only in answers."""
 
     @abc.abstractmethod
     def draw(self, rng: PRNGKeyArray, length: Int[Array, "batch 1"]) -> Strings:

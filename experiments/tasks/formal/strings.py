@@ -18,7 +18,7 @@ from experiments.tasks.formal.string_task import FIRST_SYMBOL, Strings, StringTa
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Rewriting(StringTask):
-    """Uniform symbols, of which each symbol of the answer is one."""
+    """Uniform symbols; each symbol of the answer is one of them."""
 
     at_marker: ClassVar[bool] = False
 
@@ -88,14 +88,14 @@ class ReverseString(_Rewriting):
         0  1  1  1  =  .  .  .  .  .  .  .  .
                        1  1  1  0              <- targets
 
-    Symbols are uniform over `num_symbols` kinds. Evidence of the j-th answer is the j-th symbol from the end.
+    Symbols are uniform over `num_symbols` kinds. The evidence for the j-th answer is the j-th symbol from the end.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "reverse string".
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "reverse string: repeat a string from its end"
+    summary: ClassVar[str] = "reverse string: repeat a string backwards"
 
     @override
     def source(self, order: Int[Array, "1 answer_length"], length: Int[Array, "batch 1"]) -> Int[Array, "batch a"]:
@@ -116,7 +116,8 @@ class DuplicateString(_Rewriting):
         0  1  1  =  .  .  .  .  .  .  .  .  .
                     0  1  1  0  1  1           <- targets
 
-    Symbols are uniform over `num_symbols` kinds. Evidence of the j-th answer is symbol j, modulo the string's length.
+    Symbols are uniform over `num_symbols` kinds. The evidence for the j-th answer is symbol j, modulo the string's
+    length.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "duplicate string".
@@ -151,7 +152,7 @@ class OddsFirst(_Rewriting):
                           0  1  0  1  1        <- targets
 
     Places count from 0, as in the published code; the paper's text counts from 1. Symbols are uniform over
-    `num_symbols` kinds. Evidence of each answer is its symbol.
+    `num_symbols` kinds. The evidence for each answer is its symbol.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "odds first".
@@ -181,8 +182,8 @@ class BucketSort(_Rewriting):
         4  0  2  0  4  1  =  .  .  .  .  .  .  .  .
                              0  0  1  2  4  4        <- targets
 
-    Symbols are uniform over `num_symbols` kinds. Evidence of every answer is the whole string. A single unseen symbol
-    changes few answers, so no bound is claimed for models that see only a part.
+    Symbols are uniform over `num_symbols` kinds. The evidence for every answer is the whole string. A single unseen
+    symbol changes few answers, so no bound is claimed for models that see only a part.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "bucket sort".
@@ -229,9 +230,9 @@ class MissingDuplicate(StringTask):
         0  1  1  0  0  1  _  0  =  .  .
                                 1        <- target
 
-    Bits are uniform, and so is the hidden place. A string has an even length: a drawn odd one is rounded down (the
-    published code pads it with a fourth symbol). Evidence is the hidden symbol's other copy; all others reveal nothing
-    about it.
+    Bits are uniform, and so is the hidden place. A string has an even length: an odd one, if drawn, is rounded down
+    (the published code pads it with a fourth symbol). The evidence is the hidden symbol's other copy; all other symbols
+    reveal nothing about it.
 
     References:
       Deletang et al. 2023, arXiv:2207.02098: "missing duplicate".
@@ -267,7 +268,7 @@ class MissingDuplicate(StringTask):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Guessing, and the row's most frequent bit: only one copy of the hidden bit counts, but both of the others."""
+        """Guessing, and the row's most frequent bit: the hidden bit counts once, each of the others twice."""
         others = np.array([length // 2 - 1 for length in self.lengths()])
         rates = scipy.stats.binom.sf(
             (others - 1) // 2, others, 1 / 2

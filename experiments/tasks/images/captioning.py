@@ -29,13 +29,14 @@ class Captioning(Task):
         red    square blue   cross   <- targets
 
     The context, which an encoder reads, is an image of grid_size^2 patches of 8 x 8 pixels, in raster order, as
-    channels (y, x, colour) in [-1, 1). `num_shapes` of them, uniformly, show a square, circle, triangle or cross of 5
-    or 7 pixels in one of six colours somewhere on a ground of noise. The row is the names of their colours and shapes
-    in raster order behind a begin marker, each read where the one before stands. Ids: 0 begins, then 6 colours,
+    channels (y, x, colour) in [-1, 1). `num_shapes` of them, uniformly drawn, show a square, circle, triangle or cross,
+    5 or 7 pixels wide, in one of six colours, somewhere on a background of noise. The row is a begin marker and the
+    names of their colours and shapes in raster order, each read at the token before it. Ids: 0 begins, then 6 colours,
     4 shapes.
 
-    Evidence of both names is the patch that shows the shape. Colours and shapes are independent and uniform, so a model
-    that does not see it can only guess. The slice `place` counts shapes; `word` is 0 for the colour, 1 for the shape.
+    The evidence for both names is the patch that shows the shape. Colours and shapes are independent and uniform, so a
+    model that does not see the patch can only guess. The slice `place` counts shapes; `word` is 0 for the colour, 1 for
+    the shape.
 
     References:
       Xu et al. 2015, "Show, attend and tell", arXiv:1502.03044. The images are our own.

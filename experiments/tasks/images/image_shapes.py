@@ -21,22 +21,22 @@ from experiments.tasks.images.shape_images import CELL, COLOURS, EMPTY, SHAPES
 class ImageShapes(Task):
     """Image shapes.
 
-    With `grid_size=3`, an image of 9 cells, cut into 36 patches of 4 x 4 pixels, and the position where to read::
+    With `grid_size=3`, an image of 9 cells, cut into 36 patches of 4 x 4 pixels, and the position to read at::
 
         .................#######   red square
         ..#####..........#######   cyan cross, green square
         ..#####............###..
         ...                        -> square
 
-    A square, circle, triangle or cross of 5 or 7 pixels in one of six colours stands somewhere in each of some cells
-    of 8 x 8 pixels; the ground is noise. The answer is the shape that occurs most often: a number of times that is
-    uniform over 2..(cells + 3) / 4; each other shape occurs, with equal chances, one or two times less. Cells and
-    colours are uniform and do not matter.
+    Some cells of 8 x 8 pixels hold a square, circle, triangle or cross, 5 or 7 pixels wide, in one of six colours,
+    somewhere in the cell; the background is noise. The answer is the shape that occurs most often. Its count is uniform
+    over 2..(cells + 3) / 4; that of each other shape is one or two less, with equal probability. Cells and colours are
+    uniform and do not matter.
 
-    Inputs are channels: patch_size^2 times red, green and blue, in [-1, 1), of each patch in raster order; then comes
-    a position of zeros. One more channel is 1 there and 0 elsewhere, so that a linear embedding makes it a learned
-    token to read at. Ids 0..3 are the shapes. Any shape may tip the balance: evidence is the whole image, and no bound
-    is claimed for models that see only a part. The slice `shapes` is the number of shapes.
+    Inputs are channels: patch_size^2 times red, green and blue, in [-1, 1), of each patch in raster order; then comes a
+    position of zeros. One more channel is 1 there and 0 elsewhere, so that a linear embedding turns that position into
+    a learned token to read at. Ids 0..3 are the shapes. Any shape may tip the balance: the evidence is the whole image,
+    and no bound is claimed for models that see only a part. The slice `shapes` is the number of shapes.
 
     References:
       As patches, Dosovitskiy et al. 2021, "An image is worth 16x16 words", arXiv:2010.11929. The images are our own.
@@ -116,7 +116,7 @@ class ImageShapes(Task):
         right = []
         others = len(SHAPES) - 1
         for most in range(2, self._most + 1):
-            all_shapes = [most + others * (most - 1) - n for n in range(others + 1)]  # n of them two less
+            all_shapes = [most + others * (most - 1) - n for n in range(others + 1)]  # n of them two fewer
             right.append(sum(math.comb(others, n) / 2**others * most / count for n, count in enumerate(all_shapes)))
         return {"guess a shape": 1 / len(SHAPES), "name any shape in the image": sum(right) / len(right)}
 

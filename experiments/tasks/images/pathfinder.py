@@ -61,21 +61,23 @@ class Pathfinder(Task):
         .  .  #  #  .  #  #  .  #  #  .  .  .  @  @  .
         .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  CLS -> no
 
-    An image of grey levels is a row of side^2 tokens in raster order, and a token at which the answer is read: yes if
-    the two bright dots are the ends of one dashed curve. Ids: `num_levels` levels, the question, no, yes. The ground
-    is noise over the lowest third of the levels, ink over a third near the top, and dots have the highest.
+    A row is an image of side^2 grey levels, one token each, in raster order, and a token at which the answer is read:
+    yes if the two bright dots are the ends of one dashed curve. Ids: `num_levels` levels, the question, no, yes. The
+    ground is noise over the lowest third of the levels, ink is noise over a third near the top, and dots have the
+    highest level.
 
-    Curves run along the lines of a grid whose crossings stand 4 pixels apart, each moved by up to 1 pixel to the right
-    and down, and never share a crossing: those of different curves are at least 3 pixels apart, those of one dash and
-    the next 2. Four arms set out from the corners of a square of the grid, the knot, as random walks of arm_length / 2
-    to arm_length steps that avoid one another; `num_distractors` further curves begin anywhere. Dots stand at the
-    ends of the arms from two neighbouring corners, and a fair coin says whether the knot's upper and lower sides are
-    drawn or its left and right ones: that alone decides which arms are one curve. What is outside the knot, the places
-    of the dots and the amount of ink reveal nothing about the answer.
+    Curves run along the lines of a grid whose crossings are 4 pixels apart, each moved by up to 1 pixel to the right
+    and down. They never share a crossing: pixels of different curves are at least 3 apart, those of one dash and the
+    next are 2 apart. Four arms set out from the corners of a square of the grid, the knot, as random walks of
+    arm_length / 2 to arm_length steps that avoid one another, and end earlier where the way is blocked;
+    `num_distractors` further curves begin anywhere. Dots mark the ends of the arms from two neighbouring corners, and a
+    fair coin decides whether the knot's upper and lower sides are drawn or its left and right ones: that alone decides
+    which arms form one curve. What is outside the knot, the places of the dots and the amount of ink reveal nothing
+    about the answer.
 
-    Evidence is the whole image: any pixel may close or break a curve, so no bound is claimed for models that see only a
-    part. The slice `steps` counts grid lines from dot to knot to dot. The published images have smoother curves; here
-    every answer can be decided from the pixels.
+    The evidence is the whole image: any pixel may close or break a curve, so no bound is claimed for models that see
+    only a part. The slice `steps` counts grid lines from dot to knot to dot. The published images have smoother curves;
+    here every answer can be decided from the pixels.
 
     References:
       Linsley et al. 2018, "Learning long-range spatial dependencies with horizontal gated recurrent units",
@@ -195,7 +197,7 @@ class Pathfinder(Task):
         return _Curves(edges, corner, heads[:4].T, steps[:4].T)
 
     def _tie(self, curves: _Curves, upright: Int[Array, "batch 1"]) -> Bool[Array, "batch edges"]:
-        """Returns the edges with two opposite sides of the knot."""
+        """Returns the edges, with two opposite sides of the knot added."""
         across = jnp.where(upright, 1, self._crossings)  # from one of the sides to the other
         side = 2 * (curves.corner[:, None] + across * jnp.arange(2, dtype=jnp.int32)[None]) + upright
         return curves.edges.at[jnp.arange(len(side))[:, None], side].set(True)

@@ -1,4 +1,4 @@
-"""Images of coloured shapes on noise, one in some cells of a grid, drawn on device and read back in NumPy."""
+"""Images of coloured shapes on noise, at most one in each cell of a grid, drawn on device and read back in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ COLOURS = ("red", "green", "yellow", "blue", "magenta", "cyan")  # colour c has 
 CELL = 8  # pixels along a side
 EMPTY = len(SHAPES)  # in place of a shape
 
-_NOISE = 80  # levels of 256 that the dark and the bright may be off
+_NOISE = 80  # levels, of 256, by which dark and bright may be off
 _RADII = (2, 3)  # a shape is 2 r + 1 pixels wide
 _AREAS = {5: (25, 21, 13, 9), 7: (49, 37, 25, 33)}  # pixels of each shape by width
 

@@ -18,7 +18,7 @@ PARTS = (_TRAINED, _USED, _CARRIED, _NEVER)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts(FixedLength):
-    """Facts in a format, which has its own place for the key that is asked for, and its own marker after it.
+    """Facts in a format: each format asks for the key at a place of its own, before a marker of its own.
 
     With `length=8, num_keys=3`; "?0" and "?1" mark the formats, k9 is a key, v41 a value::
 

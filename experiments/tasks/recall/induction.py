@@ -28,8 +28,7 @@ class Induction(FixedLength):
     Tokens are uniform over ids 1..vocab_size - 1. The special token occurs once at a uniformly drawn place inside and
     again at the end, where the token that followed it the first time is predicted. The evidence is that token, and the
     slice `depth` is its position. One fixed special token can be told from all others without any comparison; with
-    `any_key`, it differs from row to row, so a model has to compare tokens, and to know which one precedes each of
-    them.
+    `any_key`, it is drawn anew for each row, so a model has to compare tokens, and to know which one precedes each.
 
     References:
       Olsson et al. 2022, "In-context learning and induction heads", arXiv:2209.11895.

@@ -128,8 +128,8 @@ class MarkovICL(MarkovTask):
               .33   .25   .50   .33         of 2
 
     Every row draws a transition matrix, its rows uniform among all distributions (Dirichlet with all parameters 1), a
-    uniform first symbol, and the others from the chain. The posterior after symbol a gives b the probability (n_ab + 1)
-    / (n_a + num_symbols), where n_ab counts how often b has followed a, and n_a how often any symbol has.
+    uniform first symbol, and the others from the chain. The posterior after symbol a gives b the probability
+    (n_ab + 1) / (n_a + num_symbols), where n_ab counts how often b has followed a, and n_a how often any symbol has.
 
     Training uses every next symbol. A test compares the model's distribution with the posterior at every position but
     the first and the last, after which there is nothing to train on. The loss is the Kullback-Leibler divergence from

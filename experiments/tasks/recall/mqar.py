@@ -40,9 +40,9 @@ class MQAR(FixedLength):
 
     A row states `num_pairs` pairs of distinct keys, ids 1..vocab_size // 2 - 1, and distinct values, the ids above. The
     rest consists of two-token slots; pair i is queried at the first token of slot g_i, where g_0, g_1 ... are drawn
-    without replacement, p(s) proportional to (s + 1)^(power - 1), renormalised after each draw: most questions come
-    early, some late. The answer is read at the key itself. Everything else is filler 0 or, with `random_fillers`,
-    uniform over the vocabulary. Rows of a mixture are padded to the longest with 0.
+    without replacement, p(s) proportional to (s + 1)^(power - 1), renormalised after each draw: with a small `power`,
+    most questions come early, some late. The answer is read at the key itself. Everything else is filler 0 or, with
+    `random_fillers`, uniform over the vocabulary. Rows of a mixture are padded to the longest with 0.
 
     The evidence for question i is its value, at position 2i + 1. A model that cannot see it can only guess among the
     values that it has not seen. A model that sees everything but matches no keys has better shortcuts: it can guess one

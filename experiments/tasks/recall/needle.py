@@ -36,8 +36,8 @@ class Needle(FixedLength):
 
     Of the ids above 0, the first third are keys, the second filler, the last values; filler is uniform. The hardest
     filler is other needles: use as many distractors as there are slots left. The evidence is the value in its needle.
-    The slice `depth` is the tenth of the context that contains it, 0..9, and the slice `distractors` is the number of
-    those. `held_out_keys` and `unseen_keys` work as in `MQAR`, for all keys of a row.
+    The slice `depth` is the tenth of the context that contains it, 0..9, and the slice `distractors` counts the
+    distractors. `held_out_keys` and `unseen_keys` work as in `MQAR`, for all keys of a row.
 
     References:
       Hsieh et al. 2024, "RULER", arXiv:2404.06654; Liu et al. 2023, "Lost in the middle", arXiv:2307.03172.

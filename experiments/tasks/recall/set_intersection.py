@@ -144,7 +144,7 @@ class SetIntersection(FixedLength):
 
     @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """The best of three cases: it is unseen in the first set, in the second, or in both; no bound if repeated.
+        """The best of three cases: the answer is unseen in the first set, the second, or both; no bound if repeated.
 
         In the last case, it is one of the tokens seen nowhere, of which there may be few.
         """

@@ -25,11 +25,11 @@ class CommonWords(FixedLength):
         w8 w3 w5 w9 w3 w2 w8 w3 w4 w8 w7 w6 |  w3
                                             w3 w8   <- targets
 
-    The context holds `num_common` words `common_count` times each and as many others as fit `rare_count` times each,
+    The context holds `num_common` words `common_count` times each, as many others as fit `rare_count` times each, and
     filler, id 0, in the few places left, all shuffled uniformly. Words are distinct and uniform over ids
-    2..vocab_size - 1. After the marker the common words are predicted by ascending id, with earlier ones given.
+    2..vocab_size - 1. After the marker, the common words are predicted by ascending id, with earlier ones given.
 
-    Evidence of each is all of the context.
+    The evidence for each is all of the context.
 
     References:
       Hsieh et al. 2024, "RULER", arXiv:2404.06654, section 3; published counts are 30 and 3, with 10 common words.
@@ -118,7 +118,7 @@ class CommonWords(FixedLength):
 
     @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """The rate of a model that has missed one token of the context: the first, which stands for any.
+        """The rate of a model that has missed one token of the context: the first, which stands in for any.
 
         A single occurrence does not matter, unless common words have just one more than others and it is one of theirs.
         Then any word of which `rare_count` occurrences have been seen may be common, and the best guess is the next

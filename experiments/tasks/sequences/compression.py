@@ -25,7 +25,7 @@ class Compression(FixedLength):
                       5 2 7 2 1 6 3   <- targets, all read out there
 
     Tokens are uniform over ids 1..vocab_size - 1. A decoder sees the model's output at the end token and the number j
-    of the token to predict, nothing else. Evidence of target j is position j; the end token is not scored.
+    of the token to predict, nothing else. The evidence for target j is position j; the end token is not scored.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.
@@ -79,7 +79,7 @@ class Compression(FixedLength):
 
     @override
     def token_text(self, token: int) -> str:
-        """The end token "|"; others are their ids."""
+        """The end token "|"; other tokens by their ids."""
         return "|" if token == _END else str(token)
 
     @override

@@ -21,7 +21,7 @@ _MARKER = 0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transcription(FixedLength):
-    """A prefix of length / 2 tokens, uniform over ids 1..vocab_size - 1, the marker, id 0, and an answer as long.
+    """A prefix of length / 2 tokens, uniform over ids 1..vocab_size - 1, the marker, id 0, and an equally long answer.
 
     The answer is read from the marker on, with its earlier tokens given; its last token is not in the row. Reading in
     both directions would give the answer away.
@@ -93,7 +93,7 @@ class Transcription(FixedLength):
 
     @override
     def token_text(self, token: int) -> str:
-        """The marker "|"; others are their ids."""
+        """The marker "|"; other tokens by their ids."""
         return "|" if token == _MARKER else str(token)
 
     @override
@@ -115,9 +115,9 @@ class Copying(Transcription):
                 5 2 7 2   <- targets
 
     The prefix is length / 2 tokens, uniform over ids 1..vocab_size - 1. The answer is read from the marker on, with its
-    earlier tokens given. Evidence of each token is its place in the prefix, always half the row earlier.
+    earlier tokens given. The evidence for each token is its place in the prefix, always half the row earlier.
 
-    With `min_length` every row draws a length, uniform over the even numbers min_length..length, and is padded to the
+    With `min_length`, every row draws a length, uniform over the even numbers min_length..length, and is padded to the
     longest with the marker. The slice `length` is that of the row. Papers score whole strings: `row_accuracy`.
 
     References:
@@ -142,7 +142,7 @@ class Copying(Transcription):
 
     @property
     def prefix_sizes(self) -> Int[np.ndarray, " sizes"]:
-        """Tokens in a prefix, all of them as likely."""
+        """The numbers of tokens in a prefix, all equally likely."""
         return np.arange((self.min_length or self.length) // 2, self.length // 2 + 1)
 
     @override
@@ -169,7 +169,7 @@ class Copying(Transcription):
 
     @override
     def floors(self) -> dict[str, float]:
-        """As for all; and where lengths differ, copying what stands there in most rows, by the position alone."""
+        """The same; and, where lengths differ, copying from the likeliest place, given the position alone."""
         most = [sampling.expected_highest_count(int(size), self.num_kinds) for size in self.prefix_sizes]
         return {
             "guess a token": 1 / self.num_kinds,
@@ -229,11 +229,11 @@ class Reverse(Transcription):
         5 2 7 2 | 2 7 2
                 2 7 2 5   <- targets
 
-    As `Copying`, but from the prefix's last token to its first: the later a token of the answer, the further back its
+    Like `Copying`, but from the prefix's last token to its first: the later a token of the answer, the further back its
     evidence, at distances 1, 3, 5 ...
     """
 
-    summary: ClassVar[str] = "reverse: repeat the prefix from its end to its beginning"
+    summary: ClassVar[str] = "reverse: repeat the prefix backwards"
 
     @override
     def _answer(self, prefix: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
@@ -258,8 +258,8 @@ class Sorting(Transcription):
         5 2 7 2 | 2 2 5
                 2 2 5 7   <- targets
 
-    As `Copying`, but in ascending order. Evidence of each token is the whole prefix, although missing one token of it
-    rarely changes much: `guess_rate` is high.
+    Like `Copying`, but in ascending order. The evidence for each token is the whole prefix, although missing one of its
+    tokens rarely changes much: `guess_rate` is high.
     """
 
     summary: ClassVar[str] = "sorting: repeat the tokens of the prefix in ascending order"
@@ -284,12 +284,12 @@ class Sorting(Transcription):
 
     @override
     def floors(self) -> dict[str, float]:
-        """As for copying; and by place the better of the likeliest token, a copy, and the answer before."""
+        """As for copying; and, by place, the best of the likeliest token, a copy, and the answer before."""
         return super().floors() | {"answer or copy by the place alone": _by_place(self)}
 
     @override
     def guess_rate(self, batch: Batch) -> Float[np.ndarray, "batch scored"]:
-        """The rate of a model that has missed one token of the prefix: the first, which stands for any.
+        """The rate of a model that has missed one token of the prefix: the first, which stands in for any.
 
         That token is known once an answer is none of the others. Until then it is at least as large as the answers so
         far, and all such tokens are equally likely. The best guess is the next of the others, which is right unless the

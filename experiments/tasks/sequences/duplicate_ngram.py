@@ -1,4 +1,4 @@
-"""Copying strings in which some tokens come twice in a row: what follows the second time tells how a model copies."""
+"""Copying strings in which an n-gram occurs twice: what follows it the second time tells how a model copies."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from experiments.tasks import sampling
 from experiments.tasks.base import Batch, check_size
 from experiments.tasks.sequences.copying import Transcription
 
-_FLOOR_ROWS = 8192  # of the floor that is measured: to two digits
+_FLOOR_ROWS = 8192  # for the measured floor: to two digits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,19 +26,19 @@ class DuplicateNgram(Transcription):
         5 2 7 3 5 2 8 | 5 2 7 3 5 2
                       5 2 7 3 5 2 8   <- targets
 
-    As `Copying`, except that `size` tokens of the prefix are overwritten by those of another place. The two places do
+    Like `Copying`, except that `size` tokens of the prefix are overwritten by those of another place. The two places do
     not overlap, and all pairs of them are equally likely. A model that finds its place by the last few tokens cannot
-    know after the n-gram which of its two successors is due: train on `copying`, and test here (`eval.shifted`) for one
-    `size` after another.
+    know, after the n-gram, which of its two successors is due: train on `copying`, and test here (`eval.shifted`) for
+    one `size` after another.
 
-    Evidence of each token is its place in the prefix; no bound is claimed, for some tokens are given away by the other
-    occurrence. One floor is measured over a fixed large sample.
+    The evidence for each token is its place in the prefix; no bound is claimed, because some tokens are given away by
+    the other occurrence. One floor is measured over a fixed large sample.
 
     References:
       Jelassi et al. 2024, "Repeat after me", arXiv:2402.01032, section 4 and their code, where the places may overlap.
     """
 
-    summary: ClassVar[str] = "duplicate n-gram: repeat a prefix in which some tokens in a row come twice"
+    summary: ClassVar[str] = "duplicate n-gram: repeat a prefix in which an n-gram occurs twice"
 
     size: int = 4  # tokens of the n-gram
 
@@ -60,7 +60,7 @@ class DuplicateNgram(Transcription):
     def _draw_prefix(self, rng: PRNGKeyArray, batch_size: int) -> Int[Array, "batch tokens"]:
         token_rng, place_rng = jax.random.split(rng)
         prefix = super()._draw_prefix(token_rng, batch_size)
-        # Two different places on a prefix in which each of the two n-grams were one token.
+        # Two different places in a prefix in which each of the two n-grams counts as one token.
         places = jnp.sort(sampling.distinct(place_rng, batch_size, 2, self.length // 2 - 2 * self.size + 2), axis=1)
         first, second = places[:, :1], places[:, 1:] + self.size - 1
         offset = jnp.arange(prefix.shape[1], dtype=jnp.int32)[None] - second
@@ -74,7 +74,7 @@ class DuplicateNgram(Transcription):
 
     @override
     def floors(self) -> dict[str, float]:
-        """As for copying, but that the most frequent token is counted in a sample."""
+        """As for copying, except that the most frequent token is counted in a sample."""
         return super().floors() | {"guess the prefix's most frequent token": _most_frequent(self)}
 
     @property
@@ -85,7 +85,7 @@ class DuplicateNgram(Transcription):
 
     @override
     def stored(self) -> None:
-        """No bound: what comes twice has fewer bits."""
+        """No bound: what occurs twice has fewer bits."""
 
 
 @functools.cache

@@ -28,7 +28,7 @@ class SelectiveCopying(FixedLength):
 
     There are `num_tokens` data tokens, uniform over ids 2..vocab_size - 1; each of the length - 2 * num_tokens - 1
     blanks before the marker stands in front of one of them, drawn uniformly. After the marker the j-th blank asks for
-    the j-th data token. Evidence of question j is that token; without having seen it, all kinds are equally likely.
+    the j-th data token. The evidence for question j is that token; if it is unseen, all kinds are equally likely.
 
     References:
       Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844.

@@ -1,4 +1,4 @@
-"""Skill pairs: apply two named skills to a string, one after the other; some pairs are kept from training."""
+"""Skill pairs: apply two named skills to a string, one after the other; some pairs are held out from training."""
 
 import dataclasses
 import functools
@@ -30,19 +30,19 @@ class SkillPairs(FixedLength):
         f3 g8 x13 x11 x12 x14  .   .   _   _   _   _
                                       x15 x16 x11 x12   <- targets
 
-    A skill is a map, which replaces every symbol by another one, or an order, which permutes the places of the string.
+    A skill is a map, which permutes the symbols of the alphabet, or an order, which permutes the places of the string.
     `num_skills` of each are drawn once, by `skill_seed`, all different and none of them the identity. A row names two
-    skills, or one and "-" in either place, then gives a string of uniform symbols; the answer is what the second skill
-    makes of what the first one makes of the string, and is read at the question marks, id 1, here "_". A longer row
-    has filler, id 0, before them.
+    skills, or one and "-" in either place, then gives a string of uniform symbols; the answer is the string after the
+    first and then the second skill, and is read at the question marks, id 1, here "_". A longer row has filler, id 0,
+    before them.
 
     All skills stand in a ring, two maps and two orders in turn. Neighbours never meet in training, in either order; all
-    other pairs do, and every skill alone, all equally likely. So each skill is seen alone and with all others but two.
-    `unseen` draws from the pairs of neighbours instead. `pairs` draws two maps only, or two orders, one of each
-    (mixed), or one skill alone.
+    other pairs, and every skill alone, occur there and are equally likely. So each skill is seen alone and with all
+    others but two. `unseen` draws from the pairs of neighbours instead. `pairs` restricts rows to two maps, two orders,
+    one of each (mixed), or one skill alone.
 
-    Evidence is both names, and the symbol that the answer is made from; the slice `pair` tells pairs apart. A skill may
-    do to a symbol what another one does, so no bound is claimed.
+    The evidence is both names, and the symbol that the answer is made from; the slice `pair` is the kind of pair. Two
+    skills may do the same to a symbol, so no bound is claimed.
 
     References:
       Ramesh et al. 2024, "Compositional capabilities of autoregressive transformers: a study on synthetic,
@@ -96,7 +96,7 @@ class SkillPairs(FixedLength):
     @property
     def skills(self) -> tuple[Int[np.ndarray, "skills num_symbols"], Int[np.ndarray, "skills string_length"]]:
         """What each skill does to symbols, and to places; the last one is none."""
-        draw = np.random.RandomState(self.skill_seed)  # its stream is frozen, that of the new generator is not
+        draw = np.random.RandomState(self.skill_seed)  # its stream is frozen; that of the new generator is not
         maps, orders = (_permutations(draw, self.num_skills, size) for size in (self.num_symbols, self.string_length))
         none, other = np.arange(self.num_symbols), np.arange(self.string_length)
         return (
@@ -156,7 +156,7 @@ class SkillPairs(FixedLength):
 
     @override
     def floors(self) -> dict[str, float]:
-        """Shortcuts that know one skill of a pair alone, or neither."""
+        """Shortcuts that know only one skill of a pair, or neither."""
         own, shown = self.applied(unseen=self.unseen), dataclasses.replace(self, pairs=_ALL).applied(unseen=False)
         maps, orders = self.skills
         found = {"guess a symbol": 1 / self.num_symbols, "copy each answer from its likeliest place": copied(own)}

@@ -1,6 +1,6 @@
-"""What pairs of skills come to, and how often an answer is right that knows less than the pair.
+"""What pairs of skills do, and how often answers that know less than the pair are right.
 
-Symbols are uniform and independent: an answer made from another symbol than the right one is right by chance.
+Symbols are uniform and independent: an answer made from a symbol other than the right one is right by chance.
 """
 
 from typing import NamedTuple
@@ -22,19 +22,19 @@ def right(
     order: Int[np.ndarray, "pairs string_length"],
     answer: Int[np.ndarray, "pairs #string_length num_symbols"],
 ) -> float:
-    """Returns how often answers are right that read other places, and make other symbols of what stands there.
+    """Returns how often answers that read given places, and make given symbols of what stands there, are right.
 
     Args:
       applied: equally likely pairs.
       order: the place from which each answer is made, by pair.
-      answer: what each symbol there is answered by, by pair and answer.
+      answer: the answer to each symbol there, by pair and answer.
     """
     same = (answer == applied.maps[:, None]).mean(axis=2)
     return float(np.where(order == applied.orders, same, 1 / applied.maps.shape[1]).mean())
 
 
 def copied(applied: Applied) -> float:
-    """Returns how often answers are right that are copied from one place each, whatever the pair, the best ones."""
+    """Returns how often answers copied from the best place for each of them, whatever the pair, are right."""
     place = np.arange(applied.orders.shape[1])[:, None, None]  # by place, pair and answer
     unchanged = (applied.maps == np.arange(applied.maps.shape[1])).mean(axis=1)
     scores = np.where(applied.orders == place, unchanged[:, None], 1 / applied.maps.shape[1]).mean(axis=1)
@@ -44,12 +44,12 @@ def copied(applied: Applied) -> float:
 def likeliest(
     applied: Applied, place: int, skill: int
 ) -> tuple[Int[np.ndarray, " string_length"], Int[np.ndarray, "string_length num_symbols"]]:
-    """Returns the best answers to one symbol each that know one skill of the pair: the places, and what is answered.
+    """Returns the best answers from one symbol each, knowing one skill of the pair: the places, and what is answered.
 
     Args:
       applied: equally likely pairs, of which those with the skill count.
       place: of the skill in the pair.
-      skill: which.
+      skill: which one.
     """
     known = applied.pairs[:, place] == skill
     orders, maps = applied.orders[known], applied.maps[known]

@@ -28,12 +28,12 @@ class Translation(Task):
         row:     _ 1 6 4 _ _
                  1 6 4 8       <- targets
 
-    The context is a string of uniform length in min_length..max_length, its tokens uniform over ids
-    1..vocab_size - 1. The map from tokens to tokens is drawn once, by `map_seed`, every one-to-one map being equally
-    likely; it is the same for all rows of training, validation and test. The order is that of the string (`same`),
-    backwards (`reverse`), or with neighbours exchanged (`swap`; the last token of an odd number stays). The row begins
-    with "_", and the earlier tokens of the translation are given. Evidence of each token is the place in the context
-    that it translates.
+    The context is a string of uniform length in min_length..max_length, with tokens uniform over ids 1..vocab_size - 1.
+    The map from tokens to tokens is drawn once, by `map_seed`, with every one-to-one map equally likely; it is the same
+    for all rows of training, validation and test. The order is that of the string (`same`), backwards (`reverse`), or
+    with neighbours exchanged (`swap`; the last of an odd number of tokens stays). The row begins with "_", and the
+    earlier tokens of the translation are given. The evidence for each token is the place in the context that it
+    translates.
 
     References:
       Sutskever et al. 2014, arXiv:1409.3215, for the order backwards; Vaswani et al. 2017, arXiv:1706.03762, for a
@@ -75,7 +75,7 @@ class Translation(Task):
     @property
     def image_of(self) -> Int[np.ndarray, " vocab_size"]:
         """The map, by token; id 0 stays."""
-        # The old generator: its stream is frozen, that of the new one may change with NumPy.
+        # The old generator: its stream is frozen; that of the new one may change with NumPy.
         return np.append(0, 1 + np.random.RandomState(self.map_seed).permutation(self.vocab_size - 1)).astype(np.int32)
 
     def _source(self, place: Int[Array, "1 tokens"], length: Int[Array, "batch 1"]) -> Int[Array, "batch tokens"]:
@@ -124,7 +124,8 @@ class Translation(Task):
     def floors(self) -> dict[str, float]:
         """Guessing, the image of the string's most frequent token, and a place that does not depend on its length.
 
-        The last is a shortcut backwards; in the other orders, and where all strings are as long, it is the task.
+        The last is a shortcut only for `reverse`; in the other orders, and where all strings are equally long, it is
+        the task.
         """
         lengths, kinds = range(self.min_length, self.max_length + 1), self.vocab_size - 1
         most_frequent = sum(sampling.expected_highest_count(length, kinds) for length in lengths) / sum(lengths)
@@ -149,7 +150,7 @@ class Translation(Task):
 
     @override
     def token_text(self, token: int) -> str:
-        """Id 0 is "_"; others are their ids."""
+        """Id 0 "_"; other tokens by their ids."""
         return "_" if token == _NOTHING else str(token)
 
     @override

@@ -33,11 +33,11 @@ class VariableTracking(FixedLength):
 
     Each of `num_chains` chains assigns a value to a name, that name to a second one, and so on, `hops` times. The names
     of a row are distinct, and so are its values; all are uniform. Assignments are in two-token slots of the context,
-    drawn uniformly without replacement, those of a chain in order. The question is the value of the last name of one
-    chain, or, with `vary_hops`, of a uniformly drawn name of it.
+    drawn uniformly without replacement; those of a chain are in order. The question is the value of the last name of
+    one chain, or, with `vary_hops`, of a uniformly drawn name of it.
 
-    Evidence is the right-hand side of each assignment on the way, or of the one that the step needs. Slices: `hops`,
-    and with a scratchpad `steps_left`, 0 for the value.
+    The evidence is the right-hand side of each assignment on the way, or, with a scratchpad, of the one that the step
+    needs. Slices: `hops`, and with a scratchpad `steps_left`, 0 for the value.
 
     References:
       Hsieh et al. 2024, "RULER", arXiv:2404.06654, section 3. RULER asks the inverse: it gives the value and wants all
