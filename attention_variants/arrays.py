@@ -1,4 +1,4 @@
-"""Arrays as all parts of the library have them: the shapes of one call, and what every definition is made of."""
+"""Arrays as all parts of the library use them: the shapes of one call, and the building blocks of every definition."""
 
 import math
 from typing import Any
@@ -35,11 +35,11 @@ def repeat_heads(array: Float[Array, "batch length num_kv_heads dim"], num_heads
 
 @jax.custom_jvp
 def rounded(logits: Float[Array, "..."]) -> Array:
-    """Returns logits that every reader finds rounded alike, so that none exceeds their maximum.
+    """Returns logits that are rounded alike wherever they are used, so that none exceeds their maximum.
 
-    A compiler may fuse the multiplication that scales logits with the subtraction of their maximum, and the maximum
-    itself was rounded: of logits near 1e10 it then leaves hundreds where exp expects 0. A comparison in between keeps
-    the two apart.
+    A compiler may fuse the multiplication that scales logits with the subtraction of their maximum, while the maximum
+    itself was rounded: for logits near 1e10, hundreds then remain where exp expects 0. A comparison in between prevents
+    this fusion.
     """
     largest = jnp.finfo(logits.dtype).max
     return jnp.where(logits >= largest, largest, logits)

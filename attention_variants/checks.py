@@ -1,4 +1,4 @@
-"""Checks of arguments and fields: every message gives the expectation and the fact."""
+"""Checks of arguments and fields: every message says what was expected and what was given."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ LARGEST_INTEGER = 2**30  # sums of two positions still fit 32 bits
 
 
 def check_shapes(query: Any, key: Any, value: Any = None, key_mask: Any = None) -> None:
-    """Raises ValueError, naming expectation and fact, unless these are arguments of one attention call."""
+    """Raises ValueError, saying what was expected and given, unless these are arguments of one attention call."""
     if query.ndim != 4 or 0 in query.shape:
         raise ValueError(f"`query` must be non-empty [batch, query_length, num_heads, head_dim]; got {query.shape}.")
     for name, array in (("key", key), ("value", value)):

@@ -2,8 +2,8 @@
 
 XLA's own `cost_analysis()` counts the body of a loop once, whatever the trip count. Walking the jaxpr and multiplying
 by the length of each `scan` is exact for everything here: `dot_general`, convolutions and triangular solves (n^2 m for
-an n x n system with m right-hand sides). Of elementwise work `count_work` counts what choosing keys takes: sorting,
-top-k, hashing and gathering. Loops without a static trip count and custom kernels cannot be counted and raise.
+an n x n system with m right-hand sides). Of the elementwise work, `count_work` counts what choosing keys takes:
+sorting, top-k, hashing and gathering. Loops without a static trip count and custom kernels cannot be counted and raise.
 """
 
 import collections
@@ -18,7 +18,7 @@ _UNCOUNTABLE = ("pallas_call", "custom_call", "ffi_call")
 
 
 class Work(NamedTuple):
-    """What a function executes: FLOPs of products, and apart from them what choosing takes. Both are exact."""
+    """What a function executes: FLOPs of products and, separately, what choosing takes. Both are exact."""
 
     flops: int  # of matrix products, convolutions and solves; one multiply-add is 2
     sort: int  # comparisons: n ceil(log2 n) for a row of n keys
@@ -42,7 +42,7 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
 
 
 def count_work(function: Callable[..., Any], *args: Any) -> Work:
-    """Counts what `count_flops` does and, apart from it, the elementwise work of choosing. Arguments as there.
+    """Counts what `count_flops` does and, separately, the elementwise work of choosing. Arguments as there.
 
     Raises:
       NotImplementedError: the function holds an operation without a static count.
@@ -89,7 +89,8 @@ def _tally_equation(equation: Any) -> Mapping[str, int]:
     for jaxpr in _inner_jaxprs(equation.params):
         inner.update(_tally(jaxpr))
     if name == "while":
-        # A `fori_loop` with static bounds arrives as a scan; what is left has no trip count. Free loops are allowed.
+        # A `fori_loop` with static bounds arrives as a scan; what is left has no trip count. Loops without FLOPs are
+        # allowed.
         if inner["flops"]:
             raise NotImplementedError("cannot count a loop without a static trip count; write it as a `lax.scan`.")
         return {_ENDLESS: inner.total()}

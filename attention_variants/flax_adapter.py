@@ -3,8 +3,8 @@
     nnx.MultiHeadAttention(..., attention_fn=attention_fn(make_variant("linear"), causal=True))
     linen.MultiHeadDotProductAttention(..., attention_fn=attention_fn(make_variant("linear"), causal=True))
 
-Flax hands over a dense mask where a variant wants to know two things: is it causal, and which keys are padding. The
-adapter reads them off the mask and refuses, rather than ignores, any mask that holds more than that.
+Flax passes a dense mask, but a variant only needs to know whether attention is causal and which keys are padding. The
+adapter reads both off the mask, and refuses, rather than ignores, any mask that holds more than that.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from attention_variants.interface import AttentionVariant
 
 @dataclasses.dataclass(frozen=True)
 class AttentionFn:
-    """What `attention_fn` returns: equal for equal variants, so that it does not make Flax trace again."""
+    """What `attention_fn` returns: equal for equal variants, so that Flax does not retrace."""
 
     variant: AttentionVariant
     causal: bool | None
@@ -46,12 +46,12 @@ class AttentionFn:
         attn_weights_value_einsum: Any = None,
         input_positions: Any = None,
     ) -> Array:
-        """Attends as `flax.nnx.dot_product_attention` does, whose arguments these are, together with Linen's.
+        """Attends as `flax.nnx.dot_product_attention` does, and takes its arguments together with Linen's.
 
         Every argument is spelt out: Linen passes only those it finds in the signature, the mask included.
 
         Returns:
-          [batch..., query_length, num_heads, value_dim]; a query whose every key is masked gives 0.
+          [batch..., query_length, num_heads, value_dim]; a query with all keys masked gives 0.
 
         Raises:
           ValueError: shapes do not fit, or the mask is not causal, padding or both.
@@ -78,7 +78,7 @@ class AttentionFn:
         if mask is not None:
             read = _read_mask(mask, (*batch, num_heads, query_length, key_length), causal)
         if read.query_mask is not None:
-            # Gradients too must not meet a NaN in the padding.
+            # A NaN in the padding must not reach the gradients either.
             query = jnp.where(read.query_mask[:, :, None, None], query, jnp.zeros((), query.dtype))
         out = self.variant(query, key, value, causal=read.causal, key_mask=read.key_mask)
         if read.query_mask is not None:
@@ -88,7 +88,7 @@ class AttentionFn:
         return out.reshape(*batch, *out.shape[1:])
 
     def _check_decoding(self, query_length: int, key_length: int) -> None:
-        """With decode=True Flax shows one query and all the cache, without saying where in it the query stands."""
+        """With decode=True, Flax passes one query and the whole cache, but not the query's position in it."""
         if query_length == 1 < key_length and not self.variant.pattern(1, key_length, False).all():
             raise NotImplementedError(
                 f"{type(self.variant).__name__} cannot place one query among {key_length} keys, as in Flax's "
@@ -104,7 +104,7 @@ def attention_fn(variant: AttentionVariant, *, causal: bool | None = None) -> At
     for all heads. Sparser structure comes from the variant, not from a mask. Any other mask raises ValueError.
 
     Under `jax.jit` the values of a mask are not known when the call is built. There `causal` (or Flax's `is_causal`)
-    must name the kind; a row of the batch whose mask then turns out not to be of that kind comes back as NaN.
+    must state the kind; a row of the batch whose mask turns out not to be of that kind gives NaN.
 
     Args:
       variant: the attention, without controls.
@@ -176,7 +176,7 @@ def _read_mask(mask: Any, shape: tuple[int, ...], causal: bool | None) -> _Read:
 
 
 def _is_causal(allowed: Any) -> bool:
-    """Decides for a mask [batch, query_length, key_length] without a declaration; raises where it cannot."""
+    """Returns whether an undeclared mask [batch, query_length, key_length] is causal; raises where it cannot tell."""
     if isinstance(allowed, Tracer):
         raise ValueError(
             "the values of `mask` are not known under jit; pass attention_fn(variant, causal=True) for causal masks, "

@@ -1,4 +1,4 @@
-"""How wide the heads of a layer are."""
+"""The number and the widths of the heads of a layer."""
 
 import math
 
@@ -23,7 +23,7 @@ def head_sizes(
       num_kv_heads: None: as many as num_heads.
       head_dim: None: `options.key_expansion` * model_dim / num_heads.
       value_dim: None: head_dim if that is given, or else `options.value_expansion` * model_dim / num_heads.
-      options: what stands around the attention.
+      options: what surrounds the attention.
 
     Raises:
       ValueError: a size is not a positive integer, or one does not divide the other.

@@ -1,8 +1,8 @@
 """The contract that every attention variant keeps, and the checks that all of them share.
 
 A call takes query, key and value and, for some variants, `controls`: whatever else a variant reads, such as gates,
-decays, write strengths, feature maps or a sink logit. They are computed from the layer's input x, or learned and the
-same for every x, by the module that `make_controls` returns. A variant names their type in `controls_type`.
+decays, write strengths, feature maps or a sink logit. They come from the module that `make_controls` returns: computed
+from the layer's input x, or learned and the same for every x. A variant declares their type in `controls_type`.
 """
 
 import abc
@@ -51,11 +51,11 @@ class Cost(NamedTuple):
 
     executed_flops: int  # the matrix products of the forward fast path; equals the counter in cost.py exactly
     ideal_flops: int  # the same work charged for permitted query-key pairs only
-    cache_bytes: int  # decoding state after `key_length` tokens: all arrays, integers too, but the two counters
+    cache_bytes: int  # decoding state after `key_length` tokens: all arrays, integers too, except the two counters
 
 
 # The families of variants, in the order of the catalogue.
-CHOSEN_BY_CONTENT = "softmax, chosen by content"  # the pattern is all that may be chosen
+CHOSEN_BY_CONTENT = "softmax, chosen by content"  # `pattern` covers every key that may be chosen
 FAMILIES = (
     "softmax, every key",
     "softmax, static pattern",
@@ -74,12 +74,12 @@ class Bias(Protocol):
     def block(self, query_positions: Int[Array, " query"], key_positions: Int[Array, " key"]) -> Array:
         """Returns the bias [num_heads, query, key] of these positions.
 
-        One that a variant makes itself may depend on the sequence too: [batch, num_heads, query, key].
+        A bias that a variant builds itself may also depend on the sequence: [batch, num_heads, query, key].
         """
 
 
 class Cache(Protocol):
-    """What decoding carries: a NamedTuple of arrays with at least these two counters."""
+    """The state that decoding carries: a NamedTuple of arrays with at least these two counters."""
 
     @property
     def length(self) -> Int[Array, ""]:
@@ -87,19 +87,19 @@ class Cache(Protocol):
 
     @property
     def max_length(self) -> Int[Array, ""]:
-        """Tokens it was made for."""
+        """Tokens the cache was made for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttentionVariant(abc.ABC):
     """One kind of attention: a frozen, hashable set of hyperparameters that holds no arrays.
 
-    A variant implements `_attend`, `_dense_weights`, `_init_cache`, `_extend`, `pattern` and `cost`, and declares in
-    the class attributes what it can do. A request for anything else raises NotImplementedError and is never ignored.
-    The public methods check their arguments and set masked keys and values, and what masked tokens control in
-    self-attention, to zero, so that a NaN there cannot leak. Where tokens write more than one value, a variant also
-    gives `writes_per_token` and `_dense_values`, and its controls have `further_keys` and `further_values` [batch,
-    length, num_kv_heads, writes_per_token - 1, width], which a layer treats as it treats keys and values.
+    A variant implements `_attend`, `_dense_weights`, `_init_cache`, `_extend`, `pattern` and `cost`, and declares what
+    it can do in class attributes. A request for anything else raises NotImplementedError and is never ignored. The
+    public methods check their arguments. They zero masked keys and values and, in self-attention, the controls of
+    masked tokens, so that a NaN there cannot leak. If tokens write more than one value, a variant also defines
+    `writes_per_token` and `_dense_values`, and its controls have `further_keys` and `further_values` [batch, length,
+    num_kv_heads, writes_per_token - 1, width], which a layer treats like keys and values.
     """
 
     supports_causal: ClassVar[bool] = True
@@ -107,7 +107,7 @@ class AttentionVariant(abc.ABC):
     supports_cross: ClassVar[bool] = True  # key_length != query_length, causal=False; controls then do not read x
     supports_bias: ClassVar[bool] = False  # additive position bias such as ALiBi
     normalised: ClassVar[bool] = True  # rows of dense_weights sum to 1
-    rotated_parts: ClassVar[int] = 1  # parts of head_dim that RoPE turns each by itself, as `jnp.array_split` cuts them
+    rotated_parts: ClassVar[int] = 1  # parts of head_dim that RoPE rotates separately, cut as by `jnp.array_split`
     claims_growth: ClassVar[bool] = False  # claims the growth law: doubling the length multiplies cost by < 2.3
     controls_type: ClassVar[type | None] = None  # what the module of `make_controls` returns; None: no controls
 
@@ -116,7 +116,7 @@ class AttentionVariant(abc.ABC):
     state_order: ClassVar[str]  # "window_size * (head_dim + value_dim)"
     paper: ClassVar[str]  # "Beltagy et al. 2020, arXiv:2004.05150"
     paper_position: ClassVar[str] = "none"  # spec of the position encoding that is part of the paper's layer
-    size_field: ClassVar[str | None] = None  # decides how much it sees or carries; what matching solves for
+    size_field: ClassVar[str | None] = None  # sets how much a variant sees or carries; matching solves for it
     # length -> the fields of a spec whose windows, blocks and states are well below that length:
     # {16: "window_size=4", 128: "window_size=32"}. A length that is left out takes the defaults.
     examples: ClassVar[Mapping[int, str]] = {}
@@ -134,10 +134,10 @@ class AttentionVariant(abc.ABC):
     ) -> Outputs:
         """The fast path.
 
-        Inputs are finite but behind `key_mask`: a NaN or an infinity in a later token may reach an earlier query, for
-        which it is multiplied by a weight of 0. Derivatives are of reverse mode and of any order; where an engine has a
-        gradient of its own, forward mode (`jax.jvp`, `jacfwd`, `hessian`) raises TypeError, and is left to the
-        definition.
+        Inputs must be finite except where `key_mask` hides them: a NaN or an infinity in a later token may reach an
+        earlier query, where it is multiplied by a weight of 0. Derivatives are reverse-mode, of any order except where
+        cuDNN's kernel runs. Where an engine defines its own gradient, forward mode (`jax.jvp`, `jacfwd`, `hessian`)
+        raises TypeError; the definition supports it.
 
         Args:
           query: [batch, query_length, num_heads, head_dim].
@@ -176,7 +176,7 @@ class AttentionVariant(abc.ABC):
         """The definition, O(length^2): `dense_weights @ dense_values` is the output. Arguments as in `__call__`.
 
         Returns:
-          [batch, num_heads, query_length, writes_per_token * key_length]: of each key what each of its writes weighs.
+          [batch, num_heads, query_length, writes_per_token * key_length]: the weight of every write of every key.
         """
         query, key, key_mask, controls = _as_jax((query, key, key_mask, controls))
         self._check(query, key, None, causal=causal, key_mask=key_mask, bias=bias, controls=controls)
@@ -188,13 +188,13 @@ class AttentionVariant(abc.ABC):
     def dense_values(
         self, value: Values, *, key_mask: KeyMask | None = None, controls: Any = None
     ) -> Float[Array, "batch writes num_kv_heads value_dim"]:
-        """Returns what `dense_weights` weigh: of each token the values of all its writes, masked ones 0.
+        """Returns the values that `dense_weights` multiplies: those of all writes of every token, 0 where masked.
 
-        [batch, writes_per_token * key_length, num_kv_heads, value_dim], the writes of a token one after the other. With
-        one write per token that is `value`; further ones come from the controls.
+        [batch, writes_per_token * key_length, num_kv_heads, value_dim], the writes of a token in succession. With one
+        write per token, this is `value`; further values come from the controls.
         """
         value, key_mask, controls = _as_jax((value, key_mask, controls))
-        if not self.supports_cross:  # else controls are the queries'
+        if not self.supports_cross:  # otherwise controls belong to the queries
             self._check_controls(controls, value)
         if key_mask is not None:
             value, controls = zero_masked(value, key_mask), self._zero_masked_controls(controls, key_mask)
@@ -207,11 +207,11 @@ class AttentionVariant(abc.ABC):
 
         Args:
           cache: from `init_cache` or an earlier call; never changed in place.
-          query: the new tokens, shaped as in `__call__`, any length >= 1.
-          key: theirs.
-          value: theirs.
+          query: of the new tokens, shaped as in `__call__`; any length >= 1.
+          key: of the new tokens.
+          value: of the new tokens.
           bias: as in `__call__`.
-          controls: those of the new tokens.
+          controls: of the new tokens.
 
         Returns:
           (output, cache). The cache keeps its dtypes and may be donated. Where `cache.length` is traced (inside jit),
@@ -225,7 +225,7 @@ class AttentionVariant(abc.ABC):
         self._check_cache(cache, query, key, value)
         fits = _fits(cache, query.shape[1])
         out, after = self._extend(cache, query, key, value, bias=bias, controls=controls)
-        # What decoding carries through a loop must not change, whatever the arguments and JAX's flags.
+        # Decoding carries a cache through a loop: its dtypes must not change, whatever the arguments and JAX's flags.
         cache = jax.tree.map(lambda new, old: new.astype(old.dtype), after, cache)
         return jnp.where(fits, out, jnp.nan).astype(value.dtype), cache
 
@@ -255,16 +255,16 @@ class AttentionVariant(abc.ABC):
 
     @property
     def portable(self) -> "AttentionVariant":
-        """The same function by operations that every platform has, and that can be counted in a jaxpr."""
+        """The same function, in operations that every platform has and that can be counted in a jaxpr."""
         return self
 
     def at_depth(self, depth: int) -> "AttentionVariant":
-        """Returns the variant as its paper has it in layer `depth`, 0 the first."""
+        """Returns the variant as its paper defines it for layer `depth`, counted from 0."""
         return self
 
     @property
     def writes_per_token(self) -> int:
-        """How many values a token adds to what queries read; its own, and further ones from the controls."""
+        """How many values a token adds to what queries read: its own, and further ones from the controls."""
         return 1
 
     @property
@@ -274,17 +274,16 @@ class AttentionVariant(abc.ABC):
 
     @property
     def rotation_is_relative(self) -> bool:
-        """Whether RoPE stays relative: moving all positions alike changes no output."""
+        """Whether RoPE stays relative: shifting all positions equally changes no output."""
         return True
 
     def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: "nnx.Rngs") -> "nnx.Module | None":
         """Returns the module x [batch, length, model_dim] -> controls, or None unless `has_controls`.
 
-        Controls are a pytree, a `controls_type`. Its array leaves begin with [batch, length], or with 1 in either
-        place for what all sequences or all tokens share (a learned feature map). The axis that follows counts key-value
-        heads where a leaf belongs to keys or to a running state (a decay, a write strength), and query heads where it
-        belongs to queries. Parameters draw from `rngs.params()`, a stream of their own; constants per head are controls
-        too.
+        Controls are a pytree of type `controls_type`. The leading axes of its array leaves are [batch, length]; either
+        may be 1 if all sequences or all tokens share the leaf (a learned feature map). The next axis counts key-value
+        heads if a leaf belongs to keys or to a running state (a decay, a write strength), and query heads if it belongs
+        to queries. Parameters are drawn from `rngs.params()`, a separate stream; constants per head are controls too.
         """
         return None
 
@@ -332,9 +331,9 @@ class AttentionVariant(abc.ABC):
         self._check_controls(controls, query)
 
     def _zero_masked_controls(self, controls: Any, key_mask: Array) -> Any:
-        """Sets what masked tokens control to 0; of variants for self-attention, where a token's controls are its key's.
+        """Zeroes the controls of masked tokens; for self-attention only, where a token's controls belong to its key.
 
-        A log gate or decay of 0 keeps everything and a write strength of 0 writes nothing: the token is not there.
+        A log gate or decay of 0 keeps everything and a write strength of 0 writes nothing, as if the token were absent.
         """
         if self.supports_cross:
             return controls
@@ -370,7 +369,7 @@ class AttentionVariant(abc.ABC):
         heads = HeadSizes(num_heads, num_kv_heads, head_dim, value_dim)
         short, long = _cache_shapes(self, batch, heads)
         for name, got, one, many in zip(short._fields, cache, short, long, strict=True):
-            # An axis on which short and long sequences differ is the length's, and free.
+            # An axis that differs between short and long sequences is the length's; its size is free.
             fits = got.ndim == one.ndim and all(
                 size == a or a != b for size, a, b in zip(got.shape, one.shape, many.shape, strict=True)
             )
@@ -387,7 +386,7 @@ def _as_jax(tree: Any) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _cache_shapes(variant: AttentionVariant, batch: int, heads: HeadSizes) -> tuple[Any, Any]:
-    """Returns the caches of a short and of a long sequence, shapes in place of arrays."""
+    """Returns the caches of a short and of a long sequence, with shapes in place of arrays."""
     lengths = (1, 2**20)
 
     def make(length: int) -> Any:
@@ -398,7 +397,7 @@ def _cache_shapes(variant: AttentionVariant, batch: int, heads: HeadSizes) -> tu
 
 
 def _fits(cache: Cache, new_tokens: int) -> Bool[Array, ""]:
-    """Raises where the cache is known to be too small; else returns, perhaps traced, whether it is large enough."""
+    """Raises if the cache is known to be too small; otherwise returns whether it is large enough, perhaps traced."""
     fits = cache.length + new_tokens <= cache.max_length
     if not isinstance(fits, jax.core.Tracer) and not bool(fits):
         raise ValueError(

@@ -13,8 +13,8 @@ NORMS = ("none", "head", "group", "all")
 class LayerOptions:
     """What `MultiHeadAttention` does before and after the variant; the order of the fields is that of the computation.
 
-    A variant's `paper_layer` names what its paper puts there. Parameters of options are drawn from the stream
-    `controls`, but those of `qk_norm` and `short_conv`, so that the projections of all layers are the same.
+    A variant's `paper_layer` names what its paper puts there. Parameters of options, except those of `qk_norm` and
+    `short_conv`, are drawn from the stream `controls`, so that the projections of all layers are the same.
 
     Attributes:
       short_conv: taps of a causal depthwise convolution of x; 0: none.
@@ -26,17 +26,18 @@ class LayerOptions:
       key_expansion: head_dim times the number of heads, as a multiple of model_dim.
       value_expansion: value_dim times the number of heads, as a multiple of model_dim.
       qkv_conv: taps of a causal depthwise convolution of queries, keys and values after their projections; 0: none.
-      conv_residual: the convolutions add to what they read, as Canon layers do (Allen-Zhu 2025).
+      conv_residual: the convolutions add their output to their input, as Canon layers do (Allen-Zhu 2025).
       conv_silu: SiLU after `qkv_conv`.
       value_silu: SiLU of the values.
       qk_norm: root-mean-square norm of queries and keys per head, with a learned scale per channel.
       skip: taps of a depthwise convolution of the values with one kernel per head, added to the output: causal, or
         centred where the layer is bidirectional. 1 is the "D x" of state-space models.
-      output_gate: the output times silu or sigmoid of a projection of x, channel by channel.
+      output_gate: multiplies the output by silu or sigmoid of a projection of x, channel by channel.
       gate_per_head: one gate per head instead.
-      gate_low_rank: that projection goes through value_dim channels, and its second half has an offset.
-      output_norm: norm of the output, with a learned scale that starts at 0.4, where softmax attention starts: root
-        mean square per "head" or over "all" channels, or mean and variance per head ("group", with an offset).
+      gate_low_rank: the gate's projection goes through value_dim channels, and its second map has a bias.
+      output_norm: norm of the output, with a learned scale that starts at 0.4, about the scale at which softmax
+        attention starts: root mean square per "head" or over "all" channels, or mean and variance per head ("group",
+        with an offset).
       norm_after_gate: the norm follows the gate; otherwise it precedes it.
       output_scale: a constant that multiplies the output last.
 

@@ -1,4 +1,4 @@
-"""What a layer of attention hands on: from part to part within a call, and from call to call while decoding."""
+"""What an attention layer passes on: from part to part within a call, and from call to call in decoding."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from attention_variants.surroundings import Readings
 
 
 class Pasts(NamedTuple):
-    """What the parts around attention read of the tokens before: each [batch, past, channels], past 0 where off."""
+    """What the parts around attention read from earlier tokens: each [batch, past, channels], past 0 where off."""
 
     short_conv: Array
     token_shift: Array
@@ -22,7 +22,7 @@ class Pasts(NamedTuple):
 
 
 class Mixing(NamedTuple):
-    """One call of a layer before its variant mixes the tokens: what the variant is given, and what follows it needs."""
+    """One call of a layer before its variant mixes the tokens: the variant's arguments, and what later steps need."""
 
     query: Float[Array, "batch length num_heads head_dim"]
     key: Float[Array, "batch key_length num_kv_heads head_dim"]

@@ -26,18 +26,18 @@ from attention_variants.surroundings import (
 
 Stream = Float[Array, "batch length model_dim"]
 
-_OF_OPTIONS = 1  # folded into the key of the controls: options draw nothing that controls draw
+_OF_OPTIONS = 1  # folded into the controls' key, so that options and controls draw different numbers
 
 
 class MultiHeadAttention(nnx.Module):
     """Projects x to queries, keys and values, lets a variant mix them, and projects the result.
 
-    Under one seed the projections of all variants are bit-identical where their shapes are the same: `rngs.params()`
-    draws them, in a fixed order, and `rngs.controls()` is drawn from exactly once, for what the variant learns beyond
-    them and for the options.
+    With the same seed, the projections of all variants are bit-identical where their shapes agree. They are drawn from
+    `rngs.params()` in a fixed order; `rngs.controls()` is drawn from exactly once, for what the variant learns in
+    addition and for the options.
 
     Self-attention reads everything from x. Cross-attention (`context`) reads keys and values from the context instead.
-    Positions of two different sequences have no common origin, so there they are not applied, and the short convolution
+    The positions of two sequences have no common origin, so cross-attention applies none, and the short convolution
     acts on x alone.
     """
 
@@ -57,15 +57,15 @@ class MultiHeadAttention(nnx.Module):
         """Builds the layer.
 
         Args:
-          variant: the attention, an object (see `registry.make_variant`).
+          variant: the attention, as an object (see `registry.make_variant`).
           model_dim: width of x.
           num_heads: query heads.
           num_kv_heads: key and value heads; divides num_heads. None: as many as num_heads.
           head_dim: of queries and keys. None: `options.key_expansion` * model_dim / num_heads.
           value_dim: of values. None: head_dim if that is given, or else `options.value_expansion` * model_dim /
             num_heads.
-          position: rotates queries and keys; what it adds at the model's input is the model's business.
-          options: what stands around the attention; `variant.paper_layer` is what its paper puts there.
+          position: rotates queries and keys; what it adds at the model's input is left to the model.
+          options: what surrounds the attention; `variant.paper_layer` is what its paper puts there.
           rngs: streams `params` and `controls`.
 
         Raises:
@@ -93,7 +93,7 @@ class MultiHeadAttention(nnx.Module):
         self._make_parts(nnx.Rngs(jax.random.fold_in(key, _OF_OPTIONS)))
 
     def _make_parts(self, rngs: nnx.Rngs) -> None:
-        """Makes what only some layers have, each part from a key of its own."""
+        """Makes the optional parts, each from its own key."""
         options, heads = self.options, self.heads
         shift_rngs, query_rngs, key_rngs, value_rngs, skip_rngs, gate_rngs = (nnx.Rngs(rngs.params()) for _ in range(6))
         further_key_rngs, further_value_rngs = (nnx.Rngs(rngs.params()) for _ in range(2))
@@ -115,7 +115,7 @@ class MultiHeadAttention(nnx.Module):
         self.norm = OutputNorm(kind, heads.num_heads, heads.value_dim) if kind != "none" else None
 
     def parts(self) -> tuple[nnx.Module | None, ...]:
-        """Returns what the options add to the projections, None for each that is off; all drawn with the controls."""
+        """Returns the parts that the options add to the projections, None if off; all are drawn with the controls."""
         convolutions = self.query_conv, self.key_conv, self.value_conv, self.further_key_conv, self.further_value_conv
         return self.token_shift, *convolutions, self.skip, self.gate, self.norm
 
@@ -135,7 +135,7 @@ class MultiHeadAttention(nnx.Module):
           context: [batch, context_length, model_dim]: attend to this instead of to x itself; needs causal=False.
           causal: a token sees itself and what came before. Convolutions and the token shift are always causal.
           key_mask: [batch, length], or [batch, context_length] with a context; False is padding, read as zeros.
-          positions: [length], where the tokens of x stand for the position encoding; None: 0, 1, 2 ...
+          positions: [length], of the tokens of x, for the position encoding; None: 0, 1, 2 ...
 
         Returns:
           [batch, length, model_dim], in the dtype of x.
@@ -158,8 +158,8 @@ class MultiHeadAttention(nnx.Module):
     ) -> Mixing:
         """Does what comes before the attention; arguments and errors as in `__call__`.
 
-        `finish(mixing, attend(mixing))` is the layer. What lies between can be looked at, or replaced: `weights` and
-        `values` define what `attend` returns, and `finish` takes any output of heads.
+        `finish(mixing, attend(mixing))` is the layer. The step in between can be inspected or replaced: `weights` and
+        `values` define what `attend` returns, and `finish` takes any output of the heads.
         """
         self._check_input("x", x)
         if context is not None:
@@ -171,7 +171,7 @@ class MultiHeadAttention(nnx.Module):
                 raise ValueError(f"`key_mask` must be [batch, key_length] {source.shape[:2]}; got {key_mask.shape}.")
             if key_mask.dtype != bool:
                 raise ValueError(f"`key_mask` must be boolean, True = may be attended; got dtype {key_mask.dtype}.")
-            # Not only the variant but also projections, convolutions and controls must not meet a NaN in padding.
+            # A NaN in padding must not reach projections, convolutions and controls either.
             source = jnp.where(key_mask[:, :, None], source, jnp.zeros((), source.dtype))
         start = self._no_pasts(x.shape[0], x.dtype)
         readings, pasts = self._read(source if context is None else x, start)
@@ -179,10 +179,10 @@ class MultiHeadAttention(nnx.Module):
             positions = jnp.arange(x.shape[1]) if positions is None else positions
             query, key, value, pasts = self._project(readings, readings, positions, pasts)
         else:
-            # A context begins anew: x's last token is not the one before its first.
+            # A context starts afresh: the last token of x does not precede its first.
             query, key, value, pasts = self._project(readings, self._shift(source, start)[0], None, pasts)
         if key_mask is not None and self.skip is not None:
-            value = zero_masked(value, key_mask)  # a convolution carries tokens into the padding behind them
+            value = zero_masked(value, key_mask)  # a convolution carries tokens into the padding that follows
         bias = None if self.bias is None or context is not None else self.bias(causal, positions)
         controls, pasts = self._control(readings, None if context is not None else positions, pasts)
         return Mixing(query, key, value, causal, key_mask, bias, controls, readings, pasts)
@@ -211,7 +211,7 @@ class MultiHeadAttention(nnx.Module):
         )
 
     def values(self, mixing: Mixing) -> Float[Array, "batch writes num_heads value_dim"]:
-        """Returns what `weights` weigh, for each head: their product is what `attend` returns."""
+        """Returns the values that `weights` multiplies, for each head: the product is what `attend` returns."""
         values = self.variant.dense_values(mixing.value, key_mask=mixing.key_mask, controls=mixing.controls)
         return repeat_heads(values, self.heads.num_heads)
 
@@ -250,7 +250,7 @@ class MultiHeadAttention(nnx.Module):
         return out, AttentionCache(attention, Pasts(*kept))
 
     def _read(self, x: Stream, pasts: Pasts) -> tuple[Readings, Pasts]:
-        """Returns what queries, keys, values, controls and the gate read of x."""
+        """Returns what queries, keys, values, controls and the gate read from x."""
         if self.short_conv is not None:
             x, past = self.short_conv(x, pasts.short_conv)
             pasts = pasts._replace(short_conv=past)
@@ -279,25 +279,25 @@ class MultiHeadAttention(nnx.Module):
         return query, key, value, pasts
 
     def _mixed(self, x: Stream, part: Convolution | None, past: Array) -> tuple[Stream, Array]:
-        """Returns queries, keys or values behind their convolution and its SiLU, where there are such."""
+        """Returns queries, keys or values after their convolution and its SiLU, if any."""
         if part is not None:
             x, past = part(x, past)
         return jax.nn.silu(x) if self.options.conv_silu else x, past
 
     def _turned(self, x: Stream, norm: nnx.RMSNorm | None, positions: Array | None) -> Array:
-        """Returns queries or keys in heads, normalised and rotated where that is asked for."""
+        """Returns queries or keys split into heads, normalised and rotated if asked for."""
         heads = x.reshape(*x.shape[:2], -1, self.heads.head_dim)
         if norm is not None:
             heads = norm(self._wide(heads)).astype(x.dtype)
         return heads if positions is None else self.position.rotate_parts(heads, positions, self.variant.rotated_parts)
 
     def _cut(self, value: Stream) -> Array:
-        """Returns values in heads, behind their own SiLU."""
+        """Returns values split into heads, after their own SiLU."""
         value = jax.nn.silu(value) if self.options.value_silu else value
         return value.reshape(*value.shape[:2], -1, self.heads.value_dim)
 
     def _control(self, readings: Readings, positions: Array | None, pasts: Pasts) -> tuple[Any, Pasts]:
-        """Returns the controls; the further keys and values in them get what the key and the value get."""
+        """Returns the controls; their further keys and values are treated like the key and the value."""
         if self.controls is None:
             return None, pasts
         controls = self.controls(self._wide(readings.controls))
@@ -312,7 +312,7 @@ class MultiHeadAttention(nnx.Module):
         return controls, pasts._replace(further_key_conv=key_past, further_value_conv=value_past)
 
     def _wide(self, x: Array) -> Array:
-        """Returns x as Flax's layers would promote it that meet it with parameters."""
+        """Returns x in the dtype to which Flax's layers would promote it together with their parameters."""
         return x.astype(max(x.dtype, self.query.kernel.dtype, key=lambda dtype: jnp.finfo(dtype).bits))
 
     def _merge(self, out: Array, value: Array, readings: Readings, pasts: Pasts, causal: bool) -> tuple[Stream, Pasts]:

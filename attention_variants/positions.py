@@ -1,8 +1,8 @@
-"""Where a token stands: none, sinusoidal, learned, rotary, ALiBi, T5 and randomized position encodings.
+"""Position encodings: none, sinusoidal, learned, rotary, ALiBi, T5 and randomized.
 
-An encoding acts in one of three places: `add` at the model's input, `rotate` on the queries and keys of every layer, or
-the logits of every layer, as the additive bias of `make_bias`. Positions are absolute, an int array [length] or
-[batch, length], so that decoding and packed rows need no special case.
+An encoding acts in one of three places: at the model's input (`add`), on the queries and keys of every layer
+(`rotate`), or on the logits of every layer (the additive bias of `make_bias`). Positions are absolute, an int array
+[length] or [batch, length], so that decoding and packed rows need no special case.
 """
 
 import dataclasses
@@ -42,23 +42,23 @@ class Position:
         return x
 
     def rotate_parts(self, x: Heads, positions: Positions, num_parts: int) -> Heads:
-        """Rotates each part of the coordinates by itself; the parts are those of `jnp.array_split`."""
+        """Rotates each part of the coordinates separately; the parts are those of `jnp.array_split`."""
         if num_parts == 1:
             return self.rotate(x, positions)
         parts = jnp.array_split(x, num_parts, axis=-1)
         return jnp.concatenate([self.rotate(part, positions) for part in parts], axis=-1)
 
     def make_bias(self, num_heads: int, *, rngs: nnx.Rngs) -> PositionBias | None:
-        """Returns what one layer adds to its logits, learned parts drawn from `rngs.params()`, or None."""
+        """Returns what one layer adds to its logits, with learned parts drawn from `rngs.params()`, or None."""
         return None
 
     def acts_in_attention(self) -> bool:
-        """Returns whether the encoding is of no use without attention: whether it rotates or biases."""
+        """Returns whether the encoding needs attention to act on: whether it rotates or biases."""
         kind = type(self)
         return kind.rotate is not Position.rotate or kind.make_bias is not Position.make_bias
 
     def acts_at_input(self) -> bool:
-        """Returns whether the encoding is added to the model's input, or says where its tokens stand."""
+        """Returns whether the encoding is added to the model's input, or draws the positions of its tokens."""
         kind = type(self)
         return kind.add is not Position.add or kind.draw is not Position.draw
 
@@ -96,7 +96,7 @@ class SinusoidalPosition(Position):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearnedPosition(Position):
-    """One learned vector per position, added at the input; there is none past the table's length.
+    """One learned vector per position, added at the input, up to the table's length.
 
     References:
       Gehring et al. 2017, "Convolutional Sequence to Sequence Learning", arXiv:1705.03122, section 3.1.
@@ -126,8 +126,8 @@ class RotaryPosition(Position):
 
         (x_i, x_(i + n/2)) -> rotated by p * base^(-2i / n),  i < n / 2,  n = fraction * head_dim made even
 
-    Attention that reads more than that product knows where tokens stand: feature maps per coordinate, decays per
-    channel and hashes. Each variant says so in `rotation_is_relative`.
+    Attention that uses more than this product sees absolute positions: feature maps per coordinate, decays per channel
+    and hashes. Each variant declares this in `rotation_is_relative`.
 
     References:
       Su et al. 2021, "RoFormer", arXiv:2104.09864, equation 34; rotating a fraction of the coordinates as in Black et
@@ -136,14 +136,14 @@ class RotaryPosition(Position):
     """
 
     base: float = 10_000.0
-    fraction: float = 1.0  # of the coordinates that are rotated, the first ones; the others carry content alone
+    fraction: float = 1.0  # share of the coordinates that is rotated, from the first on; the others carry only content
 
     def __post_init__(self) -> None:
         check_number("base", self.base, 1.0, 1e9)
         check_number("fraction", self.fraction, 1e-6, 1.0)
 
     def rotate(self, x: Heads, positions: Positions) -> Heads:
-        """Turns each pair by its angle, in float32 whatever the dtype of x."""
+        """Rotates each pair by its angle, in float32 whatever the dtype of x."""
         dtype, head_dim = accumulation_dtype(x.dtype), x.shape[3]
         rotated = head_dim if self.fraction == 1 else max(2, 2 * round(self.fraction * head_dim / 2))
         if rotated > head_dim:
@@ -161,8 +161,8 @@ class AlibiPosition(Position):
     """ALiBi: logits lose slope_h * |i - j|; nothing is learned, and nothing limits the length.
 
     References:
-      Press et al. 2022, "Train Short, Test Long", arXiv:2108.12409, section 3. Not causal, distances count
-      both ways.
+      Press et al. 2022, "Train Short, Test Long", arXiv:2108.12409, section 3. If not causal, distances count in both
+      directions.
     """
 
     def make_bias(self, num_heads: int, *, rngs: nnx.Rngs) -> PositionBias:
@@ -174,12 +174,12 @@ class AlibiPosition(Position):
 class RelativePosition(Position):
     """T5's relative bias: a learned number per head and bucket of the distance is added to the logits.
 
-    Distances below half the buckets have one each; larger ones share, in logarithmic steps up to `max_distance`, beyond
-    which all are one. Not causal, half of the buckets are for keys after the query.
+    Distances below half the number of buckets have one bucket each; larger ones share buckets of logarithmic width up
+    to `max_distance`, beyond which all share one. If not causal, half of the buckets are for keys after the query.
 
     References:
-      Raffel et al. 2020, "Exploring the Limits of Transfer Learning", arXiv:1910.10683, section 2.1. There one table
-      serves all layers; here every layer has its own.
+      Raffel et al. 2020, "Exploring the Limits of Transfer Learning", arXiv:1910.10683, section 2.1. There, one table
+      serves all layers; here, every layer has its own.
     """
 
     num_buckets: int = 32
@@ -190,21 +190,21 @@ class RelativePosition(Position):
         check_integer("max_distance", self.max_distance, self.num_buckets)
 
     def make_bias(self, num_heads: int, *, rngs: nnx.Rngs) -> PositionBias:
-        """Returns the table, [num_buckets, num_heads], at first zero."""
+        """Returns the table, [num_buckets, num_heads], initially zero."""
         return RelativeTable(num_heads, self.num_buckets, self.max_distance)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomizedPosition(Position):
-    """Another encoding at random positions: a sorted draw of those below `max_length`, anew for every batch.
+    """Another encoding at random positions: a sorted sample of those below `max_length`, drawn anew for every batch.
 
-    A model trained so has met every position below `max_length`, however short its sequences. Where nothing is drawn,
-    as in decoding, positions are 0, 1, 2 ...
+    A model trained this way has met every position below `max_length`, however short its sequences. Where nothing is
+    drawn, as in decoding, positions are 0, 1, 2 ...
 
     References:
       Ruoss et al. 2023, "Randomized Positional Encodings Boost Length Generalization", arXiv:2305.16843, section 3. As
-      there, one draw serves the whole batch, and evaluation draws too. Ours serves all layers; theirs draws anew in
-      every layer where the encoding acts in attention. With ALiBi and T5 theirs draws distances, the same for every
+      in the paper, one draw serves the whole batch, and evaluation draws too. Ours serves all layers; theirs draws anew
+      in every layer where the encoding acts in attention. With ALiBi and T5 theirs draws distances, the same for every
       query; ours are those between drawn positions, so that tokens equally far apart may differ.
     """
 

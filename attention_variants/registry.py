@@ -88,7 +88,7 @@ def make_variant(spec: str, **fields: Any) -> AttentionVariant:
 def example_spec(name: str, length: int) -> str:
     """Returns a spec of the variant `name` whose windows, blocks and states are well below `length`.
 
-    For example `sliding_window:window_size=32` at 128; the bare name where the variant gives no example of that length.
+    For example `sliding_window:window_size=32` at 128; the bare name if the variant gives no example for that length.
 
     Raises:
       SpecError: unknown name; one line, nearest choices first.

@@ -1,8 +1,8 @@
-"""Spec strings: a name and its fields on one command-line word.
+"""Spec strings: a name and its fields in one command-line word.
 
-`sliding_window:window_size=64` names a class in a registry and overrides one field; further fields follow after a
-comma (`bigbird:window_size=64,num_random=2`). Variants, tasks and positions all share this grammar. Specs joined by
-`+` are laid over the layers of a model in turn.
+`sliding_window:window_size=64` names a class in a registry and overrides one field; further fields follow after a comma
+(`bigbird:window_size=64,num_random=2`). Variants, tasks and positions all share this grammar. Specs joined by `+` are
+assigned to the layers of a model in turn.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ _WORDS_FOR_BOOL = {"true": True, "1": True, "yes": True, "false": False, "0": Fa
 
 
 class SpecError(ValueError):
-    """A spec string that names nothing we have; the message is one line and gives the nearest valid choices."""
+    """A spec string that names nothing known; the message is one line and gives the nearest valid choices."""
 
 
 def nearest_first(word: str, choices: Iterable[str]) -> list[str]:
@@ -33,7 +33,7 @@ def nearest_first(word: str, choices: Iterable[str]) -> list[str]:
 
 
 def listed(names: Iterable[str], most: int | None = None) -> str:
-    """Returns names side by side, apart even where one has a comma in it; of more than `most` how many are left out."""
+    """Returns names in a row, kept apart even if one has a comma; beyond `most`, says how many are left out."""
     names = list(names)
     shown = names[:most]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
@@ -77,7 +77,7 @@ def coerce(text: str, kind: Any, label: str) -> Any:
     """Turns the string `text` into a value of type `kind` (bool, int, float, str, or one of them or None).
 
     Raises:
-      SpecError: naming `label`, the expected type and what came; NaN and infinity are refused.
+      SpecError: names `label`, the expected type and the text; NaN and infinity are refused.
     """
     options = typing.get_args(kind)
     if type(None) in options:

@@ -1,4 +1,4 @@
-"""The parts that `LayerOptions` puts around attention, each with what it must remember of the tokens before."""
+"""The parts that `LayerOptions` puts around attention, each with what it must remember of earlier tokens."""
 
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ class Readings(NamedTuple):
 
 
 class Convolution(nnx.Module):
-    """A causal depthwise convolution, perhaps added to what it reads."""
+    """A causal depthwise convolution, optionally added to its input."""
 
     def __init__(self, taps: int, channels: int, residual: bool, rngs: nnx.Rngs):
         # Variance 1 / taps keeps the scale of x.
@@ -39,7 +39,7 @@ class Convolution(nnx.Module):
 
     @property
     def past(self) -> int:
-        """Earlier tokens that it reads."""
+        """Number of earlier tokens that it reads."""
         return self.taps.shape[0] - 1
 
     def __call__(self, x: Stream, past: Past) -> tuple[Stream, Past]:
@@ -49,7 +49,7 @@ class Convolution(nnx.Module):
 
 
 class TokenShift(nnx.Module):
-    """Every reading has its own mixture of x and the token before it, by channel.
+    """Every reading is its own mixture, channel by channel, of x and the token before it.
 
     ::
 
@@ -74,7 +74,7 @@ class TokenShift(nnx.Module):
 
     @property
     def past(self) -> int:
-        """Earlier tokens that it reads."""
+        """Number of earlier tokens that it reads."""
         return 1
 
     def __call__(self, x: Stream, past: Past) -> tuple[Readings, Past]:
@@ -103,7 +103,7 @@ class Skip(nnx.Module):
 
     @property
     def past(self) -> int:
-        """Earlier tokens that it reads where the layer is causal."""
+        """Number of earlier tokens that it reads if the layer is causal."""
         return self.taps.shape[0] - 1
 
     def __call__(self, out: Outputs, value: Outputs, past: Past, causal: bool) -> tuple[Outputs, Past]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-# Stands for the log of a closed gate. Next to it all other gates round away, but not from `rest`. Its multiples are
+# Stands for the log of a closed gate. Next to it, all other gates round away, but not from `rest`. Its multiples are
 # exact.
 _CLOSED = -(2.0**100)
 
@@ -19,7 +19,7 @@ class ForgetBias:
     """The sum of log gates over j < t <= i, for query i and key j <= i; see `interface.Bias`.
 
     It is the difference of two running sums. Both are kept in two parts, so that a weak gate after many strong ones
-    keeps its digits: next to -28000 float32 knows nothing below 0.002. A closed gate, of log -inf, gives -inf.
+    keeps its digits: near -28000, float32 resolves nothing below 0.002. A closed gate, whose log is -inf, gives -inf.
     """
 
     sums: Any  # [batch, length, num_kv_heads], running sums, as far as they fit
@@ -29,7 +29,7 @@ class ForgetBias:
     group: int = dataclasses.field(metadata={"static": True})  # query heads per key-value head
 
     def block(self, query_positions: Int[Array, " query"], key_positions: Int[Array, " key"]) -> Array:
-        """Returns the bias [batch, num_heads, query, key]; for keys after the query it means nothing."""
+        """Returns the bias [batch, num_heads, query, key], which is meaningless for keys after the query."""
         block = self._difference(self.sums, query_positions, key_positions)
         block = block + self._difference(self.rest, query_positions, key_positions)
         block = block + lax.stop_gradient(jnp.where(block <= _CLOSED / 2, -jnp.inf, 0.0))
@@ -55,7 +55,7 @@ def forget_bias(
     """Returns the bias of log gates, <= 0, plus another one.
 
     Args:
-      log_gate: [batch, length, num_kv_heads], the log of what is left of the past when this token comes; -inf: nothing.
+      log_gate: [batch, length, num_kv_heads], the log of what is left of the past as this token arrives; -inf: nothing.
       group: query heads per key-value head.
       bias: what else is added to the logits.
       first: the position of the first of these tokens; None is 0.

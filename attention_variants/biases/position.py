@@ -19,7 +19,7 @@ class PositionBias(nnx.Module):
     """One layer's bias: called with the direction and the positions of the tokens, it gives what a variant takes."""
 
     def __call__(self, causal: bool, positions: Int[Array, " length"] | None = None) -> Bias:
-        """Returns the bias; token i stands at positions[i], without `positions` at i."""
+        """Returns the bias; token i is at positions[i] or, without `positions`, at i."""
         raise NotImplementedError
 
 
@@ -72,12 +72,12 @@ class RelativeBias:
     causal: bool = dataclasses.field(metadata={"static": True})
 
     def block(self, query_positions: Int[Array, " query"], key_positions: Int[Array, " key"]) -> Array:
-        """Returns the learned numbers, [num_heads, query, key]."""
+        """Returns the learned biases, [num_heads, query, key]."""
         distance = _distance(self.positions, query_positions, key_positions)
         num_buckets = self.table.shape[0] if self.causal else self.table.shape[0] // 2
         buckets = jnp.asarray(relative_buckets(num_buckets, self.max_distance))
         near = buckets[jnp.minimum(jnp.abs(distance), self.max_distance)]
-        # Causal, keys after the query are not seen; else they have the second half of the table.
+        # If causal, keys after the query are not seen; otherwise they use the second half of the table.
         return jnp.moveaxis(self.table[near if self.causal else near + num_buckets * (distance < 0)], -1, 0)
 
 
@@ -107,7 +107,7 @@ def _as_leaf(positions: Int[Array, " length"] | None) -> Float[Array, " length"]
 
 
 def _distance(positions: Array | None, query_positions: Array, key_positions: Array) -> Array:
-    """Returns query - key [query, key], of the positions behind the tokens' places where they are given."""
+    """Returns query - key [query, key], computed from the tokens' `positions` if these are given."""
     if positions is not None:
         places = lax.stop_gradient(positions).astype(jnp.int32)
         query_positions, key_positions = places[query_positions], places[key_positions]

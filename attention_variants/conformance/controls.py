@@ -24,7 +24,7 @@ from attention_variants.conformance.inputs import (
 
 
 def controls_are_as_declared(case: Case) -> None:
-    """make_controls returns a module where `has_controls`, which gives a `controls_type`; None anywhere else."""
+    """If `has_controls`, make_controls returns a module that gives a `controls_type`; otherwise None."""
     variant, length = case.variant, case.length
     module = variant.make_controls(MODEL_DIM, HEADS, rngs=nnx.Rngs(0))
     made = type(module).__name__
@@ -44,7 +44,7 @@ def controls_are_as_declared(case: Case) -> None:
 
 
 def controls_read_their_own_token(case: Case) -> None:
-    """Controls of some tokens are those that a piece with these tokens alone has: no other token, and no place, counts.
+    """The controls of tokens are those of a piece with these tokens alone: no other token, and no place, counts.
 
     Decoding makes the controls of each piece from that piece, and training may read no later token.
     """
@@ -73,7 +73,7 @@ def controls_are_learned(case: Case) -> None:
 
 
 def _module(case: Case) -> tuple[Any, Any]:
-    """Returns the module that makes controls, None where there is none, and what it reads."""
+    """Returns the module that makes controls, or None, and what it reads."""
     module = case.variant.make_controls(MODEL_DIM, HEADS, rngs=nnx.Rngs(0))
     random = np.random.RandomState(0)
     if module is not None:

@@ -34,7 +34,7 @@ def decoding_equals_parallel(case: Case) -> None:
     expected, *_ = case.steps[True](arguments, ones_of_output(arguments))
     ragged = [5, 1, 7, 5]
     rest = length - sum(ragged)
-    pieces = {  # of few different sizes, for each is compiled
+    pieces = {  # of few different sizes, because each is compiled
         "one token at a time": [1] * length,
         "ragged pieces": [*ragged, rest],
         "a prefill and single tokens": [rest, *[1] * sum(ragged)],
@@ -54,7 +54,7 @@ def decoding_equals_parallel(case: Case) -> None:
 
 
 def a_long_prefill_equals_parallel(case: Case) -> None:
-    """A prefill so long that caches are read in several strips, behind a first piece, equals the parallel call."""
+    """A prefill so long that caches are read in several strips, after a first piece, equals the parallel call."""
     if not case.variant.supports_causal:
         return
     case = dataclasses.replace(case, variant=dataclasses.replace(case.variant, **reaching(case.variant, _LONG)))

@@ -41,7 +41,7 @@ def extremes_match_definition(case: Case) -> None:
 
 
 def _rescaled(result: Any) -> Any:
-    """Gradients of queries are as large as keys, and the other way round; this makes them comparable to the output."""
+    """Gradients of queries are as large as keys, and vice versa; this makes them comparable to the output."""
     output, gradients, _ = result
     query, key = (np.asarray(leaf) / 1e6 for leaf in gradients[:2])
     return output, (query, key, gradients.value)

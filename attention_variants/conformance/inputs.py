@@ -22,7 +22,7 @@ TOLERANCE = {jnp.dtype(jnp.float32): 1e-5, jnp.dtype(jnp.bfloat16): 4e-2}  # of 
 
 
 class LawBroken(AssertionError):
-    """A law does not hold; the message tells where and by how much."""
+    """A law does not hold; the message says where and by how much."""
 
 
 class Picture(NamedTuple):
@@ -74,7 +74,7 @@ class Case:
 
     @functools.cached_property
     def definitions(self) -> dict[bool, Callable[..., Any]]:
-        """The definition's `step` for each value of `causal`, shared as `steps` are; takes and gives float64."""
+        """The definition's `step` for each value of `causal`, shared as `steps` are; takes and returns float64."""
         return {causal: _in_float64(step(call_dense, self.variant, causal)) for causal in modes(self.variant)}
 
     @functools.cached_property

@@ -16,7 +16,7 @@ HOLDS, BROKEN = "  holds ", "  BROKEN"  # how the line of a law begins
 _XLA_FLAGS = {  # an unknown flag would end the process
     "--xla_cpu_parallel_codegen_split_count=1": (0, 13),  # a small program in many parts compiles a third longer
     "--xla_cpu_use_fusion_emitters=false": (0, 11),
-}  # with the first version of JAX that may not know it
+}  # each with the first version of JAX that may not know it
 _MAPS = pathlib.Path("/proc/self/maps")
 _MOST_MAPS = 40_000  # of 65530; compiling once more than there is room for ends the process
 
@@ -37,14 +37,14 @@ def configure() -> None:
 
 
 def limit_programs() -> None:
-    """Frees what was compiled if it is much: programs hold memory maps, of which Linux grants a process 65530."""
+    """Frees compiled programs if there are many: they hold memory maps, of which Linux grants a process 65530."""
     if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
         jax.clear_caches()
         gc.collect()
 
 
 def check_cases(cases: Mapping[str, Case], laws: Sequence[str], jobs: int) -> Iterator[str]:
-    """Yields the lines of all cases in their order; with several jobs, a case at a time."""
+    """Yields the lines of all cases in their order; with several jobs, one case at a time."""
     if jobs == 1:
         for name, case in cases.items():
             yield from _check_one(laws, name, case)

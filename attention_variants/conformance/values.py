@@ -94,7 +94,7 @@ def weights_follow_pattern(case: Case) -> None:
 
 
 def rotation_is_as_claimed(case: Case) -> None:
-    """With RoPE, moving all positions by 61 moves no output where `rotation_is_relative`, and some where it is not."""
+    """With RoPE, shifting all positions by 61 changes no output if `rotation_is_relative`, and some output if not."""
     variant, rope = case.variant, RotaryPosition(fraction=4 / HEAD_DIM)
     parts = variant.rotated_parts
     for causal in modes(variant):
@@ -137,7 +137,7 @@ def sees_only_pattern(case: Case) -> None:
 
 
 def _moved_outputs(variant: AttentionVariant, arguments: Arguments, causal: bool) -> Any:
-    """Moves each position in turn; causal also its query and its controls, which no earlier output may read."""
+    """Moves each position in turn; if causal, also its query and its controls, which no earlier output may read."""
     length = arguments.key.shape[1]
 
     def move(position: Any) -> Any:
@@ -214,7 +214,7 @@ def masked_nan_stays_out(case: Case) -> None:
         clean = make_arguments(variant, length)
         key, value = (jnp.where(key_mask[:, :, None, None], leaf, jnp.nan) for leaf in (clean.key, clean.value))
         dirty = clean._replace(key=key, value=value)
-        if not variant.supports_cross:  # else controls are the queries'
+        if not variant.supports_cross:  # otherwise controls belong to the queries
             dirty = dirty._replace(controls=jax.tree.map(functools.partial(_spoil, key_mask), clean.controls))
         actual, expected = (case.steps[causal](a, ones_of_output(a), key_mask) for a in (dirty, clean))
         expect_close(f"NaN behind the mask, causal={causal}", actual, expected, 0.0)
@@ -228,7 +228,7 @@ def _spoil(key_mask: Any, control: Any) -> Any:
 
 
 def grouped_heads_equal_repeated(case: Case) -> None:
-    """Grouped key-value heads equal the same heads repeated; gradients of the copies add up."""
+    """Grouped key-value heads equal the same heads repeated; the gradients of the copies add up."""
     variant, length = case.variant, case.length
     for causal in modes(variant):
         grouped = make_arguments(variant, length)

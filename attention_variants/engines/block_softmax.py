@@ -6,8 +6,8 @@ whole skip the mask. The forward pass keeps a running maximum, normaliser and ou
 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135); the backward pass recomputes the weights of each pair from
 the saved log-normaliser.
 
-Within, arrays are [blocks, batch, num_kv_heads, group * block, dim], group = num_heads // num_kv_heads: the query heads
-that share a key head are rows of one larger matrix product.
+Internally, arrays are [blocks, batch, num_kv_heads, group * block, dim], group = num_heads // num_kv_heads: the query
+heads that share a key head are rows of one larger matrix product.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from attention_variants.arrays import KeyMask, Keys, Outputs, Queries, Values, a
 from attention_variants.engines.blocks import cut_blocks, even_block, join_blocks, matmul
 from attention_variants.patterns import Pattern
 
-_UNROLLED_PAIRS = 2  # so few pairs are written out: a loop costs more than it saves
+_UNROLLED_PAIRS = 2  # so few pairs are unrolled: a loop would cost more than it saves
 _LARGE_LOGIT = 256.0  # float32 keeps 1e-5 of what is added to it
 
 
@@ -221,8 +221,8 @@ def pull_back(
             d_bias = jax.tree.map(lambda total, new: total + new.astype(total.dtype), d_bias, added)
         return d_query, d_key, d_value, d_bias
 
-    # Gradients of keys and values are summed transposed: XLA's products on CPU are much slower where the large
-    # factor, the weights, would have to be turned.
+    # Gradients of keys and values are summed transposed: XLA's products on CPU are much slower where the large factor,
+    # the weights, would have to be transposed.
     shapes = query, jnp.swapaxes(key, -1, -2), jnp.swapaxes(value, -1, -2), bias
     carry = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), shapes)
     d_query, d_key, d_value, d_bias = for_pairs(plan, key_mask is not None, body, carry)
@@ -279,7 +279,8 @@ def shift_and_share(
 ) -> tuple[Float[Array, "*rows"], Float[Array, "*rows"]]:
     """Returns the numbers by which a row's weights are exp(logits - shift) * share.
 
-    The shift is the log normaliser and the share 1, unless the largest logit is so large that log(total) drowns in it.
+    The shift is the log normaliser and the share 1, unless the largest logit is so large that log(total) is lost in
+    rounding.
     """
     empty = total == 0
     large = (jnp.abs(highest) > _LARGE_LOGIT) & ~empty
@@ -296,7 +297,7 @@ def _attention_forward(plan: BlockPlan, query: Array, key: Array, value: Array, 
 def _attention_backward(plan: BlockPlan, saved: Any, cotangents: Any) -> Any:
     """With weights p: d logits = p * (d out . value - d out . out + d log_normaliser)."""
     *arguments, out, (shift, share) = saved
-    d_out, d_log = (share[..., None] * cotangents[0], share * cotangents[1])  # for p is a factor of all that follows
+    d_out, d_log = (share[..., None] * cotangents[0], share * cotangents[1])  # as p is a factor of all that follows
     shared = (d_out * out).sum(-1) - d_log
 
     def weigh(i: Any, logits: Array, d_weights: Array) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ def even_block(length: int, block_size: int) -> int:
 
 
 def block_of_size(size: int) -> int:
-    """Returns the block to cut a pattern's pieces of `size` tokens by: that size, within what runs fast."""
+    """Returns the block size for a pattern with pieces of `size` tokens: that size, clipped to what runs fast."""
     return min(_LARGEST_BLOCK, max(_SMALLEST_BLOCK, size))
 
 
@@ -35,7 +35,7 @@ def cut_blocks(array: Array, num_blocks: int, block: int, group: int) -> Array:
 
 
 def join_blocks(array: Array, group: int) -> Array:
-    """The inverse of `cut_blocks`, padding left on."""
+    """The inverse of `cut_blocks`, with padding left in."""
     num_blocks, batch, kv_heads, rows, dim = array.shape
     array = array.reshape(num_blocks, batch, kv_heads, group, rows // group, dim).transpose(1, 0, 4, 2, 3, 5)
     return array.reshape(batch, num_blocks * rows // group, kv_heads * group, dim)

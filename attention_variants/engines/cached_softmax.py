@@ -15,7 +15,7 @@ _DECODED_AT_ONCE = 256  # queries per strip of `attend_cached`, to keep memory l
 
 
 class Reach(NamedTuple):
-    """Which keys a query may see by their place alone, where new keys stand behind those that a cache held."""
+    """Which keys a query may see by their place alone, where new keys follow those that a cache held."""
 
     first: int  # keys in front that every query may see
     last: int  # keys right before a query's own
@@ -42,8 +42,8 @@ def attend_cached(
       query_positions: in the whole sequence.
       key_positions: in the whole sequence.
       visible: says which pairs of positions may attend.
-      reach: where `visible` allows no key beyond it: a strip of a long prompt then reads these keys alone, and the
-        work is linear in the prompt. None: every strip reads all keys.
+      reach: if `visible` allows no key beyond it: a strip of a long prompt then reads only these keys, and the work is
+        linear in the prompt. None: every strip reads all keys.
       bias: of the positions.
       weigh: turns (logits [batch, num_heads, query, key], mask) into weights.
     """
@@ -82,14 +82,14 @@ def attend_cached(
 
 
 def _near(array: Array, axis: int, first_query: Array, reach: Reach) -> Array:
-    """Returns what the strip from that query on may see; past the end, the slice begins earlier."""
+    """Returns what the strip that starts at this query may see; near the end, the slice begins earlier."""
     first, rest = jnp.split(array, [reach.first], axis)
     rest = lax.dynamic_slice_in_dim(rest, first_query, reach.last + _DECODED_AT_ONCE, axis)
     return jnp.concatenate([first, rest], axis)
 
 
 def attend_window(query: Queries, key: Keys, value: Values, window_size: int, first: Int[Array, ""]) -> Outputs:
-    """Sliding-window attention of queries at `first` and on over slots [batch, max_length, num_kv_heads, head_dim]."""
+    """Sliding-window attention of queries from `first` on over slots [batch, max_length, num_kv_heads, head_dim]."""
     new, slots = query.shape[1], key.shape[1]
     size = min(slots, window_size - 1 + new)
     start = jnp.clip(first + new - size, 0, slots - size)

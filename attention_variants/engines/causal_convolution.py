@@ -1,4 +1,4 @@
-"""A causal convolution of every channel by itself, which continues from the inputs that came before."""
+"""A causal convolution per channel, which continues from the inputs that came before."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -3,10 +3,10 @@
 Nothing is gathered per query but the query itself. All (query, block) choices are sorted by block and laid into tiles
 of a few queries that share one block, as a mixture of experts sends its tokens to experts; a tile is then one ordinary
 matrix product. How many tiles there are depends on the choices, but never exceeds a bound known before tracing, so the
-cost is exact; tiles that are left over do nothing. Online softmax joins the blocks of a query, as in `block_softmax`,
-and the backward pass recomputes the weights of each tile from the saved log-normaliser.
+cost is exact; unused tiles do nothing. Online softmax joins the blocks of a query, as in `block_softmax`, and the
+backward pass recomputes the weights of each tile from the saved log-normaliser.
 
-Where a query stands within a tile depends only on how many earlier queries chose the block: the future moves no bit.
+The place of a query within a tile depends only on how many earlier queries chose the block: the future changes no bit.
 """
 
 import functools
@@ -85,7 +85,7 @@ def _tiling(query_length: int, blocks: int, chosen: int, block_size: int) -> tup
     """Returns queries per tile and the most tiles that `chosen` distinct blocks per query can fill."""
     tile = min(_LARGEST_TILE, block_size, query_length)
     chosen = min(chosen, blocks)
-    # Every block begins a tile of its own, and wastes most when it holds one query more than its tiles before.
+    # Every block begins its own tile, and wastes most when its last tile holds a single query.
     return tile, min(query_length * chosen, (query_length * chosen + blocks * (tile - 1)) // tile)
 
 
@@ -112,7 +112,7 @@ def _lay_tiles(chosen: Array, blocks: int, tile: int, num_tiles: int) -> _Tiles:
     count = jnp.append(first[1:] - first[:-1], 0)
     last_tile = jnp.cumsum(-(-count // tile))
     tiles = jnp.arange(num_tiles)
-    tile_block = jnp.searchsorted(last_tile[:-1], tiles, side="right")  # `blocks` for a tile that is left over
+    tile_block = jnp.searchsorted(last_tile[:-1], tiles, side="right")  # `blocks` for an unused tile
     first_tile = jnp.where(tile_block > 0, last_tile[tile_block - 1], 0)
     rank = (tiles - first_tile)[:, None] * tile + jnp.arange(tile)[None, :]
     query = order.at[first[tile_block][:, None] + rank].get(mode="clip") // chosen.shape[1]
@@ -121,7 +121,7 @@ def _lay_tiles(chosen: Array, blocks: int, tile: int, num_tiles: int) -> _Tiles:
 
 
 def _stable_order(labels: Array, number: int) -> tuple[Array, Array]:
-    """Returns the order of labels in [0, number), of equal ones the first one first, and the labels in that order."""
+    """Returns the stable sorting order of labels in [0, number), and the labels in that order."""
     size = len(labels)
     if number * size > jnp.iinfo(jnp.int32).max:
         order = jnp.argsort(labels, stable=True)
@@ -202,7 +202,7 @@ def _attention_forward(
 def _attention_backward(causal: bool, saved: Any, d_out: Array) -> Any:
     """With weights p: d logits = p * (d out . value - d out . out)."""
     query, key, value, permitted, positions, tiles, out, (shift, share) = saved
-    d_out = share[:, None] * d_out  # for p is a factor of all that follows
+    d_out = share[:, None] * d_out  # as p is a factor of all that follows
     dtype, scale = out.dtype, 1 / math.sqrt(query.shape[-1])
     shared = (d_out * out).sum(-1)
 

@@ -12,7 +12,7 @@ from attention_variants.arrays import KeyMask, accumulation_dtype, masked_softma
 from attention_variants.engines.blocks import cut_keys
 from attention_variants.patterns import Pattern
 
-PositionWeights = Float[Array, "num_kv_heads block_size"]  # what a key's place in its block weighs
+PositionWeights = Float[Array, "num_kv_heads block_size"]  # the weight of each place in a block
 Compressed = Float[Array, "batch blocks num_kv_heads dim"]
 
 
@@ -75,7 +75,7 @@ def dense_scores(
     members: Bool[Array, "#batch blocks key_length"],
     key_weights: PositionWeights,
 ) -> Float[Array, "batch num_heads query_length blocks"]:
-    """Returns every block's logit, from those of the keys, which compression adds up; for definitions."""
+    """Returns every block's logit, which compression sums from those of the keys; for definitions."""
     return _contract("bhqk,bhck->bhqc", logits, _spread(key_weights, members, logits))
 
 
@@ -105,7 +105,7 @@ def dense_weights(
 
 
 def _spread(weights: Array, members: Array, logits: Array) -> Array:
-    """What every key weighs in every block, [batch, num_heads, blocks, key_length]."""
+    """The weight of every key in every block, [batch, num_heads, blocks, key_length]."""
     place = np.arange(logits.shape[3]) % weights.shape[1]
     weights = jnp.repeat(weights, logits.shape[1] // len(weights), axis=0)[:, place]
     return jnp.where(members[:, None], weights[None, :, None, :], 0.0).astype(logits.dtype)

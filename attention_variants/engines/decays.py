@@ -5,24 +5,24 @@ between the two are exponentiated, each summed by itself: as the difference of t
 that follows strong ones would be lost in rounding (-1e-6 next to -440 in float32), and so would its gradient. Nothing
 exceeds exp(0), so nothing overflows.
 
-A chunk is halved again and again, so that each pair of tokens is parted once, by the border m between two halves of one
-block:
+A chunk is halved again and again, so that each pair of tokens is separated once, by the border m between two halves of
+one block:
 
     exp(a_(j+1) + ... + a_i) = exp(a_m + ... + a_i) exp(a_(j+1) + ... + a_(m-1)),   j < m <= i
 
-Both exponents are sums within one half. In the gradient of a decay, too, all terms belong to pairs it lies between:
-nothing cancels. One decay for the whole key is a factor per pair (`chunk_decays`), of which the sums make one. Decays
-per channel would be a factor per pair and channel; `products_by_halves` takes them into matrix products instead, where
-both factors are in [0, 1]:
+Both exponents are sums within one half. In the gradient of a decay, too, all terms belong to pairs that it lies
+between, so nothing cancels. One decay for the whole key is one factor per pair, made from these sums (`chunk_decays`).
+Decays per channel would be a factor per pair and channel; `products_by_halves` absorbs them into matrix products
+instead, where both factors are in [0, 1]:
 
     sum_d reader_id writer_jd exp(a_(j+1) + ... + a_i)_d
         = sum_d (reader_id exp(a_m + ... + a_i)_d) (writer_jd exp(a_(j+1) + ... + a_(m-1))_d)
 
-That takes log2(chunk) exponentials per token and channel, where all pairs take chunk of them, and 2 * channels FLOPs
-per pair.
+That takes 2 * channels FLOPs per pair and log2(chunk) exponentials per token and channel; explicit pairs would take
+chunk of them.
 
 References: Yang et al. 2023, arXiv:2312.06635, section 4.3, have one level of such borders, between sub-chunks of 16
-tokens, and pairs by channel within; we go on by halves to single tokens, which needs no pairs.
+tokens, and explicit pairs per channel within; we keep halving down to single tokens, which needs no such pairs.
 """
 
 from typing import NamedTuple
@@ -43,7 +43,7 @@ class Decays(NamedTuple):
 
 
 class DecayedProducts(NamedTuple):
-    """What each kind of readers finds of what a chunk writes, and factors in [0, 1] as in `Decays`."""
+    """What each kind of reader finds of the writes of a chunk, and factors in [0, 1] as in `Decays`."""
 
     products: tuple[Array, ...]  # [batch, kv_heads, chunk, rows, chunk * writes], a token's writes together; future: 0
     from_start: Float[Array, "batch kv_heads chunk channels"]
@@ -87,9 +87,9 @@ def products_by_halves(
     """Returns sum_d reader_id writer_jd exp(a_(j+1) + ... + a_i)_d for all tokens j < i of one chunk, and `own` for i.
 
     Args:
-      readers: kinds of readers, such as queries and erase keys, for which the writers are decayed once; of each token
+      readers: kinds of readers, such as queries and erase keys, for which the writers are decayed once; each token has
         one or more per kind, such as the queries of its group of heads.
-      writers: of each token one or more keys.
+      writers: one or more keys per token.
       own: what the readers of a token, kind by kind, find of its own writers: any numbers, such as plain products.
       log_decay: the log of what is left of the past when a token is written, <= 0; -inf leaves nothing.
       reads_first: a token reads before it decays the past; otherwise it decays, then reads. Both are before the next.
@@ -120,7 +120,7 @@ def _joined_pairs(between: Array, sums: _Sums) -> Array:
 
 
 def _ends(sums: _Sums, chunk: int) -> tuple[Array, Array, Array]:
-    """Returns what is left from the start to each token, of each token to the end, and over the one block there is."""
+    """Returns what is left from the start to each token, from each token to the end, and over the single block."""
     since, until, total = (jnp.exp(array[:, :, 0]) for array in sums)
     return since[:, :, :chunk], until[:, :, :chunk], total[:, :, 0]
 

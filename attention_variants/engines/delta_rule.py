@@ -2,21 +2,21 @@
 
     S_t = Diag(decay_t) S_(t-1),  then for each write  S_t += strength f (value - S_t^T e)^T,  output_t = S_t^T query_t
 
-A write reads what the memory holds under its erase key e, and puts strength times the difference between that and its
-value under its write key f, which in the plain rule is e again. A token decays the past once and then writes, once or
-several times in turn. The difference u_i of write i depends on what the writes before it have put. With S the state
-before a chunk, and a_i the log decays summed over the chunk up to the token of write i, that is one triangular system
-per chunk (the WY form):
+A write reads what the memory stores under its erase key e. Under its write key f, it adds strength times the difference
+between its value and what it read; in the plain rule, f is e. A token decays the past once and then writes, once or
+several times in turn. The difference u_i of write i depends on the writes before it. With S the state before a chunk,
+and a_i the log decays summed over the chunk up to the token of write i, this is one triangular system per chunk (the WY
+form):
 
     (I + A) u = value - (e exp(a)) S,   A_ij = strength_j sum_d e_id f_jd exp(a_i - a_j)_d,  j < i
     output_i  = (query_i exp(a_i)) S + sum_j strength_j sum_d query_id f_jd exp(a_i - a_j)_d u_j,  j of tokens <= i
     next S    = exp(a_last) S + sum_j strength_j (f_j exp(a_last - a_j)) u_j^T
 
-The system is inverted by halves, in `unit_lower_inverse`: a product of powers of A loses every digit where keys repeat.
-What decays leave, and why nothing overflows, is in `decays`. Gradients recompute each chunk from its incoming state.
+The system is inverted by halving, in `unit_lower_inverse`: a product of powers of A loses every digit if keys repeat.
+`decays` explains what decays leave, and why nothing overflows. Gradients recompute each chunk from its incoming state.
 
-Within, arrays are [chunks, batch, num_kv_heads, rows, dim]: the rows of a token, which are its writes or its queries of
-one group, stand side by side.
+Internally, arrays are [chunks, batch, num_kv_heads, rows, dim]: the rows of a token (its writes, or its queries of one
+group) are adjacent.
 
 References: Yang et al. 2024, arXiv:2406.06484, section 3 (without decay); Yang et al. 2024, arXiv:2412.06464, section
 3.3 (scalar decay); Kimi Team 2025, arXiv:2510.26692, section 3 (a decay per channel); Siems et al. 2025,
@@ -60,24 +60,24 @@ def delta_rule(
 
     Args:
       query: [batch, length, num_heads, head_dim], feature map applied.
-      key: [batch, writes, num_kv_heads, head_dim], the erase keys. `writes` is a multiple of length; those of a token
-        stand one after the other.
+      key: [batch, writes, num_kv_heads, head_dim], the erase keys. `writes` is a multiple of length; the writes of a
+        token are consecutive.
       value: [batch, writes, num_kv_heads, value_dim].
       write_key: like `key`, where the difference goes; None: `key`. The memory stays bounded where I - strength f e^T
         lengthens no vector: with f = e of length at most 1 and a strength from 0 to 2.
-      write_strength: [batch, writes, num_kv_heads]: 0 writes nothing, 1 replaces what stood under a unit key, 2 turns
-        its sign; None: 1.
-      log_decay: <= 0, the log of what is left of the past when this token comes: [batch, length, num_kv_heads], or
+      write_strength: [batch, writes, num_kv_heads]: 0 writes nothing, 1 replaces what is stored under a unit key, 2
+        flips its sign; None: 1.
+      log_decay: <= 0, the log of what is left of the past when this token arrives: [batch, length, num_kv_heads], or
         [batch, length, num_kv_heads, head_dim] for one per row of the state; None forgets nothing.
       chunk_size: tokens per chunk.
-      state: what came before; None is nothing.
-      return_state: whether the state after the last token is wanted.
+      state: what came before; None: nothing.
+      return_state: whether to return the state after the last token.
 
     Returns:
       The output [batch, length, num_heads, value_dim] in float32, and the final state or None.
 
     Raises:
-      ValueError: the number of writes is no multiple of the length.
+      ValueError: the number of writes is not a multiple of the length.
     """
     batch, length, num_heads, head_dim = query.shape
     num_kv_heads, value_dim = value.shape[2:]
@@ -122,7 +122,7 @@ def chunked_flops(
     writes_per_token: int = 1,
     per_channel: bool = False,
 ) -> int:
-    """FLOPs of the matrix products of `delta_rule` on one sequence without a state; `per_channel` tells of decays."""
+    """FLOPs of the matrix products of `delta_rule` on one sequence without a state; `per_channel` refers to decays."""
     chunk = even_block(length, chunk_size)
     num_chunks, writes = -(-length // chunk), writes_per_token * chunk
     rows = num_heads // num_kv_heads + writes_per_token  # readers per token and key-value head
@@ -194,7 +194,7 @@ class _Left(NamedTuple):
 def _products(erase: Array, query: Array, write: Array, log_decay: Array | None) -> tuple[Array, Array, _Left | None]:
     """Returns what erase keys and what queries find of the writes, [batch, kv_heads, rows, writes], and what is left.
 
-    Erase keys read the memory just as queries do, but of their own token only the writes before theirs.
+    Erase keys read the memory just as queries do, but see only those writes of their own token that precede theirs.
     """
     writes = write.shape[3]
     before, every = jnp.tril(jnp.ones((writes, writes), bool), -1), jnp.ones((query.shape[3], writes), bool)

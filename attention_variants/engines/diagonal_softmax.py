@@ -71,7 +71,7 @@ def diagonal_softmax(
 
 
 def executed_pairs(distances: tuple[int, ...], query_length: int) -> int:
-    """Pairs of a query and a key whose logit and output are computed, keys that do not exist among them."""
+    """Pairs of a query and a key whose logit and output are computed, including keys that do not exist."""
     return query_length * len(distances)
 
 

@@ -1,10 +1,10 @@
 """Softmax attention by cuDNN's fused kernel, which computes what `block_softmax` does where the call fits it.
 
-Whether it fits is known before tracing: `misfit` names the first reason why not. `auto` asks for the kernel where the
-process computes on a CUDA device that has it and the call fits; `cudnn` insists, and `xla` never does. A program is
-chosen when it is traced, so one that is exported elsewhere for CUDA has the kernel only under `cudnn`.
+Whether it fits is known before tracing: `misfit` names the first reason why it does not. `auto` asks for the kernel
+where the process computes on a CUDA device that has it and the call fits; `cudnn` insists, and `xla` never does. The
+choice is made at tracing time, so a program exported elsewhere for CUDA has the kernel only under `cudnn`.
 
-Gradients are of reverse mode and first order. Decoding does not come here.
+Gradients are reverse-mode and first-order. Decoding does not use this engine.
 
 References: `jax.nn.dot_product_attention(implementation="cudnn")`; the algorithm is that of Dao et al. 2022,
 arXiv:2205.14135.
@@ -33,7 +33,7 @@ def fused_softmax(query: Queries, key: Keys, value: Values, *, causal: bool, win
     """Returns softmax attention over all keys or, where causal, over the newest `window_size` up to the query's own.
 
     Args:
-      query: [batch, query_length, num_heads, head_dim]; shapes and dtypes as `misfit` has them.
+      query: [batch, query_length, num_heads, head_dim]; shapes and dtypes as `misfit` requires.
       key: [batch, key_length, num_kv_heads, head_dim].
       value: [batch, key_length, num_kv_heads, head_dim].
       causal: a query sees keys at its own position and before.
@@ -85,7 +85,7 @@ def misfit(
     key_mask: Any = None,
     bias: Any = None,
 ) -> str | None:
-    """Returns what a call of `fused_softmax`, with a mask or a bias, would need that it lacks; None where it fits."""
+    """Returns what a call, perhaps with a mask or a bias, would need to fit `fused_softmax`; None if it fits."""
     head_dim, value_dim = query.shape[3], value.shape[3]
     dtypes = {jnp.dtype(array.dtype) for array in (query, key, value)}
     if len(dtypes) > 1 or dtypes.pop() not in _DTYPES:

@@ -51,7 +51,7 @@ def gathered_softmax(
 
 
 def gathered_pairs(query_length: int, listed: int) -> int:
-    """Pairs of a query and a listed key whose logit and output are computed, padding among them."""
+    """Pairs of a query and a listed key whose logit and output are computed, padding included."""
     strip = _strip(query_length, listed)
     return -(-query_length // strip) * strip * listed
 

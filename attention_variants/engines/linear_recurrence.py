@@ -1,11 +1,11 @@
 """The recurrence S_t = decay_t S_(t-1) + key_t value_t^T, read by output_t = query_t S_t.
 
 Three forms of one function: chunked (parallel within a chunk, a running state between chunks), recurrent (a chunk of
-one token) and, without decay and not causal, one sum over all keys. A decay is one number per head, or one per channel
-of the key: then the rows of S decay apart, and the pairs of a chunk are multiplied by halves. `decays` gives what is
-left of a key, and explains why nothing overflows. Gradients recompute each chunk from its incoming state.
+one token) and, without decay and not causal, one sum over all keys. A decay is one number per head or one per channel
+of the key: then the rows of S decay separately, and the pairs of a chunk are multiplied by halving. `decays` explains
+what is left of a key, and why nothing overflows. Gradients recompute each chunk from its incoming state.
 
-Within, arrays are [chunks, batch, num_kv_heads, group * chunk, dim] as in `block_softmax`.
+Internally, arrays are [chunks, batch, num_kv_heads, group * chunk, dim] as in `block_softmax`.
 
 References: Katharopoulos et al. 2020, arXiv:2006.16236; chunks as in Hua et al. 2022, arXiv:2202.10447, and Yang et
 al. 2024, arXiv:2312.06635. All states are float32 (float64 for such inputs).
@@ -52,7 +52,7 @@ def linear_recurrence(
     state: LinearState | None = None,
     return_state: bool = False,
 ) -> tuple[Outputs, LinearState | None]:
-    """Causal linear attention in chunks. `head_dim` is that of the features; that of the values may be another.
+    """Causal linear attention in chunks. `head_dim` is the width of the features; values may have another.
 
     Args:
       query: [batch, length, num_heads, head_dim], feature map and scale applied.
@@ -65,8 +65,8 @@ def linear_recurrence(
         the write sees its own key weighted by `bonus` [batch or 1, length or 1, num_kv_heads, head_dim].
       normalise: divide by the sum of the weights query . key; a query whose weights sum to 0 gives 0.
       chunk_size: tokens per chunk.
-      state: what came before; None is nothing.
-      return_state: whether the state after the last token is wanted.
+      state: what came before; None: nothing.
+      return_state: whether to return the state after the last token.
 
     Returns:
       The output [batch, length, num_heads, value_dim] in float32, and the final state or None.
@@ -126,14 +126,14 @@ def write_sum(
     *,
     normalise: bool,
 ) -> LinearState:
-    """Returns the sums over all keys, nothing decayed."""
+    """Returns the sums over all keys, without decay."""
     dtype = accumulation_dtype(key.dtype)
     key, value = key.astype(dtype), value.astype(dtype)
     return LinearState(jnp.einsum("bkhd,bkhe->bhde", key, value), key.sum(1) if normalise else None)
 
 
 def read_sum(query: Queries, state: LinearState) -> Outputs:
-    """Returns what queries find in sums over keys; divided by the sum of weights where those have it."""
+    """Returns what queries read from sums over keys, divided by the sum of weights if the sums include it."""
     batch, length, num_heads, head_dim = query.shape
     dtype = accumulation_dtype(query.dtype)
     query = query.astype(dtype).reshape(batch, length, state.memory.shape[1], -1, head_dim)

@@ -1,7 +1,7 @@
-"""For each query and head the nearest keys of its hash bucket: a choice without gradient, by sorting, linear in length.
+"""The nearest keys of each query's hash bucket, per head: a choice without gradient, by sorting, linear in length.
 
-Sorting the keys by bucket, then by position, makes the keys that a query may see one run of the sorted list, around the
-place where the query itself would stand. What comes after a query never moves a key of an earlier position.
+Once keys are sorted by bucket, then by position, the keys that a query may see are one run of the sorted list, around
+the place where the query itself would be. What comes after a query never moves a key of an earlier position.
 """
 
 import functools
@@ -20,7 +20,7 @@ def bucket_mates(
     key_mask: Bool[Array, "batch key_length"] | None = None,
     first_position: int | Int[Array, ""] = 0,
 ) -> Int[Array, "batch num_heads query_length listed"]:
-    """Returns each query's own key and, of its bucket in every round, the nearest keys; none twice.
+    """Returns each query's own key and the nearest keys of its bucket in every round, without repetition.
 
     Args:
       query_buckets: [batch, query_length, num_heads, rounds], in [0, num_buckets).
@@ -34,13 +34,13 @@ def bucket_mates(
       Positions of keys, -1 for none, in a list of `listed_keys(...)`.
 
     Raises:
-      ValueError: too many buckets for keys so many.
+      ValueError: too many buckets for so many keys.
     """
     (batch, length, num_heads, rounds), (_, key_length, num_kv_heads, _) = query_buckets.shape, key_buckets.shape
     if (num_buckets + 1) * key_length >= 2**31:
         raise ValueError(f"`num_buckets` * key_length must be below 2**31; got {num_buckets} and {key_length}.")
     permitted = jnp.ones((batch, key_length), bool) if key_mask is None else key_mask
-    # A masked key is behind the last bucket.
+    # A masked key goes behind the last bucket.
     key_buckets = jnp.where(permitted[:, :, None, None], key_buckets, num_buckets)
     codes = jnp.sort(jnp.moveaxis(key_buckets * key_length + jnp.arange(key_length)[None, :, None, None], 1, 3))
     grouped = query_buckets.reshape(batch, length, num_kv_heads, -1, rounds).transpose(0, 2, 3, 4, 1)

@@ -1,7 +1,7 @@
-"""For each query and head the candidates (keys, or blocks of keys) that score highest: a choice without gradient.
+"""For each query and head, the candidates (keys, or blocks of keys) that score highest: a choice without gradient.
 
-All candidates are scored, strip by strip of queries, so memory is linear in the number of either. Equal scores are
-decided by position, the first one first. Queries are scaled for the choice, lest scores become equal by underflow.
+All candidates are scored, one strip of queries at a time, so memory is linear in the number of either. Ties go to the
+earlier candidate. Queries are scaled for the choice, so that underflow does not make scores equal.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,12 @@ def top_candidates(
     candidate_mask: Bool[Array, "batch candidates"] | None = None,
     first_position: int | Int[Array, ""] = 0,
 ) -> Int[Array, "batch num_heads query_length chosen"]:
-    """Returns the `num_chosen` visible candidates of largest query . candidate, best first.
+    """Returns the `num_chosen` visible candidates with the largest query . candidate, best first.
 
     Args:
       query: [batch, query_length, num_heads, head_dim].
       candidate: [batch, candidates, num_kv_heads, head_dim].
-      num_chosen: how many to choose; at most all are.
+      num_chosen: how many to choose; all, if there are fewer.
       visible: (query positions [strip, 1], candidates [1, candidates]) -> whether a query may choose a candidate.
       candidate_mask: [batch, candidates], True = may be chosen.
       first_position: the position of the first query; the others follow it.
@@ -51,7 +51,7 @@ def top_candidates(
 
     def choose(item: tuple[Array, Array]) -> Array:
         query, positions = item
-        # In full precision: a choice that falls differently is a different function.
+        # In full precision: a different choice is a different function.
         scores = jnp.einsum("bqhgd,bkhd->bhgqk", query, candidate, precision="highest")
         seen = visible(positions[:, None], jnp.arange(candidates)[None, :])[None, None, None]
         scores = jnp.where(seen & permitted[:, None, None, None, :], scores, -jnp.inf)
@@ -65,7 +65,7 @@ def top_candidates(
 
 
 def of_size_one(query: Queries) -> Queries:
-    """Returns queries scaled by powers of two, their largest entries in [0.5, 1): scores keep their order."""
+    """Returns queries scaled by powers of two, with largest entries in [0.5, 1), so that scores keep their order."""
     _, exponent = jnp.frexp(jnp.abs(query).max(-1, keepdims=True))
     return jnp.ldexp(query, -exponent)
 

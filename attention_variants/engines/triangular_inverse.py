@@ -1,10 +1,11 @@
-"""The inverse of lower triangular matrices with ones on the diagonal, by halves.
+"""The inverse of lower triangular matrices with ones on the diagonal, by halving.
 
     [ P 0 ]^-1   [  P^-1            0    ]
     [ R Q ]    = [ -Q^-1 R P^-1    Q^-1  ]
 
-From blocks of one row upwards, each step doubles them: log2(size) batched matrix products, all exact inverses of parts
-of the matrix. That is as stable as substitution, row by row, and unlike it parallel; sums of powers are not stable.
+From blocks of one row upwards, each step doubles them by two batched matrix products: log2(size) steps, each with the
+exact inverses of parts of the matrix. This is as stable as row-by-row substitution, but parallel; sums of powers are
+not stable.
 """
 
 import jax
@@ -46,7 +47,7 @@ def inverse_flops(size: int) -> int:
 
 
 def _product(left: Array, right: Array) -> Array:
-    """Returns left @ right in full precision, which an accelerator would cut short."""
+    """Returns left @ right in full precision, which an accelerator would reduce by default."""
     return jnp.matmul(left, right, precision="highest")
 
 

@@ -1,4 +1,4 @@
-"""What variants share that mix whole sequences at once: no causal form, and so nothing to decode."""
+"""What variants that mix whole sequences at once share: no causal form, and so nothing to decode."""
 
 import dataclasses
 from typing import Any, NoReturn

@@ -1,6 +1,6 @@
 """Softmax attention to the query's own block and to the best others: what variants that choose blocks share.
 
-A variant gives every block a key that queries score it by, in `_attend` and, from the definition, in `_dense_weights`.
+A variant gives every block a key by which queries score it, in `_attend` and, from the definition, in `_dense_weights`.
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ Members = Bool[Array, "#batch blocks length"]  # the unmasked keys of every bloc
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockChoiceVariant(AttentionVariant):
-    """Attends to the own block and the `num_blocks - 1` best others; causal, to finished earlier ones only.
+    """Attends to the query's own block and the `num_blocks - 1` best others; if causal, only finished earlier ones.
 
-    Each query and head chooses for itself, without gradient; of equal scores the earlier block wins. A block with no
-    unmasked key is no candidate.
+    Each query and head chooses for itself, without gradient; ties go to the earlier block. A block with no unmasked key
+    is not a candidate.
     """
 
     block_size: int = 64
@@ -106,7 +106,7 @@ class BlockChoiceVariant(AttentionVariant):
         members: Members,
         causal: bool,
     ) -> Float[Array, "batch num_heads length length"]:
-        """Returns the weights of own and best blocks; for definitions."""
+        """Returns the weights over the own block and the best ones; for definitions."""
         length, blocks = logits.shape[3], np.arange(scores.shape[3])
         own = np.arange(length) // self.block_size
         is_own = own[:, None] == blocks[None, :]

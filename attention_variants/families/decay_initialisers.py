@@ -1,4 +1,4 @@
-"""How learned decays exp(-rate * step) begin: as in Mamba-2 (Dao and Gu 2024, arXiv:2405.21060)."""
+"""Initialisers of learned decays exp(-rate * step), as in Mamba-2 (Dao and Gu 2024, arXiv:2405.21060)."""
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,6 @@ def draw_log_rate(rng: Array, shape: tuple[int, ...]) -> Array:
 
 
 def draw_step_bias(rng: Array, shape: tuple[int, ...]) -> Array:
-    """Returns what softplus takes to time steps from 0.001 to 0.1, log-uniform."""
+    """Returns numbers that softplus maps to time steps from 0.001 to 0.1, log-uniform."""
     step = jnp.exp(jax.random.uniform(rng, shape, minval=jnp.log(0.001), maxval=jnp.log(0.1)))
     return step + jnp.log(-jnp.expm1(-step))

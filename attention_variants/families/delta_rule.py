@@ -1,8 +1,8 @@
 """Attention as a memory that is corrected token by token: what the delta-rule variants share.
 
-A variant gives the module that makes its controls and, by `decay_shape`, what decays; one whose tokens write more than
-once also gives `writes_per_token`, `writes` and `_dense_values`. The fast path is the engine `delta_rule`;
-`_dense_weights` follows each query back through the writes.
+A variant provides the module that makes its controls and, through `decay_shape`, says what decays; one whose tokens
+write more than once also provides `writes_per_token`, `writes` and `_dense_values`. The fast path is the engine
+`delta_rule`; `_dense_weights` follows each query back through the writes.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class DeltaControls(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """What the tokens write, those of a token one after the other."""
+    """What the tokens write; the writes of a token are consecutive."""
 
     key: Float[Array, "batch writes num_kv_heads head_dim"]  # before the feature map
     strength: Float[Array, "batch writes num_kv_heads"]
@@ -89,7 +89,7 @@ class DeltaRuleVariant(AttentionVariant):
 
     @override
     def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
-        """Ideal is the cheaper of the permitted pairs, a query and a write each, and the token-by-token rule."""
+        """Ideal is the cheaper of all permitted pairs of a query and a write, and the token-by-token rule."""
         pairs, writes = query_length * (query_length + 1) // 2, self.writes_per_token
         decay = self.decay_shape(heads.num_kv_heads, heads.head_dim)
         executed = engine.chunked_flops(
@@ -118,7 +118,7 @@ class DeltaRuleVariant(AttentionVariant):
         return engine.delta_rule(**self.rule(query, key, value, controls))[0]
 
     def rule(self, query: Array, key: Array, value: Array, controls: Any) -> dict[str, Any]:
-        """Returns the arguments of the engine, but for the state."""
+        """Returns the arguments of the engine, except the state."""
         key, strength = self.writes(key, controls)
         return {
             "query": unit_features(query),
@@ -134,7 +134,7 @@ class DeltaRuleVariant(AttentionVariant):
     ) -> Array:
         """Follows u = query_i back: weight_ij = strength_j u . key_j, then u <- u - weight_ij key_j.
 
-        Before the first write of a token u also decays as that token's past does.
+        Before the first write of a token, u also decays, as that token's past does.
         """
         (batch, length, num_heads, _), num_kv_heads = query.shape, key.shape[2]
         key, strength = self.writes(key, controls)

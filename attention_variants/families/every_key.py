@@ -16,7 +16,7 @@ class EveryKeyVariant(StaticPatternVariant):
     """Attention over all keys or, where causal, over those up to the query's own.
 
     Attributes:
-      block_size: tokens per block of the engine: speed only, the function is the same.
+      block_size: tokens per block of the engine; affects speed only, not the function.
     """
 
     block_size: int = 512

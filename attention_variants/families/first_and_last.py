@@ -1,4 +1,4 @@
-"""Decoding in bounded memory: the first tokens, which stay, and the last ones, which roll."""
+"""Decoding in bounded memory: the first tokens, and a rolling buffer of the last ones."""
 
 import abc
 import dataclasses
@@ -31,12 +31,12 @@ class FirstAndLastVariant(StaticPatternVariant):
     @property
     @abc.abstractmethod
     def num_first(self) -> int:
-        """First keys that every later query sees."""
+        """Number of first keys that every later query sees."""
 
     @property
     @abc.abstractmethod
     def num_last(self) -> int:
-        """Keys before and at its own position that a query sees."""
+        """Number of keys that a query sees at its own position and before."""
 
     def cache_size(self, max_length: int) -> int:
         """Returns how many tokens the cache holds."""
@@ -62,7 +62,7 @@ class FirstAndLastVariant(StaticPatternVariant):
         before, after = jnp.arange(first), cache.length - last + jnp.arange(last + new)
         positions = [
             jnp.where(before < cache.length + new, before, -1),
-            jnp.where(after >= first, after, -1),  # what is among the first is not seen twice
+            jnp.where(after >= first, after, -1),  # keys among the first are not seen twice
         ]
         keys, values = (
             jnp.concatenate([held, arriving], axis=1)
@@ -83,7 +83,7 @@ class FirstAndLastVariant(StaticPatternVariant):
 
 
 def _fill(first: Array, new: Array, length: Array) -> Array:
-    """Returns the first tokens with those that arrive at positions `length` and on."""
+    """Returns the first tokens, updated with those that arrive from position `length` on."""
     arriving = jnp.arange(first.shape[1]) - length
     within = (arriving >= 0) & (arriving < new.shape[1])
     return jnp.where(within[None, :, None, None], new[:, arriving.clip(0, new.shape[1] - 1)], first)

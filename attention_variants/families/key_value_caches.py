@@ -10,7 +10,7 @@ from attention_variants.interface import HeadSizes
 
 
 class RollingCache(NamedTuple):
-    """The last keys and values, newest last; slot s holds position length - size + s, nothing where that is < 0."""
+    """The last keys and values, newest last; slot s holds position length - size + s, or nothing if that is < 0."""
 
     key: Float[Array, "batch size num_kv_heads head_dim"]
     value: Float[Array, "batch size num_kv_heads value_dim"]
@@ -19,7 +19,7 @@ class RollingCache(NamedTuple):
 
 
 class PositionedCache(NamedTuple):
-    """All keys and values; slot s holds position s, zeros where it is yet to come."""
+    """All keys and values; slot s holds position s, or zeros until that token arrives."""
 
     key: Float[Array, "batch max_length num_kv_heads head_dim"]
     value: Float[Array, "batch max_length num_kv_heads value_dim"]
@@ -28,7 +28,7 @@ class PositionedCache(NamedTuple):
 
 
 def empty_pair(batch: int, slots: int, heads: HeadSizes, dtype: Any) -> tuple[Array, Array]:
-    """Returns zeros for keys and for values: two buffers, because one cannot be donated as two."""
+    """Returns zeros for keys and for values: two buffers, because one cannot be donated twice."""
     shape = batch, slots, heads.num_kv_heads
     return jnp.zeros((*shape, heads.head_dim), dtype), jnp.zeros((*shape, heads.value_dim), dtype)
 
@@ -47,5 +47,5 @@ def append(cache: PositionedCache, key: Keys, value: Values) -> PositionedCache:
 
 
 def put(slots: Array, new: Array, first: Int[Array, ""]) -> Array:
-    """Writes `new` [batch, new, ...] into `slots` [batch, slots, ...] from slot `first` on; drops what is past them."""
+    """Writes `new` [batch, new, ...] into `slots` [batch, slots, ...] from slot `first` on; drops what does not fit."""
     return slots.at[:, first + jnp.arange(new.shape[1])].set(new.astype(slots.dtype), mode="drop")

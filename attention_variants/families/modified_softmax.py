@@ -1,4 +1,4 @@
-"""Attention to every key by other weights than a softmax of the logits: what such variants share."""
+"""Attention to every key with weights other than a softmax of the logits: what such variants share."""
 
 import abc
 import dataclasses
@@ -13,10 +13,10 @@ from attention_variants.families.static_pattern import Given
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModifiedSoftmaxVariant(EveryKeyVariant):
-    """Attention over all keys or earlier ones. A subclass gives `attend_from` and `weigh`, or more.
+    """Attention over all keys or earlier ones. A subclass defines `attend_from` and `weigh`, or more.
 
     Attributes:
-      block_size: tokens per block of the engine: speed only, the function is the same.
+      block_size: tokens per block of the engine; affects speed only, not the function.
     """
 
     normalised = False

@@ -1,7 +1,7 @@
 """Attention as a linear recurrence: what such variants share.
 
-A variant gives itself twice: `recurrence`, the features, decays and bonus that the engine runs on, and `kernel`, its
-weights spelled out from the paper's definition. The laws hold one against the other.
+A variant is written twice: as `recurrence`, the features, decays and bonus that the engine runs on, and as `kernel`,
+its weights spelled out from the paper's definition. The laws check one against the other.
 """
 
 import abc
@@ -51,8 +51,8 @@ class NormalisedCache(NamedTuple):
 class RecurrentVariant(AttentionVariant):
     """Causal attention through a running state; where nothing decays, also bidirectional, as one sum over all keys.
 
-    A subclass gives `recurrence` and `kernel`, and perhaps `key_dim`, `feature_flops` and `make_controls`. One whose
-    state decays extends `DecayingRecurrentVariant`.
+    A subclass defines `recurrence` and `kernel`, and optionally `key_dim`, `feature_flops` and `make_controls`. One
+    whose state decays extends `DecayingRecurrentVariant`.
     """
 
     chunk_size: int = 128
@@ -69,17 +69,17 @@ class RecurrentVariant(AttentionVariant):
         """Returns what the engine runs on.
 
         Args:
-          query: [batch, query_length, num_heads, head_dim], in float32 (float64 for such inputs), as all here.
-          key: [batch, key_length, num_kv_heads, head_dim]; masked keys are 0, and so will be made their features.
+          query: [batch, query_length, num_heads, head_dim], in float32 (float64 for such inputs), like all arrays here.
+          key: [batch, key_length, num_kv_heads, head_dim]; masked keys are 0, and their features will be zeroed.
           controls: from `make_controls`.
-          positions: [key_length], where the tokens stand; those of the queries too, but for cross-attention.
+          positions: [key_length], of the keys and, except in cross-attention, of the queries.
         """
 
     @abc.abstractmethod
     def kernel(self, query: Array, key: Array, controls: Any) -> Array:
         """Returns the weights [batch, num_heads, query_length, key_length] before masks and normalisation.
 
-        The definition, O(length^2), sharing no code with `recurrence` but elementwise helpers; arguments as there.
+        The definition, O(length^2). It shares no code with `recurrence` except elementwise helpers; arguments as there.
         Pairs outside the pattern may hold any finite number.
         """
 
@@ -192,7 +192,7 @@ def dense_products(query: Array, key: Array) -> Float[Array, "batch num_heads qu
 def dense_decays(
     decay: Float[Array, "batch length num_heads *channels"],
 ) -> Float[Array, "batch num_heads length length *channels"]:
-    """Returns what token i has left of token j's write: the decays of j+1 .. i multiplied; for definitions."""
+    """Returns what is left of token j's write at token i, the product of the decays of j+1 .. i; for definitions."""
 
     def row(left: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
         decay, position = now

@@ -1,7 +1,7 @@
 """Softmax attention over a pattern that is fixed before any content is seen: what such variants share.
 
-A variant gives the pattern twice: `pattern`, spelled out from the paper's definition, and `block_pattern`, in the
-pieces that the block engine can skip by. The laws hold one against the other.
+A variant states the pattern twice: as `pattern`, spelled out from the paper's definition, and as `block_pattern`, in
+pieces that let the block engine skip blocks. The laws check one against the other.
 """
 
 import abc
@@ -22,7 +22,7 @@ from attention_variants.patterns import Pattern
 
 
 class Given(NamedTuple):
-    """What else a call is given; see `AttentionVariant.__call__`."""
+    """The other arguments of a call; see `AttentionVariant.__call__`."""
 
     key_mask: KeyMask | None
     bias: Any
@@ -31,17 +31,17 @@ class Given(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StaticPatternVariant(AttentionVariant):
-    """Softmax attention over a static pattern. A subclass gives `pattern`, `block_pattern` and perhaps the sizes."""
+    """Softmax attention over a static pattern. A subclass defines `pattern`, `block_pattern` and perhaps the sizes."""
 
     supports_bias = True
     normalised = True
 
     @abc.abstractmethod
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> Pattern:
-        """Returns the pattern in pieces that the engine can skip by; must not depend on the lengths where causal."""
+        """Returns the pattern in pieces that let the engine skip blocks; must not depend on the lengths if causal."""
 
     def engine_block(self, query_length: int, key_length: int) -> int:
-        """Returns about how many queries and keys a block should have."""
+        """Returns the approximate number of queries and keys per block."""
         return 512
 
     def cache_size(self, max_length: int) -> int:
@@ -49,11 +49,11 @@ class StaticPatternVariant(AttentionVariant):
         return max_length
 
     def weigh(self, logits: Array, mask: Array, controls: Any) -> Array:
-        """Turns logits [batch, num_heads, query, key] into weights; `mask` broadcasts to them. Here by softmax."""
+        """Turns logits [batch, num_heads, query, key] into weights; `mask` broadcasts to them. Default: softmax."""
         return masked_softmax(logits, mask)
 
     def plan(self, query_length: int, key_length: int, causal: bool) -> BlockPlan:
-        """Returns how the engine cuts a call up."""
+        """Returns how the engine cuts a call into blocks."""
         pattern = self.block_pattern(query_length, key_length, causal)
         return make_plan(pattern, query_length, key_length, self.engine_block(query_length, key_length))
 
@@ -77,11 +77,11 @@ class StaticPatternVariant(AttentionVariant):
         return self.attend_from(plan, query, key, value, causal, Given(key_mask, bias, controls))
 
     def attend_from(self, plan: BlockPlan, query: Array, key: Array, value: Array, causal: bool, given: Given) -> Array:
-        """Returns the output of queries that stand where a plan says among the keys; by the block engine."""
+        """Returns the output of queries at the positions that a plan gives, by the block engine."""
         return block_softmax(plan, query, key, value, key_mask=given.key_mask, bias=given.bias)[0]
 
     def plan_from(self, first_query: int, query_length: int, key_length: int, causal: bool) -> BlockPlan:
-        """Returns how the engine cuts up queries that stand at `first_query` and on, among all keys."""
+        """Returns how the engine cuts up queries from position `first_query` on, among all keys."""
         pattern = self.block_pattern(key_length, key_length, causal)
         return make_plan(pattern, query_length, key_length, self.engine_block(query_length, key_length), first_query)
 
@@ -111,7 +111,7 @@ class StaticPatternVariant(AttentionVariant):
     def _attend_cached(
         self, query: Array, key: Array, value: Array, where: tuple[Any, ...], *, bias: Any, controls: Any
     ) -> Array:
-        """`where` are the positions of queries and of keys, the rule that says which are visible, and the reach."""
+        """`where` holds the positions of queries and of keys, the rule for which are visible, and the reach."""
         weigh = functools.partial(self.weigh, controls=controls)
         return attend_cached(query, key, value, *where, bias=bias, weigh=weigh)
 

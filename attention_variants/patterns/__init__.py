@@ -1,11 +1,11 @@
 """Which key a query may see, as small frozen descriptions.
 
 A `Pattern` defines at absolute positions whether a query sees a key (`visible`, elementwise, traced or not) and, for
-the block engine, whether a block of queries touches a block of keys at all (`touched`) and whether it sees it whole
+the block engine, whether a block of queries touches a block of keys at all (`touched`) and whether it sees all of it
 (`filled`). Pictures show queries as rows and keys as columns.
 
-The number of keys a window shows goes by many conventions; here `window_size` counts the keys visible, the query's own
-included. `window_from_*` convert.
+Window sizes follow many conventions; here `window_size` counts the keys visible, the query's own included.
+`window_from_*` convert.
 """
 
 from attention_variants.patterns.base import AllOf, AnyOf, Everything, Pattern
@@ -41,8 +41,8 @@ def causal_or_full(causal: bool) -> Pattern:
 def window(window_size: int, causal: bool) -> Band:
     """Returns the band of `window_size` visible keys, the query's own included.
 
-    Causal, they are the query's own and those just before it. Otherwise they lie around it, the odd one before:
-    `window(4, causal=False)` shows two before, the own and one after.
+    If causal, they are the query's own and those just before it. Otherwise they lie around it, the odd one before:
+    `window(4, causal=False)` shows two before, the query's own and one after.
     """
     if causal:
         return Band(before=window_size - 1, after=0)

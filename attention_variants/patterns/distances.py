@@ -11,7 +11,7 @@ from attention_variants.patterns.base import AllOf, AnyOf, Pattern
 
 @dataclasses.dataclass(frozen=True)
 class Band(Pattern):
-    """Keys from `before` positions before the query to `after` positions after it; None is without end.
+    """Keys from `before` positions before the query to `after` positions after it; None is unbounded.
 
     `Band(before=None, after=0)` is causal attention and `Band(before=1, after=0)` a causal window of 2::
 
@@ -109,7 +109,7 @@ class PowersOfTwo(Pattern):
 
 
 def band_around(pattern: Pattern) -> Band | None:
-    """Returns a band that holds all that a pattern shows, where that depends on the distance alone; else None."""
+    """Returns a band that covers all a pattern shows, if that depends on the distance alone; otherwise None."""
     if isinstance(pattern, Band):
         return pattern
     if isinstance(pattern, EveryNth | PowersOfTwo):
@@ -124,7 +124,7 @@ def band_around(pattern: Pattern) -> Band | None:
 
 
 def _widest(ends: tuple[int | None, ...], any_of: bool) -> int | None:
-    """Returns how far any, or all, of some bands reach to one side; None is without end."""
+    """Returns how far any, or all, of some bands reach to one side; None is unbounded."""
     known = [end for end in ends if end is not None]
     if any_of:
         return max(known) if len(known) == len(ends) else None

@@ -1,4 +1,4 @@
-"""Patterns written out as matrices, for definitions; they share no code with the pieces that blocks can skip by."""
+"""Patterns written out as matrices, for definitions; they share no code with the pieces for skipping blocks."""
 
 import numpy as np
 
@@ -10,9 +10,9 @@ def every_key(query_length: int, key_length: int, causal: bool) -> np.ndarray:
 
 
 def near_keys(query_length: int, key_length: int, window_size: int, causal: bool) -> np.ndarray:
-    """Returns the `window_size` keys that end with the query's own where causal, and else lie around it.
+    """Returns the `window_size` keys that end with the query's own if causal, and otherwise lie around it.
 
-    Around an own key lie window_size // 2 keys before it and (window_size - 1) // 2 after it.
+    Around it means window_size // 2 keys before it and (window_size - 1) // 2 after it.
     """
     query_position, key_position = np.arange(query_length)[:, None], np.arange(key_length)[None, :]
     first = query_position - (window_size - 1 if causal else window_size // 2)

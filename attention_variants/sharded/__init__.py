@@ -3,8 +3,8 @@
     mesh = Mesh(np.asarray(jax.devices()), ("length",))
     attend = context_parallel(make_variant("gated_delta"), mesh, "length")
 
-`attend` is called as the variant is, and is one: `MultiHeadAttention(attend, ...)` is a layer. `SPLITS` says how the
-sequence is split for each family of variants.
+`attend` is called like the variant and is a variant itself: `MultiHeadAttention(attend, ...)` is a layer. `SPLITS` says
+how the sequence is split for each family of variants.
 """
 
 from attention_variants.sharded.variant import SPLITS, ContextParallel, context_parallel

@@ -1,4 +1,4 @@
-"""What devices that share one sequence tell each other; for the inside of a `shard_map` over the axis of the length."""
+"""What devices that share one sequence exchange; for use inside a `shard_map` over the length axis."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,12 +12,12 @@ State = TypeVar("State")
 
 
 def with_neighbours(array: Array, axis: str, before: int, after: int) -> Array:
-    """Returns a device's tokens, those `before` and those `after` them: zeros, or False, where there are none.
+    """Returns a device's tokens with `before` and `after` tokens around them: zeros, or False, where there are none.
 
     Args:
       array: [batch, local_length, ...], the tokens of this device.
       axis: the mesh axis along which the length is split.
-      before: how many tokens before its own a device wants; from more than one device where they have fewer each.
+      before: how many tokens before its own a device wants; they may come from several devices.
       after: how many after them.
 
     Returns:
@@ -47,8 +47,8 @@ def incoming(own: Any, start: State, follow: Callable[[State, Any], State], axis
 
     Args:
       own: what the tokens of this device do to a state; a pytree.
-      start: the state before the first token of all.
-      follow: (state, what a device's tokens do to it) -> state behind them.
+      start: the state before the first token of the sequence.
+      follow: (state, what a device's tokens do to it) -> state after them.
       axis: the mesh axis along which the length is split.
     """
     everyone, states = lax.all_gather(own, axis), [start]

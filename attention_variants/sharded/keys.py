@@ -1,10 +1,10 @@
-"""Softmax and its relatives: each device has its queries, and gets the keys that they may see.
+"""Softmax and its relatives: each device keeps its queries and gets the keys that they may see.
 
-A pattern that depends on the distance alone and ends there needs the neighbours' keys (a halo). Any other needs all of
-them: keys and values are gathered, and each device runs the plan of its own queries, so that what the pattern does
-not show costs nothing, but for the edges of blocks: patterns that are scattered, which a layout of their own makes
-cheap on one device, touch many. These plans are known before tracing, one for each device, as branches of one program.
-A causal pattern gives later devices more to do: the last of n does about twice the mean.
+A pattern that depends only on the distance, up to some maximum, needs the neighbours' keys (a halo). Any other needs
+all keys: keys and values are gathered, and each device runs the plan of its own queries, so that keys outside the
+pattern cost nothing, except at the edges of blocks. Scattered patterns, which their own layout makes cheap on one
+device, touch many blocks. The plans are known before tracing, one per device, as branches of one program. A causal
+pattern gives later devices more work: the last of n does about twice the mean.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ def attend_top_k(variant: TopKAttention, part: Part) -> Array:
 
 
 def _by_halo(variant: StaticPatternVariant, band: Band, part: Part) -> Array:
-    """Attention to the device's own keys and those close to them; queries stand `before` keys from the first."""
+    """Attention to the device's own keys and those near them; queries start `before` keys after the first key."""
     assert band.before is not None and band.after is not None
     before, own = max(band.before, 0), part.query.shape[1]
     share = functools.partial(with_neighbours, axis=part.axis, before=before, after=max(band.after, 0))
@@ -79,7 +79,7 @@ def _of_choice(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ShiftedBias:
-    """The bias of tokens that stand further along than they are counted; see `interface.Bias`."""
+    """The bias of tokens that are counted from 0 but start at position `start`; see `interface.Bias`."""
 
     bias: Any
     start: Any  # position of token 0; floating, as every leaf of a bias is, and exact below 2^24

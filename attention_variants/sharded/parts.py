@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float
 
 
 class Part(NamedTuple):
-    """The arguments of a call, the tokens of one device each; as in `AttentionVariant.__call__`."""
+    """One device's share of the arguments of `AttentionVariant.__call__`."""
 
     query: Float[Array, "batch local_length num_heads head_dim"]
     key: Float[Array, "batch local_length num_kv_heads head_dim"]

@@ -1,9 +1,9 @@
-"""Recurrences: each device runs over its tokens, from the state that the devices before it leave.
+"""Recurrences: each device processes its tokens, starting from the state that the devices before it leave.
 
 What a device's tokens do to a state is linear in the state, and small: a decay and a sum for linear attention, a matrix
-and a sum for the delta rule. Each device computes that first, all tell it to all, and each follows it from the first
-device to its own. So none waits for another to run over its tokens; the price is a second pass for the delta rule, and
-one product of keys and values for linear attention.
+and a sum for the delta rule. Each device computes this first, all devices exchange it, and each applies it in order
+from the first device to its own. So no device waits for another to process its tokens; the price is a second pass for
+the delta rule, and one product of keys and values for linear attention.
 """
 
 from typing import Any, NamedTuple
@@ -81,14 +81,14 @@ def attend_delta_rule(variant: DeltaRuleVariant, part: Part) -> Array:
 
 
 def _turn(rule: dict[str, Any]) -> _Turn:
-    """Returns what tokens do to a state: the rule acts on each channel of the values by itself.
+    """Returns what tokens do to a state: the rule acts on each value channel separately.
 
-    So channels without values that start from the unit matrix end as the turn, beside those that are written.
+    So channels that hold no values and start from the identity matrix end as the turn, beside those that are written.
     """
     key, value, length = rule["key"], rule["value"], rule["query"].shape[1]
     batch, writes, num_kv_heads, head_dim = key.shape
     nothing = jnp.zeros((batch, writes, num_kv_heads, head_dim), value.dtype)
-    query = jnp.zeros((batch, length, num_kv_heads, head_dim), key.dtype)  # the fewest there can be: none is read
+    query = jnp.zeros((batch, length, num_kv_heads, head_dim), key.dtype)  # as few as possible: no output is used
     unit = jnp.broadcast_to(jnp.eye(head_dim, dtype=key.dtype), (batch, num_kv_heads, head_dim, head_dim))
     start = jnp.concatenate([jnp.zeros((*unit.shape[:3], value.shape[3]), key.dtype), unit], axis=-1)
     wide = rule | {"query": query, "value": jnp.concatenate([value, nothing], axis=-1)}

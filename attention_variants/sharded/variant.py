@@ -35,17 +35,17 @@ SPLITS: dict[Any, Split] = {
     RecurrentVariant: Split("decayed sums passed on", attend_recurrent, False),
     DeltaRuleVariant: Split("turned memories passed on", attend_delta_rule, False),
 }
-_DECLARED = (  # but `size_field`, which names a field of the variant
+_DECLARED = (  # except `size_field`, which names a field of the variant
     *("supports_causal", "supports_bidirectional", "supports_cross", "supports_bias", "normalised", "rotated_parts"),
     *("claims_growth", "controls_type", "family", "cost_order", "state_order", "paper", "paper_position", "examples"),
 )
 
 
 def context_parallel(variant: AttentionVariant, mesh: Mesh, axis: str) -> "ContextParallel":
-    """Returns the variant with its sequence split along the length; called as the variant is.
+    """Returns the variant with its sequence split along the length; it is called like the variant.
 
     Arrays may come in any sharding; the output is split along `axis`. Other axes of the mesh are left to the compiler,
-    so that a batch can be split along one of them. Values and gradients are those of the whole, up to rounding.
+    so that a batch can be split along one of them. Values and gradients are the unsplit ones, up to rounding.
 
     Raises:
       ValueError: the mesh has no such axis, or axes that are not of type Auto.
@@ -77,7 +77,7 @@ def _family(variant: AttentionVariant) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContextParallel(AttentionVariant):
-    """A variant whose calls are split; see `context_parallel`. All else is the variant's own.
+    """A variant whose calls are split; see `context_parallel`. Everything else is the variant's own.
 
     Costs, definition and decoding are those of the variant on one device: its cache is not split. Softmax goes
     through the block engine, whatever the variant's `implementation` and its layout on one device.
@@ -117,12 +117,12 @@ class ContextParallel(AttentionVariant):
             return split.attend(self.variant, part)
 
         specs = (*(by_token,) * 4, whole, jax.tree.map(spec, controls))
-        # What every device has whole gets the sum of all their gradients, which `check_vma` cannot see through engines
-        # with gradients of their own.
+        # Arrays that every device holds whole get the sum of all devices' gradients; `check_vma` cannot see this
+        # through engines with their own gradients.
         split_run = jax.shard_map(
             run, mesh=self.mesh, axis_names={self.axis}, in_specs=specs, out_specs=by_token, check_vma=False
         )
-        # Op by op, jax 0.10 refuses a mesh that has other axes, too.
+        # Op by op, jax 0.10 refuses a mesh that also has other axes.
         return jax.jit(split_run)(query, key, value, key_mask, bias, controls)
 
     @override

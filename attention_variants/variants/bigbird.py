@@ -21,23 +21,23 @@ class BigBirdAttention(StaticPatternVariant):
         output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j
         over j in window(i), or j < num_global, or block(j) in random(block(i)), or, not causal, i < num_global
 
-    Each block of `block_size` queries draws `num_random` blocks of keys among the earlier ones that neither its window
-    nor the global tokens cover whole, so that a row does not depend on the length. Not causal, the random graph is
+    Each block of `block_size` queries draws `num_random` blocks of keys from the earlier ones that neither its window
+    nor the global tokens cover fully, so that a row does not depend on the length. If not causal, the random graph is
     undirected: a block also sees the later ones that drew it.
 
     Attributes:
-      window_size: keys visible around (causal: before) the query, its own included.
-      num_global: first tokens that every query sees and that, not causal, see every key.
+      window_size: keys visible around the query (if causal: before it), its own included.
+      num_global: first tokens that every query sees and that, if not causal, see every key.
       num_random: random blocks of keys that a block of queries draws.
-      block_size: tokens per random block, and of the engine.
+      block_size: tokens per random block, and per block of the engine.
       seed: fixes the draws; every head and layer shares them.
 
     References:
       Zaheer et al. 2020, "Big Bird: Transformers for Longer Sequences", arXiv:2007.14062, section 2 and appendix D
       (blocks of 64, three of window, two global, three random). The authors' code makes the first and the last block
-      global; ours the first tokens alone, because which block is the last depends on the length. The paper is
-      bidirectional and its window and global parts are whole blocks; ours count tokens, and causal is our restriction
-      of it. The internal construction, with existing tokens as global ones.
+      global; ours makes only the first tokens global, because which block is the last depends on the length. The paper
+      is bidirectional, and its window and global parts are whole blocks; ours count tokens, and the causal form is our
+      restriction. We use the internal construction, with existing tokens as global ones.
     """
 
     window_size: int = 128
@@ -92,7 +92,7 @@ class BigBirdAttention(StaticPatternVariant):
         return self.block_size
 
     def _random_blocks(self, query_length: int, key_length: int, causal: bool) -> tuple[tuple[int, ...], ...]:
-        """Returns for each block of queries its random blocks of keys, filled up with -1 to one count."""
+        """Returns the random key blocks of each block of queries, padded with -1 to equal counts."""
         rows, columns = (-(-length // self.block_size) for length in (query_length, key_length))
         drawn = [_draw(self, row, causal) for row in range(max(rows, columns))]
         if not causal:

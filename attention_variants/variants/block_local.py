@@ -13,19 +13,19 @@ from attention_variants.families.static_pattern import StaticPatternVariant
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockLocalAttention(StaticPatternVariant):
-    """Softmax attention within blocks of `block_size` tokens, and perhaps to the blocks just before.
+    """Softmax attention within blocks of `block_size` tokens, and optionally to the blocks just before.
 
     ::
 
         output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j
         over j <= i with 0 <= block(i) - block(j) <= num_previous,   block(i) = floor(i / block_size)
 
-    Not causal, a block also sees the `num_previous` blocks after it. With num_previous = 0 nothing crosses the edge of
-    a block, at any depth. `block_size >= length` is full attention.
+    If not causal, a block also sees the `num_previous` blocks after it. With num_previous = 0, nothing crosses the edge
+    of a block, at any depth. `block_size >= length` is full attention.
 
     Attributes:
       block_size: tokens per block.
-      num_previous: earlier blocks (not causal: also later ones) that a block sees in addition to itself.
+      num_previous: earlier blocks (if not causal: also later ones) that a block sees in addition to itself.
 
     References:
       Liu et al. 2018, "Generating Wikipedia by summarizing long sequences", arXiv:1801.10198, section 4.2.4 (local
@@ -61,7 +61,7 @@ class BlockLocalAttention(StaticPatternVariant):
         return patterns.AllOf((patterns.causal_or_full(causal), blocks))
 
     def engine_block(self, query_length: int, key_length: int) -> int:
-        """Returns the block itself, within what suits the engine."""
+        """Returns the block itself, clipped to what suits the engine."""
         return block_of_size(self.block_size)
 
     def cache_size(self, max_length: int) -> int:

@@ -34,9 +34,9 @@ class BlockTopKAttention(BlockChoiceVariant):
         output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j
         over block(j) = block(i) or block(j) among the best by query_i . mean(keys of the block),   j <= i where causal
 
-    Each query and head chooses for itself; of equal scores the earlier block wins. Causal, only earlier blocks are
-    candidates, all of them finished. Masked keys leave the mean; a block with no other keys is no candidate. The choice
-    has no gradient. `num_blocks * block_size >= length` is full attention.
+    Each query and head chooses for itself; ties go to the earlier block. If causal, only earlier blocks are candidates,
+    all of them finished. Masked keys are left out of the mean; a block with no other keys is not a candidate. The
+    choice has no gradient. `num_blocks * block_size >= length` is full attention.
 
     Attributes:
       block_size: keys per block.
@@ -44,7 +44,7 @@ class BlockTopKAttention(BlockChoiceVariant):
 
     References:
       Lu et al. 2025, "MoBA: Mixture of Block Attention for Long-Context LLMs", arXiv:2502.13189, equations 2 to 6.
-      Causal there; not causal, all other blocks are candidates.
+      Causal there; in our non-causal form, all other blocks are candidates.
     """
 
     cost_order = "length * (num_blocks * block_size + length / block_size)"

@@ -1,4 +1,4 @@
-"""cosFormer: linear attention that weighs near keys more, by the cosine of their distance."""
+"""cosFormer: linear attention that weights nearby keys more, by the cosine of their distance."""
 
 import dataclasses
 from typing import Any
@@ -23,19 +23,19 @@ class CosformerAttention(RecurrentVariant):
         output_i = sum_j w_ij value_j / sum_j w_ij,   w_ij = f(query_i) . f(key_j) cos(pi/2 (i - j) / horizon)
         f(x) = relu(x) + 1e-3
 
-    By cos(a - b) = cos(a) cos(b) + sin(a) sin(b) that is a product of 2 head_dim features, none of them negative.
+    By cos(a - b) = cos(a) cos(b) + sin(a) sin(b), this is a product of 2 head_dim features, none of them negative.
 
-    At lengths far below the horizon the cosine is 1 and this is `linear:feature_map=relu`: a key a quarter of the
-    horizon ago still has 0.92 of its weight. Choose the horizon close above the longest sequence.
+    At lengths far below the horizon the cosine is nearly 1 and this is almost `linear:feature_map=relu`: a key a
+    quarter of the horizon back still has 0.92 of its weight. Choose a horizon just above the longest sequence.
 
     Attributes:
       horizon: the distance at which weights reach 0; no sequence may be longer, and no cache holds more tokens.
-      chunk_size: tokens per chunk: speed only, the function is the same.
+      chunk_size: tokens per chunk; affects speed only, not the function.
 
     References:
       Qin et al. 2022, "cosFormer: Rethinking Softmax in Attention", arXiv:2202.08791, section 3. The paper's M is the
       length of the input; our horizon is fixed, so that a row does not depend on what follows. The 1e-3 is ours: it
-      keeps rows normalised where relu leaves nothing. Cross-attention, which the paper gives the positions of both
+      keeps rows normalised where relu leaves nothing. Cross-attention, for which the paper uses the positions of both
       sequences, is left out.
     """
 

@@ -1,4 +1,4 @@
-"""DeltaNet: linear attention that replaces what a key held instead of adding to it."""
+"""DeltaNet: linear attention that replaces what is stored under a key instead of adding to it."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from attention_variants.layer_options import LayerOptions
 
 
 class WriteStrength(nnx.Module):
-    """x -> max_strength * sigmoid(linear(x)): how much of what a key held is replaced."""
+    """x -> max_strength * sigmoid(linear(x)): how much of what is stored under a key is replaced."""
 
     def __init__(self, model_dim: int, num_kv_heads: int, max_strength: float, *, rngs: nnx.Rngs):
         self.max_strength = max_strength
@@ -32,13 +32,14 @@ class DeltaAttention(DeltaRuleVariant):
         S_t      = S_(t-1) + beta_t f(key_t) (value_t - S_(t-1)^T f(key_t))^T
         output_t = S_t^T f(query_t),    f(x) = silu(x) / |silu(x)|,    beta_t = m sigmoid(W x_t)
 
-    One step of gradient descent on |S^T key_t - value_t|^2 / 2 with rate beta_t: at beta_t = 1 the memory then answers
-    key_t with value_t. With orthogonal keys it is an associative memory that overwrites. No scale is applied.
+    This is one step of gradient descent on |S^T key_t - value_t|^2 / 2 with learning rate beta_t: at beta_t = 1, the
+    memory then answers key_t with value_t. With orthogonal keys, it is an associative memory that overwrites. No scale
+    is applied.
 
     Attributes:
-      chunk_size: tokens per chunk: speed only, the function is the same.
-      max_strength: m, the largest beta. The step keeps 1 - beta of what the key held: above 1 that eigenvalue may be
-        negative, and at 2 the step may reflect, which following swaps takes.
+      chunk_size: tokens per chunk; affects speed only, not the function.
+      max_strength: m, the largest beta. The step keeps 1 - beta of what is stored under the key: above 1, that
+        eigenvalue may be negative, and at 2 the step may reflect, which is needed to track swaps.
 
     References:
       Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", arXiv:2406.06484,

@@ -18,7 +18,7 @@ from attention_variants.parameters import Undecayed
 
 
 class ProductControls(NamedTuple):
-    """The learned inputs of a token's steps; the first one writes the key and the value of the call."""
+    """The learned inputs of a token's steps; the first step writes the key and the value of the call."""
 
     write_strength: Float[Array, "batch length num_kv_heads num_steps"]
     further_keys: Float[Array, "batch length num_kv_heads further_steps head_dim"] | None  # None: one step
@@ -27,7 +27,7 @@ class ProductControls(NamedTuple):
 
 
 class Steps(nnx.Module):
-    """x -> write strengths m sigmoid(W x), keys and values of further steps, and of a gated rule the log decay.
+    """x -> write strengths m sigmoid(W x), keys and values of further steps, and for a gated rule the log decay.
 
     The decay is exp(-rate * softplus(W' x + bias)) per key-value head.
     """
@@ -61,20 +61,20 @@ class Steps(nnx.Module):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeltaProductAttention(DeltaRuleVariant):
-    """The delta rule, several steps per token: a product of as many reflections acts on the memory.
+    """The delta rule with several steps per token: a product of as many reflections acts on the memory.
 
     ::
 
         S        = S_(t-1),   then for j = 1 .. n:   S <- S + beta_tj f(key_tj) (value_tj - S^T f(key_tj))^T,   S_t = S
         output_t = S_t^T f(query_t),    f(x) = silu(x) / |silu(x)|,    beta_t = m sigmoid(W x_t)
 
-    key_t1 and value_t1 are the key and the value of the call, the others maps of x_t of their own. One step, n = 1, is
-    `delta`. With m = 2 one step may reflect the memory, and n steps may turn it by a product of n reflections. A token
-    is read once, after its last step. No scale is applied.
+    key_t1 and value_t1 are the key and the value of the call; the others are separate maps of x_t. One step, n = 1, is
+    `delta`. With m = 2, one step may reflect the memory, and n steps may apply a product of n reflections. The memory
+    is read once per token, after its last step. No scale is applied.
 
     Attributes:
       num_steps: n.
-      chunk_size: tokens per chunk: speed only, the function is the same. A chunk has n * chunk_size steps.
+      chunk_size: tokens per chunk; affects speed only, not the function. A chunk has n * chunk_size steps.
       max_strength: m, the largest beta: at 2 a step may reflect; up to 1 it only fades.
 
     References:
@@ -131,7 +131,7 @@ class DeltaProductAttention(DeltaRuleVariant):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GatedDeltaProductAttention(DeltaProductAttention):
-    """DeltaProduct in a memory that fades, once per token.
+    """DeltaProduct in a memory that decays once per token.
 
     ::
 
@@ -142,12 +142,12 @@ class GatedDeltaProductAttention(DeltaProductAttention):
 
     Attributes:
       num_steps: n.
-      chunk_size: tokens per chunk: speed only, the function is the same. A chunk has n * chunk_size steps.
+      chunk_size: tokens per chunk; affects speed only, not the function. A chunk has n * chunk_size steps.
       max_strength: m, the largest beta: at 2 a step may reflect; up to 1 it only fades.
 
     References:
       Siems et al. 2025, arXiv:2502.10297, section 3; alpha is that of Yang et al. 2024, arXiv:2412.06464, and a and b
-      begin as there. We differ as in `delta_product`.
+      are initialised as there. We differ as in `delta_product`.
     """
 
     paper_layer = LayerOptions(qkv_conv=4, value_silu=True, output_gate="silu", output_norm="head")
@@ -161,7 +161,7 @@ def _side_by_side(
     first: Float[Array, "batch length num_kv_heads dim"],
     further: Float[Array, "batch length num_kv_heads further_steps dim"] | None,
 ) -> Float[Array, "batch writes num_kv_heads dim"]:
-    """Returns what the steps of a token have, one after the other."""
+    """Returns the rows of all steps, those of a token in succession."""
     if further is None:
         return first
     steps = jnp.concatenate([first[:, :, None], further.swapaxes(2, 3).astype(first.dtype)], axis=2)

@@ -22,7 +22,7 @@ from attention_variants.parameters import Undecayed
 
 
 class DifferentialControls(NamedTuple):
-    """How much of the second softmax is taken off, the same at every token."""
+    """How much of the second softmax is subtracted, the same at every token."""
 
     share: Float[Array, "1 1 num_heads"]  # lambda
 
@@ -53,19 +53,19 @@ class DifferentialAttention(ModifiedSoftmaxVariant):
         output_i  = sum_j (w1_ij - lambda w2_ij) value_j,   lambda = exp(a_1 . b_1) - exp(a_2 . b_2) + initial_share
         wn_ij     = softmax_j(queryn_i . keyn_j / sqrt(dim_n)),   n = 1, 2
 
-    query1 and key1 are the first half of the channels, query2 and key2 the second, one fewer where head_dim is odd.
-    RoPE turns each half by itself, so that both have the same frequencies. Rows sum to 1 - lambda. It needs
-    head_dim >= 2.
+    query1 and key1 are the first half of the channels, query2 and key2 the second, with one channel fewer if head_dim
+    is odd. RoPE rotates each half separately, so that both have the same frequencies. Rows sum to 1 - lambda. head_dim
+    must be at least 2.
 
     Attributes:
-      initial_share: lambda at the beginning, about; at most 0.999.
-      block_size: tokens per block of the engine: speed only, the function is the same.
+      initial_share: the approximate lambda at initialisation; at most 0.999.
+      block_size: tokens per block of the engine; affects speed only, not the function.
 
     References:
-      Ye et al. 2024, "Differential Transformer", arXiv:2410.05258, equations 1 and 2. The paper lets initial_share
-      grow with depth, 0.8 - 0.6 exp(-0.3 (layer - 1)), as `at_depth` does, and finds a constant 0.8 as good; a and b
-      are shared by the heads of a layer there and are per head here. Its norm of each head's output and the factor
-      1 - initial_share after it are in `paper_layer`.
+      Ye et al. 2024, "Differential Transformer", arXiv:2410.05258, equations 1 and 2. The paper lets initial_share grow
+      with depth, 0.8 - 0.6 exp(-0.3 (layer - 1)), as `at_depth` does, and finds a constant 0.8 as good; there the heads
+      of a layer share a and b, here they are per head. Its norm of each head's output and the factor 1 - initial_share
+      after it are in `paper_layer`.
     """
 
     initial_share: float = _DEFAULT_SHARE

@@ -25,17 +25,17 @@ class DilatedWindowAttention(StaticPatternVariant):
         output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j
         over j = i - n * dilation,   0 <= n < window_size        (-window_size < 2 n <= window_size where not causal)
 
-    A token sees only tokens of its own residue mod `dilation`. Sorted by residue, a residue is a run of its own and
-    the pattern a plain window within it: the block engine then visits window_size keys per query, not the whole span.
-    Dilation 1 is sliding-window attention.
+    A token sees only tokens of its own residue mod `dilation`. After sorting by residue, each residue is one run, and
+    the pattern is a plain window within it: the block engine then visits window_size keys per query, not the whole
+    span. Dilation 1 is sliding-window attention.
 
     Attributes:
       window_size: keys visible, the query's own included.
       dilation: distance between them.
 
     References:
-      Beltagy et al. 2020, "Longformer", arXiv:2004.05150, section 3.1. There heads of one layer may differ in dilation;
-      here all heads share it, and layers may differ.
+      Beltagy et al. 2020, "Longformer", arXiv:2004.05150, section 3.1. There, heads of one layer may differ in
+      dilation; here, all heads share it, and layers may differ.
     """
 
     window_size: int = 64
@@ -54,7 +54,7 @@ class DilatedWindowAttention(StaticPatternVariant):
         check_integer("dilation", self.dilation, 1)
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
-        """Returns the keys whole steps of `dilation` away, as many as the window has."""
+        """Returns the keys at multiples of `dilation` away, as many as the window has."""
         steps, rest = np.divmod(np.arange(query_length)[:, None] - np.arange(key_length)[None, :], self.dilation)
         first = 0 if causal else -((self.window_size - 1) // 2)
         return (rest == 0) & (steps >= first) & (steps < first + self.window_size)
@@ -113,7 +113,7 @@ def _sort(array: Array, residues: int, run: int) -> Array:
 
 
 def _unsort(array: Array, residues: int, length: int) -> Array:
-    """The inverse of `_sort`, padding taken off."""
+    """The inverse of `_sort`, with padding removed."""
     batch, padded, *rest = array.shape
     array = array.reshape(batch, residues, padded // residues, *rest).swapaxes(1, 2)
     return array.reshape(batch, padded, *rest)[:, :length]

@@ -28,10 +28,10 @@ class FixedSparseAttention(StaticPatternVariant):
         output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j
         over j <= i with floor(j / block_size) = floor(i / block_size) or j mod block_size >= block_size - num_summary
 
-    Not causal, a query sees the whole of its block and the summaries of all others. Own blocks go through the block
-    engine; the summaries are taken out into a short sequence of their own, and the two are joined by their normalisers.
-    Cost grows like length * (block_size + num_summary * length / block_size): length^1.5 where block_size goes like
-    sqrt(length), quadratically with a small constant where it stays. `block_size >= length` is full attention.
+    If not causal, a query sees its whole block and the summaries of all others. Own blocks go through the block engine;
+    the summaries are gathered into a short sequence of their own, and the two results are joined by their normalisers.
+    Cost grows like length * (block_size + num_summary * length / block_size): length^1.5 if block_size grows like
+    sqrt(length), quadratically with a small constant if it is fixed. `block_size >= length` is full attention.
 
     Attributes:
       block_size: tokens per block; the paper's stride l.
@@ -39,8 +39,8 @@ class FixedSparseAttention(StaticPatternVariant):
 
     References:
       Child et al. 2019, "Generating Long Sequences with Sparse Transformers", arXiv:1904.10509, section 4.3, fixed
-      pattern (l of 128 or 256, c of 8 to 32). There heads alternate between the two parts, or take summaries from
-      different places of the block; here every head sees both parts and the same summaries.
+      pattern (l of 128 or 256, c of 8 to 32). There, heads alternate between the two parts, or take summaries from
+      different places of the block; here, every head sees both parts and the same summaries.
     """
 
     block_size: int = 128
@@ -66,7 +66,7 @@ class FixedSparseAttention(StaticPatternVariant):
 
     @override
     def block_pattern(self, query_length: int, key_length: int, causal: bool) -> patterns.Pattern:
-        """Used in decoding, where summaries are not taken out."""
+        """Used in decoding, where summaries are not gathered."""
         union = patterns.AnyOf((self._own_block(), patterns.LastOfBlocks(self.block_size, self.num_summary)))
         return patterns.AllOf((patterns.causal_or_full(causal), union))
 
@@ -120,6 +120,6 @@ class FixedSparseAttention(StaticPatternVariant):
         return array.reshape(batch, -1, *rest)[:, :count]
 
     def _position(self, index: Array) -> Array:
-        """Returns where a summary stands in the sequence."""
+        """Returns the position of a summary in the sequence."""
         block, place = index // self.num_summary, index % self.num_summary
         return (block + 1) * self.block_size - self.num_summary + place

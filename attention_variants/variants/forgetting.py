@@ -25,7 +25,7 @@ from attention_variants.layer_options import LayerOptions
 class ForgetControls(NamedTuple):
     """The forget gates."""
 
-    log_gate: Float[Array, "batch length num_kv_heads"]  # log of what is left of the past when a token comes
+    log_gate: Float[Array, "batch length num_kv_heads"]  # log of what is left of the past when a token arrives
 
 
 class ForgetGate(nnx.Module):
@@ -41,7 +41,7 @@ class ForgetGate(nnx.Module):
 
 
 class ForgettingCache(NamedTuple):
-    """The last keys, values and gates, newest last; slot s holds position length - size + s, nothing where < 0."""
+    """The last keys, values and gates, newest last; slot s holds position length - size + s, or nothing if < 0."""
 
     key: Float[Array, "batch size num_kv_heads head_dim"]
     value: Float[Array, "batch size num_kv_heads value_dim"]
@@ -59,20 +59,20 @@ class ForgettingAttention(ModifiedSoftmaxVariant):
         output_i = sum_(j <= i) softmax_j(query_i . key_j / sqrt(head_dim) + sum_(j < t <= i) log f_t) value_j
         f_t      = sigmoid(W x_t + b)
 
-    A decay of the unnormalised weights that the tokens choose: ALiBi with learned, data-dependent slopes. f = 1 is full
-    attention. It needs no position encoding. Causal only.
+    The tokens choose how the unnormalised weights decay, like ALiBi with learned, data-dependent slopes. f = 1 is full
+    attention. No position encoding is needed. Causal only.
 
     Attributes:
-      block_size: tokens per block of the engine: speed only, the function is the same.
-      initial_gate: the gate at initialisation for an input of zeros, around which tokens scatter. With 0.5, as
-        published, the weight of a key 32 tokens back is multiplied by about 2^-32, and a small model may not find out
-        that it is needed; with 0.98 by a half.
+      block_size: tokens per block of the engine; affects speed only, not the function.
+      initial_gate: the gate at initialisation for an input of zeros; the gates of tokens scatter around it. With 0.5,
+        as published, the weight of a key 32 tokens back is multiplied by about 2^-32, and a small model may never learn
+        that the key is needed; with 0.98, by a half.
 
     References:
-      Lin et al. 2025, "Forgetting Transformer: Softmax Attention with a Forget Gate", arXiv:2503.02130, section 3. One
-      gate per key-value head, where the paper has one per head. Its plain layer is ours. Its Pro layer has norms of
-      query, key and output, an output gate and shifts of key and value besides: layer options of `MultiHeadAttention`,
-      but for the shifts.
+      Lin et al. 2025, "Forgetting Transformer: Softmax Attention with a Forget Gate", arXiv:2503.02130, section 3. We
+      have one gate per key-value head, the paper one per head. Its plain layer is ours. Its Pro layer adds norms of
+      query, key and output, an output gate and shifts of key and value; all but the shifts are layer options of
+      `MultiHeadAttention`.
     """
 
     initial_gate: float = 0.5

@@ -14,7 +14,7 @@ from attention_variants.interface import AttentionVariant
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FullAttention(EveryKeyVariant):
-    """Scaled dot-product attention, exact, blockwise, with memory linear in length.
+    """Exact scaled dot-product attention, blockwise, with memory linear in length.
 
     ::
 
@@ -24,10 +24,10 @@ class FullAttention(EveryKeyVariant):
     than half of length^2 pairs.
 
     Attributes:
-      block_size: tokens per block of the engine: speed only, the function is the same.
-      implementation: "xla" is the block engine; "cudnn" cuDNN's fused kernel, an error where a call does not fit it;
-        "auto" the kernel where the device is CUDA's and the call fits (bfloat16). The function is the same, but the
-        kernel has no second derivative.
+      block_size: tokens per block of the engine; affects speed only, not the function.
+      implementation: "xla" is the block engine; "cudnn" is cuDNN's fused kernel, and an error if a call does not fit
+        it; "auto" is the kernel if the device is a CUDA device and the call fits (16-bit). The function is the same,
+        but the kernel has no second derivative.
 
     References:
       Vaswani et al. 2017, "Attention is all you need", arXiv:1706.03762, equation 1. Blockwise with online softmax as

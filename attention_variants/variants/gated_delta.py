@@ -1,4 +1,4 @@
-"""Gated DeltaNet: the delta rule in a memory that fades."""
+"""Gated DeltaNet: the delta rule in a memory that decays."""
 
 import dataclasses
 
@@ -42,19 +42,19 @@ class GatedDeltaAttention(DeltaRuleVariant):
         output_t = S_t^T f(query_t),    f(x) = silu(x) / |silu(x)|
         alpha_t  = exp(-a softplus(W x_t + b)),    beta_t = m sigmoid(W' x_t)
 
-    The decay clears the memory at once, the delta rule one key at a time. alpha = 1 is `delta`. No scale is applied.
+    The decay clears the whole memory, the delta rule one key at a time. alpha = 1 is `delta`. No scale is applied.
 
     Attributes:
-      chunk_size: tokens per chunk: speed only, the function is the same.
+      chunk_size: tokens per chunk; affects speed only, not the function.
       max_strength: m, the largest beta: above 1 the step may have negative eigenvalues (Grazzi et al.
         2024, arXiv:2411.12537).
 
     References:
       Yang et al. 2024, "Gated Delta Networks: Improving Mamba2 with Delta Rule", arXiv:2412.06464, equation 10 and
-      section 3.4. alpha as in Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): a from 1 to 16 and softplus(b) from 0.001 to
-      0.1 to begin with. The published layer convolves query, key and value, takes SiLU of value as well, normalises
-      each head and gates it by SiLU: `paper_layer`. alpha and beta are per key-value head, and
-      1e-6 under the root of the norm keeps a zero key at zero.
+      section 3.4. alpha as in Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): initially, a is from 1 to 16 and softplus(b)
+      from 0.001 to 0.1. The published layer convolves query, key and value, takes SiLU of value as well, normalises
+      each head and gates it by SiLU: `paper_layer`. alpha and beta are per key-value head, and 1e-6 under the root of
+      the norm keeps a zero key at zero.
     """
 
     paper = "Yang et al. 2024, arXiv:2412.06464"

@@ -51,12 +51,12 @@ class GatedLinearAttention(DecayingRecurrentVariant):
 
     Attributes:
       gate_rank: rank of W_1 W_2.
-      chunk_size: tokens per chunk: speed only, the function is the same; fastest at a power of two.
+      chunk_size: tokens per chunk; affects speed only, not the function, and is fastest at a power of two.
 
     References:
       Yang et al. 2024, "Gated Linear Attention Transformers", arXiv:2312.06635, sections 4.1 and 4.4. The published
       layer halves the width of queries and keys, normalises each head and gates it by SiLU: `paper_layer`. The scale,
-      which its equations lack, is ours. We halve a chunk down to single tokens, where the paper has sub-chunks.
+      which its equations lack, is ours. We halve a chunk down to single tokens, whereas the paper has sub-chunks.
     """
 
     gate_rank: int = 16

@@ -21,18 +21,18 @@ class GlobalWindowAttention(FirstAndLastVariant):
         output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j
         over j in window(i), or j < num_global, or i < num_global;   j <= i where causal
 
-    Not causal, the window lies around the query (window_size // 2 keys before it), and two layers carry anything from
-    any token to any other through the global ones. Causal, a global token sees only what came before it: what is left
-    is a window and the first tokens. `window_size >= length` is full causal attention.
+    If not causal, the window lies around the query (window_size // 2 keys before it), and two layers can carry anything
+    from any token to any other through the global ones. If causal, a global token sees only what came before it, which
+    leaves a window and the first tokens. `window_size >= length` is full causal attention.
 
     Attributes:
-      window_size: keys visible around (causal: before) the query, its own included.
-      num_global: first tokens that every query sees and that, not causal, see every key.
+      window_size: keys visible around the query (if causal: before it), its own included.
+      num_global: first tokens that every query sees and that, if not causal, see every key.
 
     References:
-      Beltagy et al. 2020, "Longformer", arXiv:2004.05150, section 3.1. There a task chooses its global tokens, which
-      have projections of their own; here they are the first ones, and all tokens share the projections. No dilation.
-      Causal is our restriction of it.
+      Beltagy et al. 2020, "Longformer", arXiv:2004.05150, section 3.1. There, a task chooses its global tokens, which
+      have their own projections; here, they are the first ones, and all tokens share the projections. No dilation. The
+      causal form is our restriction.
     """
 
     window_size: int = 64

@@ -25,7 +25,7 @@ class HedgehogControls(NamedTuple):
 
 
 class FeatureMaps(nnx.Module):
-    """x -> the feature maps of queries and keys, the same for every x; at first the identity."""
+    """x -> the feature maps of queries and keys, the same for every x; initially the identity."""
 
     def __init__(self, num_heads: int, num_kv_heads: int, head_dim: int):
         self.query_map, self.key_map = (
@@ -47,12 +47,12 @@ class HedgehogAttention(RecurrentVariant):
         f(x) = [softmax(W x), softmax(-W x)] + 1e-6,   W = 1 at first
 
     Attributes:
-      chunk_size: tokens per chunk: speed only, the function is the same.
+      chunk_size: tokens per chunk; affects speed only, not the function.
 
     References:
-      Zhang et al. 2024, "The Hedgehog & the Porcupine", arXiv:2402.04347, section 4. A softmax over the features of
-      a token stands for the plain exp of the paper's equation, which overflows, and W comes without a bias. The maps
-      are trained along with the model, not distilled from softmax weights. The 1e-6 is ours: it keeps rows normalised.
+      Zhang et al. 2024, "The Hedgehog & the Porcupine", arXiv:2402.04347, section 4. A softmax over the features of a
+      token replaces the plain exp of the paper's equation, which overflows, and W has no bias. The maps are trained
+      along with the model, not distilled from softmax weights. The 1e-6 is ours: it keeps rows normalised.
     """
 
     controls_type = HedgehogControls

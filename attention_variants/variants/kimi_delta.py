@@ -1,4 +1,4 @@
-"""Kimi Delta Attention: the delta rule in a memory whose channels fade apart."""
+"""Kimi Delta Attention: the delta rule in a memory whose channels decay separately."""
 
 import dataclasses
 
@@ -36,7 +36,7 @@ class WriteAndChannelDecay(nnx.Module):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KimiDeltaAttention(DeltaRuleVariant):
-    """The delta rule with a learned decay per channel of the key and token.
+    """The delta rule with a learned decay per key channel and token.
 
     ::
 
@@ -44,19 +44,19 @@ class KimiDeltaAttention(DeltaRuleVariant):
         output_t = S_t^T f(query_t),    f(x) = silu(x) / |silu(x)|
         alpha_t  = exp(-a softplus(W_2 W_1 x_t + b)) per channel,    beta_t = m sigmoid(W x_t)
 
-    With equal channels it is `gated_delta`. No scale is applied.
+    If all channels decay equally, it is `gated_delta`. No scale is applied.
 
     Attributes:
-      chunk_size: tokens per chunk: speed only, the function is the same; fastest at a power of two.
+      chunk_size: tokens per chunk; affects speed only, not the function, and is fastest at a power of two.
       max_strength: m, the largest beta: above 1 the step may have negative eigenvalues (Grazzi et al.
         2024, arXiv:2411.12537).
 
     References:
       Kimi Team 2025, "Kimi Linear: An Expressive, Efficient Attention Architecture", arXiv:2510.26692, equation 1 and
-      the parametrisation of its section 4; W_1 maps to head_dim. a, one per head, and b begin as in Mamba-2 (Dao and Gu
-      2024, arXiv:2405.21060). The published layer convolves query, key and value, takes SiLU of value as well,
-      normalises each head and gates it by a sigmoid of rank head_dim: `paper_layer`. alpha and
-      beta are per key-value head, and 1e-6 under the root of the norm keeps a zero key at zero.
+      the parametrisation of its section 4; W_1 maps to head_dim. a, one per head, and b are initialised as in Mamba-2
+      (Dao and Gu 2024, arXiv:2405.21060). The published layer convolves query, key and value, takes SiLU of value as
+      well, normalises each head and gates it by a sigmoid of rank head_dim: `paper_layer`. alpha and beta are per
+      key-value head, and 1e-6 under the root of the norm keeps a zero key at zero.
     """
 
     chunk_size: int = 32

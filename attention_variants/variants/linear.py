@@ -12,7 +12,7 @@ from typing_extensions import override
 from attention_variants.checks import check_choice
 from attention_variants.families.recurrent import Recurrence, RecurrentVariant, dense_products
 
-# Every feature has a smallest value: it keeps the normaliser away from 0 / 0 where all of them underflow.
+# Every feature has a smallest value, which keeps the normaliser away from 0 / 0 where all features underflow.
 FEATURE_MAPS: dict[str, Callable[[Array], Array]] = {
     # elu(x) + 1 cancels to exactly 0 for x below -17 in float32; exp(x) does not.
     "elu": lambda x: jnp.where(x >= 0, x + 1, jnp.exp(jnp.minimum(x, 0))) + 1e-6,
@@ -35,7 +35,7 @@ class LinearAttention(RecurrentVariant):
 
     Attributes:
       feature_map: "elu" (the paper's elu(x) + 1), "relu" (plus 1e-3, as in Performer's kernel) or "softplus".
-      chunk_size: tokens per chunk: speed only, the function is the same.
+      chunk_size: tokens per chunk; affects speed only, not the function.
 
     References:
       Katharopoulos et al. 2020, "Transformers are RNNs", arXiv:2006.16236, equations 5, 7 and 9 to 12. The 1e-6 is

@@ -19,17 +19,17 @@ _SHARING = ("none", "headwise", "key_value")
 
 
 class Projections(NamedTuple):
-    """The rows that every token adds to; `heads` is num_kv_heads, or 1 where the heads share them."""
+    """How much every token adds to each row; `heads` is num_kv_heads, or 1 where the heads share this."""
 
     key: Float[Array, "1 length heads rank"]  # E
     value: Float[Array, "1 length heads rank"]  # F
 
 
 class LengthProjections(nnx.Module):
-    """x [batch, length, model_dim] -> the first `length` rows of E and F, whatever stands in x."""
+    """x [batch, length, model_dim] -> the first `length` columns of E and F, whatever x holds."""
 
     def __init__(self, max_length: int, heads: int, rank: int, tied: bool, *, rngs: nnx.Rngs):
-        # A row of E K is then of the size of a key where all max_length tokens add to it.
+        # A row of E K then has the size of a key if all max_length tokens add to it.
         draw = nnx.initializers.normal(max_length**-0.5)
         self.key = nnx.Param(draw(rngs.params(), (max_length, heads, rank)))
         self.value = None if tied else nnx.Param(draw(rngs.params(), (max_length, heads, rank)))
@@ -52,7 +52,7 @@ class LinformerAttention(BidirectionalVariant):
         output = softmax(Q (E K)^T / sqrt(head_dim)) (F V),   E, F: [rank, length], learned
 
     E and F belong to positions: they are made for `max_length` tokens, and a shorter sequence uses their first columns.
-    Masked keys and values are zero before they are projected. The weights of single keys may be negative and need not
+    Masked keys and values are zeroed before they are projected. The weights of single keys may be negative and need not
     sum to 1. With rank = length and E = F = 1 this is full attention.
 
     Attributes:

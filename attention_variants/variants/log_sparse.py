@@ -24,13 +24,13 @@ class LogSparseAttention(StaticPatternVariant):
         output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j
         over j = i - 2^n, n = 0, 1, 2 ..., and 0 <= i - j < window_size        (|i - j| = 2^n where not causal)
 
-    Any earlier token is reached in at most log2(length) layers. Every query sees the same distances, so keys are moved
-    by one distance after the other and multiplied elementwise; pairs are visited in vain only at the ends. A window
-    should be small, because each of its keys is one more distance. Decoding keeps every key: each is seen again.
+    Any earlier token is reached in at most log2(length) layers. Every query sees the same distances, so keys are
+    shifted by one distance at a time and multiplied elementwise; pairs are wasted only at the ends. A window should be
+    small, because each of its keys is one more distance. Decoding keeps every key, because each is seen again.
     `window_size >= length` is full causal attention.
 
     Attributes:
-      window_size: keys visible around (causal: before) the query, its own included; 1 is the query's own alone.
+      window_size: keys visible around the query (if causal: before it), its own included; 1 is the query's own only.
 
     References:
       Li et al. 2019, "Enhancing the locality and breaking the memory bottleneck of Transformer on time series
@@ -38,7 +38,7 @@ class LogSparseAttention(StaticPatternVariant):
       (the paper's window is O(log length)). Distances count from the query; the paper resumes them beyond the window,
       and public code counts them from the window's oldest key. With window_size=4, query 40 sees 8, 24, 32 and 36 to 40
       here, and 5, 21, 29, 33 and 35 to 40 there. Its restart attention and its convolutions of query and key are left
-      out (`short_conv` convolves the layer's input). Not causal is our mirror image of it.
+      out (`short_conv` convolves the layer's input). The non-causal form is our mirror image.
     """
 
     window_size: int = 1
@@ -80,7 +80,7 @@ class LogSparseAttention(StaticPatternVariant):
         )
 
     def _distances(self, query_length: int, key_length: int, causal: bool) -> tuple[int, ...]:
-        """Returns the distances query - key that some pair has."""
+        """Returns the distances query - key that occur."""
         window = patterns.window(self.window_size, causal)
         assert window.before is not None and window.after is not None
         found = {0, *range(-min(window.after, key_length - 1), min(window.before, query_length - 1) + 1)}

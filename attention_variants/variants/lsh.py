@@ -19,7 +19,7 @@ from attention_variants.patterns.matrices import every_key
 
 
 class BucketCache(NamedTuple):
-    """All keys and values and where they hash to; slot s holds position s."""
+    """All keys and values, and the buckets of the keys; slot s holds position s."""
 
     key: Float[Array, "batch max_length num_kv_heads head_dim"]
     value: Float[Array, "batch max_length num_kv_heads value_dim"]
@@ -38,22 +38,23 @@ class LshAttention(AttentionVariant):
         over j = i and, for each round r, the last bucket_size keys j <= i with hash_r(key_j) = hash_r(query_i)
         hash_r(x) = argmax([x R_r; -x R_r]),   R_r [head_dim, num_buckets / 2] normal, fixed by the seed
 
-    Not causal, bucket_size // 2 + 1 keys of the bucket up to the query's position and (bucket_size - 1) // 2 after it.
-    One bucket with `bucket_size` w is a sliding window of w. The choice has no gradient.
+    If not causal, a query sees bucket_size // 2 + 1 keys of its bucket up to its own position and
+    (bucket_size - 1) // 2 after it. A single bucket with `bucket_size` w is a sliding window of w keys. The choice has
+    no gradient.
 
     Attributes:
-      bucket_size: keys that a query sees of its bucket, in one round.
+      bucket_size: keys of its bucket that a query sees in one round.
       num_buckets: 1, or even.
       num_hashes: rounds; a query sees the union of what they find.
       seed: fixes the rotations, which heads and layers share.
 
     References:
-      Kitaev et al. 2020, "Reformer: The Efficient Transformer", arXiv:2001.04451, section 2. There sorted tokens are
+      Kitaev et al. 2020, "Reformer: The Efficient Transformer", arXiv:2001.04451, section 2. There, sorted tokens are
       cut into chunks, whose borders move with later tokens; our queries look along their bucket, so that the future
-      stays out. There queries and keys are one, and a token sees itself only where it sees nothing else; ours are two,
-      and a token always sees itself. There keys are the queries at unit length, so that the hash and the score agree;
-      our keys keep their length, which the hash does not see. A key found in several rounds counts once in the paper
-      too (its N_ij).
+      cannot leak in. There, queries and keys are the same, and a token sees itself only if it sees nothing else; ours
+      differ, and a token always sees itself. There, keys are the queries at unit length, so that the hash and the score
+      agree; our keys keep their length, which the hash does not see. A key found in several rounds counts once in the
+      paper too (its N_ij).
     """
 
     bucket_size: int = 32
@@ -80,7 +81,7 @@ class LshAttention(AttentionVariant):
     @property
     @override
     def rotation_is_relative(self) -> bool:
-        return False  # a hash sees where a key points
+        return False  # a hash depends on the direction of a key
 
     def pattern(self, query_length: int, key_length: int, causal: bool) -> np.ndarray:
         """Returns all True, or the lower triangle where causal: any of these keys may share a bucket."""
@@ -113,7 +114,7 @@ class LshAttention(AttentionVariant):
     def _read(
         self, query: Array, key: Array, value: Array, buckets: Array, causal: bool, key_mask: Any, first: Any = 0
     ) -> Array:
-        """Attention of queries at positions `first` and on; keys are at 0 and on, hashed to `buckets`."""
+        """Attention of queries from position `first` on; keys start at position 0 and hash to `buckets`."""
         sizes = self.num_buckets, self._reach(causal)
         mates = bucket_mates(self._hash(query), buckets, *sizes, key_mask=key_mask, first_position=first)
         return gathered_softmax(query, key, value, mates)

@@ -25,7 +25,7 @@ from attention_variants.parameters import Undecayed
 
 
 class NativeSparseControls(NamedTuple):
-    """What is learned beyond queries, keys and values."""
+    """What is learned in addition to queries, keys and values."""
 
     gates: Float[Array, "batch length num_heads 3"]  # of the compressed, the chosen and the window branch
     key_weights: Float[Array, "1 1 num_kv_heads block_size"]  # by which a block of keys is compressed
@@ -33,7 +33,7 @@ class NativeSparseControls(NamedTuple):
 
 
 class GatesAndWeights(nnx.Module):
-    """x -> gates sigmoid(W x + b), and compression weights, about 1 / block_size to begin with."""
+    """x -> gates sigmoid(W x + b), and compression weights, initially about 1 / block_size."""
 
     def __init__(self, model_dim: int, num_heads: int, num_kv_heads: int, block_size: int, *, rngs: nnx.Rngs):
         self.gates = nnx.Linear(model_dim, 3 * num_heads, rngs=rngs)
@@ -47,7 +47,7 @@ class GatesAndWeights(nnx.Module):
 
 
 class CompressedCache(NamedTuple):
-    """All keys and values, slot s holding position s, and what they compress to so far."""
+    """All keys and values, slot s holding position s, and the blocks compressed from them so far."""
 
     key: Float[Array, "batch max_length num_kv_heads head_dim"]
     value: Float[Array, "batch max_length num_kv_heads value_dim"]
@@ -66,8 +66,9 @@ class NativeSparseAttention(BlockChoiceVariant):
         output_i = gate_i1 sum_B p_iB sum_(j in B) v_j value_j + gate_i2 chosen_i + gate_i3 window_i
         p_iB     = softmax_B(query_i . key_B / sqrt(head_dim)),   key_B = sum_(j in B) k_j key_j,   B finished at i
 
-    k and v weigh a position in its block, per key-value head. chosen_i is softmax attention to the query's own block
-    and the num_blocks - 1 earlier ones of largest p_iB, without gradient of the choice; window_i, to window_size keys.
+    k and v weight each position of a block, per key-value head. chosen_i is softmax attention to the query's own block
+    and the num_blocks - 1 earlier ones with the largest p_iB, a choice without gradient; window_i is softmax attention
+    to window_size keys.
 
     Attributes:
       block_size: keys per block.
@@ -75,7 +76,7 @@ class NativeSparseAttention(BlockChoiceVariant):
       window_size: keys of the third branch, the query's own included.
 
     References:
-      Yuan et al. 2025, "Native Sparse Attention", arXiv:2502.11089, equations 5 to 12. There an MLP compresses
+      Yuan et al. 2025, "Native Sparse Attention", arXiv:2502.11089, equations 5 to 12. There, an MLP compresses
       overlapping blocks, a group of query heads chooses together by the sum of its p, the first block and two local
       ones are always chosen, and each branch has its own keys. Ours compresses linearly; every head chooses alone.
     """
@@ -99,7 +100,7 @@ class NativeSparseAttention(BlockChoiceVariant):
 
     @override
     def cost(self, query_length: int, key_length: int, heads: HeadSizes, causal: bool) -> Cost:
-        """Ideal compresses, and charges finished blocks, chosen ones and the window."""
+        """Ideal charges the compression, finished blocks, chosen ones and the window."""
         plans = self._plans(query_length)
         widths = heads.num_kv_heads, heads.head_dim + heads.value_dim
         compress = compression.compress_flops(key_length, self.block_size, *widths)
@@ -110,7 +111,7 @@ class NativeSparseAttention(BlockChoiceVariant):
         return Cost(executed, ideal, heads.token_bytes * (key_length + plans[0].key_length))
 
     def _plans(self, length: int) -> tuple[BlockPlan, BlockPlan]:
-        """Returns how the block engine cuts up the first branch and the third."""
+        """Returns the block engine's plans for the first and the third branch."""
         compressed = make_plan(compression.FinishedBlocks(self.block_size), length, -(-length // self.block_size), 128)
         near = patterns.window(self.window_size, causal=True)
         return compressed, make_plan(near, length, length, block_of_size(self.window_size))

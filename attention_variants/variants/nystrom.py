@@ -20,7 +20,7 @@ _MOST_ITERATIONS = 12  # (13 / 4)^12 is 1e6; times the rounding of float32, a te
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NystromAttention(BidirectionalVariant):
-    """Softmax attention approximated through landmarks, means of segments of the sequence.
+    """Softmax attention approximated through landmarks, the means of segments of the sequence.
 
     ::
 
@@ -29,11 +29,12 @@ class NystromAttention(BidirectionalVariant):
         Z: pseudo-inverse of A = softmax(L_Q L_K^T) by iteration, Z_0 = A^T / (|A|_1 |A|_inf),
         Z_(n+1) = Z_n (13 - A Z_n (15 - A Z_n (7 - A Z_n))) / 4
 
-    The unmasked tokens are cut into segments as even as can be, so that padding changes nothing; with fewer tokens than
-    landmarks each is a segment. Weights may be negative and sum to 1 only where the iteration has converged.
+    The unmasked tokens are cut into segments as evenly as possible, so that padding changes nothing; with fewer tokens
+    than landmarks, each token is a segment. Weights may be negative and sum to 1 only where the iteration has
+    converged.
 
-    Range: where landmarks are equal or nearly so, A is singular, and every step may multiply the rounding in its null
-    space by 13 / 4. The default 6 steps cost up to three digits there. More than 12 could lose them all, and are
+    Range: where landmarks are equal or nearly so, A is singular, and every step may multiply the rounding error in its
+    null space by 13 / 4. The default 6 steps cost up to three digits there. More than 12 could lose all digits, and are
     refused.
 
     Attributes:
@@ -42,8 +43,8 @@ class NystromAttention(BidirectionalVariant):
 
     References:
       Xiong et al. 2021, "Nystromformer", arXiv:2102.03902, equations 10, 13 and 14 (64 landmarks, 6 steps; the scheme
-      is of Razavi et al. 2014). There the length is padded to a multiple of num_landmarks and padding enters the means.
-      The published layer adds a depthwise convolution of the values to the output: the `skip` of `paper_layer`.
+      is of Razavi et al. 2014). There, the length is padded to a multiple of num_landmarks, and padding enters the
+      means. The published layer adds a depthwise convolution of the values to the output: the `skip` of `paper_layer`.
     """
 
     num_landmarks: int = 64
@@ -126,7 +127,7 @@ class NystromAttention(BidirectionalVariant):
 
 
 def pseudo_inverse(matrix: Float[Array, "*batch n n"], num_iterations: int) -> Float[Array, "*batch n n"]:
-    """Approximates the pseudo-inverse of matrices with entries >= 0 whose rows sum to 1, or are 0 with their column."""
+    """Approximates the pseudo-inverse of matrices with entries >= 0 whose rows sum to 1, or are 0 like their column."""
     columns = matrix.sum(-2).max(-1)  # |A|_1; |A|_inf is 1
     start = jnp.swapaxes(matrix, -1, -2) / jnp.where(columns == 0, 1.0, columns)[..., None, None]
     unit = jnp.eye(matrix.shape[-1], dtype=matrix.dtype).reshape((1,) * (matrix.ndim - 2) + matrix.shape[-2:])
@@ -139,7 +140,7 @@ def pseudo_inverse(matrix: Float[Array, "*batch n n"], num_iterations: int) -> F
 
 
 def _segments(mask: Bool[Array, "batch length"], num_segments: int) -> Bool[Array, "batch segments length"]:
-    """Returns which unmasked tokens a segment holds: as even as can be, in order; some are empty if tokens are few."""
+    """Returns the unmasked tokens of each segment: in order, as even as possible; some are empty if tokens are few."""
     rank = jnp.cumsum(mask, axis=1) - 1
     segment = rank * num_segments // jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
     return (segment[:, None, :] == jnp.arange(num_segments)[None, :, None]) & mask[:, None, :]

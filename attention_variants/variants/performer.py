@@ -17,7 +17,7 @@ from attention_variants.families.recurrent import Recurrence, RecurrentVariant
 from attention_variants.interface import HeadSizes
 
 # Quotients of two features, which occur in gradients, and sums over many tokens stay within float32's exp(88).
-_LARGEST_EXPONENT = 30.0  # of a key's feature: only a key next to a long w_r itself would pass it
+_LARGEST_EXPONENT = 30.0  # of a key's feature: only a key close to a long w_r itself would exceed it
 _SMALLEST_FEATURE = math.exp(-40)  # keeps rows normalised where all features of all keys underflow
 
 
@@ -30,20 +30,21 @@ class PerformerAttention(RecurrentVariant):
         output_i = sum_j f(q_i) . f(k_j) value_j / sum_j f(q_i) . f(k_j),   q, k = query, key / head_dim^(1/4)
         f(x)_r = exp(w_r . x - |x|^2 / 2),   E[f(q) . f(k)] / num_features = exp(q . k)
 
-    The w_r are Gaussian in length and direction and, in blocks of head_dim, orthogonal. A query's largest exponent is
-    subtracted from all of its own, which cancels in the division. Keys need no such stabiliser, which would have to
-    look ahead at later keys: f(k)_r is at most exp(|w_r|^2 / 2), and rarely near it. Keys so long that all of their
-    features are below the floor weigh alike: at 10 times the length of standard normal ones that is most of them.
+    The w_r have Gaussian lengths and directions, and are orthogonal in blocks of head_dim. A query's largest exponent
+    is subtracted from all of its exponents, which cancels in the division. Keys need no such stabiliser, which would
+    have to look ahead at later keys: f(k)_r is at most exp(|w_r|^2 / 2), and rarely near it. Keys so long that all of
+    their features are below the floor get equal weights: at 10 times the length of standard normal keys, this is most
+    of them.
 
     Attributes:
       num_features: random features; the error shrinks like num_features^(-1/2).
       seed: fixes the draws; every head and layer shares them.
-      chunk_size: tokens per chunk: speed only, the function is the same.
+      chunk_size: tokens per chunk; affects speed only, not the function.
 
     References:
       Choromanski et al. 2021, "Rethinking Attention with Performers", arXiv:2009.14794, lemma 1, equation 7 and
-      theorem 2. We do not redraw the w_r during training. Features of keys are cut off at exp(30) and raised by
-      exp(-40), where the paper's code subtracts the largest exponent of all keys and raises all features by 1e-6.
+      theorem 2. We do not redraw the w_r during training. Features of keys are clipped at exp(30) and raised by
+      exp(-40), whereas the paper's code subtracts the largest exponent of all keys and raises all features by 1e-6.
     """
 
     num_features: int = 256
@@ -82,7 +83,7 @@ class PerformerAttention(RecurrentVariant):
     def kernel(self, query: Array, key: Array, controls: Any) -> Array:
         directions = _draw(self.num_features, query.shape[3], self.seed).astype(query.dtype)
         query, key = (array * query.shape[3] ** -0.25 for array in (query, repeat_heads(key, query.shape[2])))
-        # A row may be multiplied by any number; by this one, its largest feature is 1, however long the query.
+        # Scaling a row changes nothing; with this scale its largest feature is 1, however long the query.
         longest = jax.lax.stop_gradient(jnp.matmul(query, directions.T, precision="highest").max(-1))
 
         def feature(total: Array, direction: Array) -> tuple[Array, None]:
@@ -102,7 +103,7 @@ def _of_key(exponent: Array) -> Array:
 
 @functools.lru_cache(maxsize=64)
 def _draw(num_features: int, head_dim: int, seed: int) -> np.ndarray:
-    """Returns w [num_features, head_dim]: rows of random orthogonal matrices, as long as Gaussian vectors are."""
+    """Returns w [num_features, head_dim]: rows of random orthogonal matrices, with the lengths of Gaussian vectors."""
     # RandomState, unlike Generator, promises the same stream in every NumPy version.
     random, blocks = np.random.RandomState(seed), []
     for _ in range(-(-num_features // head_dim)):

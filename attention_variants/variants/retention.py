@@ -17,7 +17,7 @@ from attention_variants.layer_options import LayerOptions
 
 
 class RetentionControls(NamedTuple):
-    """What the heads forget; not learned."""
+    """The decays of the heads; not learned."""
 
     log_decay: Float[Array, "1 1 num_kv_heads"]  # log gamma_h
 
@@ -44,11 +44,11 @@ class RetentionAttention(DecayingRecurrentVariant):
         gamma_h = 1 - 2^(-5 - h),   h = 0, 1, ... num_kv_heads - 1
 
     Attributes:
-      chunk_size: tokens per chunk: speed only, the function is the same.
+      chunk_size: tokens per chunk; affects speed only, not the function.
 
     References:
-      Sun et al. 2023, "Retentive Network", arXiv:2307.08621, equations 5 to 8. The published layer turns query and key
-      by xPos, normalises each head (so that some scalings cancel) and gates it by SiLU: `paper_layer` and
+      Sun et al. 2023, "Retentive Network", arXiv:2307.08621, equations 5 to 8. The published layer rotates query and
+      key by xPos, normalises each head (so that some scalings cancel) and gates it by SiLU: `paper_layer` and
       `paper_position`, with RoPE in place of xPos. Query heads that share a key-value head share its rate.
     """
 
@@ -75,6 +75,6 @@ class RetentionAttention(DecayingRecurrentVariant):
         gamma = jnp.repeat(jnp.exp(controls.log_decay[0, 0]), query.shape[2] // key.shape[2])
         positions = jnp.arange(key.shape[1], dtype=query.dtype)
         distance = (positions[:, None] - positions[None, :])[None, None]
-        # The own key is told apart: the derivative of 0^0 would be NaN.
+        # The own key is handled separately: the derivative of 0^0 would be NaN.
         left = jnp.where(distance > 0, gamma[None, :, None, None] ** jnp.maximum(distance, 1), 1.0)
         return dense_products(query, key) / math.sqrt(query.shape[3]) * left

@@ -1,4 +1,4 @@
-"""RWKV-6: every token sets how its channels forget, and a token's own key has a separate weight."""
+"""RWKV-6: every token sets how the channels decay, and a token's own key has a separate weight."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Rwkv6Controls(NamedTuple):
 
 
 class TokenDecay(nnx.Module):
-    """x -> log w = -exp(w_0 + tanh(x A) B), and the bonus u; A = 0 to begin with."""
+    """x -> log w = -exp(w_0 + tanh(x A) B), and the bonus u; initially A = 0."""
 
     def __init__(self, model_dim: int, num_kv_heads: int, head_dim: int, decay_rank: int, *, rngs: nnx.Rngs):
         self.shape, width = (num_kv_heads, head_dim), num_kv_heads * head_dim
@@ -46,21 +46,21 @@ class TokenDecay(nnx.Module):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rwkv6Attention(DecayingRecurrentVariant):
-    """Unnormalised linear attention with data-dependent decays per channel and a bonus for the own key; causal only.
+    """Unnormalised linear attention with data-dependent channel decays and a bonus for a token's own key; causal only.
 
     ::
 
         output_t = (S_(t-1) + Diag(u) key_t value_t^T)^T query_t,   S_t = Diag(w_t) S_(t-1) + key_t value_t^T
         w_t = exp(-exp(w_0 + tanh(x_t A) B))
 
-    The state is read before it decays, so that the key of the token before is still whole. No scale is applied.
+    The state is read before it decays, so that the previous token's key has not decayed yet. No scale is applied.
 
     Attributes:
       decay_rank: rank of A B.
-      chunk_size: tokens per chunk: speed only, the function is the same; fastest at a power of two.
+      chunk_size: tokens per chunk; affects speed only, not the function, and is fastest at a power of two.
 
     References:
-      Peng et al. 2024, "Eagle and Finch", arXiv:2404.05892, section 4.2 (Finch). At first A = 0, B is uniform in
+      Peng et al. 2024, "Eagle and Finch", arXiv:2404.05892, section 4.2 (Finch). Initially A = 0, B is uniform in
       +-0.01, and w_0 = -6 + 5 r^2 and u = 1 - r + z, for a ramp r from 0 to 1 over all channels n and z = 0.1 ((n + 1)
       mod 3 - 1): the last layer of the published code (github.com/BlinkDL/RWKV-LM, `RWKV_Tmix_x060`), where r^2 is
       r^(0.7 + 1.3 l) and 1 - r is l (1 - r) in the layer at share l of the depth. The published layer shifts tokens
@@ -92,7 +92,7 @@ class Rwkv6Attention(DecayingRecurrentVariant):
         key, decay, bonus = (
             repeat_heads(array, query.shape[2]) for array in (key, jnp.exp(controls.log_decay), controls.bonus)
         )
-        # What the token before has left of a key, and for the own key the bonus.
+        # What is left of a key at the token before; for a token's own key, the bonus.
         left = jnp.pad(dense_decays(decay), ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))[:, :, :-1]
         own = jnp.eye(key.shape[1], dtype=bool)[None, None, ..., None]
         left = jnp.where(own, bonus[:, 0, :, None, None], left)

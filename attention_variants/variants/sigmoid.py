@@ -1,4 +1,4 @@
-"""Sigmoid attention: every key is weighed by itself."""
+"""Sigmoid attention: every key is weighted on its own."""
 
 import dataclasses
 from typing import Any
@@ -25,15 +25,16 @@ class SigmoidAttention(ModifiedSoftmaxVariant):
         output_i = sum_j sigmoid(query_i . key_j / sqrt(head_dim) - log n_i) value_j,   j <= i where causal
         n_i      = the number of keys that query i may see
 
-    At logits near 0 a row sums to about 1, as in softmax; unlike there, a query may take in nothing or everything.
+    With logits near 0, a row sums to about 1, as in softmax; unlike in softmax, a query may attend to nothing or to
+    everything.
 
     Attributes:
-      block_size: tokens per block of the engine: speed only, the function is the same.
+      block_size: tokens per block of the engine; affects speed only, not the function.
 
     References:
       Ramapuram et al. 2024, "Theory, Analysis, and Best Practices for Sigmoid Self-Attention", arXiv:2409.04431,
       section 2. The paper's n is the length of the sequence; ours counts what the query sees (i + 1 where causal, keys
-      that are not masked), so that a row does not depend on what follows and padding changes nothing. Both published
+      that are not masked), so that a row does not depend on what follows, and padding changes nothing. Both published
       configurations normalise query and key: `paper_layer`.
     """
 
@@ -41,7 +42,7 @@ class SigmoidAttention(ModifiedSoftmaxVariant):
     paper_layer = LayerOptions(qk_norm=True)
 
     def weigh(self, logits: Array, mask: Array, controls: Any) -> Array:
-        """Sigmoid of logits less the log of the number of permitted keys."""
+        """Sigmoid of the logits minus the log of the number of permitted keys."""
         seen = jnp.maximum(mask.sum(-1, keepdims=True), 1).astype(logits.dtype)
         return jnp.where(mask, jax.nn.sigmoid(logits - jnp.log(seen)), 0.0)
 

@@ -22,19 +22,19 @@ class SinkWindowAttention(FirstAndLastVariant):
         over j <= i with i - j < window_size or j < num_sinks
 
     The softmax has to put its weight somewhere even where no key matters, and models learn to put it on the first
-    tokens; a window that drops them breaks. Decoding keeps num_sinks + window_size keys whatever the length. Not
+    tokens; a window that drops them breaks. Decoding keeps num_sinks + window_size keys, whatever the length. If not
     causal, the window lies around the query (window_size // 2 keys before it). `window_size >= length` is full causal
     attention.
 
     Attributes:
-      window_size: keys visible around (causal: before) the query, its own included.
+      window_size: keys visible around the query (if causal: before it), its own included.
       num_sinks: first tokens that every query sees.
 
     References:
       Xiao et al. 2024, "Efficient streaming language models with attention sinks", arXiv:2309.17453, section 3.2 (four
-      sinks). There positions are counted within the cache; here every key keeps the position it was written at, so
-      that decoding equals the parallel call. Not causal is our mirror image. Causally the same function as
-      `global_window`.
+      sinks). There, positions are counted within the cache; here, every key keeps the position it was written at, so
+      that decoding equals the parallel call. The non-causal form is our mirror image. The causal form is the same
+      function as `global_window`.
     """
 
     window_size: int = 64

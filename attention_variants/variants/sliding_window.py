@@ -24,15 +24,15 @@ class SlidingWindowAttention(StaticPatternVariant):
 
         output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j,   i - window_size < j <= i
 
-    Not causal, the window lies around the query: window_size // 2 keys before it and (window_size - 1) // 2 after it.
-    In cross-attention positions of queries and keys are aligned. Depth widens the reach: two layers see about
+    If not causal, the window lies around the query: window_size // 2 keys before it and (window_size - 1) // 2 after
+    it. In cross-attention, positions of queries and keys are aligned. Depth widens the reach: two layers see about
     2 * window_size back. `window_size >= length` is full causal attention.
 
     Attributes:
       window_size: keys visible, the query's own included. (Other conventions: `patterns.window_from_*`.)
-      implementation: "xla" is the block engine; "cudnn" cuDNN's fused kernel, an error where a call does not fit it;
-        "auto" the kernel where the device is CUDA's and the call fits (bfloat16, and causal). The function is the same,
-        but the kernel has no second derivative.
+      implementation: "xla" is the block engine; "cudnn" is cuDNN's fused kernel, and an error if a call does not fit
+        it; "auto" is the kernel if the device is a CUDA device and the call fits (16-bit, causal). The function
+        is the same, but the kernel has no second derivative.
 
     References:
       Beltagy et al. 2020, "Longformer", arXiv:2004.05150, section 3.1; Child et al. 2019, arXiv:1904.10509. No dilation

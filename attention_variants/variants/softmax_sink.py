@@ -1,4 +1,4 @@
-"""Softmax attention with a sink: a learned logit that takes weight and gives no value."""
+"""Softmax attention with a sink: a learned logit that takes weight but has no value."""
 
 import dataclasses
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class SinkControls(NamedTuple):
 
 
 class Sink(nnx.Module):
-    """x -> one learned logit per query head, whatever x; 0 to begin with."""
+    """x -> one learned logit per query head, the same for every x; initially 0."""
 
     def __init__(self, num_heads: int):
         self.logit = Undecayed(jnp.zeros((num_heads,)))
@@ -42,11 +42,11 @@ class SoftmaxSinkAttention(ModifiedSoftmaxVariant):
 
         output_i = sum_j exp(l_ij) value_j / (exp(sink) + sum_j exp(l_ij)),   l_ij = query_i . key_j / sqrt(head_dim)
 
-    over j <= i where causal. sink -> -inf is full attention. It is computed as full attention times
+    over j <= i where causal. sink -> -inf is full attention. The output is computed as full attention times
     sigmoid(log sum_j exp(l_ij) - sink).
 
     Attributes:
-      block_size: tokens per block of the engine: speed only, the function is the same.
+      block_size: tokens per block of the engine; affects speed only, not the function.
 
     References:
       OpenAI 2025, "gpt-oss-120b & gpt-oss-20b Model Card", arXiv:2508.10925, section 2 (a learned sink per head).
@@ -61,7 +61,7 @@ class SoftmaxSinkAttention(ModifiedSoftmaxVariant):
         return Sink(heads.num_heads)
 
     def weigh(self, logits: Array, mask: Array, controls: SinkControls) -> Array:
-        """Softmax over the keys and the sink; what the sink takes is dropped."""
+        """Softmax over the keys and the sink; the sink's weight is dropped."""
         sink = jnp.moveaxis(controls.sink, 2, 1)[..., None].astype(logits.dtype)
         logits, mask = jnp.broadcast_arrays(logits, mask)
         with_sink = jnp.concatenate([logits, jnp.broadcast_to(sink, (*logits.shape[:3], 1))], axis=-1)

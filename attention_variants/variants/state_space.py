@@ -25,7 +25,7 @@ class StateSpaceControls(NamedTuple):
 
 
 class Discretisation(nnx.Module):
-    """x -> step sizes delta = softplus(x W + b), and what a state of rates exp(A_log) keeps over each."""
+    """x -> step sizes delta = softplus(x W + b), and what a state with rates exp(A_log) keeps over each."""
 
     def __init__(self, model_dim: int, num_kv_heads: int, *, rngs: nnx.Rngs):
         self.step = nnx.Linear(model_dim, num_kv_heads, use_bias=False, rngs=rngs)
@@ -40,24 +40,24 @@ class Discretisation(nnx.Module):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StateSpaceAttention(DecayingRecurrentVariant):
-    """A state space with a data-dependent step size per head; causal only.
+    """A state-space model with a data-dependent step size per head; causal only.
 
     ::
 
         S_t = exp(-delta_t a) S_(t-1) + delta_t key_t value_t^T,   output_t = S_t^T query_t
         delta_t = softplus(x_t w + b),   a = exp(A_log) > 0
 
-    In the paper's letters key is B, query is C, value is X. At first b gives steps of 0.001 to 0.1, spread evenly by
-    their logs, and a is between 1 and 16. No scale is applied to the query.
+    In the paper's letters, key is B, query is C and value is X. Initially, b gives steps of 0.001 to 0.1, spread evenly
+    in log scale, and a is between 1 and 16. No scale is applied to the query.
 
     Attributes:
-      chunk_size: tokens per chunk: speed only, the function is the same.
+      chunk_size: tokens per chunk; affects speed only, not the function.
 
     References:
       Dao and Gu 2024, "Transformers are SSMs", arXiv:2405.21060, sections 5 and 7. The published layer convolves x, B
-      and C and takes SiLU of them, adds D x, gates by SiLU and normalises over all channels, with one B
-      and C for all heads and an inner width of twice the model's: `paper_layer`. Here a key-value head has a B of its
-      own, and query heads that share it its steps.
+      and C and takes SiLU of them, adds D x, gates by SiLU and normalises over all channels, with one B and C for all
+      heads and an inner width of twice the model's: `paper_layer`. Here, each key-value head has its own B, and the
+      query heads that share it share its steps.
     """
 
     chunk_size: int = 64

@@ -27,9 +27,9 @@ class StridedSparseAttention(StaticPatternVariant):
         output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j
         over j <= i with i - j < stride or (i - j) mod stride = 0        (|i - j| where not causal)
 
-    The window goes through the block engine. The column of position i holds the positions of the same residue mod
-    stride: reshaped to [stride, length / stride], columns are short dense sequences of their own. The two are joined
-    by their normalisers. With the stride fixed, cost grows like length * (stride + length / stride): linearly until the
+    The window goes through the block engine. The column of position i holds the positions with the same residue mod
+    stride: reshaped to [stride, length / stride], columns are short dense sequences. Window and column are joined by
+    their normalisers. With the stride fixed, cost grows like length * (stride + length / stride): linearly until the
     columns are as long as the stride (length near stride^2), quadratically with a small constant far beyond.
 
     Attributes:
@@ -38,8 +38,8 @@ class StridedSparseAttention(StaticPatternVariant):
 
     References:
       Child et al. 2019, "Generating Long Sequences with Sparse Transformers", arXiv:1904.10509, section 4.3, strided
-      pattern. There heads alternate between the two parts or one merged head sees both; here every head is merged, and
-      the window leaves its last key, at distance stride, to the column. Not causal is our mirror image of it.
+      pattern. There, heads alternate between the two parts or one merged head sees both; here, every head is merged,
+      and the window leaves its last key, at distance stride, to the column. The non-causal form is our mirror image.
     """
 
     stride: int = 256
@@ -75,7 +75,7 @@ class StridedSparseAttention(StaticPatternVariant):
         if columns is not None:
             executed += self.stride * columns.executed_pairs()
         pairs = window.pattern.count(query_length, key_length)
-        for residue in range(min(self.stride, query_length)):  # a column of queries sees the column of keys but its own
+        for residue in range(min(self.stride, query_length)):  # queries see the keys of their column except their own
             queries, keys = (len(range(residue, length, self.stride)) for length in (query_length, key_length))
             pairs += queries * (queries - 1) // 2 if causal else queries * keys - min(queries, keys)
         return Cost(heads.pair_flops * executed, heads.pair_flops * pairs, heads.token_bytes * key_length)
@@ -102,7 +102,7 @@ class StridedSparseAttention(StaticPatternVariant):
             return near[0]
         key_length = key.shape[1]
         if key_mask is None and not causal and key_length % self.stride:
-            key_mask = jnp.ones(key.shape[:2], bool)  # the padding of a column; causal queries never see it
+            key_mask = jnp.ones(key.shape[:2], bool)  # hides the padding of a column; causal queries never see it
         if key_mask is not None:
             key_mask = self._to_columns(key_mask)
         out, log_normaliser = block_softmax(
@@ -121,6 +121,6 @@ class StridedSparseAttention(StaticPatternVariant):
         return array.reshape(batch * self.stride, -1, *rest)
 
     def _from_columns(self, array: Array, batch: int) -> Array:
-        """The inverse of `_to_columns`, padding left on."""
+        """The inverse of `_to_columns`, with padding left in."""
         array = array.reshape(batch, self.stride, *array.shape[1:]).swapaxes(1, 2)
         return array.reshape(batch, -1, *array.shape[3:])

@@ -1,4 +1,4 @@
-"""Taylor linear attention (Based): the exponential cut off after its square."""
+"""Taylor linear attention (Based): the exponential truncated after its square."""
 
 import dataclasses
 import math
@@ -44,21 +44,22 @@ class TaylorAttention(RecurrentVariant):
         output_i = sum_j t(q_i . k_j / sqrt(feature_dim)) value_j / sum_j t(...),   t(x) = 1 + x + x^2 / 2
         q, k = query W_q, key W_k, one learned projection per head
 
-    t is at least 1/2, so rows can be normalised as they are. The feature map behind it holds each product of two
-    coordinates once: 1 + f + f (f + 1) / 2 features for feature_dim f.
+    t is at least 1/2, so rows can be normalised as they are. Its feature map holds each product of two coordinates
+    once: 1 + f + f (f + 1) / 2 features for feature_dim f.
 
-    Range: through features, t has the rounding of its largest terms, up to 1e-7 (|q| |k|)^2 / feature_dim, which must
-    stay far below 1/2. At |q| |k| / sqrt(feature_dim) = 300, with q and k orthogonal, outputs are off by about 1e-3.
+    Range: computed through features, t has the rounding error of its largest terms, up to
+    1e-7 (|q| |k|)^2 / feature_dim, which must stay far below 1/2. At |q| |k| / sqrt(feature_dim) = 300, with q and k
+    orthogonal, outputs are off by about 1e-3.
 
     Attributes:
-      feature_dim: width f of q and k; 0: head_dim, queries and keys as they come, without projections.
-      chunk_size: tokens per chunk: speed only, the function is the same.
+      feature_dim: width f of q and k; 0: head_dim, with queries and keys as they are, without projections.
+      chunk_size: tokens per chunk; affects speed only, not the function.
 
     References:
       Arora et al. 2024, "Simple linear attention language models balance the recall-throughput tradeoff",
-      arXiv:2402.18668, section 4. The paper projects x to feature_dim at once; here the projections
-      follow the ones to head_dim that all variants share, so that only these two are extra. The map of the paper's code
-      holds products twice, f^2 of them.
+      arXiv:2402.18668, section 4. The paper projects x directly to feature_dim; here the projections follow those to
+      head_dim that all variants share, so that only these two are extra. The feature map of the paper's code holds
+      products twice, f^2 of them.
     """
 
     feature_dim: int = 16
@@ -81,7 +82,7 @@ class TaylorAttention(RecurrentVariant):
     @property
     @override
     def rotation_is_relative(self) -> bool:
-        return self.feature_dim == 0  # else the learned projections see where a key points
+        return self.feature_dim == 0  # otherwise the learned projections depend on a key's direction
 
     def make_controls(self, model_dim: int, heads: HeadSizes, *, rngs: nnx.Rngs) -> nnx.Module | None:
         """Returns x -> TaylorControls."""

@@ -21,16 +21,16 @@ from attention_variants.patterns.matrices import every_key
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TopKAttention(AttentionVariant):
-    """Softmax attention over the `num_keys` keys of largest product with the query.
+    """Softmax attention over the `num_keys` keys whose product with the query is largest.
 
     ::
 
         output_i = sum_j softmax_j(query_i . key_j / sqrt(head_dim)) value_j
         over the num_keys largest query_i . key_j,   j <= i where causal
 
-    Each query and head chooses exactly; of equal products the earlier key wins. Every pair is scored, so time grows
-    with length^2, but a strip of queries at a time, so memory does not. Gradients reach the chosen keys only; the
-    choice has none. `num_keys >= length` is full attention.
+    Each query and head chooses exactly; ties go to the earlier key. Every pair is scored, so time grows with length^2;
+    queries are scored one strip at a time, so memory does not. Gradients reach the chosen keys only; the choice has
+    none. `num_keys >= length` is full attention.
 
     Attributes:
       num_keys: keys that a query attends to.
@@ -80,7 +80,7 @@ class TopKAttention(AttentionVariant):
     def read(
         self, query: Array, key: Array, value: Array, causal: bool, key_mask: Any, first: int | Int[Array, ""] = 0
     ) -> Array:
-        """Returns the output of queries that stand at `first` and on, among all keys."""
+        """Returns the output of queries from position `first` on, among all keys."""
         visible = patterns.causal_or_full(causal).visible
         chosen = top_candidates(query, key, self.num_keys, visible, candidate_mask=key_mask, first_position=first)
         return gathered_softmax(query, key, value, chosen)

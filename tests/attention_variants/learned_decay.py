@@ -38,7 +38,7 @@ class LearnedDecayAttention(AttentionVariant):
     """S_t = decay_t S_(t-1) + key_t value_t^T, read by output_t = query_t S_t; not normalised, causal only.
 
     Attributes:
-      chunk_size: tokens per chunk: speed only, the function is the same.
+      chunk_size: tokens per chunk: affects speed only, not the function.
     """
 
     chunk_size: int = 128
