@@ -1,4 +1,4 @@
-"""Every field at its default. `experiments/config/schema.py` declares them; `--list_config` prints what each means.
+"""Every field at its default. `experiments/config` declares them; `--list_config` prints what each means.
 
 A study's own file starts from `get_config()` and changes what it compares.
 """

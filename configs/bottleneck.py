@@ -1,10 +1,10 @@
 """What does attention add to a recurrent network, as the source grows? The question that attention came to answer.
 
-A string is read, then written again. Without attention all of it has to pass through the state that stands between
-reading and writing (Sutskever et al. 2014, arXiv:1409.3215; Cho et al. 2014, arXiv:1409.1259, whose translations
-get worse with the length of the sentence). With attention in place of the second layer every step of writing may look
-back at every step of reading (Bahdanau et al. 2015, arXiv:1409.0473). One network reads and writes here, where theirs
-are two. The study follows configs/protocol.py. Some 25 minutes on two cores; an interrupted study continues:
+A string is read, then written out again. Without attention, all of it has to pass through the state between reading
+and writing (Sutskever et al. 2014, arXiv:1409.3215; Cho et al. 2014, arXiv:1409.1259, whose translations get worse with
+the length of the sentence). With attention in place of the second layer, every step of writing may look back at every
+step of reading (Bahdanau et al. 2015, arXiv:1409.0473). Here one network reads and writes; theirs are two. The study
+follows configs/protocol.py. About 25 minutes on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/bottleneck.py
 """
@@ -17,7 +17,7 @@ LETTERS = (4, 8, 16, 32)
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: two layers of LSTM or GRU, and one with attention after it, on four lengths of string."""
+    """Returns the study: two layers of LSTM or GRU, and one with attention after it, at four string lengths."""
     config = base.get_config()
     config.name = "bottleneck"
     config.model.num_layers = 2

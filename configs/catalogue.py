@@ -1,10 +1,10 @@
 """The whole catalogue on two tasks: recall at the size of the quickstart, and selective copying.
 
 Every variant trains in the same small model: one layer of it after a gated short convolution, with learned positions,
-at settings whose windows, blocks and states are well below the length. Copying needs the positions because its j-th
-blank asks for the j-th token. The study follows configs/protocol.py, with three seeds. `configs/catalogue_paper.py`
-adds the layers as their papers have them, `configs/catalogue_encoder.py` the variants that cannot be causal. Many hours
-on two cores; an interrupted study continues:
+and with windows, blocks and states well below the length. Copying needs the positions because its j-th blank asks for
+the j-th token. The study follows configs/protocol.py, with three seeds. `configs/catalogue_paper.py` adds the layers as
+their papers have them, and `configs/catalogue_encoder.py` the variants that cannot be causal. Many hours on two cores;
+an interrupted study continues:
 
     python -m experiments.run --config=configs/catalogue.py
 """

@@ -1,4 +1,4 @@
-"""The variants that cannot be causal, on the tasks and models of configs/catalogue.py read in both directions.
+"""The variants that cannot be causal, on the tasks and models of configs/catalogue.py, read in both directions.
 
 Neither task reveals its answers to a model that reads ahead. The runs join the same study, in rows of their own:
 

@@ -1,4 +1,4 @@
-"""The variants of configs/catalogue.py whose papers put more around their attention, as these papers have them.
+"""The variants of configs/catalogue.py whose papers put more around attention, each with its paper's layer.
 
 The runs join the same study, in rows of their own:
 

@@ -1,9 +1,9 @@
-"""Who copies strings that are longer than those of training, and who finds a place in a string?
+"""Which models copy strings longer than those of training, and which find a place in a string?
 
 Strings of 4 to 30 letters in training and up to 100 in the test; and what follows two given letters, which are named
 after the string or before it. Published: attention with ALiBi whose slope is infinite in some heads copies far beyond
-the lengths of training, recurrent models fail just past them; with the letters before the string they match on the fly,
-with the letters after it they would have to store everything (Jelassi et al. 2024, arXiv:2402.01032).
+the lengths of training, and recurrent models fail just past them. Given the letters before the string, these match on
+the fly; given them after it, they would have to store everything (Jelassi et al. 2024, arXiv:2402.01032).
 
     python -m experiments.run --config=configs/copy_lengths.py
 """
@@ -34,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[[dict[str, Any]], None]) -> None:
-    """Adds attention with three encodings, a state space and an LSTM."""
+    """Adds attention with three encodings, a state-space model and an LSTM."""
     models: tuple[dict[str, Any], ...] = (
         {"model.attention": "full", "model.position": "alibi"},
         {"model.attention": "full", "model.position": "rope"},

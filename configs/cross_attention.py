@@ -1,7 +1,7 @@
 """What can stand between an encoder and a decoder? Translation of strings, and naming what is in an image.
 
 Only the attention from decoder to encoder varies; the attention inside both stays full. The study follows
-configs/protocol.py. Some 20 minutes on two cores:
+configs/protocol.py. About 20 minutes on two cores:
 
     python -m experiments.run --config=configs/cross_attention.py
 """

@@ -2,8 +2,8 @@
 
 Training rows have 0 to 16 distractors, and the picture `accuracy_by_distractors` of the report is the dilution curve.
 Two further tests leave the training distribution: 24 distractors, and keys that training never showed. A window is
-limited by how far it sees, a state by how much it keeps. The study follows configs/protocol.py. About
-a quarter of an hour on two cores:
+limited by how far it sees, a state by how much it keeps. The study follows configs/protocol.py. About a quarter of an
+hour on two cores:
 
     python -m experiments.run --config=configs/dilution.py
 """

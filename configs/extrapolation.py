@@ -1,6 +1,6 @@
 """What happens beyond the lengths of training? Every position encoding with three kinds of softmax attention.
 
-The models learn to copy strings in rows of 32 tokens and are tested in rows of up to 256. The picture
+The models learn to copy strings in rows of 32 tokens and are tested on rows of up to 256. The picture
 `accuracy_by_length` of the report has a panel for each encoding. The study follows configs/protocol.py. Half an
 hour on two cores:
 

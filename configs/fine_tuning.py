@@ -1,16 +1,16 @@
 """What does fine-tuning move: what attention looks at, or what the model knows?
 
-A model learns 512 facts by heart, asked for in one format, and is then fine-tuned on half of them in another one, which
-asks for another key of the question (`facts`). Before and after, it is tested in both formats: on the facts that
-fine-tuning used, on those that only pretraining had, and on facts that neither had, which must stay at the floor. The
-two stages are two rows for each model, and two halves of the picture `accuracy_shifted`. Ten minutes on two cores;
-the second command prints how far the attention of each layer moved:
+A model memorises 512 facts, asked for in one format, and is then fine-tuned on half of them in another, which asks for
+a different key of the question (`facts`). Before and after, it is tested in both formats: on the facts that fine-tuning
+used, on those that only pretraining had, and on facts that neither had, which must stay at the floor. The two stages
+are two rows for each model, and two halves of the picture `accuracy_shifted`. Ten minutes on two cores; the second
+command prints how far the attention of each layer moved:
 
     python -m experiments.run --config=configs/fine_tuning.py
     python -m experiments.inspect results/fine_tuning --moved
 
-It shows where answers and attention go when a format changes. It does not show that no other weight moves, nor what
-becomes of facts of several tokens.
+The study shows where answers and attention go when a format changes. It does not show that no other weight moves, nor
+what becomes of facts of several tokens.
 """
 
 import ml_collections

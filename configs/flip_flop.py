@@ -1,7 +1,7 @@
 """Which models keep one bit, however far back it was written? One layer on flip-flop rows of 512 tokens.
 
-Trained with 80 % of the pairs to be ignored, tested with 98 % (few writes, far back) and with 10 % as well. Published
-errors in percent, of one layer of width 64 with two heads: attention with RoPE 6.9, 40.3 and 0.01; forgetting attention
+Trained with 80 % of the pairs to be ignored, tested also with 98 % (few writes, far back) and with 10 %. Published
+errors in percent for one layer of width 64 with two heads: attention with RoPE 6.9, 40.3 and 0.01; forgetting attention
 8.3, 36.3 and 0 (Yang et al. 2025, arXiv:2505.16381, table 1). Recurrent models keep the bit: an LSTM makes no error
 (Liu et al. 2023, arXiv:2306.00946), nor does one layer of Mamba (Sarrof et al. 2024, arXiv:2405.17394).
 
@@ -38,7 +38,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[[dict[str, Any]], None]) -> None:
-    """Adds the models, attention with the position encoding that it has as published."""
+    """Adds the models; attention has its published position encoding."""
     for attention, position in POSITIONS.items():
         add({"model.attention": attention, "model.position": position})
     add({"model.attention": "state_space", "model.short_conv": 4})

@@ -2,10 +2,10 @@
 
 Recall, copying, retrieval and state tracking; accuracy against training FLOPs, time per step and decoding state. Every
 model has two layers, each with an MLP, and around its attention what its paper puts there. Where the paper has no
-convolution of queries, keys and values, a short one of what attention reads stands in, because small models are slow
-to find recall without any. Softmax attention has RoPE; recurrences know the order by themselves. The study follows
-configs/protocol.py: the learning rate is chosen on a seed of its own, the scores are of five others. Twelve hours or
-more on two cores, in pieces as small as one likes:
+convolution of queries, keys and values, a short one of attention's input stands in, because small models are slow to
+learn recall without one. Softmax attention has RoPE; recurrences know the order by themselves. The study follows
+configs/protocol.py: the learning rate is chosen on a separate seed, and the scores are those of five others. Twelve
+hours or more on two cores, in pieces as small as you like:
 
     python -m experiments.run --config=configs/frontier.py
 """

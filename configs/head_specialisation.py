@@ -1,7 +1,7 @@
-"""How do heads specialise? Which become previous-token and induction heads, by attention, with one head and with four.
+"""How do heads specialise? Which become previous-token and induction heads, by kind of attention, with one or four?
 
 Two layers without a convolution, on `induction` with any token as key and on `mqar`; full attention, a window that is
-shorter than most distances, linear attention and the delta rule; one head and four at equal width. The parameters along
+shorter than most distances, linear attention and the delta rule; one head and four at equal width. Parameters along
 training are kept. The study follows configs/protocol.py, with three seeds. Half an hour on two cores:
 
     python -m experiments.run --config=configs/head_specialisation.py

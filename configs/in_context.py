@@ -1,7 +1,7 @@
 """Which attention learns in context? Linear regression and Markov chains whose rule is new in every row.
 
-Least squares is the best there is for the one, counting what follows a symbol for the other (the Bayes posterior). In
-small Transformers both take two steps: find the relevant positions, then combine them (Garg et al. 2022,
+Least squares is the best possible for the one, counting what follows a symbol (the Bayes posterior) for the other. In
+small Transformers, both take two steps: find the relevant positions, then combine them (Garg et al. 2022,
 arXiv:2208.01066; Edelman et al. 2024, arXiv:2402.11004). The study follows configs/protocol.py:
 
     python -m experiments.run --config=configs/in_context.py

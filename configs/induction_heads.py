@@ -1,8 +1,8 @@
 """Which heads make up induction? Two layers of full attention, one head each, and no convolution to help them.
 
-The repeated token is another one in each row, so that every token has to know which one stands before it: a
+The repeated token differs from row to row, so every token has to know which one precedes it. That takes a
 previous-token head in layer 1, and an induction head in layer 2 that looks for it (Olsson et al. 2022,
-arXiv:2209.11895). The parameters along training are kept, in which the two heads can be seen to form:
+arXiv:2209.11895). Parameters along training are kept, so the two heads can be seen to form:
 
     python -m experiments.run --config=configs/induction_heads.py
     python -m experiments.inspect results/induction_heads --training=scores.png

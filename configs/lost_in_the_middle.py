@@ -1,7 +1,7 @@
 """Where in the context does a fact get lost? Eight needles, scattered over 256 tokens of filler.
 
 The slice `depth` is the tenth of the context that holds the needle, and the picture `accuracy_by_depth` of the report
-is the lost-in-the-middle curve. The study follows configs/protocol.py. Some 20 minutes on two cores:
+is the lost-in-the-middle curve. The study follows configs/protocol.py. About 20 minutes on two cores:
 
     python -m experiments.run --config=configs/lost_in_the_middle.py
 """

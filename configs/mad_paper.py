@@ -1,4 +1,4 @@
-"""The mixers of configs/mad.py whose papers put more around their attention, as these papers have them.
+"""The mixers of configs/mad.py whose papers put more around attention, each with its paper's layer.
 
 The runs join the same study, in rows of their own:
 

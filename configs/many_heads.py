@@ -1,8 +1,8 @@
 """Many heads or one, at equal width? Width 64 cut into 1, 2, 4 and 8 heads, on two kinds of recall.
 
 A head reads one weighted mean per position. Recall asks for one place, joint recall for a place that two tokens name
-together. Parameters and products stay the same, whatever the number of heads; the state of linear attention falls with
-it. The study follows configs/protocol.py:
+together. Parameters and products stay the same, whatever the number of heads; the state of linear attention shrinks as
+heads are added. The study follows configs/protocol.py:
 
     python -m experiments.run --config=configs/many_heads.py
 """

@@ -1,7 +1,7 @@
 """How does attention learn statistics in context? Markov chains of three symbols, with one layer and with two.
 
 A model that counts symbols is at the unigram floor; one that counts what follows the present symbol is at the Bayes
-posterior. Published: two layers of attention first stay at unigram statistics and then go over to bigrams, and one
+posterior. Published: two layers of attention first stay at unigram statistics and then move on to bigrams; one
 layer stays at unigrams (Edelman et al. 2024, arXiv:2402.11004). The loss is the divergence from the posterior:
 
     python -m experiments.run --config=configs/markov_phases.py

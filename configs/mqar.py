@@ -1,7 +1,7 @@
 """How far back can recall reach? The same eight pairs over 64 to 512 tokens, five seeds.
 
 More filler between the pairs and their queries means more distance to look back; all else stays the same. Full
-attention is there twice, with queries and keys normalised and without. The study follows configs/protocol.py. An hour
+attention appears twice, with and without normalised queries and keys. The study follows configs/protocol.py. An hour
 or two on two cores; an interrupted study continues:
 
     python -m experiments.run --config=configs/mqar.py

@@ -1,7 +1,7 @@
 """What negative eigenvalues are for: parity, trained on 3 to 40 symbols and tested on up to 256.
 
 A delta rule that replaces at most what a key held (`max_strength=1`) has transitions without negative eigenvalues, and
-no sum of decaying terms tells odd from even over any length. With `max_strength=2` a step may reflect, which is what
+no sum of decaying terms tells odd from even at every length. With `max_strength=2` a step may reflect, which is what
 parity needs (Grazzi et al. 2025, arXiv:2411.12537). Each row takes the learning rate that is best on its validation
 rows. An hour or two on two cores; an interrupted study continues:
 

@@ -1,14 +1,14 @@
 """Do trained skills combine in pairings that training never showed? Maps of symbols, orders of places, and both.
 
 Rows name two of eight skills, and the answer applies one after the other (`skill_pairs`). Training shows every skill
-alone and with five others; the tests ask for the pairs that are left, apart by kind: two maps, two orders, one of each.
-A model that has learnt all trained pairs may have learnt the skills, or every pair for itself: the picture
-`accuracy_shifted` of the report tells these apart. About ten minutes on two cores:
+alone and with five others; the tests ask for the remaining pairs, by kind: two maps, two orders, one of each. A model
+that has learnt all trained pairs may have learnt the skills, or each pair on its own; the picture `accuracy_shifted` of
+the report tells these apart. About ten minutes on two cores:
 
     python -m experiments.run --config=configs/novel_combinations.py
 
-It shows what a small model does with 40 pairs, read at once, without intermediate steps. It does not show what more
-skills, more depth or steps that are written down would do.
+The study shows what a small model does with 40 pairs, read at once, without intermediate steps. It does not show what
+more skills, more depth or written-out steps would do.
 """
 
 import ml_collections
@@ -30,7 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.qkv_conv = 4  # without it the delta rule does not learn the trained pairs
     config.model.conv_silu = True
     config.train.steps = 2000
-    config.train.stop_when_solved = False  # pairs are new to the end
+    config.train.stop_when_solved = False  # new pairings may still be learned when trained ones are solved
     config.study.seeds = 3
     config.study.select = ("train.learning_rate",)
     config.study.vary = (

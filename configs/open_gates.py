@@ -1,4 +1,4 @@
-"""Does `forgetting` fail because its gates begin half closed? The same layer with gates that begin at 0.98 beside it.
+"""Does `forgetting` fail because its gates begin half closed? Beside it, the same layer with gates that begin at 0.98.
 
 Published gates begin at a half, so the weight of a key about halves with every token after it, until training opens
 them. Two tasks and both sizes of configs/frontier.py, by the protocol:

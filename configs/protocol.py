@@ -1,8 +1,8 @@
-"""How rows of a study are given their chance: `follow` is a layer over any config; alone, one model under it.
+"""A protocol that gives each row of a study its chance: `follow` adds it to any config; run alone, it trains one model.
 
-Each row takes the learning rate that is best of four log-spaced values, by validation accuracy, on a seed of its own;
-what is reported are five other seeds at that rate. The table says which rates lie at the edge of the four, what the
-search cost, and which rows were still improving when training ended.
+Each row takes the best of four log-spaced learning rates, by validation accuracy on a separate seed; five other seeds
+at that rate are reported. The table says which rates lie at the edge of the four, what the search cost, and which rows
+were still improving when training ended.
 
     python -m experiments.run --config=configs/protocol.py --config.model.attention=conv+linear
 """
@@ -18,7 +18,7 @@ SEEDS = 5
 def follow(
     config: ml_collections.ConfigDict, rates: tuple[float, ...] = RATES, seeds: int = SEEDS
 ) -> ml_collections.ConfigDict:
-    """Lets a study follow the protocol, in addition to the grid that it has; returns it."""
+    """Adds the protocol to the grid that a study has; returns the study."""
     config.study.vary = (*config.study.vary, f"train.learning_rate={'|'.join(map(str, rates))}")
     config.study.select = ("train.learning_rate",)
     config.study.search_seeds = 1

@@ -4,8 +4,8 @@ A row of 128 tokens begins with eight key-value pairs; later each key appears ag
 A gated short convolution before the attention layer binds each value to its key (the recipe of Arora et al. 2024,
 arXiv:2402.18668). Hence no variant can score more than the share of values that it sees, its ceiling.
 
-The study follows configs/protocol.py: each model has the best of four learning rates, chosen on a seed of its own, and
-is scored on five others.
+The study follows configs/protocol.py: each model has the best of four learning rates, chosen on a separate seed, and is
+scored on five others.
 """
 
 import ml_collections
@@ -14,7 +14,7 @@ from configs import base, protocol
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the study: six models, five seeds each; the hybrid has one layer more than the others."""
+    """Returns the study: six models, five seeds each; the hybrid has one more layer than the others."""
     config = base.get_config()
     config.name = "quickstart"
     config.task = "mqar:length=128,num_pairs=8,vocab_size=160"

@@ -1,7 +1,7 @@
 """How much recall does a state buy? The recall-memory figure of Based, as far as two cores go.
 
 A gated short convolution, then one layer of attention; no MLP, no positions. Trained on a mixture of lengths up to 256
-and tested on seven sizes up to 1024 tokens, the score being their plain mean. Published: attention about 1.0, a window
+and tested on seven sizes up to 1024 tokens; the score is their plain mean. Published: attention about 1.0, a window
 of 64 keys 0.514 and of 256 keys 0.797, which is what they can see (Arora et al. 2024, arXiv:2402.18668, figure 2).
 
     python -m experiments.run --config=configs/recall_memory.py

@@ -1,7 +1,7 @@
 """Do written steps replace depth? Chains of assignments, followed at once or one name at a time.
 
-With a scratchpad each step reads a single assignment, which one layer of recall can do. Without one the model has to
-compose as many assignments as there are hops. The study follows configs/protocol.py. Some 20 minutes on two cores:
+With a scratchpad, each step reads a single assignment, which one layer of recall can do. Without one, the model has to
+compose as many assignments as there are hops. The study follows configs/protocol.py. About 20 minutes on two cores:
 
     python -m experiments.run --config=configs/scratchpad.py
 """

@@ -26,7 +26,7 @@ def study(name: str, tasks: Sequence[str], mixers: Sequence[str], test_lengths: 
     config.model.mlp_dim = 128
     config.model.num_layers = 2
     config.train.steps = 1000
-    config.train.stop_when_solved = False  # longer strings are still learned when those of training are solved
+    config.train.stop_when_solved = False  # longer strings are still being learned when those of training are solved
     config.eval.test_lengths = test_lengths
     config.eval.test_rows = 1024
     config.study.vary = (f"task={'|'.join(tasks)}", f"model.attention={'|'.join(mixers)}")

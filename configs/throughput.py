@@ -1,7 +1,7 @@
 """The models whose training speed is quoted, two layers on short recall at two sizes: `benchmark --training`.
 
-Width 64 on rows of 64 tokens of 128 kinds, and width 128 on rows of 128 tokens of 256 kinds, with RoPE, a GELU MLP and
-one head per layer, in batches of 64 rows.
+Width 64 on rows of 64 tokens with a vocabulary of 128, and width 128 on rows of 128 tokens with a vocabulary of 256;
+RoPE, a GELU MLP and one head per layer, in batches of 64 rows.
 """
 
 from collections.abc import Callable

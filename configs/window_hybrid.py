@@ -1,8 +1,8 @@
-"""What does a window hybrid divide? A window and full attention in two layers, in both orders.
+"""How does a window hybrid divide the work? A window and full attention in two layers, in both orders.
 
-The induction circuit needs a look at the token before, which a window has, and then a look at any distance, which it
-has not. So a window should do in layer 1 and not in layer 2. Beside both orders stand two layers of either; one head,
-so that a layer's part can be read off its scores and off the accuracy without it:
+The induction circuit needs a look at the token before, which a window allows, and then a look at any distance, which it
+does not. So a window should suffice in layer 1 and not in layer 2. Both orders are compared with two layers of either
+kind; layers have one head, so that their part can be read off their scores and off the accuracy without them:
 
     python -m experiments.run --config=configs/window_hybrid.py
     python -m experiments.inspect results/window_hybrid --attention='full+sliding_window' --where='task=mqar*'

@@ -1,7 +1,7 @@
 """Which layer composes permutations? One layer, trained on products of 32 elements and tested on up to 128.
 
-Published: one layer of the delta rule with negative eigenvalues learns S5 limited to swaps, at all lengths, and
-without them not even with five layers (Grazzi et al. 2025, arXiv:2411.12537, figure 4). S3 takes two steps per token:
+Published: one layer of the delta rule with negative eigenvalues learns S5 limited to swaps, at all lengths; without
+them, not even five layers do (Grazzi et al. 2025, arXiv:2411.12537, figure 4). S3 takes two steps per token:
 the product of two reflections is a rotation (Siems et al. 2025, arXiv:2502.10297).
 
     python -m experiments.run --config=configs/word_problems.py
@@ -41,7 +41,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def sweep(add: Callable[[dict[str, Any]], None]) -> None:
-    """Adds the models; delta rules with the short convolution that their papers put before them."""
+    """Adds the models; delta rules get the short convolution that their papers put before them."""
     add({"model.attention": "full", "model.position": "rope"})
     add({"model.attention": "lstm"})
     for rule in RULES:

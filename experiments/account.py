@@ -1,14 +1,14 @@
-r"""Accounts for models on their tasks: what they execute, hold and take; prints two tables, and JSON with --output.
+r"""Accounts for the compute, memory and time of models on their tasks; prints two tables, and writes JSON to --output.
 
 python -m experiments.account --config=configs/quickstart.py
 python -m experiments.account --config=configs/mqar.py --vary='model.attention=full|linear' --noclock
 python -m experiments.account --config=configs/mqar.py --match=flops --format=markdown --output=account.json
 
-Every model of the study is counted once, pass by pass: forward and training step of a batch, prefill of a row, and
-decode of its last token. FLOPs are those of matrix products, executed and ideal; sorting, top-k, argmax (the buckets of
-a hash), gathering and scattering are counted apart. Times are medians over turns in one process, tokens per second and
-shares of what the machine can do follow from them: a large matrix product, and memory, both measured first. --noclock
-leaves the clock out.
+Every model of the study is counted once, pass by pass: forward pass and training step of a batch, prefill of a row, and
+decoding of its last token. FLOPs are those of matrix products, executed and ideal; sorting, top-k, argmax (the buckets
+of a hash), gathering and scattering are counted separately. Times are medians over turns in one process. Tokens per
+second follow from them, and so do shares of what the machine can do, measured first for a large matrix product and for
+memory. --noclock measures no times.
 """
 
 import json
@@ -32,13 +32,13 @@ _OVERRIDE = flags.DEFINE_multi_string(
     "override", [], "a.b=value: sets a field of the config, as --config.a.b=value does", flag_values=FLAGS
 )
 _VARY = flags.DEFINE_multi_string(
-    "vary", [], "a.b=x|y|z: alternatives; repeated, a grid. Replaces the config's grid and sweep", flag_values=FLAGS
+    "vary", [], "a.b=x|y|z: alternatives; repeat it for a grid. Replaces the config's grid and sweep", flag_values=FLAGS
 )
 _MATCH = flags.DEFINE_enum(
     "match",
     None,
     list(sections.MATCHES),
-    "What all rows of a task spend alike, as in experiments.run",
+    "Budget that all rows of a task share, as in experiments.run",
     flag_values=FLAGS,
 )
 _CLOCK = flags.DEFINE_bool("clock", True, "Time every pass, and the machine.", flag_values=FLAGS)

@@ -19,10 +19,10 @@ class EndedRun:
     """One run that is done or has diverged."""
 
     id: str  # the name of its folder
-    config: dict[str, Any]  # flat: {"model.attention": "full", ...}; what is younger than the run at its default
+    config: dict[str, Any]  # flat: {"model.attention": "full", ...}; fields younger than the run at their defaults
     result: dict[str, Any]  # what `result.json` says
     metrics: list[dict[str, Any]]  # one dict per evaluation while training
-    folder: Path  # which an archived study does not have
+    folder: Path  # an archived study has none
 
     @property
     def seed(self) -> int:
@@ -32,15 +32,15 @@ class EndedRun:
     def model(self, step: int | None = None) -> Model:
         """Returns the trained model.
 
-        It maps inputs, positions to read out and, where the task has one, a context to outputs, see `Model`; `task()`
+        It maps inputs, positions to read out and, where the task has one, a context to outputs (see `Model`); `task()`
         gives rows for it.
 
         Args:
-          step: whose parameters, one of `checkpoints()`; None: those that were best by validation accuracy.
+          step: the step whose parameters to take, one of `checkpoints()`; None: the best by validation accuracy.
 
         Raises:
-          ValueError: the folder of the run has no whole checkpoint, as in an archive, or not of this step, or the run
-            is of a version that computed something else; one line.
+          ValueError: the folder of the run has no whole checkpoint, as in an archive, or none of this step, or the run
+            comes from a version that computed something else; one line.
         """
         return trained.trained_model(self.folder, trained.read_run(self.id, self.config), step)
 
@@ -60,7 +60,7 @@ class LoadedStudy:
     name: str
     rows: list[dict[str, Any]]  # those of the table, with the names of its CSV; "task", and "run_ids" of its runs
     runs: list[EndedRun]  # by attention, task and seed
-    notes: list[str]  # what is said below the table
+    notes: list[str]  # those below the table
 
     def run(self, id: str) -> EndedRun:
         """Returns the run of an id; raises KeyError."""

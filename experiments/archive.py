@@ -4,8 +4,8 @@ python -m experiments.archive results/mine --output=to_keep/mine
 python -m experiments.archive to_keep/mine --unpack --output=results/mine
 
 The file is `runs.jsonl`: a line per run that has ended, with its config, manifest, metrics and result, without
-checkpoints. `experiments.table` and `experiments.report` read a packed study as it is. Unpacked, a study goes on where
-it was: no run of it is repeated.
+checkpoints. `experiments.table` and `experiments.report` read a packed study as it is. Once unpacked, a study goes on
+where it stopped: none of its runs is repeated.
 """
 
 from pathlib import Path
@@ -19,9 +19,9 @@ from experiments.studies.finding import check_study
 from experiments.studies.status import read_status
 
 FLAGS = cli.new_flags()
-_STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without the flag.", flag_values=FLAGS)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder that the packed or unpacked study is in then.", flag_values=FLAGS)
-_UNPACK = flags.DEFINE_bool("unpack", False, "Write run folders from the file.", flag_values=FLAGS)
+_STUDY = flags.DEFINE_string("study", None, "Folder of a study; may come first, without the flag.", flag_values=FLAGS)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for the packed or unpacked study.", flag_values=FLAGS)
+_UNPACK = flags.DEFINE_bool("unpack", False, "Unpack the file into run folders.", flag_values=FLAGS)
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-r"""Times attention, forward and with gradient, and measures its memory; prints a table, and JSON with --output.
+r"""Times attention, forward and with gradient, and measures its memory; prints a table, and writes JSON to --output.
 
 python -m experiments.benchmark
 python -m experiments.benchmark --variants='full|sliding_window:window_size=128|linear' --lengths=2048,16384
@@ -10,15 +10,14 @@ python -m experiments.benchmark --training --config=configs/throughput.py
 python -m experiments.benchmark --training --profile
 python -m experiments.benchmark --generation
 
-All contenders run in one process and take turns, so that a busy moment hits them alike; times are medians. The first
+All contenders run in one process and take turns, so that a busy moment affects them alike; times are medians. The first
 contender is the baseline: `jax.nn` is `jax.nn.dot_product_attention`, which materialises length^2 weights and is left
-out above --baseline_max_length. `time x` and `memory x` compare each length with the shortest; of three lengths or more
-a second table has the exponents of both. --plot draws them against the length. With --peers the same
-functions of other libraries take their turns, those of PyTorch where torch and local-attention are installed; with
---training, a plain PyTorch twin of each model of full attention.
---apart gives each variant a process of its own, and says how much memory that held.
---decoding times what follows a prompt, token by token, and counts the bytes of the cache; its times are those of the
-fastest call. --profile says where the time of a training step goes.
+out above --baseline_max_length. `time x` and `memory x` compare each length with the shortest; with three lengths or
+more, a second table gives the exponents of both. --plot draws time and memory against the length. With --peers, the
+same functions from other libraries also take turns, those of PyTorch where torch and local-attention are installed;
+with --training, a plain PyTorch twin of each full-attention model does. --apart gives each variant a process of its own
+and reports how much memory that process held. --decoding times what follows a prompt, token by token, and counts the
+bytes of the cache; its times are those of the fastest call. --profile shows where the time of a training step goes.
 """
 
 import dataclasses
@@ -68,8 +67,8 @@ FLAGS = cli.new_flags()
 _VARIANTS = flags.DEFINE_string(
     "variants",
     None,
-    "Specs of the variants, between '|'; by default every registered one that can be as --causal says, the window at "
-    "128 keys. With --decoding also other mixers and hybrids.",
+    "Specs of the variants, separated by '|'; by default every registered one that supports the value of --causal, the "
+    "window at 128 keys. With --decoding, also other mixers and hybrids.",
     flag_values=FLAGS,
 )
 _LENGTHS = flags.DEFINE_list("lengths", ["2048", "4096", "16384"], "Sequence lengths.", flag_values=FLAGS)
@@ -82,7 +81,7 @@ _BASELINE_MAX = flags.DEFINE_integer(
     "baseline_max_length", 4096, "Longest sequence for the baseline.", flag_values=FLAGS
 )
 _DTYPE = flags.DEFINE_enum(
-    "dtype", "float32", ["float32", "bfloat16"], "Of queries, keys and values.", flag_values=FLAGS
+    "dtype", "float32", ["float32", "bfloat16"], "Dtype of queries, keys and values.", flag_values=FLAGS
 )
 _LONGEST_CALL = flags.DEFINE_float(
     "longest_call",
@@ -92,21 +91,21 @@ _LONGEST_CALL = flags.DEFINE_float(
     flag_values=FLAGS,
 )
 _APART = flags.DEFINE_bool(
-    "apart", False, "Measure each variant at each length in a process of its own, and its memory.", flag_values=FLAGS
+    "apart", False, "Measure each variant at each length, and its memory, in a process of its own.", flag_values=FLAGS
 )
 _PEERS = flags.DEFINE_bool(
     "peers",
     False,
-    "Measure the same functions or models of other libraries, too, as far as they are installed.",
+    "Also measure the same functions or models from other libraries, as far as they are installed.",
     flag_values=FLAGS,
 )
 _DECODING = flags.DEFINE_bool("decoding", False, "Time decoding with a cache instead.", flag_values=FLAGS)
 _TRAINING = flags.DEFINE_bool("training", False, "Time whole training steps of --config instead.", flag_values=FLAGS)
 _PROFILE = flags.DEFINE_bool("profile", False, "With --training: time the parts of a step.", flag_values=FLAGS)
-_CONFIG = flags.DEFINE_string("config", "configs/throughput.py", "For --training.", flag_values=FLAGS)
+_CONFIG = flags.DEFINE_string("config", "configs/throughput.py", "Config file for --training.", flag_values=FLAGS)
 _GENERATION = flags.DEFINE_bool("generation", False, "Time the generation of data instead.", flag_values=FLAGS)
 _TASKS = flags.DEFINE_string(
-    "tasks", None, "For --generation: specs of tasks between '|'; by default all.", flag_values=FLAGS
+    "tasks", None, "For --generation: specs of tasks, separated by '|'; by default all.", flag_values=FLAGS
 )
 _FORMAT = flags.DEFINE_enum("format", "text", ["text", "markdown"], "How to print the table.", flag_values=FLAGS)
 _PLOT = flags.DEFINE_string("plot", None, "Folder for pictures of time and memory against length.", flag_values=FLAGS)

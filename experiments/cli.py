@@ -116,7 +116,7 @@ def _unexpected(argument: str, flag_values: flags.FlagValues) -> str:
 def as_flags(arguments: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
     """Returns the arguments as absl can parse them.
 
-    The folder of a study may stand first, for mains with a flag --study, and several where that may be repeated.
+    The folder of a study may come first, in mains with a flag --study, and several where that may be repeated.
     --config.a.b=value, or --config.a.b value, stands for --override=a.b=value in mains that have it.
     """
     rest, found = list(arguments), []

@@ -1,7 +1,7 @@
-"""How several devices, or several processes on one or more hosts, share every batch of a command's runs: its flags.
+"""Flags that let several devices, or several processes on one or more hosts, share every batch of a command's runs.
 
-`--devices=4` takes devices of this process. With `--distributed` the same command is started once per process, and all
-devices of all processes are taken. The processes find each other by `jax.distributed`: from flags, or from what the
+`--devices=4` uses devices of this process. With `--distributed`, the same command is started once per process, and all
+devices of all processes are used. The processes find each other by `jax.distributed`: from flags, or from what the
 cluster (Slurm, Open MPI, Kubernetes ...) says in the environment. They trust each other and their network: nothing is
 encrypted or authenticated.
 """
@@ -66,15 +66,15 @@ class Sharing:
             "coordinator_address", None, "host:port of process 0; by default as the cluster says.", flag_values=values
         )
         self._number = flags.DEFINE_integer(
-            "num_processes", None, "Of --distributed; by default as the cluster says.", 1, flag_values=values
+            "num_processes", None, "Processes of --distributed; by default as the cluster says.", 1, flag_values=values
         )
         self._place = flags.DEFINE_integer(
-            "process_id", None, "Of this process, from 0; by default as the cluster says.", 0, flag_values=values
+            "process_id", None, "Number of this process, from 0; by default as the cluster says.", 0, flag_values=values
         )
 
     @property
     def shared(self) -> bool:
-        """Whether a batch has more devices than one."""
+        """Whether several devices share a batch."""
         return self._distributed.value or self._devices.value > 1
 
     def check(self, workers: int, *, in_jobs: bool = False, together: bool = False) -> None:

@@ -4,9 +4,9 @@
     python -m experiments.generate results/quickstart/6977458a702b --rows=1 --top=5 --temperature=0.7 --seed=1
     python -m experiments.generate results/quickstart/6977458a702b --tokens='k7 v91 k3 v90 . . k3' --new_tokens=1
 
-Decoded are --rows rows of the task, or what follows --tokens. Where rows go on with their answers, as in copying,
-answers are scored twice: with the right ones read afterwards, as in training, and with the model's own. All logits are
-checked against the parallel pass. docs/decoding.md says more.
+It decodes --rows rows of the task, or what follows --tokens. Where a row continues with its answers, as in copying,
+answers are scored twice: with the right ones fed back, as in training, and with the model's own. All logits are checked
+against the parallel pass. docs/decoding.md says more.
 """
 
 from absl import flags
@@ -21,16 +21,16 @@ from experiments.reporting.text import describe_environment, plural
 from experiments.studies.trained import open_run, trained_model
 
 FLAGS = cli.new_flags()
-_RUN = flags.DEFINE_string("study", None, "Folder of a run; may stand first, without the flag.", flag_values=FLAGS)
+_RUN = flags.DEFINE_string("study", None, "Folder of a run; may come first, without the flag.", flag_values=FLAGS)
 _ROWS = flags.DEFINE_integer("rows", 64, "Rows of the task to decode at once.", 1, 4096, flag_values=FLAGS)
 _ROW = flags.DEFINE_integer("row", 0, "The row whose answers are listed.", lower_bound=0, flag_values=FLAGS)
 _TOKENS = flags.DEFINE_string(
     "tokens",
     None,
-    "Tokens to go on from in place of rows, between blanks or commas: as experiments.show_task prints them, else ids.",
+    "Tokens to continue in place of rows, separated by blanks or commas: as experiments.show_task prints them, or ids.",
     flag_values=FLAGS,
 )
-_NEW = flags.DEFINE_integer("new_tokens", 16, "Tokens to generate behind --tokens.", 1, 2**16, flag_values=FLAGS)
+_NEW = flags.DEFINE_integer("new_tokens", 16, "Tokens to generate after --tokens.", 1, 2**16, flag_values=FLAGS)
 _TOP = flags.DEFINE_integer("top", 3, "Likeliest answers to list, with their probabilities.", 1, 100, flag_values=FLAGS)
 _TEMPERATURE = flags.DEFINE_float(
     "temperature", 0.0, "Draw answers from softmax(logits / temperature); 0: take the likeliest.", flag_values=FLAGS
@@ -39,8 +39,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of drawn answers.", 0, 2**31 - 1, 
 _TOLERANCE = flags.DEFINE_float(
     "tolerance",
     None,
-    "How far decoded logits may be from the parallel pass, as a share of the largest logit: 0.001, or 0.05 for a model "
-    "in bfloat16, unless given.",
+    "How far decoded logits may be from those of the parallel pass, as a share of the largest logit; by default 0.001, "
+    "or 0.05 for a model in bfloat16.",
     flag_values=FLAGS,
 )
 

@@ -10,14 +10,14 @@
 
 The page maps.html shows the first rows of the task: point at a token to see where it looks. A picture shows one row.
 
-Scores are means over --rows rows of the task, in brackets the score of a head that looks everywhere alike. For weights
-that are signed or do not sum to 1 they measure shares of sizes; docs/inspection.md defines them. Accuracies without a
+Scores are means over --rows rows of the task; in brackets is the score of a head that attends uniformly. For weights
+that are signed or do not sum to 1, they use shares of magnitudes; docs/inspection.md defines them. Accuracies without a
 mixer or a head set its output to zero, or to its mean over rows and tokens.
 
-Of a study, scores are means over the seeds of one row of its table: of the highest head of each layer, and of all its
-heads, because heads have no order that seeds share. --all gives a line for each row instead, as Markdown. --training
-draws scores at all steps whose parameters are kept (train.keep_checkpoints=every). --moved says how far the attention
-of each layer moved since the pretraining (pretrain.task): the total variation between weights before and after.
+For a study, scores are means over the seeds of one row of its table: for the highest head of each layer, and for all
+its heads, because heads have no order that seeds share. --all prints a line for each row instead, as Markdown.
+--training draws scores at all steps whose parameters are kept (train.keep_checkpoints=every). --moved shows how far
+each layer's attention moved since the pretraining (pretrain.task): total variation between weights before and after.
 """
 
 from collections.abc import Sequence
@@ -49,14 +49,14 @@ from experiments.tasks.base import Batch
 
 FLAGS = cli.new_flags()
 _FOLDER = flags.DEFINE_string(
-    "study", None, "Folder of a run or of a study; may stand first, without the flag.", flag_values=FLAGS
+    "study", None, "Folder of a run or of a study; may come first, without the flag.", flag_values=FLAGS
 )
 _ROWS = flags.DEFINE_integer("rows", 64, "Rows of the task to average over.", 1, 4096, flag_values=FLAGS)
 _ROW = flags.DEFINE_integer("row", 0, "The row that a picture shows.", lower_bound=0, flag_values=FLAGS)
 _STEP = flags.DEFINE_integer(
     "step",
     None,
-    "Training step whose parameters to look at, where they are kept; the default are the best by validation.",
+    "Training step whose parameters to look at, if they were kept; the default is the best step by validation.",
     lower_bound=0,
     flag_values=FLAGS,
 )
@@ -66,21 +66,21 @@ _OUTPUT = flags.DEFINE_string(
 _ATTENTION = flags.DEFINE_string(
     "attention",
     None,
-    "Of a study, the model whose seeds to look at, named as in --rows of experiments.table.",
+    "For a study: model whose seeds to look at, named as in --rows of experiments.table.",
     flag_values=FLAGS,
 )
 _WHERE = flags.DEFINE_multi_string(
     "where",
     None,
-    "Of a study, condition on the row of its table, such as 'task=mqar*'; may be repeated.",
+    "For a study: condition on the row of its table, such as 'task=mqar*'; may be repeated.",
     flag_values=FLAGS,
 )
-_ALL = flags.DEFINE_bool("all", False, "Of a study, a line for each row that is named.", flag_values=FLAGS)
+_ALL = flags.DEFINE_bool("all", False, "For a study: a line for each row that is named.", flag_values=FLAGS)
 _TRAINING = flags.DEFINE_string(
     "training", "", "File to write, .png or .svg: scores along training, with the accuracy.", flag_values=FLAGS
 )
 _MOVED = flags.DEFINE_bool(
-    "moved", False, "Of runs with pretrain.task: how far attention moved since the pretraining.", flag_values=FLAGS
+    "moved", False, "For runs with pretrain.task: how far attention moved since the pretraining.", flag_values=FLAGS
 )
 _KINDS = {"output": ("html", "png", "svg"), "training": ("png", "svg")}
 _NOT_MOVED = ("output", "row", "step", "all", "training")

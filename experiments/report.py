@@ -9,8 +9,8 @@ from experiments import cli
 from experiments.reporting.html import write_report
 
 FLAGS = cli.new_flags()
-_STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without the flag.", flag_values=FLAGS)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write; the default is that of the study.", flag_values=FLAGS)
+_STUDY = flags.DEFINE_string("study", None, "Folder of a study; may come first, without the flag.", flag_values=FLAGS)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; by default that of the study.", flag_values=FLAGS)
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-"""Sets published numbers and claims beside what this code gives for them.
+"""Compares published numbers and claims with what this code gives for them.
 
     python -m experiments.reproduce --list
     python -m experiments.reproduce --certificate=mqar_window_ceiling
@@ -6,9 +6,9 @@
     python -m experiments.reproduce --all --output=results/certificates
 
 A certificate names one published configuration, its source, what was published, what is obtained, a tolerance and a
-verdict: reproduced, ordering only, or not reproduced. Some are computed; others read the runs of a study, by default
-those under results/reference, by --check those of a folder of yours, and with --train they are trained first. --quick
-leaves out nothing but training. The exit code is 0 whatever the verdicts are.
+verdict: reproduced, ordering only, or not reproduced. Some are computed; others read the runs of a study: by default
+those under results/reference, with --check those in a folder of yours. --train trains them first; --quick leaves out
+only training. The exit code is 0 whatever the verdicts are.
 """
 
 import subprocess
@@ -28,7 +28,7 @@ from experiments.studies.whole_files import write_file
 
 FLAGS = cli.new_flags()
 _LIST = flags.DEFINE_bool("list", False, "Print all certificates.", flag_values=FLAGS)
-_NAMES = flags.DEFINE_list("certificate", [], "Names of certificates, with commas between them.", flag_values=FLAGS)
+_NAMES = flags.DEFINE_list("certificate", [], "Names of certificates, separated by commas.", flag_values=FLAGS)
 _ALL = flags.DEFINE_bool("all", False, "Make all certificates.", flag_values=FLAGS)
 _QUICK = flags.DEFINE_bool("quick", False, "Train nothing; the default unless --train.", flag_values=FLAGS)
 _TRAIN = flags.DEFINE_bool("train", False, "Train the studies of these certificates first.", flag_values=FLAGS)
@@ -36,7 +36,7 @@ _CHECK = flags.DEFINE_string(
     "check", None, "Folder of a study from which its certificates are made.", flag_values=FLAGS
 )
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are trained.", flag_values=FLAGS)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to which README.md and certificates.json go.", flag_values=FLAGS)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for README.md and certificates.json.", flag_values=FLAGS)
 
 
 def run() -> None:

@@ -4,17 +4,18 @@ python -m experiments.run --config=configs/quickstart.py
 python -m experiments.run --config=configs/mqar.py --vary='model.attention=full|linear' --seeds=5
 python -m experiments.run --config=configs/mqar.py --config.train.steps=500 --dry_run
 
-The config file is a Python file and is executed. Any of its fields can be set with --config.a.b=value. Alternatives are
-a grid, --vary='train.learning_rate=0.001|0.01', whose values may be ranges: log(1e-4,1e-2,4) or linear(low,high,n) lay
-them out, loguniform(1e-4,1e-2,8) or uniform(low,high,n) draw them, those of several fields together. A config file may
-also define sweep(add), which calls add({"model.attention": "full", ...}) for each cell. A run that has
-ended is never repeated; one that was interrupted continues where it stopped. Starting the same command twice, on one
-machine or on several that share the folder of the results, shares the runs between the processes, and each waits for
-what the others work on; --workers=2 starts two such processes, and --shard=0/3 and so on give each command a fixed part
+The config file is a Python file and is executed. Any of its fields can be set with --config.a.b=value. --vary gives a
+grid of alternatives, such as --vary='train.learning_rate=0.001|0.01'. Its values may be ranges: log(1e-4,1e-2,4) and
+linear(low,high,n) are evenly spaced; loguniform(1e-4,1e-2,8) and uniform(low,high,n) are drawn, jointly for several
+fields. A config file may also define sweep(add), which calls add({"model.attention": "full", ...}) for each cell.
+
+A run that has ended is never repeated; one that was interrupted continues where it stopped. If the same command is
+started twice, on one machine or on several that share the results folder, the processes share the runs, and each waits
+for what the others work on. --workers=2 starts two such processes; --shard=0/3 and so on give each command a fixed part
 instead. --devices=4 lets four devices share every batch of a run, and --distributed those of several processes.
---vmap_seeds trains the seeds of a cell, and its learning rates, as one program.
---executor=slurm trains in the jobs of a cluster. SIGUSR1 saves the run and ends the command. Exit code: 0, 1 where a
-run failed, 2 for a mistake in the command, 138 after SIGUSR1.
+--vmap_seeds trains the seeds and learning rates of a cell as one program. --executor=slurm trains in the jobs of a
+cluster. SIGUSR1 saves the run and ends the command. Exit codes: 0; 1 where a run failed; 2 for a mistake in the
+command; 138 after SIGUSR1.
 """
 
 import os
@@ -46,8 +47,8 @@ _OVERRIDE = flags.DEFINE_multi_string(
 _VARY = flags.DEFINE_multi_string(
     "vary",
     [],
-    "a.b=x|y|z: alternatives, or a range such as a.b=log(1e-4,1e-2,4); repeated, a grid. Replaces the config's grid "
-    "and sweep",
+    "a.b=x|y|z: alternatives, or a range such as a.b=log(1e-4,1e-2,4); repeat it for a grid. Replaces the config's "
+    "grid and sweep",
     flag_values=FLAGS,
 )
 _SELECT = flags.DEFINE_multi_string(
@@ -57,19 +58,19 @@ _MATCH = flags.DEFINE_enum(
     "match",
     None,
     list(sections.MATCHES),
-    "What all rows of a task spend as the first one does: a width is solved for, or the size of a variant that its "
-    "spec leaves open. Replaces match",
+    "Budget that all rows of a task share with the first one; solves for a width, or for the size of a variant where "
+    "its spec leaves it open. Replaces match",
     flag_values=FLAGS,
 )
 _SEEDS = flags.DEFINE_integer("seeds", None, "Runs per cell of the grid.", lower_bound=1, flag_values=FLAGS)
 _SHARD = flags.DEFINE_string(
-    "shard", None, "i/n: train the i-th of n parts of the runs, from 0, and leave out the others.", flag_values=FLAGS
+    "shard", None, "i/n: train only the i-th of n parts of the runs; i counts from 0.", flag_values=FLAGS
 )
 _WORKERS = flags.DEFINE_integer(
     "workers",
     None,
-    "Processes that share the runs, and the cores or devices. By default one per core or device, as far as the memory "
-    "goes; one in each job of --executor, and with --devices or --distributed.",
+    "Processes that share the runs, and the cores or devices. By default one per core or device, as far as memory "
+    "allows; one in each job of --executor, and with --devices or --distributed.",
     1,
     1024,
     flag_values=FLAGS,
@@ -77,11 +78,11 @@ _WORKERS = flags.DEFINE_integer(
 _VMAP_SEEDS = flags.DEFINE_bool(
     "vmap_seeds",
     False,
-    "Train at once, in one program, runs that differ in nothing that is compiled: seeds and learning rates of a cell. "
-    "Meant for accelerators, which such a small model does not fill; each remains a run of its own.",
+    "Train together, in one program, runs that differ in nothing that is compiled: seeds and learning rates of a cell. "
+    "Meant for accelerators, which one small model does not fill. Each remains a run of its own.",
     flag_values=FLAGS,
 )
-_WORKER = flags.DEFINE_string("worker", None, "For processes that this command starts.", flag_values=FLAGS)
+_WORKER = flags.DEFINE_string("worker", None, "Internal: for processes that this command starts.", flag_values=FLAGS)
 _JOBS = job_flags.define(FLAGS)
 _SHARING = distributed.Sharing(FLAGS)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder below which studies are kept.", flag_values=FLAGS)

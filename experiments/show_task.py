@@ -2,8 +2,8 @@
 
     python -m experiments.show_task --task=mqar:length=32,num_pairs=4 --rows=2
 
-Evidence stands in [brackets], a question ends in "?", and a terminal shows colours. The positions of a context count on
-from those of the row. Rows that are images are drawn, and `--output=rows.png` writes a file of the images.
+Evidence is in [brackets], a question ends in "?", and a terminal adds colours. Positions of a context continue those of
+the row. Rows that are images are drawn, and `--output=rows.png` writes the images to a file.
 """
 
 import pathlib

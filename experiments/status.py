@@ -1,11 +1,11 @@
-r"""Says how a study stands, while it runs or at any other time: from any machine that sees its folder, writing nothing.
+r"""Shows the progress of a study at any time, from any machine that sees its folder; writes nothing.
 
 python -m experiments.status results/mine
 python -m experiments.status results/mine --watch=5
 
-The first line counts the runs, and estimates the time that is left from those that have ended. Below it is a line for
-each process at work: the run, its step, and how long ago the process last showed that it is alive. A run that waits has
-not begun, or has been interrupted.
+The first line counts the runs and estimates the remaining time from those that have ended. Below it is a line for each
+process at work: the run, its step, and how long ago the process last showed that it is alive. A waiting run has not
+begun, or was interrupted.
 """
 
 import time
@@ -17,14 +17,14 @@ from experiments import cli
 from experiments.studies import status
 
 FLAGS = cli.new_flags()
-_STUDY = flags.DEFINE_string("study", None, "Folder of a study; may stand first, without the flag.", flag_values=FLAGS)
+_STUDY = flags.DEFINE_string("study", None, "Folder of a study; may come first, without the flag.", flag_values=FLAGS)
 _WATCH = flags.DEFINE_float(
-    "watch", None, "Look again after so many seconds, until the study is over.", lower_bound=0.1, flag_values=FLAGS
+    "watch", None, "Seconds between updates, until the study is over.", lower_bound=0.1, flag_values=FLAGS
 )
 
 
 def run() -> None:
-    """Prints how the study stands; with --watch again and again."""
+    """Prints the progress of the study; with --watch, repeatedly."""
     if not _STUDY.value:
         raise cli.UsageError("name the folder of a study, such as results/quickstart.")
     study = Path(_STUDY.value)

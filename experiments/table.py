@@ -8,9 +8,9 @@ python -m experiments.table results/mqar --columns=accuracy,state_bytes,params -
 python -m experiments.table results/mqar --metric=loss --compare=full
 python -m experiments.table results/mqar results/mad --rows=full --pictures=pictures
 
-Folders stand first. A run that is in several of them counts once, and a column names the study of each row. What is
-chosen by validation accuracy is chosen in each study, before rows are selected. Columns and fields go by their names in
-the first line of --format=csv, by their headings (state_bytes), or by the beginning of one. Quote what has a *, | or <.
+Folders come first. A run that is in several of them counts once, and a column names the study of each row. Choices by
+validation accuracy are made within each study, before rows are selected. Columns and fields are named as in the first
+line of --format=csv, by their headings (state_bytes), or by the beginning of either. Quote values with *, |, < or >.
 """
 
 import functools
@@ -26,51 +26,51 @@ from experiments.studies.whole_files import write_file
 
 FLAGS = cli.new_flags()
 _STUDY = flags.DEFINE_multi_string(
-    "study", None, "Folder of a study; may be repeated, and stand first without the flag.", flag_values=FLAGS
+    "study", None, "Folder of a study; may be repeated, and may come first without the flag.", flag_values=FLAGS
 )
 _ROWS = flags.DEFINE_string(
     "rows",
     None,
-    "Models to show: names or globs with | between them, with or without conv+ and fields, such as 'full|linear*'.",
+    "Models to show: names or globs separated by |, with or without conv+ and fields, such as 'full|linear*'.",
     flag_values=FLAGS,
 )
 _WHERE = flags.DEFINE_multi_string(
     "where",
     None,
-    "Condition on the rows to show, FIELD=VALUE or with != < <= > >=; may be repeated, and all must hold. FIELD is one "
-    "of the config (train.learning_rate), of the task (task.length) or of CSV (accuracy). VALUE after = and != may be "
-    "a glob, and several with | between them.",
+    "Condition on the rows to show: FIELD=VALUE, or with != < <= > >=; may be repeated, and all must hold. FIELD is a "
+    "field of the config (train.learning_rate), of the task (task.length) or of CSV (accuracy). After = and !=, VALUE "
+    "may be a glob, or several separated by |.",
     flag_values=FLAGS,
 )
 _COLUMNS = flags.DEFINE_string(
     "columns",
     None,
-    "Columns to show, in this order, with commas between them; those that name a row stay in front. All formats.",
+    "Columns to show, in this order, separated by commas; those that name a row stay in front. All formats.",
     flag_values=FLAGS,
 )
 _SORT = flags.DEFINE_string(
     "sort",
     None,
-    "Fields by which rows are sorted, with commas between them; after - the largest comes first. The default is by "
-    "what the study varies, then best first.",
+    "Fields to sort rows by, separated by commas; with a - in front, the largest comes first. The default is by what "
+    "the study varies, then best first.",
     flag_values=FLAGS,
 )
 _METRIC = flags.DEFINE_string(
     "metric",
     None,
-    "Score that is shown, ordered, bold and compared in place of the test accuracy: loss, validation_accuracy, "
+    "Score to show, sort by, print bold and compare, in place of the test accuracy: loss, validation_accuracy, "
     "solve_rate, steps_to_solve_median, 'accuracy at 128', 'shifted: ...', or a bin of a slice such as distance=16-31.",
     flag_values=FLAGS,
 )
 _FORMAT = flags.DEFINE_enum("format", "text", list(tables.STYLES), "Format of the table.", flag_values=FLAGS)
 _COMPARE = flags.DEFINE_string(
-    "compare", None, "Model from which each row of its task is to differ, such as full.", flag_values=FLAGS
+    "compare", None, "Show each row minus that of this model on the same task, such as full.", flag_values=FLAGS
 )
 _OUTPUT = flags.DEFINE_string("output", None, "File to write; the default is the terminal.", flag_values=FLAGS)
 _PICTURES = flags.DEFINE_string(
     "pictures",
     None,
-    "Folder to which pictures of the rows that are shown are drawn, too, as PNG and SVG, by the score that is shown.",
+    "Folder in which to draw the rows that are shown, by the score that is shown, as PNG and SVG.",
     flag_values=FLAGS,
 )
 _EMPTY = {  # flag: what to do instead of leaving it empty

@@ -59,7 +59,7 @@ class Attention(Mixer):
         check_pattern(self.variant, length, causal)
 
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
-        """Returns the variant's cost, and as state what the convolutions and the token shift keep of earlier tokens."""
+        """Returns the variant's cost; its state includes what convolutions and token shift keep of earlier tokens."""
         heads, options = sizes.heads, sizes.options
         cost = self.variant.cost(call.query_length, call.key_length, heads, call.causal)
         query_heads, key_heads = (1, 1) if options.qk_shared else heads[:2]
@@ -79,7 +79,7 @@ class Attention(Mixer):
         """Returns what forward and backward pass execute, less three times the ideal.
 
         Every product of the forward pass has two in the backward pass, and an ideal one recomputes nothing. At least 0:
-        what chooses keys has no gradient, so that less than three times the ideal may be executed.
+        what chooses keys has no gradient, so less than three times the ideal may be executed.
         """
         query, key, value, controls = _inputs(layer, sizes, batch_size, call.query_length, call.key_length)
         output = jax.ShapeDtypeStruct((*query.shape[:3], sizes.heads.value_dim), jnp.float32)
@@ -96,8 +96,8 @@ class Attention(Mixer):
     def decoding_surplus(self, layer: Any, sizes: LayerSizes, length: int, new: int) -> int:
         """Returns what `extend` executes, less what these tokens add to the ideal of the whole sequence.
 
-        At least 0: where the ideal charges pairs, as a recurrence is dearer in a short row, one more token may add more
-        to it than the recurrence takes.
+        At least 0: where the ideal charges for pairs, because a recurrence costs more in a short row, one more token
+        may add more to the ideal than the recurrence takes.
         """
         query, key, value, controls = _inputs(layer, sizes, 1, new, new)
         cache = jax.eval_shape(lambda: self.variant.init_cache(1, length, sizes.heads, jnp.float32))
@@ -114,7 +114,7 @@ class Attention(Mixer):
         return sum(leaf.size for part in parts if part is not None for leaf in jax.tree.leaves(nnx.state(part)))
 
     def as_published(self, sizes: LayerSizes, depth: int) -> tuple["Attention", LayerSizes]:
-        """Returns the variant of that depth with its `paper_layer`; own options and position take precedence."""
+        """Returns the variant of that depth with its `paper_layer`; options and position of `sizes` take precedence."""
         own = {name: value for name, value in dataclasses.asdict(sizes.options).items() if value != _DEFAULTS[name]}
         variant = self.variant.at_depth(depth)
         position = sizes.position if sizes.position != NoPosition() else make_position(variant.paper_position)

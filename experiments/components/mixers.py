@@ -63,7 +63,7 @@ class Mixer(abc.ABC):
 
     @abc.abstractmethod
     def runs(self, sizes: LayerSizes, length: int, causal: bool) -> tuple[Runs, ...]:
-        """Returns which outputs depend on which inputs, the residual stream included: steps, one after another."""
+        """Returns which outputs depend on which inputs, the residual stream included, as consecutive steps."""
 
     def check_length(self, length: int, causal: bool) -> None:
         """Raises ValueError where `runs` would take too long for a row of this length."""
@@ -79,11 +79,11 @@ class Mixer(abc.ABC):
     def cost(self, sizes: LayerSizes, call: Call) -> Cost:
         """Returns what mixing one sequence costs; an attention's projections are not part of it.
 
-        `cache_bytes` is all that decoding carries: of a convolution the inputs that it reads again, one less than taps.
+        `cache_bytes` is all that decoding carries; for a convolution, the inputs it reads again, one fewer than taps.
         """
 
     def portable(self) -> Self:
-        """Returns the same mixer by operations that every platform has: what is counted, and measured at the start."""
+        """Returns the same mixer in operations that every platform has: what is counted, and measured at the start."""
         return self
 
     def surplus_flops(self, layer: Any, sizes: LayerSizes, call: Call, batch_size: int) -> int:
@@ -94,7 +94,7 @@ class Mixer(abc.ABC):
         return 0
 
     def decoding_surplus(self, layer: Any, sizes: LayerSizes, length: int, new: int) -> int:
-        """Returns the FLOPs beyond the ideal of the last `new` tokens of one sequence, read behind the others' cache.
+        """Returns the FLOPs beyond the ideal for the last `new` tokens of one sequence, with the others in the cache.
 
         Args:
           layer: whose parameters may be shapes.

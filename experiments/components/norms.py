@@ -30,7 +30,7 @@ class Norm(abc.ABC):
 
     @abc.abstractmethod
     def make_layer(self, model_dim: int) -> nnx.Module:
-        """Returns the layer, which maps tokens [tokens, model_dim] on one axis to their dtype, through float32."""
+        """Returns the layer, which normalises tokens [tokens, model_dim] in float32 and returns them in their dtype."""
 
 
 class RmsNorm(Norm):

@@ -1,6 +1,6 @@
 """What `train.optimizer` can name. An optimizer here has no learning rate: a schedule gives it, step by step.
 
-Runs that differ in the learning rate alone share one compiled program for that reason.
+So runs that differ only in the learning rate share one compiled program.
 """
 
 import abc
@@ -21,7 +21,7 @@ _LARGEST_DECAY = 1e30
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer(abc.ABC):
-    """An optimizer's hyperparameters. Weight decay is decoupled and acts on the parameters that it is told."""
+    """An optimizer's hyperparameters. Weight decay is decoupled and acts on the parameters marked for it."""
 
     summary: ClassVar[str]
 
@@ -81,7 +81,7 @@ class Sgd(Optimizer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lion(Optimizer):
-    """The sign of a momentum; wants a learning rate 3 to 10 times smaller than AdamW's.
+    """The sign of a momentum; needs a learning rate 3 to 10 times smaller than AdamW's.
 
     References:
       Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms", arXiv:2302.06675.
@@ -104,11 +104,11 @@ class Lion(Optimizer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Muon(Optimizer):
-    """A momentum made orthogonal for the matrices of linear layers, Adam for everything else.
+    """Orthogonalised momentum for the matrices of linear layers, Adam for everything else.
 
     Embeddings, unembedding, tables of positions and the taps of convolutions are left to Adam.
 
-    Steps of matrices are scaled to a root mean square of 0.2, that of Adam's, so that learning rates carry over.
+    Steps of matrices are scaled to a root mean square of 0.2, that of Adam's steps, so that learning rates carry over.
 
     References:
       Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the scale is that of Liu et al.
@@ -118,7 +118,7 @@ class Muon(Optimizer):
     summary = "orthogonalised momentum for the matrices of linear layers, Adam elsewhere"
 
     beta: float = 0.95
-    iterations: int = 5  # of Newton and Schulz
+    iterations: int = 5  # of Newton-Schulz
     weight_decay: float = 0.1
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Which outputs of a layer depend on which inputs, as runs of neighbouring positions, and how layers pass it on.
+"""Which outputs of a layer depend on which inputs, as runs of neighbouring positions, and how layers combine.
 
-A matrix [output, input] of a long row fits nowhere; the runs of a window, a prefix or a few columns do.
+The matrix [output, input] of a long row does not fit in memory; the runs of a window, a prefix or a few columns do.
 """
 
 import functools
@@ -36,8 +36,8 @@ class Runs(NamedTuple):
 def spread(runs: Runs, moved: Moved) -> Moved:
     """Returns which columns move each output, where `moved` says which columns move each input.
 
-    What begins at the first input is summed up once. Any other run is the union of two spans of the largest power of
-    two that fits into it; spans are built by doubling.
+    Runs that begin at the first input are summed up once. Any other run is the union of two spans of the largest power
+    of two that fits in it; spans are built by doubling.
     """
     found = np.zeros((runs.length, moved.shape[1]), moved.dtype)
     levels = np.frexp(runs.last - runs.first + 1)[1] - 1  # the exponent of that power
@@ -122,7 +122,7 @@ def check_pattern(variant: AttentionVariant, length: int, causal: bool) -> None:
 
 
 def _every_key(variant: AttentionVariant) -> bool:
-    """Whether no key is ruled out beforehand; what chooses by content, or sums up, may see any."""
+    """Whether no key is ruled out beforehand; a variant that chooses by content, or sums up, may see any."""
     if isinstance(variant, StaticPatternVariant):
         return isinstance(variant, EveryKeyVariant)
     causal = variant.supports_causal

@@ -13,7 +13,7 @@ from attention_variants.checks import check_integer, check_number
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule(abc.ABC):
-    """A linear warm-up from 0 to the peak, then what the schedule is named by.
+    """A linear warm-up from 0 to the peak, then the shape that names the schedule.
 
     Step 0 of a warm-up has rate 0 and changes no parameter.
     """
@@ -26,7 +26,7 @@ class Schedule(abc.ABC):
         check_integer("warmup_steps", self.warmup_steps, 0)
 
     def check(self, steps: int) -> None:
-        """Raises ValueError where a run of `steps` steps is over before the warm-up is."""
+        """Raises ValueError where a run of `steps` steps ends before its warm-up does."""
         if self.warmup_steps > steps:
             raise ValueError(
                 f"warmup_steps must be at most `train.steps`; got {self.warmup_steps} and {steps}. Shorten it, "
@@ -41,7 +41,7 @@ class Schedule(abc.ABC):
 
     @abc.abstractmethod
     def after_warmup(self, progress: Float[Array, ""]) -> Float[Array, ""]:
-        """Returns the share at a `progress` of 0 at the end of the warm-up to 1 at the end of the run."""
+        """Returns the share at `progress`, from 0 at the end of the warm-up to 1 at the end of the run."""
 
 
 class Cosine(Schedule):
@@ -80,7 +80,7 @@ class Constant(Schedule):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WarmupStableDecay(Schedule):
-    """The peak, then a straight line to 0 over the last `decay` of what follows the warm-up.
+    """The peak, then a straight line to 0 over the last share `decay` of the steps after the warm-up.
 
     References:
       Hu et al. 2024, "MiniCPM", arXiv:2404.06395, section 4, with a linear decay.

@@ -39,7 +39,7 @@ class Config:
     seed: int = declare(0, "fixes data, initialisation and order")
     match: str = declare(
         NONE,
-        "what all rows of a task spend alike, widths or sizes being solved for: params, state (bytes), flops or none; "
+        "budget that all rows of a task share, by solving for widths or sizes: params, state (bytes), flops or none; "
         "--match replaces it",
         younger=True,
     )
@@ -179,7 +179,7 @@ def read_value(key: str, value: Any) -> Any:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether a number fits into a float; what is no number does."""
+    """Whether a number fits into a float; True for anything that is not a number."""
     try:
         return not isinstance(value, int | float) or math.isfinite(value)
     except OverflowError:  # an integer

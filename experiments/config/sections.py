@@ -1,6 +1,6 @@
 """The sections of a config: every field that a study can set, with its default and its meaning.
 
-This is the only place that says them, but for those of no section, which `schema.py` has.
+They are declared only here, except for the fields outside any section, which are in `schema.py`.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ PRESETS = ("plain", PAPER)  # of what stands around attention
 LAST, EVERY = "last", "every"  # checkpoints that a run keeps
 NONE, PARAMS, STATE, FLOPS = MATCHES = ("none", "params", "state", "flops")  # what the rows of a study may spend alike
 DTYPES = ("float32", "bfloat16")
-FIRST_SEARCH_SEED = 10_000  # from here on are the seeds that only choose, where a study has such
+FIRST_SEARCH_SEED = 10_000  # seeds from here on only choose, where a study has such seeds
 
 
 def declare(default: Any, meaning: str, *, younger: bool = False) -> Any:
@@ -41,41 +41,41 @@ class ModelConfig:
     """The section `model`."""
 
     attention: str = declare("full", "specs of the layers' mixers joined by '+'; 'conv' is a gated short convolution")
-    num_layers: int = declare(0, "layers, over which the specs repeat in turn; 0: one layer per spec")
+    num_layers: int = declare(0, "number of layers, over which the specs repeat in turn; 0: one layer per spec")
     model_dim: int = declare(64, "width of the residual stream")
     num_heads: int = declare(2, "attention heads; must divide model_dim")
     num_kv_heads: int = declare(0, "key-value heads; must divide num_heads; 0: as many as num_heads")
     mlp_dim: int = declare(0, "hidden width of the MLP after every mixer; 0: no MLP")
     position: str = declare(
-        "none", "spec of the position encoding, see --list_positions; several joined by '+': of the layers in turn"
+        "none", "spec of the position encoding, see --list_positions; several joined by '+': for the layers in turn"
     )
     layer: str = declare(
         "plain",
-        "'paper': what a variant's paper puts around it, see --list_variants; several joined by '+': in turn",
+        "'paper' adds what a variant's paper puts around it, see --list_variants; several joined by '+': in turn",
         younger=True,
     )
     norm: str = declare("rms", "spec of the normalisation before every mixer and MLP, see --list_norms", younger=True)
     head_dim: int = declare(
         0,
-        "channels of a head's queries and keys, and of its values unless value_dim says otherwise; 0: by model_dim",
+        "channels of a head's queries and keys, and of its values unless value_dim says otherwise; 0: from model_dim",
         younger=True,
     )
-    value_dim: int = declare(0, "channels of a head's values; 0: head_dim, or by model_dim", younger=True)
+    value_dim: int = declare(0, "channels of a head's values; 0: head_dim, or from model_dim", younger=True)
     short_conv: int = declare(0, "kernel size of a causal convolution before the projections; 0: none")
     token_shift: str = declare(
-        "none", "what attention reads is mixed with the token before: none, lerp or ddlerp", younger=True
+        "none", "mixing of attention's input with that of the previous token: none, lerp or ddlerp", younger=True
     )
-    qk_shared: bool = declare(False, "one head of queries and keys, which all heads share", younger=True)
-    key_expansion: float = declare(1.0, "width of all heads' queries, in model_dim", younger=True)
-    value_expansion: float = declare(1.0, "width of all heads' values, in model_dim", younger=True)
+    qk_shared: bool = declare(False, "all heads share one head of queries and keys", younger=True)
+    key_expansion: float = declare(1.0, "width of all heads' queries, as a multiple of model_dim", younger=True)
+    value_expansion: float = declare(1.0, "width of all heads' values, as a multiple of model_dim", younger=True)
     qkv_conv: int = declare(0, "kernel size of a causal convolution of queries, keys and values; 0: none", younger=True)
-    conv_residual: bool = declare(False, "convolutions add to what they read", younger=True)
+    conv_residual: bool = declare(False, "convolutions add their output to their input", younger=True)
     conv_silu: bool = declare(False, "SiLU after the convolution of queries, keys and values", younger=True)
     value_silu: bool = declare(False, "SiLU of the values", younger=True)
     qk_norm: bool = declare(False, "normalise queries and keys per head by their root mean square")
     skip: int = declare(
         0,
-        "kernel size of a convolution of the values, added to the output; 1: D x of state-space models; 0: none",
+        "kernel size of a convolution of the values, added to the output; 1: the D x of state-space models; 0: none",
         younger=True,
     )
     output_gate: str = declare("none", "gate of attention's output: none, silu or sigmoid", younger=True)
@@ -92,7 +92,7 @@ class ModelConfig:
     )
     readout: str = declare(
         "position",
-        "read answers where the task asks for them; 'mean': from the mean of the row up to there",
+        "'position' reads answers where the task asks for them, 'mean' from the mean of the row up to there",
         younger=True,
     )
     encoder: str = declare(
@@ -120,22 +120,22 @@ class TrainConfig:
     """The section `train`."""
 
     batch_size: int = declare(64, "rows per step")
-    steps: int = declare(1000, "training steps at most, and the length of the schedule")
+    steps: int = declare(1000, "maximum number of training steps, and the length of the schedule")
     learning_rate: float = declare(3e-3, "peak of the schedule")
     optimizer: str = declare("adamw", "spec of the optimizer, see --list_optimizers", younger=True)
     schedule: str = declare("cosine", "spec of the learning rate's schedule, see --list_schedules", younger=True)
-    clip_norm: float = declare(1.0, "largest global norm of the gradient")
+    clip_norm: float = declare(1.0, "global norm to which gradients are clipped")
     eval_every: int = declare(100, "steps per compiled chunk, followed by one validation and one checkpoint")
     keep_checkpoints: str = declare(
         LAST,
-        "checkpoints that stay: last, or every, which adds the parameters at the start and at each validation",
+        "checkpoints to keep: last, or every, which adds the parameters at the start and at each validation",
         younger=True,
     )
     solved_at: float = declare(0.99, "validation accuracy that counts as solved")
     stop_when_solved: bool = declare(True, "end the run once it has solved its task")
     dtype: str = declare(
         "float32",
-        "what layers compute in: float32, or bfloat16; parameters, softmax, states and losses are float32 in both",
+        "dtype in which layers compute: float32 or bfloat16; parameters, softmax, states and losses stay float32",
         younger=True,
     )
 
@@ -153,14 +153,14 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """The section `pretrain`: a run before this one, in whose best parameters this one begins."""
+    """The section `pretrain`: a run before this one, whose best parameters this one starts from."""
 
     task: str = declare("", "spec of the task to train on first, as a run of its own; empty: none", younger=True)
-    steps: int = declare(0, "its training steps at most; 0: as many as train.steps", younger=True)
+    steps: int = declare(0, "its maximum number of training steps; 0: as many as train.steps", younger=True)
     learning_rate: float = declare(0.0, "peak of its schedule; 0: that of train.learning_rate", younger=True)
 
     def check(self) -> None:
-        """Raises ValueError, in one line, for a value out of range, or for settings of what is not asked for."""
+        """Raises ValueError, in one line, for a value out of range, or for settings of a pretraining without a task."""
         check_integer("pretrain.steps", self.steps, 0)
         check_number("pretrain.learning_rate", self.learning_rate, 0.0, _LARGEST)
         for name in ("steps", "learning_rate"):
@@ -201,13 +201,13 @@ class StudyConfig:
         (), "varied keys chosen by validation accuracy, such as ('train.learning_rate',); --select replaces it"
     )
     search_seeds: int = declare(
-        0, "runs per cell that choose study.select, at seeds of their own; study.seeds then counts for what is chosen"
+        0, "runs per cell that choose study.select, at seeds of their own; study.seeds then applies to what is chosen"
     )
     match_by: str = declare(
         "",
         "the field that match solves for, such as model.mlp_dim or window_size; '': the first that fits",
     )
-    match_target: int = declare(0, "what every row is to spend under match; 0: what the first row of its task does")
+    match_target: int = declare(0, "what every row is to spend under match; 0: as much as the first row of its task")
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

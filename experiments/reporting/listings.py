@@ -59,7 +59,7 @@ def variants_text() -> str:
     return "\n\n".join(
         [
             *blocks,
-            "Layers that are not attention; their specs may stand wherever that of an attention variant may:",
+            "Layers that are not attention; their specs may be used wherever that of an attention variant may:",
             *mixers,
         ]
     )

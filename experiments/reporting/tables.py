@@ -148,14 +148,14 @@ def _choosing(study: Study) -> list[str]:
         "chose among fewer values than another row of the task: runs of the search are missing, or were added for some "
         "rows alone.": _of_fewer_values(study),
         "for which another value than the chosen one was trained on the reported seeds: what commands of this study "
-        "vary or select has changed. What ran on the seeds that choose is chosen among, nothing else.": sum(
+        "vary or select has changed. The choice is only among what ran on the seeds that choose.": sum(
             row.passed_over for row in study.rows
         ),
     }
     found = [f"{plural(number, 'row')} {line}" for line, number in lines.items() if number]
     if len(study.selects) > 1 and not study.members:
         asked = " and ".join(", ".join(select) or "nothing" for select in study.selects)
-        found.append(f"Some runs were trained to select {asked}, each: among the values of all these was chosen.")
+        found.append(f"Some runs were trained to select {asked}, each; the choice was among all of their values.")
     return found
 
 

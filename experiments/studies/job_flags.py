@@ -55,12 +55,12 @@ def define(values: flags.FlagValues) -> JobFlags:
     flags.DEFINE_integer("jobs", 2, "Jobs at once.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("runs_per_job", 1, "Runs that one job trains.", lower_bound=1, flag_values=values)
     flags.DEFINE_float(
-        "job_minutes", 60.0, "Minutes for a job; what is not done then goes on in it later.", 0.05, flag_values=values
+        "job_minutes", 60.0, "Minutes for a job; unfinished work continues in it later.", 0.05, flag_values=values
     )
     flags.DEFINE_integer("job_cpus", None, "Cores of a job.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("job_gpus", 0, "GPUs of a job.", lower_bound=0, flag_values=values)
     flags.DEFINE_float("job_memory", None, "Memory of a job in GB.", lower_bound=0.1, flag_values=values)
     flags.DEFINE_string("partition", None, "Partition of the cluster.", flag_values=values)
-    flags.DEFINE_string("account", None, "Account that is charged.", flag_values=values)
+    flags.DEFINE_string("account", None, "Account to charge.", flag_values=values)
     flags.DEFINE_multi_string("sbatch", [], "name=value: any other option of sbatch, repeatable.", flag_values=values)
     return JobFlags(values, ("jobs", "runs_per_job", "job_minutes", "job_gpus", *_OF_SLURM))

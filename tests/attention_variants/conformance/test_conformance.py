@@ -39,8 +39,7 @@ ALWAYS: dict[str, set[str]] = {
     "weights_follow_pattern": {"sliding_window", "linear", "topk"},
 }
 
-# On the newest JAX these laws, which tell most of it, also run over a row of each family. Programs take twice as long to
-# compile there.
+# On the newest JAX, where programs take twice as long to compile, these laws also run over a row of each family.
 ON_NEWEST = {
     "matches_definition",
     "decoding_equals_parallel",
