@@ -16,7 +16,7 @@ DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs"
 
 
 def embedded(text: str) -> str:
-    """Returns a document with every block between markers made anew."""
+    """Returns a document with every block between markers regenerated."""
     blocks = {
         "quickstart": lambda: study("quickstart"),
         "catalogue": catalogue,

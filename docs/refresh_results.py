@@ -3,10 +3,10 @@
 python docs/refresh_results.py results/reference/mqar ...
 python docs/refresh_results.py --draw accuracy_by_length results/reference/mqar
 
-Scores, FLOPs, times and parameter hashes stay as they were. A run that has another digest now is renamed. Then table.md
+Scores, FLOPs, times and parameter hashes stay as they were. A run whose digest has changed is renamed. Then table.md
 and table.csv are written, and the pictures that are there, or are named by `--draw`, are drawn again, or removed where
-the results have nothing to draw. Runs in folders and runs in an archive are treated alike. A study with a run that the
-code of today would not train, or from which it computes other numbers, is left alone; the exit code is 1 then.
+the results have nothing to draw. Runs in folders and runs in an archive are treated alike. If today's code would not
+train a run of a study, or computes other numbers from it, the study is left alone and the exit code is 1.
 """
 
 import argparse
@@ -21,10 +21,10 @@ sys.path.insert(0, str(ROOT))
 
 
 def refreshed(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns a `result.json` with all that follows from its config made anew.
+    """Returns a `result.json` with all that follows from its config recomputed.
 
     Raises:
-      ValueError: the code of today refuses the config, or computes other numbers from it; one line.
+      ValueError: today's code refuses the config, or computes other numbers from it; one line.
     """
     from experiments import runtime
     from experiments.analysis import compute

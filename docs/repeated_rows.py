@@ -1,9 +1,9 @@
-"""Measures for every task, at its defaults, which share of test rows stands among the rows of training as well.
+"""Measures, for every task at its defaults, what share of test rows is also among the rows of training.
 
 python docs/repeated_rows.py            writes results/reference/repeated_rows/shares.json, which docs/tasks.md shows
 
-Rows are those of a run of seed 0: 1,000 steps of 64 rows, and 2,048 rows of its test. Equal are rows of the same input
-and context, whatever is asked.
+Rows are those of a run with seed 0: 1,000 steps of 64 rows, and 2,048 test rows. Rows are equal if they have the same
+input and context, whatever is asked.
 """
 
 import json

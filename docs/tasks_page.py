@@ -82,7 +82,7 @@ def _markdown(docstring: str) -> str:
     for paragraph in paragraphs:
         if literal and paragraph.startswith("    "):
             code = textwrap.dedent(paragraph)
-            if out[-1].startswith("```"):  # the same block goes on after an empty line
+            if out[-1].startswith("```"):  # the same block continues after an empty line
                 out[-1] = out[-1].removesuffix("\n```") + f"\n\n{code}\n```"
             else:
                 out.append(f"```text\n{code}\n```")

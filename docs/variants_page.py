@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 PAGE, PICTURES = ROOT / "docs" / "variants.md", ROOT / "docs" / "variants"
 
 LENGTH, HEAD_DIM, MODEL_DIM = 16, 8, 24
-LEVELS = 12  # shades; few, so that the last bits of another machine seldom show
+LEVELS = 12  # shades; few, so that the last bits of another machine rarely show
 
 
 def shown(name: str) -> str:
@@ -130,7 +130,7 @@ def same_picture(one: str, two: str) -> bool:
 
 def _read_levels(text: str) -> np.ndarray:
     shade = {_colour(level): level for level in range(-LEVELS, LEVELS + 2)}
-    levels = np.full((LENGTH, LENGTH), 10 * LEVELS)  # like no other picture where a cell is missing
+    levels = np.full((LENGTH, LENGTH), 10 * LEVELS)  # unlike any other picture where a cell is missing
     for colour, squares in re.findall(r'fill="(#\w+)" d="([^"]*)"', text):
         for column, row in re.findall(r"M(\d+) (\d+)", squares):
             levels[int(row), int(column)] = shade.get(colour, 10 * LEVELS)
@@ -138,7 +138,7 @@ def _read_levels(text: str) -> np.ndarray:
 
 
 def stale() -> list[str]:
-    """Returns what is not current: names of files."""
+    """Returns the names of files that are not current."""
     from attention_variants.registry import VARIANTS
 
     found = [] if PAGE.exists() and PAGE.read_text() == page() else [PAGE.name]

@@ -53,7 +53,7 @@ LAWS: dict[str, Callable[[Case], None]] = {
 
 
 class LawResult(NamedTuple):
-    """What became of one law."""
+    """The outcome of one law."""
 
     law: str
     broken: str | None  # why it does not hold; None if it holds

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"conformance: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    if options.length is not None:  # limit and sharpness were known for the length of the case only
+    if options.length is not None:  # limit and sharpness are known only for the length of the case
         cases = {name: Case(case.variant, options.length, sharp=False) for name, case in cases.items()}
     jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(cases))
     broken = 0
@@ -80,7 +80,7 @@ def _one_case(name: str) -> Case:
         sys.path.insert(0, os.getcwd())
         try:
             module = importlib.import_module(module_name)
-        except (Exception, SystemExit) as error:  # whatever a module of the user's raises
+        except (Exception, SystemExit) as error:  # whatever the user's module raises
             raise ValueError(f"cannot import {module_name!r} of --variant={name}: {error}") from error
         class_name, _, fields = rest.partition(":")
         found = getattr(module, class_name, None)

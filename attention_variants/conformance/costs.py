@@ -153,7 +153,7 @@ def cost_is_exact(case: Case) -> None:
 
 
 def _expect_state_order(variant: AttentionVariant) -> None:
-    """Expects the cache to grow with length and widths as `state_order` says, within a fourth."""
+    """Expects the cache to grow with length and widths as `state_order` says, within a quarter."""
     wide = HEADS._replace(head_dim=64, value_dim=64)  # beside which counters and normalisers are small
     sizes = {
         "length": (4096, wide),
@@ -161,7 +161,7 @@ def _expect_state_order(variant: AttentionVariant) -> None:
         "value_dim": (512, wide._replace(value_dim=128)),
     }
     first, held = _state_order(variant, 512, wide), variant.cost(512, 512, wide, True).cache_bytes
-    if not first:  # a field of 0 stands for another size
+    if not first:  # a field of 0 means another size
         return
     for name, (length, heads) in sizes.items():
         said = _state_order(variant, length, heads) / first
@@ -173,7 +173,7 @@ def _expect_state_order(variant: AttentionVariant) -> None:
 
 
 def _state_order(variant: AttentionVariant, length: int, heads: HeadSizes) -> float:
-    """Returns the number that `state_order` comes to."""
+    """Returns the value of `state_order`."""
     fields = {field.name: getattr(variant, field.name) for field in dataclasses.fields(variant)}
     names = fields | {"length": length, "head_dim": heads.head_dim, "value_dim": heads.value_dim}
     try:
@@ -183,7 +183,7 @@ def _state_order(variant: AttentionVariant, length: int, heads: HeadSizes) -> fl
 
 
 def _value(node: ast.expr, names: Mapping[str, Any]) -> float:
-    """Returns what sums, differences, products, quotients and powers of numbers and of names come to."""
+    """Returns the value of sums, differences, products, quotients and powers of numbers and of names."""
     if isinstance(node, ast.BinOp):
         return _OPERATORS[type(node.op)](_value(node.left, names), _value(node.right, names))
     return float(names[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node))

@@ -1,4 +1,4 @@
-"""Laws about inputs at the ends of what floating point holds: large, tiny, equal, closed."""
+"""Laws about inputs at the limits of floating point: large, tiny, equal, closed."""
 
 from typing import Any
 

@@ -55,7 +55,7 @@ class Case:
     picture: Picture | None = None
 
     def lengths(self) -> tuple[int, ...]:
-        """Returns awkward lengths: 1, `length`, and one less, equal and one more than each size of the variant.
+        """Returns awkward lengths: 1, `length`, and one less than, equal to and one more than each size of the variant.
 
         Sizes are the fields that count tokens; by convention their names end in `_size`, or are `stride`.
         """
@@ -87,7 +87,7 @@ class Case:
         return jax.jit(run, donate_argnums=0)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Programs stay behind when a case goes to another process."""
+        """Leaves the programs behind when a case goes to another process."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
@@ -137,12 +137,12 @@ def ones_of_output(arguments: Arguments) -> Any:
 
 
 def reaching(variant: AttentionVariant, length: int) -> dict[str, int]:
-    """Returns the fields, `max_length` or `horizon`, by which a variant takes rows of a length, with that length."""
+    """Returns the fields, `max_length` or `horizon`, that let a variant take rows of a length, set to that length."""
     return {name: length for name in ("max_length", "horizon") if hasattr(variant, name)}
 
 
 def draw_zeros(module: nnx.Module, random: np.random.RandomState) -> None:
-    """Draws the parameters that begin as zeros, or what they multiply would not depend on the token in any law."""
+    """Draws the parameters that start at zero; else what they multiply would not depend on the token in any law."""
     for _, param in nnx.to_flat_state(nnx.state(module, nnx.Param)):
         drawn = random.standard_normal(param.shape) / np.sqrt(MODEL_DIM)
         param[...] = jnp.where(jnp.any(param[...] != 0), param[...], jnp.asarray(drawn, param.dtype))
@@ -155,7 +155,7 @@ def cut(arguments: Arguments, start: int, stop: int) -> Arguments:
 
 
 def random_mask(key_length: int, seed: int = 1) -> Any:
-    """Returns a key mask [batch, key_length]: about a third masked, the first key visible but in the last row."""
+    """Returns a key mask [batch, key_length]: about a third masked, the first key visible except in the last row."""
     mask = np.random.RandomState(seed).random_sample((BATCH, key_length)) < 0.7
     mask[:, 0] = True
     if key_length > 1:

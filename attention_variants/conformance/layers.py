@@ -35,7 +35,7 @@ def paper_layer_decodes_and_pads(case: Case) -> None:
 
 
 def compare_padding(layer: MultiHeadAttention, x: Any, causal: bool) -> Any:
-    """Expects the layer on x to be the layer on x and padding of NaN, gradients too; returns the output."""
+    """Expects the layer to give the same on x with and without padding of NaN, gradients too; returns the output."""
     graph, state = nnx.split(layer)
 
     def run(state: Any, x: Any, key_mask: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A law about compilers: a variant can be lowered for accelerators, which needs none of them."""
+"""A law about compilers: a variant can be lowered for accelerators, which needs no accelerator."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ PLATFORMS = ("cuda", "tpu")
 def lowers_for_accelerators(case: Case) -> None:
     """Calls with their gradients, and `extend`, lower for CUDA and TPU in bfloat16, with a float32 cache too.
 
-    Lowering finds operations that a platform does not have. What a compiler or a device makes of the rest is not seen.
+    Lowering finds operations that a platform lacks. It does not show what a compiler or device makes of the rest.
     """
     variant = case.variant
     arguments = make_arguments(variant, case.length, dtype=jnp.bfloat16)

@@ -18,14 +18,14 @@ _XLA_FLAGS = {  # an unknown flag would end the process
     "--xla_cpu_use_fusion_emitters=false": (0, 11),
 }  # each with the first version of JAX that may not know it
 _MAPS = pathlib.Path("/proc/self/maps")
-_MOST_MAPS = 40_000  # of 65530; compiling once more than there is room for ends the process
+_MOST_MAPS = 40_000  # of 65530; a compilation without room left ends the process
 
 
 def configure() -> None:
-    """Sets JAX up for the laws, which compile much, compute little and want devices; before its first computation.
+    """Sets JAX up, before its first computation, for the laws, which compile much, compute little and need devices.
 
-    Without optimisations, each program in one part, with XLA's older emitters where there still are some, and without
-    the garbage collector going through JAX's many small objects all the time, the laws take a third of the time.
+    Without optimisations, with each program in one part, with XLA's older emitters where they still exist, and without
+    the garbage collector constantly scanning JAX's many small objects, the laws take a third of the time.
     """
     gc.set_threshold(100_000, 50, 50)
     set_before = os.environ.get("XLA_FLAGS", "").split()

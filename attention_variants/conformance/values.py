@@ -178,7 +178,7 @@ def limits_are_full_attention(case: Case) -> None:
 
 @functools.partial(jax.jit, static_argnames="causal")
 def _full_attention(query: Any, key: Any, value: Any, causal: bool) -> Any:
-    """Textbook attention, written once more so that this law leans on no variant."""
+    """Textbook attention, written out again so that this law does not rely on any variant."""
     group = query.shape[2] // key.shape[2]
     logits = jnp.einsum("bqhd,bkhd->bhqk", query, jnp.repeat(key, group, axis=2)) / HEAD_DIM**0.5
     if causal:

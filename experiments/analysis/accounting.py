@@ -1,8 +1,8 @@
-"""What a model of a task executes and holds, pass by pass, counted from its programs and from `cost`; nothing is run.
+"""What a model of a task executes and stores, pass by pass, counted from its programs and from `cost`; nothing is run.
 
 A *row* is one sequence of the task. The forward pass and the training step read a batch; prefill reads a whole row into
-a cache, and decode the last token of a row behind it. Executed work is that of the program as it is traced; ideal FLOPs
-take off what each mixer computes beyond its permitted pairs, or its recurrence.
+a cache, and decode reads the last token of a row with it. Executed work is that of the program as it is traced; ideal
+FLOPs leave out what each mixer computes beyond its permitted pairs, or its recurrence.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Pass(NamedTuple):
 
     name: str  # one of PASSES
     rows: int
-    tokens: int  # that it reads, of all rows
+    tokens: int  # read, in all rows
     work: Work  # executed
     ideal_flops: int
 
@@ -37,9 +37,9 @@ class Memory(NamedTuple):
     """Bytes."""
 
     params: int  # controls included
-    cache: int  # that decoding one row holds at its end: all arrays, integers too, but the counters; 0: no decoding
-    cache_grows: float  # by a further token, up to twice the length
-    activations: int  # that a training step keeps for its backward pass
+    cache: int  # at the end of decoding one row: all arrays, integers too, except the counters; 0: no decoding
+    cache_grows: float  # per further token, up to twice the length
+    activations: int  # kept by a training step for its backward pass
 
 
 class Account(NamedTuple):
@@ -54,10 +54,10 @@ class Account(NamedTuple):
 
 
 def account(run: Run) -> Account:
-    """Counts the passes of a model, and what it holds.
+    """Counts the passes of a model, and its memory.
 
     Raises:
-      NotImplementedError: a program holds an operation without a static count.
+      NotImplementedError: a program contains an operation without a static count.
     """
     length = run.task.input_length
     passes, size, grows = [_forward(run), _step(run)], 0, 0.0
@@ -69,16 +69,16 @@ def account(run: Run) -> Account:
 
 
 def activation_bytes(run: Run) -> int:
-    """Returns what the backward pass of a training step reads of its forward pass, parameters and indices aside.
+    """Returns what a step's backward pass reads of its forward pass, apart from parameters and indices.
 
-    These are the residuals of `jax.vjp`, as traced: XLA may hold less by computing some again. What does not grow with
-    the batch, such as the parameters among them, is taken off by counting a second, larger batch.
+    These are the residuals of `jax.vjp`, as traced: XLA may keep less by recomputing some. What does not grow with the
+    batch, such as the parameters among them, is subtracted by counting a second, larger batch.
     """
     return _residual_bytes(run, 2 * run.train.batch_size) - _residual_bytes(run, run.train.batch_size)
 
 
 def extend_call(run: Run, new: int) -> tuple[Callable[..., Any], Any, Any, Any]:
-    """Returns the reading of the last `new` tokens of a row behind its cache, and the shapes that it takes."""
+    """Returns a function that reads the last `new` tokens of a row, given its cache, and the shapes it takes."""
     graph, params = abstract_model(run)
     cache = _cache(run, run.task.input_length)
     tokens = jax.ShapeDtypeStruct((1, new), jnp.int32)
@@ -101,7 +101,7 @@ def _step(run: Run) -> Pass:
 
 
 def _decoding(run: Run, name: str, new: int) -> Pass:
-    """Counts the last `new` tokens of a row; what an encoder reads before is not part of it."""
+    """Counts the last `new` tokens of a row; what an encoder reads before them is not counted."""
     work = count_work(*extend_call(run, new))
     model = nnx.merge(*abstract_model(run))
     layers = zip(run.built, model.layers, strict=True)
@@ -133,7 +133,7 @@ def _layer_bytes(run: Run, length: int) -> int:
 
 
 def _bytes(tree: Any) -> int:
-    """Returns those of all arrays; scalars are counters."""
+    """Returns the bytes of all arrays; scalars are counters and are left out."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if leaf.ndim)
 
 

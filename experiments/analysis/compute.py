@@ -1,7 +1,7 @@
 """What a run costs: parameters, training and inference FLOPs, decoding state. Counted from the program, not guessed.
 
 FLOPs are those of matrix products, one multiply-add being 2; elementwise work, such as the depthwise convolutions of a
-few taps, is not counted. *Executed* counts the gradient step as it is traced. *Ideal* takes off what each mixer
+few taps, is not counted. *Executed* counts the gradient step as it is traced. *Ideal* leaves out what each mixer
 computes beyond the least that its permitted query-key pairs, or its recurrence, need (`Mixer.surplus_flops`).
 Projections, convolutions, controls, MLP and unembedding count the same in both.
 """
@@ -51,7 +51,7 @@ def count(run: Run, steps: int) -> dict[str, int]:
 
 
 def parameters(run: Run) -> tuple[int, int]:
-    """Returns how many parameters all variants share, and those of the variants' controls and of options."""
+    """Returns two numbers of parameters: those that all variants share, and those of variants' controls and options."""
     return _parameters(_counted(run.cell))
 
 
@@ -63,7 +63,7 @@ def _parameters(run: Run) -> tuple[int, int]:
 
 
 def cache_bytes(run: Run) -> int:
-    """Returns what decoding keeps of one row of the task and of its context; 0 where nothing is decoded."""
+    """Returns the bytes that decoding keeps of one row of the task and of its context; 0 where nothing is decoded."""
     if not run.causal:
         return 0
     own = state_bytes(run, run.task.input_length)
@@ -79,7 +79,7 @@ def step_flops(run: Run) -> int:
 
 
 class Traceable(NamedTuple):
-    """A function and what it takes, as shapes."""
+    """A function and its arguments, as shapes."""
 
     function: Callable[..., Any]
     params: Any
@@ -127,9 +127,9 @@ class _Step(NamedTuple):
 
 
 def _counted(run: Run) -> Run:
-    """Returns the run that stands for all whose steps cost the same.
+    """Returns the run that represents all runs whose steps cost the same.
 
-    How it is optimised does not matter, nor which library computes its attention, whose kernels no counter sees into.
+    How it is optimised does not matter, nor does the library that computes its attention: no counter sees its kernels.
     """
     train = TrainConfig(batch_size=run.train.batch_size)  # nor the dtype: FLOPs and caches are the same
     config = dataclasses.replace(run.config, train=train, pretrain=PretrainConfig())

@@ -1,4 +1,4 @@
-"""The memory that a run needs whatever the compiler does: a bound from below, counted before anything is compiled."""
+"""The memory that a run needs whatever the compiler does: a lower bound, counted before anything is compiled."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ _BYTES = 4  # of a float32
 
 
 def least_bytes(run: Run, devices: int = 1) -> int:
-    """Returns the bytes that training or evaluation holds at once, at the least, on each of the devices that share it.
+    """Returns the least bytes that training or evaluation holds at once on each of the devices that share it.
 
-    Counted are three copies of the parameters, and in training the residual stream before every layer, which the
-    backward pass reads; in evaluation one layer's stream. Attention, logits and moments of the optimizer come on top.
+    This counts three copies of the parameters. Training adds the residual stream before every layer, which the backward
+    pass reads; evaluation adds one layer's stream. Attention, logits and optimizer moments are not counted.
     """
-    parameters = sum(compute.parameters(run))  # no FLOPs, which takes tracing
+    parameters = sum(compute.parameters(run))  # not the FLOPs, which need tracing
     stream = run.task.input_length * run.model.model_dim
     trained, evaluated = run.train.batch_size * stream * len(run.layers), run.eval.batch_size * stream
     width = jnp.dtype(run.train.dtype).itemsize
@@ -25,12 +25,12 @@ def least_bytes(run: Run, devices: int = 1) -> int:
 
 
 def check(runs: Sequence[Run], there_are: int, devices: int = 1, together: int = 1) -> None:
-    """Raises ValueError, in one line, where a run needs more memory than `there_are` bytes on each of its devices.
+    """Raises a one-line ValueError if a run needs more than `there_are` bytes of memory on each of its devices.
 
     Args:
       runs: of a study.
-      there_are: bytes.
-      devices: that share each batch.
+      there_are: available bytes.
+      devices: how many share each batch.
       together: how many such runs are trained at once.
     """
     for run in runs:

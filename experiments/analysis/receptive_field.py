@@ -1,13 +1,13 @@
-"""What a model could get right at all: its ceiling, from attention patterns and the task's generator alone.
+"""The most that a model could get right: its ceiling, from attention patterns and the task's generator alone.
 
 A layer's output at a position can depend on that position (the residual stream), on the few positions before it that
 its convolutions see, and on those that its attention pattern lets it see. Composing the layers gives the inputs that
 can move each output. Targets whose evidence is all within reach may be answered; the others can only be guessed.
 
-The ceiling is an upper bound for the whole model: a convolution before a window carries the window's reach back by its
+The ceiling is an upper bound for the whole model: a convolution before a window extends the window's reach by its
 kernel_size - 1. The published "share of queries whose value lies within the window" counts the window alone, even if
-a convolution precedes it; that is `share_within(variant.pattern(...), task)`. With a vocabulary of 8192 guessing adds
-less than 0.0003, so it is also the ceiling of the window layer by itself.
+a convolution precedes it; that is `share_within(variant.pattern(...), task)`. With a vocabulary of 8192, guessing adds
+less than 0.0003, so this share is also the ceiling of the window layer by itself.
 """
 
 import functools
@@ -25,8 +25,8 @@ from experiments.tasks.base import Batch, Task
 
 ROWS = 8192  # drawn to count targets within reach: always the same, so that equal models have equal ceilings
 _ROWS_PER_BATCH = 256
-# Of long rows fewer are drawn, and fewer at once. Up to 16,384 tokens, 2,048 targets and 16,384 pieces of evidence of a
-# row, counted once for each target, nothing changes.
+# If rows are long, fewer are drawn, and fewer at once. Nothing changes up to 16,384 tokens, 2,048 targets and 16,384
+# pieces of evidence per row, the evidence counted once for each target.
 _MOST_TOKENS, _MOST_TARGETS, _MOST_PIECES, _TOKENS_PER_BATCH, _PIECES_PER_BATCH = 2**27, 2**24, 2**27, 2**22, 2**26
 _WORD = np.dtype(np.uint64)
 _MOVED_BYTES = 2**26  # of the inputs that are followed through the layers at once
@@ -112,7 +112,7 @@ def _best_of(run: Run, task: Task, targets: "_Targets") -> np.ndarray:
 
 
 def _marked(inputs: int, columns: np.ndarray) -> Moved:
-    """Returns, bit by bit in words, that each of `columns` moves the input of that number and no other."""
+    """Returns bits packed into words: each of `columns` moves the input of that number and no other."""
     words = -(-len(columns) // (8 * _WORD.itemsize))
     bits, place = np.zeros((inputs, words * _WORD.itemsize), np.uint8), np.arange(len(columns))
     bits[columns, place // 8] = 1 << (place % 8)
@@ -120,13 +120,13 @@ def _marked(inputs: int, columns: np.ndarray) -> Moved:
 
 
 class _Steps(NamedTuple):
-    """How a model moves what it reads: runs, one after another, for each of its layers."""
+    """How changes of the inputs spread through a model: for each layer, its runs, one after another."""
 
-    length: int  # of the row; inputs that follow are those of the context
+    length: int  # of the row; the inputs after it are those of the context
     layers: Sequence[Sequence[Runs]]
     encoder: Sequence[Sequence[Runs]]
     cross: Runs | None  # from the context into every layer
-    mean: bool  # whether every output before moves the answer
+    mean: bool  # whether every earlier output moves the answer
 
 
 def _steps(run: Run, task: Task) -> _Steps:
@@ -180,13 +180,13 @@ def _within(reach: Reach, task: Task, targets: _Targets) -> np.ndarray:
 
 
 def _enough(seen: np.ndarray, task: Task, targets: _Targets) -> np.ndarray:
-    """Returns which targets can be answered by what is seen of their evidence."""
+    """Returns which targets can be answered from what is seen of their evidence."""
     counts = targets.evidence >= 0
     return (seen & counts).any(axis=1) if task.any_evidence_suffices else (seen | ~counts).all(axis=1)
 
 
 def _bins(item: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Returns first value and end of every bin of a slice."""
+    """Returns the first value and the end of every bin of a slice."""
     if "edges" in item:
         return list(zip(item["edges"][:-1], item["edges"][1:], strict=True))
     return [(value, value + 1) for value in item["values"]]
@@ -200,7 +200,7 @@ def _mean_inside(best: np.ndarray, targets: _Targets, name: str, start: int, end
 
 @functools.lru_cache(maxsize=64)
 def _claims_no_bound(task: Task) -> bool:
-    """Whether a guess without any evidence may always be right: then no targets, often of the whole row, are kept."""
+    """Whether a guess without any evidence may always be right; if so, targets, often whole rows, are not kept."""
     batch = _sample(task, _rows_per_batch(task), 0)
     return bool((task.guess_rate(batch)[np.asarray(batch.weights) > 0] == 1).all())
 

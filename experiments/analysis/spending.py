@@ -1,4 +1,4 @@
-"""What the rows of a study may be made to spend alike, and how far a row is from it."""
+"""What the rows of a study can be made to spend equally, and how far a row is from it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from experiments.analysis import compute
 from experiments.config import sections
 from experiments.config.run import Run
 
-TOLERANCE = 0.05  # by which a row may spend more or less than it is to
+TOLERANCE = 0.05  # the share by which a row may miss its target
 
 
 # Scalars of the model, controls included; bytes that decoding keeps of a row; executed FLOPs of all training steps.
@@ -19,10 +19,10 @@ QUANTITIES: Mapping[str, Callable[[Run], int]] = {
 
 
 def matched(run: Run) -> dict[str, Any] | None:
-    """Returns how a run of a matched study keeps to what it is to spend; None for any other.
+    """Returns how closely a run of a matched study meets its target; None for any other.
 
     Returns:
-      quantity: params, state or flops; target: what the row is to spend, and spent: what it does; mismatch:
+      quantity: params, state or flops; target: what the row should spend; spent: what it does; mismatch:
       spent / target - 1; by: what was solved for, such as "model.mlp_dim=60", or a field of a spec; "": nothing.
     """
     quantity, target = run.config.match, run.config.study.match_target

@@ -11,9 +11,9 @@ from experiments.components.mixers import LayerSizes, Mixer
 from experiments.config.run import Run
 
 _ROWS, _MOST_TOKENS = 4, 512
-# One call of each program: what compiles fastest ends first.
+# Each program is called once, so what compiles fastest finishes first.
 _QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-if jax.__version_info__ < (0, 11):  # where there are older emitters, which are done in half the time
+if jax.__version_info__ < (0, 11):  # where the older emitters still exist, which take half the time
     _QUICK["xla_cpu_use_fusion_emitters"] = False
 
 
@@ -21,7 +21,7 @@ def start_rms(run: Run) -> tuple[float, ...]:
     """Returns, for each layer, the root mean square of what its mixer adds to the residual stream at step 0.
 
     The mixer reads random tokens of root mean square 1, as every norm before a mixer gives them, in rows of the task's
-    length, or of 512 tokens where that is longer. Parameters are those of a fixed seed.
+    length, or of 512 tokens if the task's are longer. Parameters are those of a fixed seed.
     """
     length = min(run.task.input_length, _MOST_TOKENS)
     return tuple(mixer_rms(mixer.portable(), sizes, length, run.causal) for mixer, sizes in run.built)

@@ -1,8 +1,9 @@
-"""What a model of fixed state could get right: bits that a task needs against bits that the model can carry.
+"""What a model with a fixed state could get right: the bits that a task needs against those that the model can carry.
 
-Somewhere in a row all that decides the answers x_1 .. x_n has been read and none has been given (`Task.stored`). What
-follows holds the questions, and perhaps earlier answers, but nothing about later ones. A model that decodes token by
-token carries S bits of state past that place. Hence at most S of the H = H(x_1 .. x_n) bits are known after it:
+At some place in a row, all that decides the answers x_1 .. x_n has been read and no answer has been given
+(`Task.stored`). What follows has the questions, and perhaps earlier answers, but nothing about later ones. A model
+that decodes token by token carries S bits of state past that place. Hence at most S of the H = H(x_1 .. x_n) bits are
+known after it:
 
     H - S <= H(x | state) = sum_j H(x_j | state, x_1 .. x_(j-1)) <= sum_j phi(e_j) <= n phi(e)
 
@@ -11,7 +12,7 @@ h is the binary entropy: Fano's inequality for each answer, then concavity. phi 
 least e with n phi(e) >= H - S bounds the accuracy by 1 - e. For independent uniform answers, H = n log2 M, that is the
 rate-distortion function of Hamming error, which long codes reach: no tighter bound holds for all models.
 
-A state of float32 is charged 32 bits a number, far more than training makes use of. A score above the bound is a
+A state of float32 is charged 32 bits per number, far more than training makes use of. A score above the bound is a
 mistake; a score far below it is not explained by it.
 
 References:
@@ -29,7 +30,7 @@ _HALVINGS = 60
 
 
 def highest_accuracy(stored: Stored, state_bits: float) -> float:
-    """Returns an upper bound on the accuracy of a model that carries so many bits; the module derives it."""
+    """Returns an upper bound on the accuracy of a model that carries that many bits; the module derives it."""
     lacking = (stored.bits - state_bits) / stored.answers
     right, wrong = 0.0, 1 - 1 / stored.values
     if lacking <= 0:
@@ -43,7 +44,7 @@ def highest_accuracy(stored: Stored, state_bits: float) -> float:
 
 
 def ambiguity(error: float, values: int) -> float:
-    """Returns phi: the most bits that can be unknown of one of `values` answers that is named with this error rate."""
+    """Returns phi: the most bits that can be unknown of one of `values` answers, given with this error rate."""
     return sum(p * math.log2(n / p) for p, n in ((error, values - 1), (1 - error, 1)) if p > 0)
 
 

@@ -1,9 +1,9 @@
 """What models cost on their tasks: what is counted (`analysis/accounting.py`), XLA's memory, and the clock.
 
-Times are medians over turns that all models take in one process, so that a busy moment hits them alike. The roofline
-has two ceilings, measured in the same process: FLOPs over those of a large matrix product, and the bytes that must go
-to and from memory at the least over those of a large array. For a compiled pass these are its arguments and results
-once and its temporaries twice; for a token that is decoded, parameters and cache once.
+Times are medians over turns that all models take in one process, so that a busy moment affects all alike. The
+roofline has two ceilings, measured in the same process: FLOPs relative to those of a large matrix product, and the
+least bytes that must go to and from memory relative to those of a large array. For a compiled pass these bytes are its
+arguments and results once and its temporaries twice; for a decoded token, parameters and cache once.
 """
 
 import functools
@@ -51,7 +51,7 @@ class _Call(NamedTuple):
     """A compiled pass, ready to be called."""
 
     run: Callable[[], Any]
-    times: int  # that one call makes the pass
+    times: int  # how often one call makes the pass
     traffic: int  # bytes of one pass, at the least
 
 
@@ -61,7 +61,7 @@ def measure(runs: Mapping[str, Run], repeats: int, clock: bool) -> tuple[Machine
     Args:
       runs: by the name of the model.
       repeats: timed calls of every pass.
-      clock: whether to time; without, nothing is drawn or trained, but a training step is compiled.
+      clock: whether to time; without it, nothing is drawn or trained, but a training step is compiled.
 
     Returns:
       The machine's ceilings, None without the clock, and what was measured, in the order of `runs`.
@@ -77,7 +77,7 @@ def measure(runs: Mapping[str, Run], repeats: int, clock: bool) -> tuple[Machine
 
 
 def of_different_cost(runs: Sequence[Run]) -> list[Run]:
-    """Returns a run for each cost: rates and seeds cost nothing."""
+    """Returns one run for each cost; learning rates and seeds do not change it."""
     found: dict[Any, Run] = {}
     for run in runs:
         found.setdefault((run.config.task, run.model, run.train.batch_size), run)
@@ -91,7 +91,7 @@ def _times(
     machine: Machine,
     repeats: int,
 ) -> dict[str, dict[str, Timed]]:
-    """Returns what the clock says of every pass of every model; of one kind of pass all models are called in turns."""
+    """Returns the times of every pass of every model; for each kind of pass, all models are called in turn."""
     times: dict[str, dict[str, Timed]] = {name: {} for name in runs}
     for kind in accounting.PASSES:
         passes = {name: counted for name in runs if (counted := accounts[name].of(kind)) is not None}
@@ -141,7 +141,7 @@ def _training(run: Run, program: Program) -> _Call:
 
 
 def _decoding(run: Run, account: Account) -> _Call:
-    """Returns the last tokens of a row, one by one behind the cache of those before."""
+    """Returns the decoding of the last tokens of a row, one by one, from the cache of those before."""
     length = run.task.input_length
     number = max(1, min(_DECODED, length // 2))
     batch = run.task.sample(jax.random.key(0), 1)
@@ -160,7 +160,7 @@ def _empty_cache(run: Run, params: Any) -> tuple[Any, Any]:
 
 
 def _traffic(compiled: Any) -> int:
-    """Returns the bytes that a compiled pass takes to or from memory at the least; 0 where XLA does not say."""
+    """Returns the least bytes that a compiled pass moves to or from memory; 0 where XLA does not say."""
     memory = compiled.memory_analysis()
     if memory is None:
         return 0

@@ -1,7 +1,7 @@
 """Each variant at each length in a process of its own, whose memory is then known.
 
-XLA tells what the temporaries of a program take. What a process holds at most is more: arguments, results, what the
-allocator keeps, and the libraries.
+XLA reports the memory of a program's temporaries. The peak of a process is higher: it includes arguments, results, what
+the allocator keeps, and the libraries.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ from typing import Any
 
 from experiments.benchmarks.attention import BASELINE, Sizes, Timing, compare
 
-_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of what the system says of a process
+_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, in which the system reports the memory of a process
 
 
 def resident_bytes() -> int:
     """Returns the most bytes of memory that this process has held so far."""
-    with contextlib.suppress(OSError):  # Linux; what getrusage says there includes the parent's, as it was at the fork
+    with contextlib.suppress(OSError):  # Linux, where getrusage includes the parent's memory, as it was at the fork
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
@@ -37,7 +37,7 @@ def measure(variants: Sequence[str], lengths: Sequence[int], sizes: Sizes) -> It
       sizes: of every call.
 
     Raises:
-      MemoryError: a process could not do it, or was killed; one line.
+      MemoryError: a process failed, or was killed; one line.
     """
     first: dict[str, Timing] = {}
     for length in lengths:

@@ -17,8 +17,8 @@ from experiments.benchmarks import peers
 from experiments.benchmarks.clock import Times, take_turns
 
 BASELINE = "jax.nn"  # jax.nn.dot_product_attention, which materialises length^2 weights
-_MODEL_DIM = 64  # of what controls are read from
-_HORIZON = 2**20  # of cosformer, which must see the whole sequence; no longer one is measured
+_MODEL_DIM = 64  # of the input that controls are computed from
+_HORIZON = 2**20  # of cosformer, which must see the whole sequence; longer ones are not measured
 
 Contender = Callable[[Any, Any, Any], Any]
 
@@ -44,25 +44,25 @@ class Timing:
     length: int
     forward_ms: float
     gradient_ms: float  # forward and gradient together
-    executed_flops: int | None  # forward and gradient together; None of another library
-    peak_bytes: int | None  # temporaries of the compiled forward and gradient; None of another library
+    executed_flops: int | None  # forward and gradient together; None for another library
+    peak_bytes: int | None  # temporaries of the compiled forward and gradient; None for another library
     forward_speedup: float | None = None  # over the baseline at this length
     speedup: float | None = None  # over the baseline at this length, with gradient
     time_growth: float | None = None  # over the shortest length, with gradient
     memory_growth: float | None = None  # over the shortest length
-    peer_of: str | None = None  # of another library: the variant that computes the same
+    peer_of: str | None = None  # for another library: the variant that computes the same
     peer_ratio: float | None = None  # time of that variant over this one's, with gradient
     forward_quartiles: tuple[float, ...] | None = None  # of the timed calls
     gradient_quartiles: tuple[float, ...] | None = None
-    forward_bytes: int | None = None  # temporaries of the compiled forward alone; None of another library
-    resident_bytes: int | None = None  # the most that a process of its own held; None of a shared one
+    forward_bytes: int | None = None  # temporaries of the compiled forward alone; None for another library
+    resident_bytes: int | None = None  # the peak of a process of its own; None in a shared one
 
 
 def contenders(specs: str | None, causal: bool) -> dict[str, AttentionVariant | None]:
     """Returns name -> variant, the baseline first as None.
 
     Args:
-      specs: of variants, between '|'; None for every registered one that can do it, the window at 128 keys.
+      specs: separated by '|'; None for every registered variant that supports this mode, the window at 128 keys.
       causal: whether the attention is to be causal.
     """
     if specs is None:
@@ -78,10 +78,10 @@ def contenders(specs: str | None, causal: bool) -> dict[str, AttentionVariant | 
 def measure(
     variants: Mapping[str, AttentionVariant | None], lengths: Sequence[int], sizes: Sizes, *, with_peers: bool = False
 ) -> Iterator[Timing]:
-    """Measures every contender at every length, lengths ascending, and yields those of a length together.
+    """Measures every contender at every length, lengths ascending, and yields the timings of each length together.
 
     Args:
-      variants: as of `contenders`.
+      variants: as `contenders` returns them.
       lengths: ascending.
       sizes: of every call.
       with_peers: whether other libraries take turns with the variants that compute the same.
@@ -104,7 +104,7 @@ def measure(
 
 
 def compare(timing: Timing, baseline: Timing | None, first: Timing | None) -> None:
-    """Sets what is told over the baseline at the same length, and over the shortest length."""
+    """Sets the ratios to the baseline at the same length, and to the shortest length."""
     if baseline is not None:
         timing.forward_speedup = baseline.forward_ms / timing.forward_ms
         timing.speedup = baseline.gradient_ms / timing.gradient_ms
@@ -170,7 +170,7 @@ def _of_peer(peer: peers.Peer, variant: str, arrays: tuple[Any, ...], ours: _Cal
 
 
 def contender(variant: AttentionVariant | None, sizes: Sizes) -> Contender:
-    """Returns what is timed of a variant, its controls read from constants; of None the baseline."""
+    """Returns the timed function of a variant, its controls computed from constants; for None, that of the baseline."""
     if variant is None:
         return functools.partial(jax.nn.dot_product_attention, is_causal=sizes.causal)
     heads = HeadSizes(sizes.num_heads, sizes.num_heads, sizes.head_dim, sizes.head_dim)
@@ -179,7 +179,7 @@ def contender(variant: AttentionVariant | None, sizes: Sizes) -> Contender:
     def attend(query: Any, key: Any, value: Any) -> Any:
         if not variant.has_controls:
             return variant(query, key, value, causal=sizes.causal)
-        # Behind a barrier: else XLA computes the controls while it compiles, and what is counted is not what is timed.
+        # Behind a barrier; else XLA computes the controls at compile time, and what is counted is not what is timed.
         x = lax.optimization_barrier(jnp.ones((*query.shape[:2], _MODEL_DIM), query.dtype))
         return variant(query, key, value, causal=sizes.causal, controls=controls(x))
 

@@ -1,4 +1,4 @@
-"""The clock of the benchmarks: what calls take that are made in turns."""
+"""The clock of the benchmarks: times of calls that take turns."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -22,10 +22,10 @@ class Times(NamedTuple):
 
 
 def take_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Times]:
-    """Returns what each call took over so many turns.
+    """Returns how long each call took over `repeats` turns.
 
-    A turn is an untimed call and a timed one of each: what the others left in the caches would cost a long call more
-    than a short one. A busy moment hits all alike.
+    A turn calls each one untimed, then timed; otherwise, what the others left in the caches would cost a long call more
+    than a short one. A busy moment affects all alike.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):

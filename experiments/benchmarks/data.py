@@ -27,7 +27,7 @@ class Generation:
     length: int
     rows_per_second: float
     batch_ms: float
-    step_ms: float | None  # of training one layer of full attention behind a convolution, the batch included
+    step_ms: float | None  # of training one layer of full attention after a convolution, the batch included
     share: float | None  # of the step
 
 

@@ -16,7 +16,7 @@ from experiments.decoding.decoder import Decoder, Rows
 from experiments.model.transformer import Model, make_model
 from experiments.reporting.text import human, plural, table
 
-FLAT = 0.2  # share by which the time of a token may change and count as flat
+FLAT = 0.2  # share by which the time of a token may change and still count as flat
 STEPS = 64  # tokens that are decoded one by one, the last of the row
 MIXERS = (*(name for name in contenders(None, causal=True) if name != "jax.nn"), *registry.MIXERS)
 _TASK = "copying:length=16"  # gives the vocabulary; rows of any length are decoded
@@ -28,10 +28,10 @@ class Timing:
 
     mixer: str
     length: int
-    prefill_us: float  # microseconds a token of one sequence, for all but the last tokens at once
-    step_us: float  # microseconds a token of one sequence, for the last tokens one by one
+    prefill_us: float  # microseconds per token of one sequence, for all but the last tokens at once
+    step_us: float  # microseconds per token of one sequence, for the last tokens one by one
     state_bytes: int  # of one sequence of that length
-    token_bytes: float  # that each further token adds, up to twice the length
+    token_bytes: float  # added by each further token, up to twice the length
     step_growth: float | None = None  # time of a step over that at the shortest length; None there
 
     @property
@@ -41,7 +41,7 @@ class Timing:
 
 
 def measure(mixers: Sequence[str], lengths: Sequence[int], sizes: Sizes) -> Iterator[Timing]:
-    """Measures every mixer at every length, lengths ascending, and yields those of a length together.
+    """Measures every mixer at every length, lengths ascending, and yields the timings of each length together.
 
     A mixer whose prompt takes longer than `sizes.longest_call` is left out at greater lengths.
 
@@ -89,7 +89,7 @@ def render(timings: Sequence[Timing], style: str, sizes: Sizes) -> str:
 
 
 def _flatness(timings: Sequence[Timing]) -> list[str]:
-    """Returns a line on how flat the time of a token is where the state is bounded; none of a single length."""
+    """Returns a line on how flat the time of a token is where the state is bounded; none for a single length."""
     shortest, longest = (end((each.length for each in timings), default=0) for end in (min, max))
     bounded = {each.mixer: each.step_growth or 0.0 for each in timings if each.length == longest and each.bounded}
     if not bounded or shortest == longest:

@@ -1,8 +1,8 @@
 """The same attention by other libraries, for `experiments.benchmark --peers`.
 
-JAX's own and Flax's are always there; those of PyTorch where it is installed, which this project does not do:
-`pip install torch local-attention`. Each is held to the output of the variant that it stands beside before it is timed,
-and reads the same arrays with as many threads.
+JAX's own and Flax's are always there; those of PyTorch only where it is installed, which this project does not do:
+`pip install torch local-attention`. Before a peer is timed, its output is checked against that of the variant beside
+it. Both read the same arrays and use as many threads.
 """
 
 import functools
@@ -36,9 +36,9 @@ class Peer(NamedTuple):
 
 
 def peers_of(variant: AttentionVariant, causal: bool, dtype: str = "float32") -> list[Peer]:
-    """Returns the peers of a variant that are installed; none of most.
+    """Returns the installed peers of a variant; most variants have none.
 
-    In bfloat16 there are those of full attention alone: the others add up in the dtype of their inputs, and differ.
+    In bfloat16 only full attention has peers: the others accumulate in the dtype of their inputs, and differ.
     """
     found: list[Peer] = []
     if type(variant) is FullAttention:
@@ -67,7 +67,7 @@ def versions() -> dict[str, str]:
 
 
 def check_equal(name: str, theirs: Any, ours: Any) -> None:
-    """Raises ValueError, one line, if a peer computes another function than the variant it stands beside."""
+    """Raises a one-line ValueError if a peer computes another function than the variant beside it."""
     difference = float(np.abs(_plain(theirs) - _plain(ours)).max())
     tolerance = _TOLERANCE_BFLOAT16 if np.asarray(ours).dtype.name == "bfloat16" else _TOLERANCE
     if not difference <= tolerance:
@@ -75,14 +75,14 @@ def check_equal(name: str, theirs: Any, ours: Any) -> None:
 
 
 def _plain(array: Any) -> np.ndarray:
-    """Returns an array in float32; NumPy reads no bfloat16 of PyTorch."""
+    """Returns an array in float32; NumPy cannot read PyTorch's bfloat16."""
     return np.asarray(array.float() if hasattr(array, "float") else array, np.float32)
 
 
 def torch_calls(attend: Attend, arrays: tuple[Any, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Returns forward and forward with gradient of a peer in PyTorch, on copies of `arrays`.
 
-    The gradient is that of sum(output * value), as for the variants. Arguments of the calls are not read.
+    The gradient is that of sum(output * value), as for the variants. The calls ignore their arguments.
     """
     torch = _torch()
     query, key, value = (
@@ -104,7 +104,7 @@ def torch_calls(attend: Attend, arrays: tuple[Any, ...]) -> tuple[Callable[..., 
 
 
 def use_threads(number: int) -> None:
-    """Lets PyTorch, where it is installed, compute with so many threads."""
+    """Makes PyTorch, where it is installed, compute with that many threads."""
     if missing("torch") is None:
         _torch().set_num_threads(number)
 

@@ -1,6 +1,6 @@
-"""Pictures of cost against length, on logarithmic axes, beside what is linear and what is quadratic.
+"""Pictures of cost against length, on logarithmic axes, beside linear and quadratic guides.
 
-On such axes a power of the length is a straight line. The guides say at a glance what doubling the context does.
+On such axes a power of the length is a straight line. The guides show at a glance what doubling the context does.
 """
 
 import math
@@ -25,7 +25,7 @@ _KINDS = "png", "svg"
 
 
 def of_attention(timings: Sequence[attention.Timing]) -> dict[str, Figure]:
-    """Returns the pictures of the benchmark of attention by file name; none of fewer than two lengths."""
+    """Returns the pictures of the benchmark of attention by file name; none for fewer than two lengths."""
     time = _lines([(each.variant, each.length, each.gradient_ms / 1e3) for each in timings])
     memory = _lines([(each.variant, each.length, each.peak_bytes) for each in timings])
     return _drawn(
@@ -40,7 +40,7 @@ def of_attention(timings: Sequence[attention.Timing]) -> dict[str, Figure]:
 def of_decoding(timings: Sequence[decoding.Timing]) -> dict[str, Figure]:
     """Returns the pictures of decoding by file name: of what grows with the context, and of what does not."""
     found = {}
-    bounded = {each.mixer: each.bounded for each in timings}  # by the longest, whose state is as large as it gets
+    bounded = {each.mixer: each.bounded for each in timings}  # at the longest, where the state is as large as it gets
     for name, kept in (("growing", False), ("bounded", True)):
         chosen = [each for each in timings if bounded[each.mixer] == kept]
         time = _lines([(each.mixer, each.length, each.step_us / 1e6) for each in chosen])
@@ -66,7 +66,7 @@ def write(figures: Mapping[str, Figure], folder: str | Path) -> list[str]:
 
 
 def _lines(points: Sequence[tuple[str, int, float | None]]) -> Lines:
-    """Returns the points above 0 of each contender; one of which a single length is known is a point alone."""
+    """Returns the points above 0 of each contender; a contender with a single known length is only a point."""
     found: dict[str, list[tuple[int, float]]] = {}
     for name, length, cost in sorted(points, key=lambda point: point[1]):
         if cost:
@@ -123,7 +123,7 @@ def _limit(axes: Axes, lines: Lines) -> None:
 
 
 def _draw_guides(axes: Axes, lines: Lines) -> None:
-    """Draws what is linear from below the lines, and what is quadratic from above them, each named along its line."""
+    """Draws the linear guide from below the lines and the quadratic one from above them, each named along its line."""
     lengths = sorted({length for line in lines.values() for length, _ in line})
     first = [line[0][1] for line in lines.values() if line[0][0] == lengths[0]]
     (left, right), (_, top) = axes.get_xlim(), axes.get_ylim()

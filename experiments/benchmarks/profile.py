@@ -1,7 +1,7 @@
-"""Where the time of a training step goes: its parts, compiled and timed apart, beside the step as it is trained.
+"""Where the time of a training step goes: its parts, compiled and timed separately, beside the step as it is trained.
 
-Parts that are compiled apart cannot be fused with each other, and read and write what lies between them. So they need
-not add up to the step. What is in no part, such as residual sums, is the rest.
+Parts that are compiled separately cannot be fused with each other, and read and write what passes between them. So they
+need not add up to the step. What is in no part, such as residual sums, is the rest.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ def measure(study: Loaded, machine: Machine) -> Iterator[Part]:
 
 
 def render(parts: Sequence[Part], machine: Machine, style: str) -> str:
-    """Returns the table of all parts, and what the machine does at most."""
+    """Returns the table of all parts, and the most that the machine can do."""
     header = ["model", "part", "ms", "of the step", "FLOPs", "of matmul"]
     lines = [
         [
@@ -127,7 +127,7 @@ def _steps(run: Run) -> Callable[[], Any]:
 
 
 def _calls(run: Run) -> dict[str, _Call]:
-    """Returns the parts of a step in their order, what is within another behind it."""
+    """Returns the parts of a step in their order, those within another after it."""
     graph, params = make_model(run)
     rng, rows = jax.random.key(run.seed), run.train.batch_size
     batch = jax.jit(lambda: run.task.training_batch(run.task.sample(rng, rows)))()
@@ -186,7 +186,7 @@ def _inner(run: Run, graph: Any, params: Any, batch: Batch) -> dict[str, _Call]:
 
 
 def _attention(model: Any, stream: Any, positions: Any) -> _Call | None:
-    """Returns the attention of all layers that have some, without their projections; None where none has."""
+    """Returns the attention of all layers that have any, without their projections; None if no layer has any."""
     layers = [layer.mixer for layer in model.layers if isinstance(layer.mixer, MultiHeadAttention)]
     mixings = [layer.prepare(stream, causal=model.causal, positions=positions) for layer in layers]
 
@@ -202,7 +202,7 @@ def _attention(model: Any, stream: Any, positions: Any) -> _Call | None:
 
 
 def _both(function: Callable[..., Any], varied: tuple[Any, ...], fixed: Any) -> _Call:
-    """Returns both passes of a function: its value, and its gradient with respect to all that varies."""
+    """Returns both passes of a function: its value, and its gradient with respect to `varied`."""
 
     def passes(cotangent: Any, varied: tuple[Any, ...], fixed: Any) -> Any:
         value, pull = jax.vjp(lambda *varied: function(*varied, fixed), *varied)

@@ -1,4 +1,4 @@
-"""What the machine can do at most, measured in this process: FLOP/s of matrix products, bytes/s of memory."""
+"""The most that the machine can do, measured in this process: FLOP/s of matrix products, bytes/s of memory."""
 
 import time
 from collections.abc import Callable
@@ -17,30 +17,30 @@ class Machine(NamedTuple):
     """The two ceilings of a roofline."""
 
     matmul_flops: float  # per second, of one large product in float32
-    bandwidth: float  # bytes per second that a large array is read and written with
+    bandwidth: float  # bytes per second at which a large array is read and written
 
 
 class Share(NamedTuple):
     """How much of the machine some work has used."""
 
     of_matmul: float  # FLOP/s over those of a large product
-    of_bandwidth: float  # bytes/s, those of the least traffic, over what memory does
+    of_bandwidth: float  # bytes/s of the least traffic over those of memory
 
 
 def measure() -> Machine:
-    """Measures both, each at a size at which one call takes long enough; the fastest of some calls counts."""
+    """Measures both, each at a size at which one call takes long enough; the fastest of several calls counts."""
     product = _grown(_product_seconds, _PRODUCT, _LARGEST_PRODUCT)
     copy = _grown(_copy_seconds, _ARRAY, _LARGEST_ARRAY)
     return Machine(2 * product[0] ** 3 / product[1], 2 * 4 * copy[0] / copy[1])
 
 
 def share(machine: Machine, flops: float, traffic: float, seconds: float) -> Share:
-    """Returns what work of so many FLOPs, with at least so many bytes to and from memory, makes of the machine."""
+    """Returns how much of the machine is used by work of these FLOPs and at least this traffic to and from memory."""
     return Share(flops / seconds / machine.matmul_flops, traffic / seconds / machine.bandwidth)
 
 
 def _grown(seconds_at: Callable[[int], float], size: int, largest: int) -> tuple[int, float]:
-    """Doubles the size until a call takes long enough; returns it and the seconds."""
+    """Doubles the size until a call takes long enough; returns the size and the seconds."""
     while (seconds := seconds_at(size)) < _LONG_ENOUGH and size < largest:
         size *= 2
     return size, seconds
@@ -56,7 +56,7 @@ def _copy_seconds(size: int) -> float:
 
 
 def _fastest(function: Callable[..., Any], argument: Any) -> float:
-    """Returns the seconds of the fastest of some calls, the first one left out."""
+    """Returns the seconds of the fastest of several calls, leaving out the first."""
     jax.block_until_ready(function(argument))
     found = []
     for _ in range(_CALLS):

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.benchmarks.attention import Timing
 
-_LEAST = 3  # lengths; through two points every power of the length fits
+_LEAST = 3  # lengths; some power of the length fits any two points
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Exponent:
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """How one contender scales; None where fewer than three lengths tell."""
+    """How one contender scales; None where fewer than three lengths count."""
 
     variant: str
-    lengths: tuple[int, ...]  # that were measured, ascending
+    lengths: tuple[int, ...]  # measured, ascending
     forward_time: Exponent | None
     gradient_time: Exponent | None  # forward and gradient together
     forward_memory: Exponent | None  # of temporaries

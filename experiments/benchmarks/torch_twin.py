@@ -1,9 +1,9 @@
 """A plain PyTorch twin of a model, for `experiments.benchmark --training --peers`.
 
-The twin takes a run's own parameters and batches, and its loss and gradients must be the run's before it is timed. It
-is written as one writes it in PyTorch: `nn.Linear`, `scaled_dot_product_attention`, `torch.optim.AdamW` and
-`clip_grad_norm_`. Its batches are drawn beforehand, which spares it what the run does within each step; its learning
-rate is constant. This file needs PyTorch, and nothing imports it where that is not installed.
+The twin takes a run's own parameters and batches, and its loss and gradients must equal the run's before it is timed.
+It is written as is usual in PyTorch: `nn.Linear`, `scaled_dot_product_attention`, `torch.optim.AdamW` and
+`clip_grad_norm_`. Its batches are drawn beforehand, whereas the run draws them within each step; its learning rate is
+constant. This file needs PyTorch, and nothing imports it where PyTorch is not installed.
 """
 
 import statistics
@@ -31,7 +31,7 @@ _TOLERANCE = 1e-4  # of the loss, and of the sum of all squared gradients, relat
 
 
 def misfit(run: Run) -> str | None:
-    """Returns what a twin of the run would need, expectation and fact; None where there is one."""
+    """Returns what a twin of the run would need, expected and actual; None where there is one."""
     model, plain = run.model, run.model.layer == "plain" and not run.model.short_conv and not run.model.num_kv_heads
     if set(model.attention.split("+")) != {"full"} or not plain:
         return f"plain layers of full attention; got {model.attention}"
@@ -47,7 +47,7 @@ def throughput(run: Run, steps: int) -> float:
     """Returns training tokens per second of the twin: the median over five chunks of about `steps` / 5.
 
     Raises:
-      ValueError: there is no twin, see `misfit`, or its loss or gradient is another; one line.
+      ValueError: there is no twin, see `misfit`, or its loss or gradient differs; one line.
     """
     if reason := misfit(run):
         raise ValueError(f"a PyTorch twin needs {reason}.")
@@ -139,7 +139,7 @@ class _Rope(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Attention, then the MLP where there is one, each behind a norm."""
+    """Attention, then the MLP where there is one, each after a norm."""
 
     def __init__(self, leaf: Any, run: Run, rope: nn.Module) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from experiments.studies import grid
 from experiments.studies.runner import cell_labels
 from experiments.training import loop
 
-_TOKENS = 1_000_000  # that each model is timed on
+_TOKENS = 1_000_000  # on which each model is timed
 
 
 def measure(study: Loaded, *, with_peers: bool = False) -> Iterator[dict[str, Any]]:
@@ -34,7 +34,7 @@ def measure(study: Loaded, *, with_peers: bool = False) -> Iterator[dict[str, An
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """Returns what tables call the cells: attention and size, or whatever they differ in where that does not do."""
+    """Returns what tables call the cells: attention and size, or whatever they differ in where that is not enough."""
     short = [f"{run.model.attention}, width {run.model.model_dim}, {run.task.input_length} tokens" for run in runs]
     return short if len(set(short)) == len(short) else cell_labels([run.config for run in runs])
 

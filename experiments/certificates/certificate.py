@@ -1,4 +1,4 @@
-"""What a certificate is: one published configuration, what was published of it, and what comes out here."""
+"""What a certificate is: one published configuration, what was published about it, and what is obtained here."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class Check(NamedTuple):
 
     @property
     def is_ordering(self) -> bool:
-        """Whether what was published is an order of results, and no number."""
+        """Whether what was published is an order of results, not a number."""
         return not self.tolerance
 
 
@@ -51,7 +51,7 @@ def at_most(what: str, published: int, obtained: int) -> Check:
 
 
 def equal(what: str, difference: float, tolerance: float = 1e-5) -> Check:
-    """Returns the check that two functions are one, by the largest difference of their outputs over their size."""
+    """Returns the check that two functions are equal, by the largest difference of their outputs over their size."""
     return Check(what, "equal", f"{difference:.1e} apart", f"{tolerance:g}", difference <= tolerance)
 
 
@@ -67,18 +67,18 @@ class Certificate:
     name: str
     claim: str  # one sentence: what was published
     source: str  # authors, year, arXiv, table or equation
-    configuration: str  # what is computed or trained here, and in what it differs
+    configuration: str  # what is computed or trained here, and how it differs
     checks: Callable[[], Sequence[Check]] | None = None
     study: str | None = None  # its name: of configs/NAME.py and of results/reference/NAME
     judge: Callable[[Sequence[Row]], Sequence[Check]] | None = None  # of the rows of its table
-    disputed: bool = False  # whether others did not obtain what was published, either
+    disputed: bool = False  # whether others did not obtain what was published either
 
     def outcome(self, folder: str | Path | None = None) -> "Outcome":
-        """Returns what comes out: of a computation, or of the runs of a study.
+        """Returns the outcome of a computation, or of the runs of a study.
 
         Args:
-          folder: the study's; None: the kept one, REFERENCE / study. Of another one, the rows count that have the task
-            and the tests of a kept row.
+          folder: the study's; None: the kept one, REFERENCE / study. In another folder, the rows that count are those
+            with the task and the tests of a kept row.
 
         Raises:
           ValueError: there is no such study, or it lacks a row; one line.
@@ -94,19 +94,19 @@ class Certificate:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A certificate with what came out."""
+    """A certificate with its outcome."""
 
     certificate: Certificate
     checks: Sequence[Check]
     folder: Path | None = None  # of the study
-    runs: str = ""  # seeds, and among which values what was chosen
+    runs: str = ""  # seeds, what was chosen, and among which values
 
     @property
     def verdict(self) -> str:
-        """`reproduced` where all holds that was published, and `ordering only` where orderings do and numbers do not.
+        """`reproduced` where all that was published holds, and `ordering only` where orderings do and numbers do not.
 
-        A certificate of orderings alone comes to `ordering only` at best. Where others did not obtain it either, what
-        is not reproduced is called so.
+        A certificate of orderings alone is `ordering only` at best. Where others did not obtain it either, the verdict
+        on what is not reproduced says so.
         """
         verdict = self._verdict()
         return BY_NOBODY if verdict == NOT_REPRODUCED and self.certificate.disputed else verdict
@@ -122,7 +122,7 @@ class Outcome:
 
 
 def _asked_alike(rows: Sequence[Row], kept: Sequence[Row], folder: str | Path) -> Sequence[Row]:
-    """Returns the rows that answered the questions of some kept ones.
+    """Returns the rows that have the task and tests of a kept row.
 
     Raises:
       ValueError: there is none; one line.
@@ -142,7 +142,7 @@ def _questions(row: Row) -> str:
 
 
 def _runs(rows: Sequence[Row]) -> str:
-    """Returns how many seeds the rows of a study have, and what was chosen for each among which values."""
+    """Returns how many seeds the rows of a study have, what was chosen for them, and among which values."""
     seeds = sorted({len(row.seeds) for row in rows})
     choices = {choice.key: [value for value, _ in choice.curve] for row in rows for choice in row.choices}
     chosen = [f"{key} chosen of {', '.join(map(str, values))}" for key, values in choices.items()]

@@ -1,4 +1,4 @@
-"""Claims that one kind of attention is another one, or has two forms: both are computed and compared."""
+"""Claims that one kind of attention equals another, or has two forms: both are computed and compared."""
 
 import functools
 import math

@@ -7,7 +7,7 @@ from experiments.studies.rows import Row
 
 
 def _row_of(rows: Sequence[Row], attention: str, task: str) -> Row:
-    """Returns the only row of an attention on a task, whose spec is `task` or begins so and goes on with its fields.
+    """Returns the only row of an attention on a task, whose spec is `task` or begins with it and continues with fields.
 
     Raises:
       ValueError: there is none, or more than one; one line.
@@ -19,7 +19,7 @@ def _row_of(rows: Sequence[Row], attention: str, task: str) -> Row:
 
 
 def _beyond_training(row: Row) -> list[float]:
-    """Returns for each run the mean accuracy over all lengths beyond those of training, each length alike.
+    """Returns, for each run, the mean accuracy over all lengths beyond those of training, each weighted equally.
 
     Raises:
       ValueError: a run has no test at such lengths, or diverged before it; one line.

@@ -10,7 +10,7 @@ from experiments.tasks.base import Batch, Task
 
 
 class Score(NamedTuple):
-    """Shares of what was answered right."""
+    """Shares that were answered right."""
 
     tokens: float
     whole: float  # of whole answers: every token of it is right
@@ -19,8 +19,8 @@ class Score(NamedTuple):
 def own_tokens(task: Task, rows: Batch) -> Bool[np.ndarray, "batch length"]:
     """Returns which tokens of the rows are the right answer to the token before, so that a model can be given its own.
 
-    Those are all false for tasks whose rows do not go on with their answers (`Task.answers_follow`), and where other
-    answers are as right: what is right behind one of these is not known.
+    All are false for tasks whose rows do not continue with their answers (`Task.answers_follow`), and where other
+    answers are equally right: what is right after one of these is not known.
     """
     tokens, places, targets, weights = _arrays(rows)
     own = np.zeros(tokens.shape, bool)
@@ -37,7 +37,7 @@ def own_tokens(task: Task, rows: Batch) -> Bool[np.ndarray, "batch length"]:
 def whole_answers(rows: Batch, own: Bool[np.ndarray, "batch length"]) -> Int[np.ndarray, "batch scored"]:
     """Returns which whole answer, counted over all rows from 0, each target is a token of; -1 for padding.
 
-    A whole answer is what stands at successive places of which each but the first reads the answer before.
+    A whole answer is the tokens at successive places, where each place but the first reads the answer before it.
     """
     _, places, _, weights = _arrays(rows)
     scored = weights > 0
@@ -52,7 +52,7 @@ def whole_answers(rows: Batch, own: Bool[np.ndarray, "batch length"]) -> Int[np.
 
 
 def right_answers(task: Task, rows: Batch, decoded: Decoded) -> Bool[np.ndarray, "batch scored"]:
-    """Returns which targets a model met; any value for padding."""
+    """Returns which targets a model got right; any value for padding."""
     _, places, _, _ = _arrays(rows)
     return np.asarray(task.correct(np.take_along_axis(np.asarray(decoded.answers), places, axis=1), rows))
 

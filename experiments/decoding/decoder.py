@@ -1,4 +1,4 @@
-"""Decoding with a cache: a prompt at once, then one token after the other, in two compiled programs."""
+"""Decoding with a cache: a prompt at once, then one token after another, in two compiled programs."""
 
 import functools
 from typing import Any, NamedTuple, Self
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What a model read, and what it said."""
+    """What a model read, and what it answered."""
 
     tokens: Int[Array, "batch length"]  # that were read
     logits: Float[Array, "batch length vocab"]
@@ -35,7 +35,7 @@ class Decoded(NamedTuple):
 
 
 class Prefilled(NamedTuple):
-    """Where a prompt leads to."""
+    """What reading a prompt gives."""
 
     cache: ModelCache
     logits: Float[Array, "batch prompt vocab"]
@@ -49,9 +49,9 @@ class Decoder:
         """Compiles the decoding of rows shaped like `rows`.
 
         Args:
-          model: with a token-by-token form.
-          rows: of the shape.
-          prompt: tokens that are read at once, fewer than there are; their `own` must be false.
+          model: one with a token-by-token form.
+          rows: any of that shape.
+          prompt: how many tokens are read at once, fewer than a row has; their `own` must be false.
           temperature: answers are drawn from softmax(logits / temperature); 0: the likeliest token.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What decoding costs: seconds for the prompt and for each token behind it, and bytes of state."""
+"""What decoding costs: seconds for the prompt and for each token after it, and bytes of state."""
 
 import functools
 import time
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 class Seconds(NamedTuple):
-    """Those of the fastest of some warm calls: what compilation and a busy machine add is left out."""
+    """Those of the fastest of several warm calls, which leaves out what compilation and a busy machine add."""
 
     prefill: float  # of the context and the whole prompt, all rows
-    step: float  # of one token of every row behind the prompt
+    step: float  # of one token of every row after the prompt
 
 
 class Kept(NamedTuple):
@@ -33,16 +33,16 @@ class Kept(NamedTuple):
     layer: str  # "layer 1", and "context 1" for what it keeps of a context
     mixer: str  # its spec
     bytes: int  # all arrays but the counters
-    grows: float  # by bytes per token, up to a row of twice the length
+    grows: float  # bytes per further token, up to a row of twice the length
 
 
 def take_turns(
     decoders: Mapping[str, tuple[Decoder, Rows]], rng: PRNGKeyArray, repeats: int = REPEATS
 ) -> dict[str, Seconds]:
-    """Times decoders in turns, so that a busy moment hits them alike; each timed call follows an untimed one.
+    """Times decoders in turn, so that a busy moment affects all alike; each timed call follows an untimed one.
 
-    A prompt leaves the processor's caches full of what it wrote, more so the longer it is. So steps are timed behind
-    other steps, or their time would seem to grow with it. A prompt that takes long is read once.
+    A prompt leaves the processor's caches full of what it wrote, the more so the longer it is. So steps are timed after
+    other steps; otherwise their time would seem to grow with the prompt. A prompt that takes long is read once.
     """
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in decoders}
     long: dict[str, tuple[Prefilled, float]] = {}

@@ -19,7 +19,7 @@ class DifferentError(ValueError):
 class Difference(NamedTuple):
     """How far decoded logits are from those of the parallel pass."""
 
-    largest: float  # of all differences; NaN where a logit is none
+    largest: float  # of all differences; NaN where a logit is NaN
     scale: float  # the largest logit of the parallel pass, at least 1
     row: int  # where it is
     place: int
@@ -46,7 +46,7 @@ class Parallel:
     def __call__(
         self, tokens: Int[Array, "batch length"], context: Array | None = None
     ) -> Float[Array, "batch length vocab"]:
-        """Returns the logits at every token, which stand at 0, 1, 2 ... as in decoding."""
+        """Returns the logits at every token; the positions are 0, 1, 2 ... as in decoding."""
         return self._run(self._state, tokens, context)
 
     def check(self, decoded: Decoded, tolerance: float, context: Array | None = None) -> Difference:

@@ -10,10 +10,10 @@ from experiments.tasks.base import Task
 
 
 def read_tokens(text: str, task: Task) -> Int[np.ndarray, " tokens"]:
-    """Returns the ids of tokens between blanks or commas: each as the task prints it, else an id.
+    """Returns the ids of tokens separated by blanks or commas: each as the task prints it, or else an id.
 
     Raises:
-      ValueError: there are none, or one is no token of the task; one line, nearest tokens first.
+      ValueError: there are none, or one is not a token of the task; one line, nearest tokens first.
     """
     words = [word for word in re.split(r"[\s,]+", text) if word]
     if not words:

@@ -22,7 +22,7 @@ RIGHT, OWN = "right answers", "own answers"
 
 
 class Costs(NamedTuple):
-    """What decoding took, and what it keeps of a row."""
+    """How long decoding took, and what it keeps of a row."""
 
     seconds: Seconds
     kept: list[Kept]
@@ -43,7 +43,7 @@ class OnRows(NamedTuple):
 
 
 class OnTokens(NamedTuple):
-    """How a model went on behind given tokens."""
+    """How a model continued given tokens."""
 
     decoded: Decoded  # of one row
     given: int  # tokens
@@ -72,7 +72,7 @@ class Session:
     def on_rows(self, count: int) -> OnRows:
         """Decodes rows of the task that training has not shown: those that `experiments.inspect` looks at.
 
-        A row is prefilled up to its first answer, or its half if that comes first.
+        A row is prefilled up to its first answer, or up to half of it if that comes first.
 
         Raises:
           DifferentError: decoding is not the parallel pass.
@@ -98,7 +98,7 @@ class Session:
         return OnRows(rows, decoded, scores, int(whole.max()) + 1, largest, self._costs(decoder, given))
 
     def on_tokens(self, tokens: Int[np.ndarray, " given"], new: int) -> OnTokens:
-        """Goes on behind given tokens by `new` tokens; all but the last given one are prefilled.
+        """Continues given tokens by `new` tokens; all given tokens but the last are prefilled.
 
         Raises:
           DifferentError: decoding is not the parallel pass.
@@ -124,6 +124,6 @@ class Session:
 
 
 def prompt_of(rows: Batch) -> int:
-    """Returns how many tokens of rows are prefilled: those before the first answer of any, at most half of them."""
+    """Returns how many tokens of rows are prefilled: those before the first answer of any row, at most half a row."""
     asked = np.asarray(rows.positions)[np.asarray(rows.weights) > 0]
     return int(min(asked.min(), rows.inputs.shape[1] // 2))

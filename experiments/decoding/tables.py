@@ -1,4 +1,4 @@
-"""What decoding found, as text."""
+"""The results of decoding, as text."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -44,7 +44,7 @@ def scores_text(found: OnRows) -> str:
 
 
 def row_text(found: OnRows, row: int, listing: Listing) -> str:
-    """Returns a line for each answer of a row, with the model's own answers read where rows go on with them."""
+    """Returns a line for each answer of a row, with the model's own answers read where rows continue with them."""
     name = OWN if OWN in found.decoded else RIGHT
     rows, decoded = found.rows, found.decoded[name]
     asked = np.flatnonzero(np.asarray(rows.weights[row]) > 0)
@@ -91,7 +91,7 @@ def _state(costs: Costs) -> str:
 
 
 def _lines(decoded: Decoded, row: int, places: Sequence[int], targets: dict[int, int] | None, listing: Listing) -> str:
-    """Returns a line for each place; `targets` are the right answers, if there are such."""
+    """Returns a line for each place; `targets` are the right answers, if there are any."""
     task, top, temperature = listing
     logits = np.asarray(decoded.logits[row])
     shares = np.asarray(jax.nn.softmax(logits / (temperature or 1), axis=-1))

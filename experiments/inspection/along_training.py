@@ -1,4 +1,4 @@
-"""A picture of what heads look at along training, with the accuracy beside: where a line jumps, a head has formed."""
+"""A picture of what heads look at during training, beside the accuracy: where a line jumps, a head has formed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,10 +19,10 @@ _Named = Mapping[tuple[str, str], tuple[float, float]]  # {(line, score): (value
 
 
 def draw_along_training(scored: Sequence[Scored]) -> Figure:
-    """Returns a panel of the accuracy, and one of each score that is a share of weight, by training step.
+    """Returns a panel of the accuracy, and one for each score that is a share of weight, by training step.
 
-    Of one run there is a line for each head. Of several there is one for each layer, the highest head of each run:
-    every seed thin, their median thick. Dashed is what a head without preference would score.
+    For one run there is a line for each head. For several there is one for each layer, with the highest head of each
+    run: every seed thin, their median thick. A dashed line shows what a head without preference would score.
 
     Args:
       scored: of one run or several, each at several steps.
@@ -46,7 +46,7 @@ def draw_along_training(scored: Sequence[Scored]) -> Figure:
                 _draw(ax, curves, COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)], line)
         for baseline in sorted({value[1] for (_, other), value in first.items() if other == name}):
             ax.axhline(baseline, color=FAINT, linewidth=1, linestyle=DASHES, zorder=1)
-    axes[0].set_xlim(left=0)  # of all; behind the lines, which set the other end
+    axes[0].set_xlim(left=0)  # of all panels; after the lines, which set the other end
     figure.legend(*_legend(axes), loc="outside upper left", ncols=_PER_LINE, frameon=False, fontsize=9)
     return figure
 
@@ -87,7 +87,7 @@ def _panels(titles: Sequence[str], lines: int) -> tuple[Figure, list[Axes]]:
 def _draw(
     ax: Axes, curves: Mapping[int, Sequence[tuple[int | None, float]]], colour: str, marker: str = "", label: str = ""
 ) -> None:
-    """Draws a line over the seeds; its name is of the median alone."""
+    """Draws a line over the seeds; only the median is named."""
     arrays = [np.array(curve, float).T for curve in curves.values()]
     if len(arrays) > 1:
         for steps, values in arrays:

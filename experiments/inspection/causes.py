@@ -38,7 +38,7 @@ class Score(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ablation(Hooks):
-    """Takes away what a mixer adds, or one head of an attention layer."""
+    """Removes what a mixer adds, or one head of an attention layer."""
 
     site: Site
     head: int | None = None  # None: all that the mixer adds
@@ -64,9 +64,9 @@ class Ablation(Hooks):
 
 @dataclasses.dataclass(frozen=True)
 class CutEdges(Hooks):
-    """Takes away what some tokens give to some queries in one head, by the variant's definition.
+    """Removes what some tokens contribute to some queries in one head, by the variant's definition.
 
-    Weights of the others stay as they are: they are not normalised anew.
+    The other weights stay as they are; they are not renormalised.
     """
 
     site: Site
@@ -88,7 +88,7 @@ class CutEdges(Hooks):
 
 @dataclasses.dataclass(frozen=True)
 class Patch(Hooks):
-    """Puts the residual stream of other rows in place of a model's own, behind one layer, at a position of each row."""
+    """Replaces a model's residual stream by that of other rows, after one layer, at one position of each row."""
 
     site: Site
     positions: Int[Array, " batch"]
@@ -103,10 +103,10 @@ class Patch(Hooks):
 
 
 class Streams(Hooks):
-    """Keeps the residual stream behind every layer."""
+    """Keeps the residual stream after every layer."""
 
     def __init__(self) -> None:
-        """Begins with none."""
+        """Starts with no streams."""
         self.found: dict[Site, Array] = {}
 
     @override
@@ -134,9 +134,9 @@ def patched(
 
     Args:
       model: the model.
-      rows: whose answers are read.
+      rows: those whose answers are read.
       others: as many rows, from which the states come.
-      positions: of each row, where the state is put in place.
+      positions: of each row, where the state is replaced.
     """
     graph, state = nnx.split(model)
     sites = [Site(number) for number in range(-1, len(model.layers))]

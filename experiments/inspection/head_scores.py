@@ -1,8 +1,8 @@
 """What a head looks at, in numbers: each score with the value that a head without preference would have.
 
 Scores are means of the shares of weight (`Map.shares`) that a query gives to some keys, over the queries that have such
-keys. For softmax a share is the weight. Where weights are signed or do not sum to 1, a share measures by how much a
-token moves the output at equal values, and not in which direction. The baseline of a score gives every key that the
+keys. For softmax, a share is the weight. Where weights are signed or do not sum to 1, a share measures how much a
+token moves the output at equal values, but not in which direction. The baseline of a score gives every key that the
 pattern permits the same share.
 
 References:
@@ -36,7 +36,7 @@ class HeadScore(NamedTuple):
 
 
 def head_scores(look: Sequence[Map], rows: Batch) -> list[HeadScore]:
-    """Returns all scores of all heads; cross-attention and encoders have those that compare no tokens of the row."""
+    """Returns every head's scores; cross-attention and encoders have only those that compare no tokens of the row."""
     return [score for each in look for score in _scores(each, rows)]
 
 
@@ -57,7 +57,7 @@ def _scores(found: Map, rows: Batch) -> list[HeadScore]:
 
 
 def _kinds_of_keys(found: Map, rows: Batch) -> dict[str, Keys]:
-    """Returns for each score which keys a query is scored by."""
+    """Returns, for each score, which keys of a query count."""
     queries, keys = found.pattern.shape
     batch = len(found.weights)
     kinds: dict[str, Keys] = {}
@@ -91,7 +91,7 @@ def _mean(
     keys: Keys,
     counted: Bool[np.ndarray, "batch query_length"] | None,
 ) -> float:
-    """Returns the mean share on `keys` over the queries that have such keys, and that weigh anything."""
+    """Returns the mean share on `keys` over the queries that have such keys and nonzero weights."""
     has = keys.any(-1) if counted is None else keys.any(-1) & counted
     on_keys = np.where(keys, shares, 0.0).sum(-1)
     return float(on_keys[has].mean()) if has.any() else float("nan")

@@ -23,7 +23,7 @@ from experiments.tasks.base import Batch, Task
 
 MOST_ROWS = 8  # of the task that a page can show
 _PARTS = Path(__file__).parent / "page"
-_LARGEST = 2**15 - 1  # of a whole number that stands for a weight
+_LARGEST = 2**15 - 1  # of the integers that represent weights
 _HIDDEN = -(2**15)
 
 
@@ -31,7 +31,7 @@ def page(run: Run, look: Look, rows: Batch, ablated: Sequence[Ablated]) -> str:
     """Returns the page of a run.
 
     Args:
-      run: that was trained.
+      run: the trained run.
       look: what its model does on `rows`.
       rows: of the task; the page shows the first `MOST_ROWS`, and scores are means over all.
       ablated: accuracies without parts of the model.
@@ -60,8 +60,8 @@ def page(run: Run, look: Look, rows: Batch, ablated: Sequence[Ablated]) -> str:
 def data(maps: Sequence[Map], rows: Batch, task: Task) -> dict[str, Any]:
     """Returns what the page's script draws.
 
-    Of each map and row: the weights of a head as whole numbers, 16 bits each and low byte first, in units of "scales";
-    -32768 is what the pattern hides.
+    For each map and row: the weights of a head as 16-bit integers, low byte first, in units of "scales"; -32768 is what
+    the pattern hides.
     """
     shown = range(min(MOST_ROWS, len(rows.inputs)))
     return {
@@ -165,6 +165,6 @@ def _table(heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> 
 
 
 def _embedded(value: Any) -> str:
-    """Returns JSON that nothing in it can end: no "<" and no line separator stands in it as itself."""
+    """Returns JSON that its content cannot end early: every "<" and line separator is escaped."""
     written = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

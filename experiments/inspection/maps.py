@@ -1,4 +1,4 @@
-"""Attention maps: which tokens weigh how much in each output of each head, from the definition of every variant."""
+"""Attention maps: how much each token weighs in each output of each head, from the definition of every variant."""
 
 from typing import Any, NamedTuple
 
@@ -36,8 +36,8 @@ class Map(NamedTuple):
     def shares(self) -> Float[np.ndarray, "batch heads query_length key_length"]:
         """The size of each token's weight as a share of all sizes: a distribution, whatever the variant.
 
-        Weights of the delta rules are signed, those of `linear` or `sigmoid` sum to anything. A query that weighs
-        nothing at all has shares of 0.
+        The weights of the delta rules are signed, and those of `linear` or `sigmoid` can have any sum. A query whose
+        weights are all 0 has shares of 0.
         """
         sizes = np.abs(self.by_token)
         total = sizes.sum(-1, keepdims=True)
@@ -54,13 +54,13 @@ class Look(NamedTuple):
 def look(model: Model, rows: Batch, rng: PRNGKeyArray | None = None) -> Look:
     """Runs a model on rows and keeps the weights of all its attention layers.
 
-    The definition takes memory of length squared. `rng` is for position encodings that draw, see `model_key`.
+    The definition takes memory quadratic in the length. `rng` is for position encodings that draw; see `model_key`.
     """
     return Looker(model, rng)(model, rows)
 
 
 class Looker:
-    """Looks at models that differ in their parameters alone, and compiles once for all of them."""
+    """Looks at models that differ only in their parameters, and compiles once for all of them."""
 
     def __init__(self, like: Model, rng: PRNGKeyArray | None = None) -> None:
         """Takes one of the models; `rng` is that of `look`."""
@@ -93,7 +93,7 @@ def forward(model: Model, rows: Batch, hooks: Hooks, rng: PRNGKeyArray | None = 
 def evidence_keys(
     rows: Batch, lengths: tuple[int, int], first: int = 0
 ) -> Bool[np.ndarray, "batch query_length key_length"]:
-    """Returns for each query that is read out the keys that hold the evidence of its answer.
+    """Returns, for each query that is read out, the keys that hold the evidence for its answer.
 
     Args:
       rows: of a task.
@@ -109,7 +109,7 @@ def evidence_keys(
 
 
 class _Facts(NamedTuple):
-    """What of a map is no array of the pass."""
+    """The parts of a map that are not arrays of the pass."""
 
     site: Site
     pattern: Bool[np.ndarray, "query_length key_length"]

@@ -1,8 +1,8 @@
 """How far attention moved between the end of a pretraining and the end of the run that began there.
 
-Of a query the distance is the total variation between its shares of weight before and after (`Map.shares`), half the
-sum of |p - q| over keys: 0 where it looks as it did, 1 where it looks at other keys alone. Both are of the same rows.
-Unlike the heads of two seeds, a head before is the same head after, so heads are paired.
+The distance of a query is the total variation between its shares of weight before and after (`Map.shares`), half the
+sum of |p - q| over keys: 0 if it looks where it did, 1 if it looks only at other keys. Both are of the same rows.
+Unlike the heads of two seeds, a head is the same before and after, so heads are paired.
 """
 
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ class Moved(NamedTuple):
     site: Site
     rows: str  # OWN or BEFORE
     queries: str  # READ_OUT, where answers are read, or ALL
-    distance: float  # in [0, 1]; NaN where no query weighs anything
+    distance: float  # in [0, 1]; NaN where no query has nonzero weights
 
 
 def moved_in_run(folder: Path, num_rows: int) -> list[Moved]:
     """Returns how far each layer moved, on the first test rows of the run's own task and of its pretraining's.
 
     Raises:
-      ValueError: the run began anew, or one of the two has no checkpoint; one line.
+      ValueError: the run began from scratch, or one of the two has no checkpoint; one line.
     """
     run = open_run(folder)
     first = _pretraining(run)
@@ -54,7 +54,7 @@ def moved_in_run(folder: Path, num_rows: int) -> list[Moved]:
 
 
 def has_pretraining(folder: Path) -> bool:
-    """Whether a run began in the parameters of another; raises ValueError, in one line, where it is no run."""
+    """Whether a run began from the parameters of another; raises a one-line ValueError if `folder` is not a run."""
     return open_run(folder).pretraining is not None
 
 
@@ -78,7 +78,7 @@ def moved(before: Sequence[Map], after: Sequence[Map], rows: Batch, name: str) -
 def _distances(
     one: Map, other: Map
 ) -> tuple[Float[np.ndarray, "batch heads query_length"], Bool[np.ndarray, "batch heads query_length"]]:
-    """Returns the total variation of each query, and which queries weigh anything in both maps."""
+    """Returns the total variation of each query, and which queries have nonzero weights in both maps."""
     before, after = one.shares, other.shares
     counted = (before.sum(-1) > 0) & (after.sum(-1) > 0)
     return np.abs(before - after).sum(-1) / 2, counted

@@ -32,7 +32,7 @@ class Chosen(NamedTuple):
 
 
 def is_study(folder: str | Path) -> bool:
-    """Whether a folder has runs in it, and is none itself."""
+    """Whether a folder has runs in it and is not a run itself."""
     folder = Path(folder)
     return folder.is_dir() and not (folder / CONFIG).exists() and bool(open_runs(folder))
 
@@ -43,10 +43,10 @@ def choose(path: str | Path, attention: str | None, where: Sequence[str]) -> Cho
     Args:
       path: of the study.
       attention: a model, by name or glob; None: any.
-      where: conditions on the row, as those of experiments.table.
+      where: conditions on the row, as in experiments.table.
 
     Raises:
-      ValueError: no row is named so, or several are; one line.
+      ValueError: no row fits, or several do; one line.
     """
     rows = choose_all(path, attention, where)
     if len(rows) > 1:
@@ -64,7 +64,7 @@ def choose_all(path: str | Path, attention: str | None, where: Sequence[str]) ->
     found = selection.select(study, attention, where, flag="--attention")[0].rows
     chosen = []
     for row in study.rows:
-        if any(row.results == other.results for other in found):  # those of `study` are told apart by all that varies
+        if any(row.results == other.results for other in found):  # rows of `study` are separated by all that varies
             runs = sorted(zip(row.seeds, (result["run_id"] for result in row.results), strict=True))
             folders = [Path(path) / name for _, name in runs]
             chosen.append(Chosen(study.model(row), row.config["task"], folders))
@@ -90,7 +90,7 @@ def text(chosen: Chosen, num_rows: int) -> str:
 
 
 def overview(rows: Sequence[Chosen], num_rows: int) -> str:
-    """Returns a Markdown table with a line for each row: of each layer the best head, and accuracy without the layer.
+    """Returns a Markdown table with a line for each row: each layer's best head, and the accuracy without the layer.
 
     Values are means over seeds.
 

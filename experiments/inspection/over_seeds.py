@@ -1,8 +1,8 @@
 """What the heads of several runs look at: scores over the seeds of a study, and along training.
 
 Heads of a layer have no order: head 1 of one seed has no more to do with head 1 of another than with its head 2. So
-heads are never paired between seeds. Of each layer and score stand the highest head of every run, and the mean of its
-heads. The highest head of one score may be another one than that of the next.
+heads are never paired between seeds. For each layer and score there are the highest head of every run, and the mean
+of its heads. The highest head may differ from score to score.
 """
 
 import math
@@ -25,24 +25,24 @@ from experiments.studies.intervals import Estimate, mean_accuracy, mean_number
 from experiments.studies.trained import kept_steps, open_run, trained_model
 from experiments.tasks.base import Batch
 
-BEST, MEAN, ONLY = "best head", "mean of heads", "its head"  # of a layer; the last where it has one
+BEST, MEAN, ONLY = "best head", "mean of heads", "its head"  # of a layer; the last if it has only one head
 
 
 class Scored(NamedTuple):
     """What the heads of one run look at, with the parameters of one step."""
 
     seed: int
-    step: int | None  # None: those that were best by validation accuracy
+    step: int | None  # None: the parameters with the best validation accuracy
     accuracy: float  # on the same rows
     scores: list[HeadScore]
 
 
 def score_runs(folders: Sequence[Path], num_rows: int, *, along_training: bool = False) -> list[Scored]:
-    """Scores the heads of runs that differ in their seeds alone, each on the first `num_rows` test rows of its seed.
+    """Scores the heads of runs that differ only in their seeds, each on the first `num_rows` test rows of its seed.
 
     Args:
       folders: of the runs.
-      num_rows: to average over.
+      num_rows: rows to average over.
       along_training: at every step whose parameters are kept, rather than with the best parameters.
 
     Raises:
@@ -64,7 +64,7 @@ def score_runs(folders: Sequence[Path], num_rows: int, *, along_training: bool =
 
 
 def open_with_rows(folder: Path, num_rows: int) -> tuple[Run, Batch]:
-    """Returns a run and the first test rows of its seed; raises ValueError, in one line, where it is none."""
+    """Returns a run and the first test rows of its seed; raises a one-line ValueError if `folder` is not a run."""
     run = open_run(folder)
     return run, run.task.sample(split_key(jax.random.key(run.seed), TEST), num_rows)
 
@@ -89,7 +89,7 @@ def sum_up(scored: Sequence[Scored]) -> list[Line]:
 
 
 def by_layer(scores: Sequence[HeadScore]) -> Mapping[tuple[Site, str, str], tuple[float, float]]:
-    """Returns (value, baseline) by layer, which of its heads, and score, of one run; NaN where no query counts."""
+    """Returns (value, baseline) of one run by layer, choice of heads, and score; NaN where no query counts."""
     heads: dict[tuple[Site, str], list[HeadScore]] = {}
     for score in scores:
         heads.setdefault((score.site, score.name), []).append(score)

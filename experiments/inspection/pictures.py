@@ -81,7 +81,7 @@ def _frame_evidence(ax: Axes, found: Map, rows: Batch, row: int) -> None:
     first = np.asarray(rows.inputs).shape[1] if found.site.part == "cross" else 0
     marked: Bool[np.ndarray, "query_length key_length"] = evidence_keys(rows, (queries, keys), first)[row]
     places = np.argwhere(marked)
-    side = max(4.0, 180 / max(queries, keys))  # points; larger than a cell, which stays in sight
+    side = max(4.0, 180 / max(queries, keys))  # points; larger than a cell, so that the cell stays visible
     ax.scatter(
         places[:, 1], places[:, 0], s=side**2, marker="s", facecolors="none", edgecolors="#22272e", linewidths=0.7
     )

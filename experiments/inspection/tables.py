@@ -29,7 +29,7 @@ def scores_text(scores: Sequence[HeadScore]) -> str:
 
 
 def over_seeds_text(lines: Sequence[Line]) -> str:
-    """Returns a line for each layer and which of its heads: means over runs, in brackets a head without preference."""
+    """Returns a line for each layer and choice of heads: means over runs, in brackets a head without preference."""
     names = list(dict.fromkeys(line.name for line in lines))
     kinds = list(dict.fromkeys((line.site, line.which) for line in lines))
     cells = {(line.site, line.which, line.name): _over_seeds(line) for line in lines}
@@ -57,7 +57,7 @@ def moved_text(models: Mapping[str, Sequence[Sequence[Moved]]]) -> str:
 
 
 def estimate_text(estimate: Estimate, digits: int) -> str:
-    """Returns a mean and between which ends, where there is more than one run: "0.82 0.79-0.85"."""
+    """Returns a mean and, where there is more than one run, the ends around it: "0.82 0.79-0.85"."""
     ends = f" {estimate.low:.{digits}f}-{estimate.high:.{digits}f}" if estimate.kind else ""
     return f"{estimate.mean:.{digits}f}{ends}"
 
@@ -67,7 +67,7 @@ class Ablated(NamedTuple):
 
     what: str  # "nothing", a mixer or a head
     zero: float  # with the part's output set to zero
-    mean: float | None  # to its mean over rows and tokens; None where nothing is missing
+    mean: float | None  # with it set to its mean over rows and tokens; None where nothing is missing
 
 
 def ablate(model: Model, task: Task, rows: Batch, maps: Sequence[Map]) -> list[Ablated]:
@@ -100,7 +100,7 @@ def ablations_over_seeds_text(runs: Sequence[Sequence[Ablated]]) -> str:
 
 
 def written(score: HeadScore) -> tuple[str, str]:
-    """Returns a score and its baseline as they are written."""
+    """Returns a score and its baseline as text."""
     digits = _digits(score.name)
     return f"{score.value:.{digits}f}", f"{score.baseline:.{digits}f}"
 

@@ -1,1 +1,1 @@
-"""The one model of every experiment: layers around any mixer, and the objective that it is trained on."""
+"""The model that all experiments use: layers around any mixer, and the objective that it is trained on."""

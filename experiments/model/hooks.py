@@ -1,4 +1,4 @@
-"""Where a forward pass can be looked at, or changed: hooks that the model calls at every layer."""
+"""Hooks that the model calls at every layer, to look at a forward pass or to change it."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ from experiments.components.mixers import Stream
 
 
 class Site(NamedTuple):
-    """Which layer of a model, and what in it."""
+    """A layer of a model, and which part of it."""
 
     layer: int
     part: str = "mixer"  # or "cross", attention to a context; "encoder", the mixer of a layer that reads the context
@@ -16,21 +16,21 @@ class Site(NamedTuple):
 
 
 class Hooks:
-    """Neither looks nor changes; subclasses override what they need."""
+    """Changes nothing; subclasses override what they need."""
 
     def mix(self, site: Site, mixer: Any, x: Stream, **arguments: Any) -> Stream:
         """Returns what a mixer adds to the residual stream.
 
         Args:
           site: where.
-          mixer: the layer of the mixer, such as a `MultiHeadAttention`.
-          x: what it reads, normalised.
-          **arguments: the others of its call.
+          mixer: the mixer's layer, such as a `MultiHeadAttention`.
+          x: its input, normalised.
+          **arguments: its other arguments.
         """
         return mixer(x, **arguments)
 
     def stream(self, site: Site, x: Stream) -> Stream:
-        """Returns the residual stream behind a layer; that of layer -1 is the embedding."""
+        """Returns the residual stream after a layer; that of layer -1 is the embedding."""
         return x
 
 

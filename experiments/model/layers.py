@@ -1,4 +1,4 @@
-"""The layers of a model: a mixer, attention to a context where there is one, and an MLP, each behind a norm."""
+"""The layers of a model: a mixer, attention to a context where there is one, and an MLP, each after a norm."""
 
 from typing import Any, NamedTuple
 
@@ -21,14 +21,14 @@ class KeptContext(NamedTuple):
 
 
 class MLP(nnx.Module):
-    """Linear, GELU, Linear, in the dtype of what it reads."""
+    """Linear, GELU, Linear, in the dtype of the input."""
 
     def __init__(self, model_dim: int, mlp_dim: int, rngs: nnx.Rngs):
         self.up = linear(model_dim, mlp_dim, rngs, use_bias=True)
         self.down = linear(mlp_dim, model_dim, rngs, use_bias=True)
 
     def __call__(self, x: Float[Array, "tokens model_dim"]) -> Float[Array, "tokens model_dim"]:
-        """Applies itself to tokens on one axis."""
+        """Applies the MLP to tokens on one axis."""
         return self.down(jax.nn.gelu(self.up(x)))
 
 
@@ -56,7 +56,7 @@ class Layer(nnx.Module):
         site: Site = Site(0),  # noqa: B008 - frozen
         hooks: Hooks = NONE,
     ) -> Stream:
-        """Applies the layer to a whole sequence whose tokens stand at `positions`; `hooks` are told of the `site`."""
+        """Applies the layer to a whole sequence whose tokens are at `positions`; `hooks` are given the `site`."""
         x = x + hooks.mix(site, self.mixer, flat(self.norm, x), causal=causal, positions=positions)
         if self.cross is not None and self.cross_norm is not None:
             across = site._replace(part="cross")

@@ -25,7 +25,7 @@ class Readout(NamedTuple):
 def read_out(outputs: Float[Array, "batch scored vocab"], batch: Batch, task: Task) -> Readout:
     """Compares the model's outputs at the scored positions, logits or numbers, with the targets.
 
-    A task whose targets are distributions is trained on tokens that follow them: its training batches have tokens.
+    A task whose targets are distributions is trained on tokens drawn from them: its training batches have tokens.
     """
     if jnp.issubdtype(batch.targets.dtype, jnp.integer):
         answers = jnp.argmax(outputs, axis=-1)
@@ -46,7 +46,7 @@ def mean_loss(readout: Readout) -> Float[Array, ""]:
 
 
 def read_batch(run: Run, graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None = None) -> Readout:
-    """Returns what the model answers on a batch; positions that an encoding draws are drawn with `rng`."""
+    """Returns the model's answers on a batch; position encodings that draw their positions use `rng`."""
     model = nnx.merge(graph, params)
     positions = model.position.draw(batch.inputs.shape[1], rng)
     return read_out(model(batch.inputs, batch.positions, positions, batch.context), batch, run.task)
@@ -55,7 +55,7 @@ def read_batch(run: Run, graph: Any, params: Any, batch: Batch, rng: PRNGKeyArra
 def gradient_step(
     run: Run, graph: Any, params: Any, batch: Batch, rng: PRNGKeyArray | None = None
 ) -> tuple[Float[Array, ""], Any]:
-    """Returns the loss and its gradient; the whole of what is counted as a training step's FLOPs."""
+    """Returns the loss and its gradient: all that is counted as a training step's FLOPs."""
 
     def loss(params: Any) -> Float[Array, ""]:
         return mean_loss(read_batch(run, graph, params, batch, rng))

@@ -3,8 +3,8 @@
 import jax
 from jaxtyping import PRNGKeyArray
 
-TRAIN, VALIDATION, TEST, INIT = range(4)  # of the seed: three splits of the data, and the initial parameters
-_MODEL = 2**31 - 1  # of a batch, what the model draws; tasks split a batch's key into small numbers
+TRAIN, VALIDATION, TEST, INIT = range(4)  # folded into the seed: three data splits, and the initial parameters
+_MODEL = 2**31 - 1  # folded into a batch's key: the model's own draws; tasks split that key, which uses small numbers
 
 
 def split_key(seed: PRNGKeyArray, split: int) -> PRNGKeyArray:
@@ -13,5 +13,5 @@ def split_key(seed: PRNGKeyArray, split: int) -> PRNGKeyArray:
 
 
 def model_key(rng: PRNGKeyArray) -> PRNGKeyArray:
-    """Returns what the model draws with while it reads the batch that was drawn with `rng` itself."""
+    """Returns the key that the model draws with while it reads the batch drawn with `rng` itself."""
     return jax.random.fold_in(rng, _MODEL)

@@ -1,4 +1,4 @@
-"""The one model of every experiment: a small pre-norm Transformer whose layers may mix tokens in different ways."""
+"""The model that all experiments use: a small pre-norm Transformer whose layers may mix tokens in different ways."""
 
 import dataclasses
 import functools
@@ -22,17 +22,17 @@ from experiments.model.layers import MLP, KeptContext, Layer, flat
 from experiments.model.streams import INIT, split_key
 from experiments.tasks.base import Context
 
-_EMBEDDING_SCALE = 0.02  # small, because tokens are normalised: the smaller, the faster the optimizer turns them
+_EMBEDDING_SCALE = 0.02  # small, because tokens are normalised: the smaller, the faster the optimizer rotates them
 _DECODER_WIDENING = 4
 
 
 class Embedding(nnx.Module):
-    """Tokens, or the channels of images and numbers, as vectors that know where they stand."""
+    """Embeds tokens, or the channels of images and numbers, together with their positions."""
 
     def __init__(self, shape: Context, position: Position, model_dim: int, keys: tuple[Array, Array], dtype: Any):
-        """Builds the embedding of sequences of a shape from the keys of its matrix and of its table of positions.
+        """Builds the embedding of sequences of one shape; `keys` are those of its matrix and its table of positions.
 
-        `dtype` is that of the vectors: all that reads them computes in it.
+        `dtype` is that of the vectors; everything that reads them computes in it.
         """
         self.position, self.dtype = position, jnp.dtype(dtype)
         init = nnx.initializers.normal(_EMBEDDING_SCALE)
@@ -43,11 +43,11 @@ class Embedding(nnx.Module):
     def __call__(self, inputs: Array, positions: Int[Array, " length"]) -> Stream:
         """Embeds tokens [batch, length] or channels [batch, length, channels]."""
         if self.tokens is not None:
-            # At the scale of what the layers add: otherwise random mixers drown the tokens at first.
+            # Scaled like what the layers add; otherwise random mixers drown the tokens at first.
             x = rms_normalised(self.tokens[...][inputs])
         else:
             assert self.channels is not None
-            x = flat(self.channels, inputs)  # not normalised: the size of a number is what it says
+            x = flat(self.channels, inputs)  # not normalised: the size of a number carries the information
         return self.position.add(x, positions, self.table).astype(self.dtype)
 
 
@@ -98,10 +98,10 @@ class ModelCache(NamedTuple):
 
 
 class Model(nnx.Module):
-    """Normalised embeddings, layers, final norm, and the unembedding of the positions that are asked for.
+    """Normalised embeddings, layers, final norm, and the unembedding of the requested positions.
 
-    Every layer draws from streams of its own: under one seed the parameters of two models differ only where their
-    mixers do, and those of attention variants only in their controls.
+    Every layer draws from its own streams: under one seed, the parameters of two models differ only where their mixers
+    differ, and those of attention variants only in their controls.
     """
 
     def __init__(self, run: Run, rngs: nnx.Rngs):
@@ -141,7 +141,7 @@ class Model(nnx.Module):
     ) -> Float[Array, "batch scored vocab"]:
         """Returns the logits at the inputs `scored` [batch, scored], in float32, and computes no others.
 
-        The inputs stand at `positions`, which `self.position.draw` gives; without them at 0, 1, 2 ... as in decoding.
+        The inputs are at `positions`, which `self.position.draw` gives; the default is 0, 1, 2 ... as in decoding.
         `hooks` may look at the pass, or change it.
         """
         if positions is None:
@@ -154,7 +154,7 @@ class Model(nnx.Module):
         return self.answer(x, scored)
 
     def answer(self, x: Stream, scored: Int[Array, "batch scored"]) -> Float[Array, "batch scored vocab"]:
-        """Returns the logits at the inputs `scored`, read from the stream behind the last layer."""
+        """Returns the logits at the inputs `scored`, read from the stream after the last layer."""
         return self._unembed(self._read_out(x, scored))
 
     def _read_out(self, x: Stream, scored: Int[Array, "batch scored"]) -> Stream:
@@ -177,8 +177,8 @@ class Model(nnx.Module):
 
         Raises:
           ValueError: `context` is missing, or is not read.
-          NotImplementedError: the model has no token-by-token form: it reads in both directions, or numbers, or attends
-            to the context differently from place to place, or its answers are not read where tokens stand.
+          NotImplementedError: the model has no token-by-token form: it reads in both directions, reads numbers, attends
+            to the context differently at different positions, or does not read its answers at the tokens.
         """
         if not self.causal:
             raise NotImplementedError("a model that reads in both directions cannot decode token by token.")
@@ -194,7 +194,7 @@ class Model(nnx.Module):
         )
 
     def _check_cross(self, length: int, context_length: int) -> None:
-        """Raises unless a query reads all of the context, wherever it stands and whichever others there are."""
+        """Raises unless every query reads all of the context, whatever its position and the other queries."""
         for layer in self.layers:
             variant = layer.cross.variant  # type: ignore[union-attr]
             if not variant.pattern(length, context_length, False).all():
@@ -223,7 +223,7 @@ class Model(nnx.Module):
 
 
 def make_model(run: Run) -> tuple[nnx.GraphDef, Any]:
-    """Returns (graph, initial parameters), the latter a nested dict of arrays; `nnx.merge` makes a model of them."""
+    """Returns (graph, initial parameters), the latter a nested dict of arrays; `nnx.merge` turns them into a model."""
     key = split_key(jax.random.key(run.seed), INIT)
     rngs = nnx.Rngs(params=jax.random.fold_in(key, 0), controls=jax.random.fold_in(key, 1))
     graph, state = nnx.split(Model(run, rngs))
@@ -231,15 +231,15 @@ def make_model(run: Run) -> tuple[nnx.GraphDef, Any]:
 
 
 def abstract_model(run: Run) -> tuple[nnx.GraphDef, Any]:
-    """Returns what `make_model` does with shapes in place of arrays, drawing nothing."""
+    """Returns what `make_model` does, but with shapes in place of arrays; nothing is drawn."""
     graph, state = _abstract_model(_without_training(run))
     return graph, nnx.to_pure_dict(state)
 
 
 def decayed_params(run: Run) -> Any:
-    """Returns a tree of bools like the parameters: True where weight decay acts.
+    """Returns a tree of bools shaped like the parameters: True where weight decay applies.
 
-    It acts on what has two axes or more, unless it was declared `Undecayed`.
+    It applies to parameters with two axes or more, unless they are declared `Undecayed`.
     """
     _, state = _abstract_model(_without_training(run))
     return nnx.to_pure_dict(jax.tree.map(_is_decayed, state, is_leaf=lambda node: isinstance(node, nnx.Variable)))
@@ -250,7 +250,7 @@ def _is_decayed(param: nnx.Variable) -> bool:
 
 
 def _without_training(run: Run) -> Run:
-    """Returns the run with neutral values for all that its model does not depend on, so that equal models are one."""
+    """Returns the run with neutral values for all that does not affect its model, so equal models share one run."""
     train, pretrain = TrainConfig(dtype=run.train.dtype), PretrainConfig()
     config = dataclasses.replace(run.cell.config, train=train, eval=EvalConfig(), pretrain=pretrain)
     return dataclasses.replace(run, config=config, optimizer=AdamW(), schedule=Cosine())
