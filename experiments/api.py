@@ -63,7 +63,7 @@ class LoadedStudy:
     notes: list[str]  # those below the table
 
     def run(self, id: str) -> EndedRun:
-        """Returns the run of an id; raises KeyError."""
+        """Returns the run with an id; raises KeyError."""
         return {run.id: run for run in self.runs}[id]
 
     def to_pandas(self) -> Any:

@@ -13,8 +13,8 @@ A main keeps its flags in a `FlagValues` of its own, so that mains with flags of
 
 Exit codes: 0 done, 2 the user asked for what cannot be done (one line on standard error), 130, 143 and 129 ended by a
 signal, 138 saved after the warning SIGUSR1 (`interrupts.py`). `--traceback` shows where a one-line error came from. A
-reader that goes away, such as `head`, stops no work; where standard output fails otherwise, the work is done and the
-code is 2.
+reader that goes away, such as `head`, does not stop the work; if standard output fails otherwise, the work is done and
+the code is 2.
 """
 
 import itertools
@@ -99,7 +99,7 @@ def parse(flag_values: flags.FlagValues) -> None:
 
 
 def _in_our_words(message: str) -> str:
-    """Returns what absl says of a value, without what Python's conversion says."""
+    """Returns absl's message about a value, without that of Python's conversion."""
     message = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"must be an integer; got \1", message)
     return re.sub(r"could not convert string to float: (.*)", r"must be a number; got \1", message)
 
@@ -116,7 +116,7 @@ def _unexpected(argument: str, flag_values: flags.FlagValues) -> str:
 def as_flags(arguments: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
     """Returns the arguments as absl can parse them.
 
-    The folder of a study may come first, in mains with a flag --study, and several where that may be repeated.
+    In mains with a flag --study, the folder of a study may come first, and several if the flag may be repeated.
     --config.a.b=value, or --config.a.b value, stands for --override=a.b=value in mains that have it.
     """
     rest, found = list(arguments), []

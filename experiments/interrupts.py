@@ -1,12 +1,12 @@
 """Ctrl-C, SIGTERM and SIGHUP end the process within a moment, with one line, whatever it is doing.
 
 Python calls a handler between two of its own instructions, and a compilation may keep it waiting for minutes. JAX drops
-what a handler raises inside some of its callbacks, and to leave Python while XLA compiles is a segmentation fault.
+what a handler raises inside some of its callbacks, and leaving Python while XLA compiles causes a segmentation fault.
 Hence Python's C code, which runs at once, writes the number of the signal to a pipe, and a thread that waits there ends
 the process without any clean-up. Run folders are whole at every moment, so nothing is lost.
 
 SIGUSR1 is a cluster's warning that the time of the process is nearly over. What is `unsaved` goes on to its next
-checkpoint, and then the process ends with `WARNED`; where nothing is, it ends at once.
+checkpoint, and then the process ends with `WARNED`; if nothing is, it ends at once.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ _WORDS = {
     signal.SIGHUP: "hung up",
     signal.SIGUSR1: "warned",
 }
-WARNED = 128 + signal.SIGUSR1  # exit code of a process that was warned: whoever started it is to start it again
+WARNED = 128 + signal.SIGUSR1  # exit code of a process that was warned: whoever started it should start it again
 _LEAVE_BARS = b"\x1b[?25h\r\x1b[K"  # show the cursor, and begin the line anew
 
 _waiting: threading.Thread | None = None
 _warned = threading.Event()
-_unsaved: list[Callable[[], None]] = []  # what to do on a warning in place of ending
+_unsaved: list[Callable[[], None]] = []  # what to do on a warning instead of ending
 
 
 class WarnedError(BaseException):
@@ -36,7 +36,7 @@ class WarnedError(BaseException):
 
 
 def install() -> None:
-    """Takes over the signals that end a process, but for those that its parent had ignored; once is enough.
+    """Takes over the signals that end a process, except those that its parent had ignored; once is enough.
 
     The exit code is 128 and the number of the signal. Call it in the main thread, as early as possible.
     """
@@ -94,7 +94,7 @@ def _line(number: signal.Signals) -> str:
 
 
 def _silence_others() -> int:
-    """Lets what other threads still print go nowhere, such as bars below the last line; returns standard output."""
+    """Discards what other threads still print, such as bars below the last line; returns standard output."""
     with contextlib.suppress(OSError):
         screen = os.dup(1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -103,13 +103,13 @@ def _silence_others() -> int:
 
 
 def _end(number: signal.Signals) -> None:
-    """Prints the line and ends the process; what blocks or fails on the way is left out."""
+    """Prints the line and ends the process; what blocks or fails on the way is skipped."""
     screen = _silence_others()
     for stream, content in (
         (screen, _LEAVE_BARS if os.isatty(screen) else b""),
         (2, f"{_line(number)}\n".encode()),
     ):
         with contextlib.suppress(OSError, ValueError):
-            if select.select([], [stream], [], 0)[1]:  # the shell shares it, so it must stay a blocking one
+            if select.select([], [stream], [], 0)[1]:  # the shell shares it, so it must stay blocking
                 os.write(stream, content)
     os._exit(128 + number)

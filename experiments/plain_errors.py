@@ -1,8 +1,8 @@
-"""A filter for the standard error of a process of `--distributed`, in a process of its own: `distributed.py` starts it.
+"""A filter for the standard error of a `--distributed` process, in a process of its own that `distributed.py` starts.
 
-Where another process is silent for too long, or never joins, JAX ends this one from a thread of C++ with a stack trace,
-and nothing of Python runs any more. This filter says in one line what that means, and passes on everything else. It
-imports nothing of this package, so that it starts at once.
+If another process is silent for too long, or never joins, JAX ends this one from a C++ thread with a stack trace, and
+no Python code runs any more. This filter says in one line what that means, and passes on everything else. It imports
+nothing from this package, so that it starts at once.
 """
 
 import re
@@ -22,9 +22,9 @@ NOT_JOINED = (
 
 
 def plain(lines: Iterable[str]) -> Iterator[str]:
-    """Yields the lines of a process, but for what JAX says of others; in its place one line, if there is none of ours.
+    """Yields the lines of a process, except what JAX says about others; one line instead, if there is none of ours.
 
-    What JAX says has no mark at its end, so that it is taken to last up to a line of ours.
+    What JAX says has no end marker, so it is taken to last until a line of ours.
     """
     held, fatal, ours = "", False, False
     for line in lines:

@@ -51,7 +51,7 @@ def check_device() -> None:
 
 
 def memory_bytes() -> int:
-    """Returns the memory that there is to compute in: that of the device, or on a CPU what this process may use."""
+    """Returns the memory available for computing: that of the device or, on a CPU, what this process may use."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
@@ -67,12 +67,12 @@ def cores() -> int:
 
 
 def accelerators() -> int:
-    """Returns how many devices of this process are no CPU."""
+    """Returns how many devices of this process are not CPUs."""
     return sum(device.platform != "cpu" for device in jax.local_devices())
 
 
 def has_cuda() -> bool:
-    """Whether the devices are NVIDIA's, which processes can be given by CUDA_VISIBLE_DEVICES."""
+    """Whether the devices are NVIDIA's, which CUDA_VISIBLE_DEVICES can assign to processes."""
     return "cuda" in jax.local_devices()[0].client.platform_version.lower()
 
 
@@ -96,14 +96,14 @@ def environment(devices: int = 1, processes: int = 1, lanes: int = 1) -> dict[st
         **({"processes": processes} if processes > 1 else {}),
         **({"vmap_seeds": lanes} if lanes > 1 else {}),
         "cores": cores(),
-        "flags": {  # a path may name a user, and moves no number
+        "flags": {  # a path may name a user, and changes no number
             name: _PATH.sub("(path)", os.environ[name]) for name in sorted(os.environ) if is_flag(name)
         },
     }
 
 
 def is_flag(name: str) -> bool:
-    """Returns whether a variable may change numbers or times; what names hosts, or keeps programs, does neither."""
+    """Returns whether a variable may change numbers or times; one that names hosts, or keeps programs, does neither."""
     return name == "XLA_FLAGS" or (name.startswith("JAX_") and not name.startswith(_NO_FLAGS))
 
 

@@ -11,7 +11,7 @@ class Steady:
     """A text stream that drops what it cannot write, from the first error on, and keeps that error.
 
     Training must not end because a pipe is closed or the disk of a log is full. Characters that the encoding lacks are
-    written as escapes. Everything else is the stream's own.
+    written as escapes. Everything else is left to the stream.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -58,6 +58,6 @@ def steady() -> Iterator[Steady]:
     finally:
         out.flush()
         sys.stdout, sys.stderr = before
-        if out.error is not None:  # or Python would try again at its exit
+        if out.error is not None:  # or Python would try again at exit
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), before[0].fileno())

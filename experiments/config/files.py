@@ -1,6 +1,6 @@
 """From a config file, and what the command line changes in it, to a `Config` and the cells of a sweep.
 
-A config file has `get_config()`, and may have `sweep(add)`, which calls `add` for each cell that it wants:
+A config file has `get_config()`, and may have `sweep(add)`, which calls `add` for each cell of the sweep:
 
     def sweep(add):
         for width in (32, 64, 128):
@@ -41,7 +41,7 @@ def load(path: str) -> Loaded:
     Raises:
       ValueError: one line for a file that is missing, fails, or sets a field that does not exist or has another type.
     """
-    path = os.path.expanduser(path)  # no shell does it after "--config="
+    path = os.path.expanduser(path)  # the shell does not expand it after "--config="
     if not Path(path).is_file():
         raise ValueError(f"--config: there is no file {path!r}{_nearest_files(path)}.")
     cells: list[Any] = []
@@ -65,7 +65,7 @@ def load(path: str) -> Loaded:
 
 
 def check_varied(key: str) -> None:
-    """Raises SpecError for a field that does not tell cells apart."""
+    """Raises SpecError for a field that does not distinguish cells."""
     if key == "seed" or not schema.decides_numbers(key):
         hint = "use --seeds" if key == "seed" else "vary a field of the model, the task or the training"
         raise specs.SpecError(f"cannot vary {key!r}; {hint}.")
@@ -114,7 +114,7 @@ def apply_overrides(config: Config, overrides: Iterable[str], select: Sequence[s
 
 
 def without_overridden(sweep: Iterable[Fields], overrides: Iterable[str]) -> tuple[Fields, ...]:
-    """Returns the cells of a sweep without the fields that `overrides` set; of cells that are equal then, one stays."""
+    """Returns the cells of a sweep without the fields that `overrides` set; of cells that are then equal, one stays."""
     keys = {_split(override)[0] for override in overrides}
     left = [{key: value for key, value in cell.items() if key not in keys} for cell in sweep]
     return tuple(cell for index, cell in enumerate(left) if cell and cell not in left[:index])

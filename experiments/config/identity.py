@@ -1,4 +1,4 @@
-"""What names a run: a digest of all that decides its numbers, the same however its specs are spelt."""
+"""The name of a run: a digest of everything that decides its numbers, the same however its specs are spelt."""
 
 import dataclasses
 import hashlib
@@ -26,9 +26,9 @@ T = TypeVar("T")
 _COMPONENTS: dict[str, dict[str, Any]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 _ONCE_FIELDS = {"optimizer": (AdamW, "weight_decay"), "schedule": (Cosine, "warmup_steps")}  # of `train` itself
 # Defaults that fields of specs once had. A digest is made of specs as they would have been written then: what a default
-# gives today is another thing, and needs another name.
+# gives today is something else, and needs another name.
 _ONCE_DEFAULTS: dict[str, dict[str, Any]] = {"mqar": {"vocab_size": 64}, "cosformer": {"horizon": 16384}}
-# What computes other numbers today than under the same spec before, and how often that has happened.
+# What computes different numbers today than it once did under the same spec, and how often that has happened.
 _REVISIONS = {name: 1 for name in ("kimi_delta", "differential", "native_sparse", "hedgehog", "rwkv6", "t5")}
 FORMAT = 1  # raise it when training itself changes, so that old runs are not taken for new ones
 
@@ -104,13 +104,13 @@ def _canonical_sizes(run: "Run") -> dict[str, Any]:
 
 
 def _period(layers: Sequence[T]) -> Sequence[T]:
-    """Returns the shortest beginning that repeats in turn."""
+    """Returns the shortest prefix that repeats in turn."""
     length = next(n for n in range(1, len(layers) + 1) if all(m == layers[i % n] for i, m in enumerate(layers)))
     return layers[:length]
 
 
 def _published(run: "Run") -> dict[str, Any]:
-    """Returns what presets come to, so that a change of one is another run."""
+    """Returns what presets expand to, so that changing one makes another run."""
     if sections.PAPER not in run.presets:
         return {}
     built = [(mixer, sizes) for mixer, sizes in (*run.built, *run.built_encoder) if mixer.attends]

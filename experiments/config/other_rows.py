@@ -1,4 +1,4 @@
-"""Other rows than those of training, on which a run is tested, too: longer ones, or those of a shifted task."""
+"""Rows other than those of training, on which a run is also tested: longer ones, or those of a shifted task."""
 
 import dataclasses
 from typing import Any, Self
@@ -13,7 +13,7 @@ LENGTH, SHIFTED = "length", "shifted"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OtherRows:
-    """One test set apart from that of the run's own task."""
+    """One test set besides that of the run's own task."""
 
     kind: str  # LENGTH or SHIFTED
     value: str  # "128", a range "41-80", or the spec of the shifted task
@@ -66,7 +66,7 @@ def other_rows(config: EvalConfig, task: Task) -> tuple[OtherRows, ...]:
     """Returns the further lengths, ascending, then the shifted tasks, in the order given.
 
     Raises:
-      ValueError: a length, a spec or a combination that cannot be; one line.
+      ValueError: an invalid length, spec or combination; one line.
     """
     lengths = [OtherRows.at_length(task, *ends) for ends in _ranges(config.test_lengths)]
     return (*lengths, *_shifted(config.shifted, task))

@@ -109,7 +109,7 @@ class Run:
 
     @functools.cached_property
     def built_encoder(self) -> tuple[tuple[Mixer, LayerSizes], ...]:
-        """Those of the layers that read a context; as many as it has specs."""
+        """Those of the layers that read a context; one layer per spec."""
         return self._build(self.encoder)
 
     @property
@@ -136,7 +136,7 @@ class Run:
 
     @property
     def cross_sizes(self) -> LayerSizes:
-        """Those of attention to a context: positions of two sequences have no common origin, so it is given none."""
+        """Those of attention to a context, which gets no positions: those of two sequences have no common origin."""
         return self._sizes(NoPosition(), LayerOptions(qk_norm=self.model.qk_norm))
 
     def _sizes(self, position: Position, options: LayerOptions) -> LayerSizes:
@@ -155,7 +155,7 @@ class Run:
 
     @property
     def longest_input(self) -> int:
-        """The most tokens of a row that the model will read."""
+        """The length, in tokens, of the longest row that the model will read."""
         return max(task.input_length for task in (self.task, *(test.task for test in self.tests)))
 
     @functools.cached_property
@@ -165,7 +165,7 @@ class Run:
 
     @functools.cached_property
     def pretraining(self) -> Self | None:
-        """The run in whose best parameters this one begins, of the same seed; None where it begins anew."""
+        """The run, of the same seed, from whose best parameters this one starts; None if it starts from scratch."""
         wanted, train = self.config.pretrain, self.train
         if not wanted.task:
             return None
@@ -205,7 +205,7 @@ class Run:
             self._check_reach(task)
 
     def _check_layers(self) -> None:
-        """Raises ValueError for more specs than layers, and for what only attention could make use of."""
+        """Raises ValueError for more specs than layers, and for what only attention could use."""
         model, fewest = self.model, len(self.mixers)
         if fewest > MOST_LAYERS:
             raise ValueError(f"model.attention must name at most {MOST_LAYERS} layers; got {fewest}.")
@@ -227,7 +227,7 @@ class Run:
         self._check_attention()
 
     def _check_attention(self) -> None:
-        """Raises ValueError for what does not fit around attention, or acts there where there is none."""
+        """Raises ValueError for what does not fit around attention, or acts there although there is none."""
         model = self.model
         for mixer, sizes in (*self.built, *self.built_encoder):
             if mixer.attends:

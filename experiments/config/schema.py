@@ -32,7 +32,7 @@ Fields = dict[str, Any]  # flat: {"model.attention": "full", ...}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """What one run, or a study whose grid is not expanded yet, is asked to be."""
+    """What was asked for: one run, or a study whose grid is not expanded yet."""
 
     name: str = declare("base", "folder of the study below --results")
     task: str = declare("mqar:length=64,num_pairs=4", "spec of the task, see --list_tasks")
@@ -95,7 +95,7 @@ SECTIONS: dict[str, Any] = {
     "eval": EvalConfig,
     "study": StudyConfig,
 }
-_OF_THE_STUDY = ("name", "match", "study")  # decide where runs lie and how they are compared
+_OF_THE_STUDY = ("name", "match", "study")  # decide where runs are stored and how they are compared
 _OF_THE_FOLDER = ("train.keep_checkpoints",)  # decide what of a run stays on disk
 
 
@@ -124,7 +124,7 @@ def decides_numbers(key: str) -> bool:
 
 
 def cell_fields(fields: Mapping[str, Any]) -> Fields:
-    """Returns the fields that tell the cells of a study apart: those that decide numbers, but for the seed."""
+    """Returns the fields that distinguish the cells of a study: those that decide numbers, except the seed."""
     return {key: value for key, value in fields.items() if decides_numbers(key) and key != "seed"}
 
 
@@ -175,7 +175,7 @@ def read_value(key: str, value: Any) -> Any:
     elif not (type(value) is kind or (kind is float and type(value) is int)) or not _is_finite(value):
         expected = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string"}[kind]
         raise specs.SpecError(f"{key} must be {expected}; got {value!r}.")
-    return float(value) + 0.0 if kind is float else value  # + 0.0: there is one zero
+    return float(value) + 0.0 if kind is float else value  # + 0.0 makes -0.0 a plain 0.0
 
 
 def _is_finite(value: Any) -> bool:

@@ -211,7 +211,7 @@ class StudyConfig:
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raises SpecError, with the nearest choices, for a value that is none of them."""
+    """Raises SpecError, with the nearest choices, for a value that is not one of them."""
     if value not in choices:
         raise ValueError(specs.unknown(name, value, choices))
 

@@ -10,7 +10,7 @@ from experiments.studies.rows import Row
 
 
 class Interval(NamedTuple):
-    """The two ends of an interval or a range, to be written with so many decimals."""
+    """The two ends of an interval or a range, to be written with `digits` decimals."""
 
     low: float
     high: float
@@ -19,7 +19,7 @@ class Interval(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What stands in a table for one row and column."""
+    """The content of a table for one row and column."""
 
     text: str
     mark: str  # refers to a note below the table; may be empty
@@ -41,7 +41,7 @@ class Column:
     best: Callable[[Row], bool] = lambda row: False
     note: str = ""  # explains the column below the table
     shown: bool = True  # False: only CSV has it
-    names_row: bool = False  # whether it tells rows apart, and so is part of every table
+    names_row: bool = False  # whether it distinguishes rows, and so is part of every table
 
     @property
     def title(self) -> str:
@@ -49,7 +49,7 @@ class Column:
         return " ".join(self.heading).strip()
 
     def cell(self, row: Row) -> Cell:
-        """Returns what stands in the table for `row`."""
+        """Returns the cell of the table for `row`."""
         return Cell(self.text(row), self.mark(row), self.detail(row), self.best(row))
 
     def record(self, row: Row) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _OTHER_ROWS = (
 
 
 def columns(study: Study) -> list[Column]:
-    """Returns all columns in order, that of the attention first."""
+    """Returns all columns in order, the attention first."""
     first = score(study)
     return [
         *naming(study),
@@ -49,7 +49,7 @@ def columns(study: Study) -> list[Column]:
 
 
 def naming(study: Study) -> list[Column]:
-    """Returns the columns that tell rows apart, that of the attention first."""
+    """Returns the columns that distinguish rows, the attention first."""
     attention = Column(
         key="model.attention",
         heading=("", "attention"),
@@ -62,7 +62,7 @@ def naming(study: Study) -> list[Column]:
 
 
 def size_marks(study: Study) -> dict[str, str]:
-    """Returns the mark of each size that is not the usual one of the study, and how it differs in words."""
+    """Returns the mark of each size that differs from the usual one of the study, and the difference in words."""
     words = [" and ".join(map(_difference, other)) for other in study.other_sizes]
     return {_sign(_SIZE_MARKS, place): text for place, text in enumerate(words)}
 
@@ -83,7 +83,7 @@ def _sign(signs: str, place: int) -> str:
 
 
 def environment_letters(study: Study) -> list[str]:
-    """Returns the letter of each environment of a study; times are marked by them where there are several."""
+    """Returns the letter of each environment of a study; times are marked with them if there are several."""
     return [_sign(string.ascii_lowercase, place) for place in range(len(study.environments))]
 
 
@@ -92,7 +92,7 @@ def _varied(key: str) -> Column:
 
 
 def _layer(study: Study) -> list[Column]:
-    """Returns the column of what stands around attention, where that is what a paper puts there."""
+    """Returns the column of what surrounds attention, if that is what a paper puts there."""
     key = "model.layer"
     if key in study.varied or all(row.config.get(key, "plain") == "plain" for row in study.rows):
         return []
@@ -131,7 +131,7 @@ def _runs_and_bounds(study: Study) -> list[Column]:
 
 
 def _unseen(study: Study) -> list[Column]:
-    """Returns the column of tasks whose rows repeat."""
+    """Returns the column for tasks whose rows repeat."""
     if not any(row.values("repeated_rows") for row in study.rows):
         return []
     return [
@@ -148,7 +148,7 @@ def _unseen(study: Study) -> list[Column]:
 
 
 def _losses(study: Study) -> list[Column]:
-    """Returns the columns of tasks whose answers are numbers or distributions."""
+    """Returns the columns for tasks whose answers are numbers or distributions."""
     tasks = [row.task for row in study.rows if row.task.tolerance is not None]
     if not tasks:
         return []
@@ -165,7 +165,7 @@ def _losses(study: Study) -> list[Column]:
 
 
 def _error(name: str, heading: tuple[str, str], distributions: bool, note: str) -> Column:
-    """Returns the column of the loss of tasks of one kind."""
+    """Returns the column of the loss for tasks of one kind."""
 
     def loss(row: Row) -> float | None:
         return row.tests[0].loss if row.task.tolerance is not None and row.task.distributions == distributions else None
@@ -222,7 +222,7 @@ def _solving() -> list[Column]:
 
 
 def _matched(study: Study) -> list[Column]:
-    """Returns the column of studies whose rows were made to spend the same."""
+    """Returns the column for studies whose rows were made to spend the same."""
 
     def off(row: Row) -> float | None:
         return next((result["match"]["mismatch"] for result in row.results if "match" in result), None)
@@ -272,7 +272,7 @@ def _size_and_flops() -> list[Column]:
 
 
 def _pretraining(study: Study) -> list[Column]:
-    """Returns the column of what pretraining took, where any row had one."""
+    """Returns the column of what pretraining cost, if any row had one."""
     if not any(row.values("pretrain_flops") for row in study.rows):
         return []
     return [

@@ -19,7 +19,7 @@ _UNLIKE = "*"  # marks rows that ran with other versions or on another device
 
 
 def comparison(study: Study, name: str, choose: tables.Choose = list) -> tables.Table:
-    """Returns the table of each row minus that of a model on the same task; the task's correction is its own.
+    """Returns the table of each row minus that of a model on the same task; each task has its own correction.
 
     Args:
       study: of the rows.
@@ -27,7 +27,7 @@ def comparison(study: Study, name: str, choose: tables.Choose = list) -> tables.
       choose: returns which columns the table has, given all.
 
     Raises:
-      ValueError: `name` is that of no model or of several, or the metric is not one to compare in pairs.
+      ValueError: `name` matches no model or several, or the metric cannot be compared in pairs.
     """
     if study.metric.kind.difference is None:
         raise ValueError(

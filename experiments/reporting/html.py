@@ -36,7 +36,7 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
 def page(study: Study, pictures: Mapping[str, bytes]) -> str:
     """Returns the page; `pictures` are SVG files by name of the figure.
 
-    Style sheet and script are the same for every study, and all that the page may use: it names their digests.
+    The style sheet and script are the same for every study, and all that the page may use: it names their digests.
     """
     known, anchors = registry.pictures(study), _anchors(study)
     style_sheet, script = assets.style_sheet(), assets.script(assets.PARTS / "report.js")
@@ -60,7 +60,7 @@ def page(study: Study, pictures: Mapping[str, bytes]) -> str:
 
 
 def _anchors(study: Study) -> dict[str, Row]:
-    """Returns the rows by anchor; of rows with the same config, marks in pictures lead to the first."""
+    """Returns the rows by anchor; for rows with the same config, marks in pictures lead to the first."""
     found: dict[str, Row] = {}
     for row in study.rows:
         name = layout.anchor(row)

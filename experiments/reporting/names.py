@@ -14,7 +14,7 @@ def find_model(study: Study, name: str) -> str:
     """Returns the model of a study that `name` names: by its label or attention, with or without `conv+` and fields.
 
     Raises:
-      ValueError: there is none, nearest ones first, or there are several.
+      ValueError: no model matches, nearest ones first, or several do.
     """
     spelled = {model: _spellings(model, study) for model in study.models}
     for place in range(len(next(iter(spelled.values())))):
@@ -29,7 +29,7 @@ def find_model(study: Study, name: str) -> str:
 
 
 def find_models(study: Study, patterns: str, flag: str = "--rows") -> set[str]:
-    """Returns the models that one of `patterns`, with `|` between them, names or matches as a glob.
+    """Returns the models that any of `patterns`, separated by `|`, names or matches as a glob.
 
     Args:
       study: whose models.
@@ -59,9 +59,9 @@ def _spellings(model: str, study: Study) -> list[str]:
 
 
 def find(flag: str, kind: str, word: str, names: Mapping[str, Iterable[str]]) -> str:
-    """Returns which of `names` a word names: by itself, by another name of it, or by the beginning of one of them.
+    """Returns which of `names` a word means: the name itself, another name for it, or the beginning of one of them.
 
-    Blanks and underscores are alike, and so are capitals and small letters.
+    Blanks and underscores are equivalent, and case is ignored.
 
     Args:
       flag: for which it was given, for messages.
@@ -70,7 +70,7 @@ def find(flag: str, kind: str, word: str, names: Mapping[str, Iterable[str]]) ->
       names: each with its other names.
 
     Raises:
-      SpecError: none has that name, nearest ones first, or several begin so.
+      SpecError: none has that name, nearest ones first, or several begin with it.
     """
     if (exact := known(word, names)) is not None:
         return exact
@@ -87,7 +87,7 @@ def find(flag: str, kind: str, word: str, names: Mapping[str, Iterable[str]]) ->
 
 
 def known(word: str, names: Mapping[str, Iterable[str]]) -> str | None:
-    """Returns which of `names` a word is, or is another name of, where that is only one; None where there is none."""
+    """Returns which of `names` a word is, or is another name for; None unless there is exactly one."""
     if word in names:
         return word
     found = [name for name, others in names.items() if _plain(word) in map(_plain, (name, *others))]

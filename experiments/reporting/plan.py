@@ -36,7 +36,7 @@ def match_text(matches: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """Returns a line for each model of a matched study: what it spends, and how far that is from its target.
 
     Args:
-      matches: the name of each model, and what `spending.matched` says of it.
+      matches: the name of each model, and what `spending.matched` says about it.
     """
     quantity = matches[0][1]["quantity"]
     what = {"params": "parameters", "state": "bytes of decoding state", "flops": "executed training FLOPs"}[quantity]

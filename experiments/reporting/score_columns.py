@@ -1,4 +1,4 @@
-"""The columns of the score by which rows stand in order, and of what was chosen by validation accuracy."""
+"""The columns of the score by which rows are ordered, and of what was chosen by validation accuracy."""
 
 import dataclasses
 from collections.abc import Callable
@@ -38,14 +38,14 @@ def chosen(study: Study) -> list[Column]:
 
 
 def _choice_record(key: str, choice: Choice | None) -> dict[str, Any]:
-    """Returns what was chosen among what, for CSV: the whole curve and what sums it up."""
+    """Returns what was chosen and from which values, for CSV: the whole curve and what summarises it."""
     curve = "; ".join(f"{setting(value)}: {score}" for value, score in choice.curve) if choice else None
     names = ("edge", "best", "median", "window")
     return {f"{key}, curve": curve, **{f"{key}, {name}": getattr(choice, name, None) for name in names}}
 
 
 def score(study: Study) -> Column:
-    """Returns the column of the score by which rows stand in order, with its interval or range."""
+    """Returns the column of the score by which rows are ordered, with its interval or range."""
     metric, accuracy = study.metric, study.metric is ACCURACY
     around = {
         "interval": metric.kind.words,
@@ -76,7 +76,7 @@ def score(study: Study) -> Column:
 
 
 def rising_notes(study: Study) -> list[str]:
-    """Returns what the mark of rows that were still improving means, and how many rows cannot be told."""
+    """Returns what the mark of rows that were still improving means, and for how many rows this is not known."""
     notes = []
     if any(row.still_improving for row in study.rows):
         notes.append(
@@ -90,7 +90,7 @@ def rising_notes(study: Study) -> list[str]:
 
 
 def search_flops(study: Study) -> list[Column]:
-    """Returns the column of what it took to choose, where anything was chosen."""
+    """Returns the column of what it cost to choose, if anything was chosen."""
     if not any(row.others for row in study.rows):
         return []
     return [

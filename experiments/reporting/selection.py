@@ -1,6 +1,6 @@
-"""Which rows and columns of a study a table shows, and in which order, as a command line says it.
+"""Which rows and columns of a study a table shows, and in which order, as a command line asks.
 
-Rows are selected from those that stand in the table: what a study chooses by validation accuracy was chosen before.
+Rows are selected from those in the table: what a study chooses by validation accuracy was chosen before.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 
 class Field(NamedTuple):
-    """Something that every row has a value of."""
+    """Something that every row has a value for."""
 
     value: Callable[[Row], Any]
     others: tuple[str, ...] = ()  # further names
@@ -52,11 +52,11 @@ def select(
     Args:
       study: whose rows are selected.
       models: names or globs of models with `|` between them.
-      where: conditions on fields, which hold all at once.
+      where: conditions on fields, all of which must hold.
       flag: which gave `models`, for messages.
 
     Raises:
-      SpecError: a name or value is none, nearest valid choices first; or no row is left.
+      SpecError: a name or value is invalid, nearest valid choices first; or no row is left.
     """
     rows = list(study.rows)
     if models is not None:
@@ -99,9 +99,9 @@ def choose(study: Study, wanted: str, parts: Sequence[Column]) -> list[Column]:
 
 
 def sort(study: Study, table: Table, wanted: str) -> Table:
-    """Returns the table with its rows in the order of comma-separated fields; after `-` the largest comes first.
+    """Returns the table with its rows sorted by comma-separated fields; with `-` before a field, largest first.
 
-    Rows without a value come last, and equal ones stay as they are.
+    Rows without a value come last, and equal ones keep their order.
 
     Raises:
       SpecError: there is no such field; the nearest ones first.
@@ -118,7 +118,7 @@ def sort(study: Study, table: Table, wanted: str) -> Table:
 
 
 def fields(parts: Sequence[Column], rows: Sequence[Row]) -> dict[str, Field]:
-    """Returns by name what `rows` have a value of: what is in CSV, the fields of the config, and those of the task."""
+    """Returns by name what `rows` have a value for: what is in CSV, the fields of the config, and those of the task."""
     records = {id(row): {n: v for c in reversed(parts) for n, v in c.record(row).items()} for row in rows}
     titles = {column.key: column.title for column in parts}
     names = dict.fromkeys(name for column in parts for name in column.record(rows[0]))
@@ -134,7 +134,7 @@ def fields(parts: Sequence[Column], rows: Sequence[Row]) -> dict[str, Field]:
 
 
 def words(text: str, names: Collection[str]) -> list[str]:
-    """Returns what stands between the commas of `text`; a comma may also be part of one of `names`, after `-` too."""
+    """Returns what is between the commas of `text`; a comma may also be part of one of `names`, after `-`, too."""
     found, rest = [], text.split(",")
     while rest:
         sizes = range(len(rest), 1, -1)
@@ -161,7 +161,7 @@ def _others(every: Mapping[str, Field]) -> dict[str, tuple[str, ...]]:
 
 
 def _last(key: str) -> str:
-    """Returns the last part of a key with dots; other names are as they are."""
+    """Returns the last part of a dotted key; other names are unchanged."""
     return key.rpartition(".")[2] if re.fullmatch(r"[\w.]+", key) else key
 
 
@@ -175,7 +175,7 @@ def _show(value: Any) -> str:
 
 
 def _read(text: str, every: Mapping[str, Field]) -> _Condition:
-    """Returns a condition as it is written; a name may have an operator in it."""
+    """Returns the condition that `text` spells; a name may contain an operator."""
     places = [place for place in _OPERATORS.finditer(text) if text[: place.start()].strip()]
     if not places:
         raise specs.SpecError(f"--where={text}: {_FORM}.")
@@ -210,7 +210,7 @@ def _equal(value: Any, pattern: str) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Returns what a number is, or a text spells; None of anything else."""
+    """Returns a number, or the one that a text spells; None for anything else."""
     if isinstance(value, bool) or value is None:
         return None
     try:

@@ -37,7 +37,7 @@ class Table(NamedTuple):
     columns: Sequence[Column]
     rows: Sequence[Row]
     notes: Sequence[str]
-    warnings: Sequence[str]  # further notes, of what is missing or not comparable; said beside a format without notes
+    warnings: Sequence[str]  # further notes: what is missing or not comparable; printed beside a format without notes
 
     @property
     def shown(self) -> list[Column]:
@@ -84,7 +84,7 @@ def as_text(table: Table) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """Returns the table in GitHub's Markdown, the best row bold where it is told apart."""
+    """Returns the table in GitHub's Markdown, the best row bold if it is distinguishably best."""
     heading, rows = _one_line_cells(table, _markdown, _markdown_code, "**{}**")
     rule = ["---", *["---:"] * (len(heading) - 1)]
     lines = [f"| {' | '.join(cells)} |" for cells in [heading, rule, *rows]]
@@ -224,7 +224,7 @@ def _environments(study: Study, parts: Sequence[Column]) -> list[str]:
 
 
 def _searched(study: Study, parts: Sequence[Column]) -> list[str]:
-    """Says where runs ran that chose for a row and that no row ran in, where what they cost is shown."""
+    """Says where runs that chose for a row ran, if no row ran there, and if what they cost is shown."""
     if not any(column.key in (*TIMES, "search_flops") for column in parts):
         return []
     rows = (
@@ -283,7 +283,7 @@ def _marked(cell: Cell) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a value for CSV; a text that a spreadsheet would take as a formula begins with an apostrophe."""
+    """Returns a value for CSV; a text that a spreadsheet would take as a formula gets an apostrophe in front."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
 
 

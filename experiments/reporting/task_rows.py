@@ -27,7 +27,7 @@ STYLES = {
     "marker": "bold magenta",
     "answer": "green",
 }
-_LISTED_EVIDENCE = 16  # pieces; of more only their number and range are shown
+_LISTED_EVIDENCE = 16  # pieces; of more, only their number and range are shown
 _RAMP = "   -=+*#%@"  # from dark, with its noise, to bright
 _PER_LINE = 5  # images in a file, side by side
 
@@ -97,10 +97,10 @@ def check_output(path: pathlib.Path) -> None:
 
 
 def write_images(task: Task, batch: Batch, path: pathlib.Path) -> None:
-    """Writes the images of all rows as the kind of file that the name ends with.
+    """Writes the images of all rows in the format of the file name's extension.
 
     Raises:
-      ValueError: the name has another ending, or the rows of the task are not images.
+      ValueError: the name has another extension, or the rows of the task are not images.
     """
     check_output(path)
     kind = path.suffix.removeprefix(".").lower()

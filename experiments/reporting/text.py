@@ -87,6 +87,6 @@ def describe_environment(environment: Mapping[str, Any]) -> str:
 
 
 def _significant(value: float, digits: int) -> str:
-    """Returns so many significant digits and no exponent: 0.01234 -> "0.0123"."""
+    """Returns a number with this many significant digits and no exponent: 0.01234 -> "0.0123"."""
     text = f"{value:#.{digits}g}".rstrip(".")
     return f"{value:.0f}" if "e+" in text or float(value).is_integer() and abs(value) < 1000 else text

@@ -1,7 +1,7 @@
-"""A study in one file: `runs.jsonl`, a line per run that has ended, with all that its folder says but checkpoints.
+"""A study in one file: `runs.jsonl`, one line per ended run, with all that its folder says except checkpoints.
 
-A thousand runs are four thousand files in folders. One file is what one keeps in a repository or sends to somebody.
-Tables and reports read it as they read run folders; unpacked, the study goes on where it was.
+A thousand runs are four thousand files in folders. One file is what you keep in a repository or send to somebody.
+Tables and reports read it as they read run folders; once unpacked, the study continues where it was.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ class PackedRun:
     """One line of an archive, read as a `RunFolder` is."""
 
     def __init__(self, study: Path, number: int, line: str) -> None:
-        """Keeps the line; whatever is wrong with it shows when it is read."""
+        """Keeps the line; errors in it show up when it is read."""
         self._line = line
         self.path = study / f"in line {number} of {ARCHIVE}"
         with contextlib.suppress(DamagedError):
             self.path = study / self._content["run"]
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Returns what a JSON file of the folder said, None where there was none; raises DamagedError."""
+        """Returns the content of a JSON file of the folder, None if there was none; raises DamagedError."""
         value = self._content.get(_FIELDS[name])
         if value is not None and not isinstance(value, dict):
             raise DamagedError(f"its {_FIELDS[name]} is damaged: it must be a JSON object")
@@ -56,11 +56,11 @@ class PackedRun:
         return list(self._content.get(_METRICS, ()))
 
     def check_metrics(self, result: Mapping[str, Any]) -> None:
-        """Raises nothing: the digest of the line is that of its metrics, too."""
+        """Raises nothing: the digest of the line covers its metrics, too."""
 
     @functools.cached_property
     def _content(self) -> dict[str, Any]:
-        """The line without its digest, which agrees."""
+        """The line without its digest, which matches."""
         try:
             content = json.loads(self._line)
             seal = content.pop(SEAL)
@@ -85,7 +85,7 @@ def open_archive(study: str | Path) -> list[PackedRun]:
 
 
 def open_runs(study: str | Path) -> Sequence[RunFolder | PackedRun]:
-    """Returns the runs of a study, those of its archive that have no folder last."""
+    """Returns the runs of a study; runs of its archive that have no folder come last."""
     folders = open_study(study)
     known = {folder.path.name for folder in folders}
     return [*folders, *(run for run in open_archive(study) if run.path.name not in known)]
@@ -97,10 +97,10 @@ def pack(study: str | Path, output: str | Path, *, replace: bool = False) -> int
     Args:
       study: the folder with the runs.
       output: the folder with the archive.
-      replace: whether an archive there may have other runs, which are then lost.
+      replace: whether an existing archive may have other runs, which are then lost.
 
     Raises:
-      ValueError: no run has ended, one is damaged, or the archive that is there has others; one line.
+      ValueError: no run has ended, one is damaged, or an existing archive has other runs; one line.
     """
     lines = {run.path.name: _line(run) for run in open_runs(study) if _has_ended(run)}
     if not lines:
@@ -119,7 +119,7 @@ def unpack(study: str | Path, output: str | Path) -> int:
     """Writes run folders from the archive of a study into `output`, which may have others; returns how many are new.
 
     Raises:
-      ValueError: there is no archive, or some of its lines are damaged; the others are unpacked before.
+      ValueError: there is no archive, or some of its lines are damaged; the others are unpacked first.
     """
     runs = open_archive(study)
     if not runs:
@@ -156,7 +156,7 @@ def _line(run: RunFolder | PackedRun) -> str:
         raise ValueError(f"run {run.path.name}: {error}.") from error
     kept = {key: value for key, value in result.items() if key != METRICS_SEAL}
     if result.get("config") == config:
-        kept["config"] = None  # said once
+        kept["config"] = None  # stored once
     if "command" in manifest:
         manifest = manifest | {"command": _without_results(manifest["command"])}
     content = {"run": run.path.name, "config": config, "manifest": manifest, "result": kept, _METRICS: run.metrics()}
@@ -164,7 +164,7 @@ def _line(run: RunFolder | PackedRun) -> str:
 
 
 def _whole(run: RunFolder | PackedRun, name: str) -> dict[str, Any]:
-    """Returns what a file of a run says; raises ValueError where it is damaged or missing."""
+    """Returns the content of a file of a run; raises ValueError if it is damaged or missing."""
     try:
         value = run.read(name)
     except DamagedError as error:
@@ -175,7 +175,7 @@ def _whole(run: RunFolder | PackedRun, name: str) -> dict[str, Any]:
 
 
 def _without_results(command: str) -> str:
-    """Returns a command without the folder of its results, which is that of one machine."""
+    """Returns a command without the folder of its results, which is specific to one machine."""
     try:
         words = shlex.split(command)
     except ValueError:  # not a command of ours

@@ -1,4 +1,4 @@
-"""One attempt at the runs of a batch: their folders are held, they are trained, and what came of each is written."""
+"""One attempt at the runs of a batch: leases their folders, trains them and writes the outcome of each."""
 
 import contextlib
 import datetime
@@ -17,7 +17,7 @@ from experiments.studies.whole_files import StorageError, write_file
 from experiments.training import loop, parallel
 from experiments.training.together import Lane, train_together
 
-_NOT_OF_THE_RUN = (StorageError, LeaseLostError, parallel.OutOfStepError)  # what says nothing of the run itself
+_NOT_OF_THE_RUN = (StorageError, LeaseLostError, parallel.OutOfStepError)  # these say nothing about the run itself
 _TAKEN = "taken over by another process, because this one was silent for too long"
 
 
@@ -27,12 +27,12 @@ def attempt(batch: Batch, command: str, display: progress.Display, again: bool) 
     Args:
       batch: what to train.
       command: for the manifest.
-      display: told of it.
-      again: whether another process had a run when this one last looked; if it has failed there since, it is left
-        alone.
+      display: shows the progress.
+      again: whether another process had a run when this one last looked; if the run has failed there since, it
+        is left alone.
 
     Returns:
-      By the numbers of lanes "done", "diverged", "failed", or "busy" where another process has the run.
+      For each lane number "done", "diverged", "failed", or "busy" if another process has the run.
     """
     if len(batch) == 1 and batch[0] is not None:
         return {0: _alone(batch[0], command, display, again)}
@@ -58,7 +58,7 @@ def identify(run: Run) -> dict[str, Any]:
 
 
 def manifest(run: Run, command: str, lanes: int = 1) -> dict[str, Any]:
-    """Returns what `manifest.json` says of a run that is trained together with all others of `lanes`."""
+    """Returns the content of `manifest.json` for a run that is one of `lanes` trained together."""
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {
         "version": identity.version(run),
@@ -89,7 +89,7 @@ def _alone(item: Item, command: str, display: progress.Display, again: bool) -> 
 
 @contextlib.contextmanager
 def _begun(item: Item, command: str, display: progress.Display, again: bool, lanes: int) -> Iterator[str]:
-    """Holds the folder of a run; gives how it ended in another process, "" where it is to be trained.
+    """Leases the folder of a run; yields how the run ended in another process, "" if it is to be trained.
 
     Raises:
       BusyError: another process has it.
@@ -123,10 +123,10 @@ def _train(item: Item, display: progress.Display) -> dict[str, Any] | Exception:
 
 
 def _conclude(item: Item, outcome: dict[str, Any] | Exception, display: progress.Display, lanes: int) -> str:
-    """Writes and shows what came of a run; returns its status.
+    """Writes and shows the outcome of a run; returns its status.
 
     Raises:
-      StorageError, LeaseLostError, OutOfStepError: the outcome, where it says nothing of the run itself.
+      StorageError, LeaseLostError, OutOfStepError: the outcome, if it says nothing about the run itself.
     """
     head = {**identify(item.run), "status": "failed"}
     if isinstance(outcome, Exception):
@@ -151,17 +151,17 @@ def _text(result: dict[str, Any]) -> str:
 
 
 class _Together:
-    """An attempt at all runs of a batch at once. The lease of each is given back as soon as its run is over."""
+    """An attempt at all runs of a batch at once. Each lease is released as soon as its run is over."""
 
     def __init__(self, batch: Batch, display: progress.Display, leases: contextlib.ExitStack) -> None:
-        """Begins nothing; what is held is given back with `leases` at the latest."""
+        """Starts nothing; whatever is leased is released with `leases` at the latest."""
         self._display, self._number = display, len(batch)
         self._leases = [leases.enter_context(contextlib.ExitStack()) for _ in batch]
         self._held: dict[int, Item] = {}
         self.outcomes: dict[int, str] = {}
 
     def hold(self, place: int, item: Item, command: str, again: bool) -> None:
-        """Holds a run that is to be trained here."""
+        """Leases a run if it is to be trained here."""
         try:
             ended = self._leases[place].enter_context(_begun(item, command, self._display, again, self._number))
         except BusyError:
@@ -173,7 +173,7 @@ class _Together:
             self._held[place] = item
 
     def train(self) -> None:
-        """Trains what is held."""
+        """Trains the leased runs."""
         try:
             found = {place: _lane(item, self._display) for place, item in self._held.items()}
             for place, lane in found.items():

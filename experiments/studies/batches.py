@@ -1,7 +1,7 @@
 """Which runs of a study are trained at once: each by itself, or those of one compiled program, a lane each.
 
-How many lanes there are, and which run has which, follows from the runs of the study alone, not from what is left to
-do: the last bits of a run depend on it, and one that was interrupted goes on with the same.
+The number of lanes, and which run has which lane, follow from the runs of the study alone, not from what is left to
+do: the last bits of a run depend on them, and an interrupted run resumes with the same ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Item(NamedTuple):
         return is_over(self.folder)
 
 
-Lanes = Mapping[Run, int]  # how many lanes a program needs at the most, by `compiled_part`
+Lanes = Mapping[Run, int]  # how many lanes a program needs at most, by `compiled_part`
 Batch = tuple[Item | None, ...]  # the lanes; None: its run is not to be trained, or not here
 
 
@@ -36,7 +36,7 @@ def is_over(folder: TrainingFolder) -> bool:
 
 
 def cut(runs: Sequence[Run], together: bool) -> list[list[Run]]:
-    """Returns the runs that are trained at once; by themselves unless they are trained `together`."""
+    """Returns groups of runs that are trained at once; each run is its own group unless `together` is set."""
     if not together:
         return [[run] for run in runs]
     groups: dict[Run, list[Run]] = {}
@@ -48,7 +48,7 @@ def cut(runs: Sequence[Run], together: bool) -> list[list[Run]]:
 def lanes_of(group: Sequence[Run], lanes: Lanes | None) -> int:
     """Returns how many lanes a group is trained in: as many as its program needs in any stage, if few are empty.
 
-    A run that is alone is trained alone.
+    A group of one run is trained alone.
     """
     own = len(group)
     most = own if own == 1 or lanes is None else lanes[compiled_part(group[0])]
@@ -56,7 +56,7 @@ def lanes_of(group: Sequence[Run], lanes: Lanes | None) -> int:
 
 
 def batches_of(runs: Sequence[Run], todo: Sequence[Item], lanes: Lanes | None) -> list[Batch]:
-    """Returns the batches in which something is to do.
+    """Returns the batches in which something is left to do.
 
     Args:
       runs: of the study, or of one of its stages.

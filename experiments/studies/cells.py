@@ -15,22 +15,22 @@ STUDY = "study"  # the key by which cells of several studies differ
 class Chosen(NamedTuple):
     """A cell that was chosen by validation accuracy."""
 
-    cell: list[Record]  # the runs that are reported; those that only choose, as long as there are no others
-    tried: list[list[Record]]  # among which cells, itself included
+    cell: list[Record]  # the reported runs; those that only choose, as long as there are no others
+    tried: list[list[Record]]  # the cells it was chosen from, itself included
     studies: list[str]  # in which it was chosen, where there are several
 
     @property
     def flat(self) -> dict[str, Any]:
-        """What the runs of the cell share; where a manifest is lost, another run knows the version."""
+        """What the runs of the cell share; if a manifest is lost, the version comes from another run."""
         versions = [record.flat["version"] for record in self.cell if record.flat["version"] is not None]
         known = {"version": versions[0]} if versions else {}
         return self.cell[0].flat | known | ({STUDY: ", ".join(self.studies)} if self.studies else {})
 
 
 def pooled(studies: Mapping[str, Sequence[Record]]) -> tuple[list[Record], int]:
-    """Returns every run once, with the names of all studies that have it, and how many differ between them.
+    """Returns every run once, with the names of all studies that have it, and how many runs differ between studies.
 
-    A run of several studies is that of the first one in which it has ended.
+    A run of several studies is taken from the first one in which it has ended.
     """
     every = [(name, record) for name, records in studies.items() for record in records]
     runs: dict[tuple[str, Any], list[tuple[str, Record]]] = {}
@@ -87,7 +87,7 @@ def select_in_each(names: Sequence[str], cells: list[list[Record]], selects: Seq
 def _select(
     cells: list[list[Record]], selects: Sequence[str], study: str | None
 ) -> list[tuple[list[Record], list[list[Record]]]]:
-    """Returns, of cells that differ only in `selects`, the best by validation, and all of them."""
+    """Returns, for each group of cells that differ only in `selects`, the best by validation and the group."""
     groups: dict[str, list[list[Record]]] = {}
     for cell in cells:
         group = json.dumps({key: value for key, value in cell[0].flat.items() if key not in selects}, sort_keys=True)
@@ -109,13 +109,13 @@ def _reported(cell: list[Record]) -> list[Record]:
 
 
 def validation(cell: list[Record], study: str | None = None) -> tuple[float, float]:
-    """Orders cells by `validation_of` the runs that choose: where a study has none for this alone, all of them."""
+    """Orders cells by `validation_of` the runs that only choose or, if there are none, of the reported runs."""
     chooses = [record for record in cell if _chooses(record, study)] or _reported(cell)
     return validation_of([record.result for record in chooses if record.result])
 
 
 def validation_of(results: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Orders cells by their results: by mean validation accuracy, and equal ones, as all that reach 1, by mean loss."""
+    """Orders cells by mean validation accuracy, and ties, such as cells that all reach 1, by mean loss."""
     accuracy = statistics.fmean(result["validation_accuracy"] or 0.0 for result in results)
     losses = [result.get("validation_loss") for result in results]
     return accuracy, -statistics.fmean(math.inf if loss is None else loss for loss in losses)

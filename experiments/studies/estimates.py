@@ -14,7 +14,7 @@ class CellEstimate(NamedTuple):
     cost: dict[str, int]  # of one run, with the names of a result's "compute"
     least_bytes: int  # that one run needs at once
     start: Sequence[float]  # root mean square of every mixer's output at step 0
-    seconds: float | None  # of one run, about; None where no run has ended
+    seconds: float | None  # of one run, approximately; None where no run has ended
 
 
 class StudyEstimate(NamedTuple):

@@ -1,4 +1,4 @@
-"""What is said of a path that is not the study that was asked for, and where studies are instead."""
+"""What to say about a path that is not the requested study, and where studies are instead."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +8,11 @@ from experiments.studies.archive import ARCHIVE
 from experiments.studies.run_folder import CONFIG, open_study
 
 _MOST = 5  # studies in a message
-_LEVELS = 3  # folders that are searched: more would be slow in a home that is full
+_LEVELS = 3  # folders that are searched: more would be slow in a full home folder
 
 
 def check_study(path: Path) -> None:
-    """Raises ValueError, in one line, where a path is no folder, or is a run of a study."""
+    """Raises ValueError, in one line, if a path is not a folder, or is a run of a study."""
     if path.is_file():
         such = f", such as {str(path.parent)!r}" if _is_study(path.parent) else studies_near(path)
         raise ValueError(f"{str(path)!r} is a file; name the folder of a study{such}.")
@@ -23,7 +23,7 @@ def check_study(path: Path) -> None:
 
 
 def studies_near(path: Path) -> str:
-    """Names studies in the folder `path`, or else in the nearest above it that exist; the most alike first."""
+    """Names studies in the folder `path`, or else in the nearest existing folders above it; the most similar first."""
     for folder in [folder for folder in (path, *path.parents) if folder.is_dir()][:_LEVELS]:
         found = {str(study): study.name for study in _studies(folder) if study != path}
         if found:
@@ -34,7 +34,7 @@ def studies_near(path: Path) -> str:
 
 
 def _studies(folder: Path) -> Iterator[Path]:
-    """Yields the studies that lie in a folder, or in a folder of it that is none."""
+    """Yields the studies in a folder, or in a subfolder that is not itself a study."""
     for inside in _folders(folder):
         if _is_study(inside):
             yield inside

@@ -29,7 +29,7 @@ def make_estimate(runs: Sequence[Run], results: str) -> StudyEstimate:
 
 
 def check_size(runs: Sequence[Run], results: str) -> None:
-    """Raises ValueError, in one line, where more is left to train than a command should begin without being asked."""
+    """Raises ValueError, in one line, if more is left to train than a command should start without confirmation."""
     left = [run for run in runs if not run_folder(results, run).ended()]
     speeds = _speeds(runs, results)
     seconds = sum(_seconds(run, speeds) or 0.0 for run in left)
@@ -44,7 +44,7 @@ def check_size(runs: Sequence[Run], results: str) -> None:
 def _speeds(runs: Sequence[Run], results: str) -> Speeds:
     try:
         environment = runtime.environment()
-    except (RuntimeError, AssertionError):  # no device here, as where jobs are submitted
+    except (RuntimeError, AssertionError):  # no device here, as on a host that submits jobs
         environment = {}
     return read_speeds(results, runs[0].config.name, environment)
 

@@ -1,4 +1,4 @@
-"""The form of what a run folder holds, so that readers may rely on it: which fields there are, and of which kind."""
+"""The form of the files in a run folder, so that readers can rely on it: which fields there are, and of which type."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -89,13 +89,13 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def check_result(result: Mapping[str, Any]) -> None:
-    """Raises ValueError, in one line, unless `result` is what a run that has ended leaves."""
+    """Raises ValueError, in one line, unless `result` is that of an ended run."""
     _check(result, _RESULT, "")
     if not result.get("run_id", "0").isalnum():
         raise ValueError(f"run_id must be a plain folder name; got {result['run_id']!r}")
     if "config" in result:
         check_config(result["config"])
-        if "task" not in result or "model" not in result:  # then they are read off the specs
+        if "task" not in result or "model" not in result:  # then they are read from the specs
             specs.parse_spec(result["config"]["task"])
             specs.split_layers(result["config"]["model"]["attention"])
     for name, item in result["slices"].items():
@@ -114,7 +114,7 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
 
 
 def check_row(row: Mapping[str, Any]) -> None:
-    """Raises ValueError, in one line, unless `row` is one of metrics."""
+    """Raises ValueError, in one line, unless `row` is a row of metrics."""
     _check(row, _ROW, "")
 
 

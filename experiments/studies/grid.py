@@ -22,9 +22,9 @@ def expand(
 ) -> list[Config]:
     """Returns the configs of a study's runs: every cell of the sweep and of the grid at every seed.
 
-    All cells of the first seed come first, so that an interrupted study already compares. Where `study.search_seeds`
-    choose among cells, their runs come before all others, see `search.py`. Where `match` says so, all rows spend the
-    same, see `matching.py`.
+    All cells of the first seed come first, so that an interrupted study can already compare. If `study.search_seeds`
+    choose among cells, their runs come before all others (see `search.py`). If `match` says so, all rows spend the
+    same (see `matching.py`).
 
     Args:
       config: as from `load_config`.
@@ -33,7 +33,7 @@ def expand(
       sweep: what the cells of the config file's sweep set; each is crossed with the grid.
 
     Raises:
-      SpecError: a grid, a selection or a number of seeds that cannot be; one line.
+      SpecError: an invalid grid, selection or number of seeds; one line.
       ValueError: rows that cannot be matched; one line.
     """
     varied, sweep = varied_fields(config, vary, sweep), () if vary else sweep
@@ -64,7 +64,7 @@ def expand(
 
 
 def _seeds_that_choose(config: Config, seeds: int, varied: Sequence[str]) -> range:
-    """Returns the places of the seeds that only choose: none where nothing is varied that is selected.
+    """Returns the seeds that only choose: none if no selected field is varied.
 
     Raises:
       SpecError: nothing is ever chosen, or such a seed is reported as well.
@@ -94,7 +94,7 @@ def _check_axes(sweep: Sequence[Mapping[str, Any]], vary: Sequence[str]) -> None
 def shard(configs: list[Config], part: str | None) -> list[Config]:
     """Returns every n-th config from the i-th on, for a `part` "i/n"; all of them for None.
 
-    The parts share no config, have all of them together, and are as long as each other but for one.
+    The parts share no config, together contain all of them, and differ in length by at most one.
 
     Raises:
       SpecError: `part` is not of that form, or has no config; one line.
@@ -111,13 +111,13 @@ def shard(configs: list[Config], part: str | None) -> list[Config]:
 
 
 def parse_vary(vary: Sequence[str]) -> list[Axis]:
-    """Returns the axes of a grid written as `a.b=x|y|z` each, where a range may stand for values, see `ranges`.
+    """Returns the axes of a grid, each written as `a.b=x|y|z`; a range may stand for values (see `ranges`).
 
-    Drawn values of several fields make one axis together, as random search has it: its first point is the first draw
-    of each field, and so on.
+    Drawn values of several fields form one axis together, as in random search: its first point is the first draw of
+    each field, and so on.
 
     Raises:
-      SpecError: something else is written; one line.
+      SpecError: the text has another form; one line.
     """
     axes: dict[str, Axis] = {}
     drawn: dict[str, Axis] = {}
@@ -143,7 +143,7 @@ def parse_vary(vary: Sequence[str]) -> list[Axis]:
 
 
 def check_selected(select: Sequence[str], varied: Sequence[str]) -> None:
-    """Raises SpecError for a field to be selected that is not among those `varied`."""
+    """Raises SpecError if a field to be selected is not among those `varied`."""
     known = schema.declared()
     for key in filter(None, select):
         if key not in known:

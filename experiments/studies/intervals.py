@@ -13,12 +13,12 @@ Each = Float[np.ndarray, "*studies"]
 CONFIDENCE = 0.95
 LEAST = 5  # runs; fewer have a range and no interval
 _SHORTER = 0.64  # what is taken off the quantile of differences, times the squared degrees of freedom
-_HALVINGS = 14  # of what a p value is looked for in; it is then right to 0.1 %
-_ANGLES = 90  # at which an ellipse is looked at; its widths are then right to 0.1 %
+_HALVINGS = 14  # of the interval searched for a p value, which is then right to 0.1 %
+_ANGLES = 90  # at which an ellipse is sampled; its widths are then right to 0.1 %
 
 
 class Estimate(NamedTuple):
-    """A mean over runs, and between which ends: of its interval or, with fewer than `LEAST` runs, of the runs."""
+    """A mean over runs, and the ends of its interval or, with fewer than `LEAST` runs, of the range of the runs."""
 
     mean: float
     low: float
@@ -32,18 +32,18 @@ class Estimate(NamedTuple):
 
     @property
     def seen(self) -> tuple[float, float]:
-        """The ends as they can be drawn: one that is infinite, of runs that do not solve, stands at the mean."""
+        """The ends as they can be drawn: an infinite one, from runs that do not solve, is put at the mean."""
         return self.low, self.high if math.isfinite(self.high) else self.mean
 
 
 class _Interval(Estimate):
-    """One whose ends are an interval, however few runs there are."""
+    """An estimate whose ends are an interval, however few runs there are."""
 
     kind = "interval"
 
 
 class _Range(Estimate):
-    """One whose ends are the range, however many runs there are."""
+    """An estimate whose ends are the range, however many runs there are."""
 
     kind = "range"
 
@@ -56,9 +56,9 @@ def mean_accuracy(values: Sequence[float]) -> Estimate:
 
     Simulated coverage for 5 and 10 runs is 93.1 to 95.9 %, for means from 0.005 to 0.995 with the spreads of beta and
     of clipped normal runs (tests/experiments/studies/test_intervals.py). Student's interval on the scale of accuracies
-    has 88 % for 5 runs of mean 0.995 whose density is highest at 1. No interval from 5 runs is right where few of them
-    fall far below the rest, as where one in ten does not solve its task: most studies then see no such run, and about
-    40 % of the intervals cover the mean. The solve rate, with Wilson's interval, is what to read there.
+    has 88 % for 5 runs of mean 0.995 whose density is highest at 1. No interval from 5 runs is right if few of them
+    fall far below the rest, for example if one in ten does not solve its task: most studies then see no such run, and
+    about 40 % of the intervals cover the mean. In that case, read the solve rate with Wilson's interval.
 
     References:
       Oehlert 1992, "A note on the delta method".
@@ -83,7 +83,7 @@ def mean_number(values: Sequence[float]) -> Estimate:
 def number_difference(one: Sequence[float], two: Sequence[float], comparisons: int = 1) -> Estimate:
     """Returns the mean of `one` - `two`, any numbers paired by seed, with its interval or range.
 
-    The interval is Student's, by Bonferroni's correction for so many `comparisons`.
+    The interval is Student's, with Bonferroni's correction for the number of `comparisons`.
     """
     runs = np.asarray(one, np.float64) - np.asarray(two, np.float64)
     return _with_interval(_range(runs), runs, comparisons)
@@ -95,7 +95,7 @@ def number_p(one: Runs, two: Runs) -> Each:
 
 
 def solve_rate(solved: Sequence[float]) -> Estimate:
-    """Returns the share of runs that solve, 1 of each or 0, and its Wilson interval, however few they are."""
+    """Returns the share of runs that solve (each is 1 or 0) and its Wilson interval, however few they are."""
     rate = float(np.mean(solved))
     return _Interval(rate, *wilson(round(sum(solved)), len(solved)), len(solved))
 
@@ -118,25 +118,25 @@ def log_odds_ends(runs: Runs) -> tuple[Each, Each]:
 def mean_difference(one: Sequence[float], two: Sequence[float], comparisons: int = 1) -> Estimate:
     """Returns the mean of `one` - `two`, accuracies paired by seed, with its interval, or the range of the differences.
 
-    Each end lies between that of Student's interval of the differences and the wider of it and another one: what the
-    differences of means can be while both log-odds, whose errors are correlated, are in Student's joint region. The
-    first is too narrow where one of two rows near a bound is wide and the other narrow (91.7 % instead of 95), the
-    second where both are densest at the bound (92.4 %), the wider of both too wide where scores are clipped (97.5 %).
-    Halfway, 5 runs of two equal rows that are densest at the bound are covered in 97.5 %, where Student's has 96.7 % by
-    itself; so the quantile is smaller than Student's, by 0.64 over the squared degrees of freedom, which is 4 % for 5
-    runs and 0.8 % for 10. That is chosen by simulation, not derived. The interval then covers 93.2 to 97.0 % in all 210
-    pairs of spreads and numbers of runs that are simulated (tests/experiments/studies/test_intervals.py).
+    Each end lies between that of Student's interval of the differences and the wider of it and another one: the
+    differences of means that are possible while both log-odds, whose errors are correlated, are in Student's joint
+    region. The first is too narrow if one of two rows near a bound is wide and the other narrow (91.7 % instead of 95),
+    the second if both are densest at the bound (92.4 %), and the wider of the two is too wide if scores are clipped
+    (97.5 %). Halfway, 5 runs of two equal rows that are densest at the bound are covered in 97.5 %, while Student's
+    alone has 96.7 %; so the quantile is smaller than Student's, by 0.64 over the squared degrees of freedom, which is
+    4 % for 5 runs and 0.8 % for 10. That is chosen by simulation, not derived. The interval then covers 93.2 to 97.0 %
+    in all 210 simulated pairs of spreads and numbers of runs (tests/experiments/studies/test_intervals.py).
 
-    By Bonferroni's correction the intervals of so many `comparisons` cover all of their means at once in 95 % of
-    studies, of 30 rows with skewed runs in 93 % or more. So far out Student's is the worse of the two, and its weight,
-    a half for one comparison, is 1 / (2 sqrt(comparisons)); what is taken off the quantile falls in the same way. Equal
-    rows, and rows of equal runs, give a point.
+    With Bonferroni's correction, the intervals of all `comparisons` cover all of their means at once in 95 % of
+    studies, and in 93 % or more for 30 rows with skewed runs. This far out, Student's is the worse of the two, and its
+    weight, a half for one comparison, is 1 / (2 sqrt(comparisons)); the reduction of the quantile falls in the same
+    way. Equal rows, and rows of equal runs, give a point.
 
     References:
       Dunn 1961, "Multiple comparisons among means".
 
     Raises:
-      ValueError: there are no accuracies, or not as many of both, or one is not from 0 to 1.
+      ValueError: there are no accuracies, the two differ in number, or one is not from 0 to 1.
     """
     first, second = _accuracies(one), _accuracies(two)
     if first.shape != second.shape:
@@ -156,7 +156,7 @@ def difference_ends(one: Runs, two: Runs, comparisons: int = 1) -> tuple[Each, E
 
 
 def paired_p(one: Runs, two: Runs) -> Each:
-    """Returns two-sided p values that paired accuracies have equal means: where the interval of that level ends at 0.
+    """Returns two-sided p values for equal means of paired accuracies: the levels at which the interval ends at 0.
 
     Rows without any spread have p 0, or 1 where they are equal.
     """
@@ -174,7 +174,7 @@ class _Joint(NamedTuple):
     odds: tuple[Each, Each]  # log-odds of both means
     errors: tuple[Each, Each]  # their standard errors
     correlation: Each  # of these errors
-    spread: Bool[np.ndarray, "*studies"]  # whether both rows have log-odds with an error; else Student's has to do
+    spread: Bool[np.ndarray, "*studies"]  # whether both rows have log-odds with an error; else only Student's is used
 
     @classmethod
     def of(cls, one: Runs, two: Runs) -> "_Joint":
@@ -186,7 +186,7 @@ class _Joint(NamedTuple):
         return cls(one.shape[-1], *middles, (odds, other_odds), errors, correlation, spread)
 
     def low_end(self, quantile: float | Each) -> Each:
-        """Returns the lower ends of intervals of the level at which Student's reach so many standard errors."""
+        """Returns the lower ends of intervals at the level at which Student's reach `quantile` standard errors."""
         level = 2 * scipy.stats.t.sf(quantile, self.runs - 1)
         share = np.sqrt(np.minimum(level / (1 - CONFIDENCE), 1.0))  # 1 for one comparison, less for one of many
         quantile = np.where(self.spread, quantile * (1 - _SHORTER * share / (self.runs - 1) ** 2), quantile)
@@ -203,7 +203,7 @@ class _Joint(NamedTuple):
         return np.where(self.spread, low + share / 2 * (student - low), student)
 
     def reach(self) -> Each:
-        """Returns at what quantile the lower end is 0, of pairs whose mean difference is at least 0."""
+        """Returns the quantile at which the lower end is 0, for pairs whose mean difference is at least 0."""
         student = _student(self.mean, self.error)
         wide = self.spread & np.isfinite(student)
         most = np.where(wide, student / (1 - _SHORTER / (self.runs - 1) ** 2), student)
@@ -216,7 +216,7 @@ class _Joint(NamedTuple):
 
 
 def holm(p_values: Float[np.ndarray, "*studies tests"]) -> Float[np.ndarray, "*studies tests"]:
-    """Returns p values corrected for their number: to reject those up to 0.05 errs anywhere in at most 5 % of studies.
+    """Returns p values corrected for their number: rejecting those up to 0.05 errs anywhere in at most 5 % of studies.
 
     References:
       Holm 1979, "A simple sequentially rejective multiple test procedure".
@@ -243,7 +243,7 @@ def _range(runs: Float[np.ndarray, "runs"]) -> Estimate:
 
 
 def _with_interval(estimate: Estimate, runs: Float[np.ndarray, "runs"], comparisons: int = 1) -> Estimate:
-    """Returns a mean with its interval by Student's t, or as it is where the runs are few or equal."""
+    """Returns a mean with its interval by Student's t, or unchanged if the runs are few or equal."""
     if estimate.n < LEAST or estimate.low == estimate.high:
         return estimate
     half = float(_half(runs, comparisons))
@@ -251,7 +251,7 @@ def _with_interval(estimate: Estimate, runs: Float[np.ndarray, "runs"], comparis
 
 
 def _half(runs: Runs, comparisons: int = 1) -> Each:
-    """Returns half the width of the interval of the mean by Student's t, which so many `comparisons` share."""
+    """Returns half the width of the interval of the mean by Student's t, corrected for the number of `comparisons`."""
     return _quantile(runs.shape[-1], comparisons) * _error(runs)
 
 
@@ -266,14 +266,14 @@ def _error(runs: Runs) -> Each:
 
 
 def _student(mean: Each, error: Each) -> Each:
-    """Returns the size of Student's t: of a mean in standard errors, infinite where there is none."""
+    """Returns the absolute value of Student's t: the mean in standard errors, infinite if the error is 0."""
     return np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, math.inf), where=error > 0)
 
 
 def _log_odds(one: Runs, two: Runs) -> tuple[tuple[Each, Runs], tuple[Each, Runs], Bool[np.ndarray, "*studies"]]:
-    """Returns of both the log-odds of the mean and what each run adds to them, and whether both have a spread.
+    """Returns, for both rows, the log-odds of the mean and what each run adds to them, and whether both have a spread.
 
-    Where one has none, its log-odds have no error and may be infinite; what stands in both is then of no use.
+    If one has none, its log-odds have no error and may be infinite; the values of both are then of no use.
     """
     means = [runs.mean(-1) for runs in (one, two)]
     inside = [(np.ptp(runs, -1) > 0) & (mean * (1 - mean) > 0) for runs, mean in zip((one, two), means, strict=True)]
@@ -290,8 +290,8 @@ def _log_odds(one: Runs, two: Runs) -> tuple[tuple[Each, Runs], tuple[Each, Runs
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """Returns the 95 % interval of a rate, `successes` out of `n`, by Wilson's score; (0, 1) where n is 0.
 
-    Over all rates it covers 95.5 % for 5 runs and 95.4 % for 10. At single rates near 0 or 1 it covers down to 83 %: so
-    few runs have few possible counts, and no interval of a count covers every rate alike.
+    Over all rates it covers 95.5 % for 5 runs and 95.4 % for 10. At single rates near 0 or 1, coverage falls to 83 %:
+    so few runs have few possible counts, and no interval of a count covers every rate alike.
 
     References:
       Wilson 1927, "Probable inference, the law of succession, and statistical inference".

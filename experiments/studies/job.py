@@ -1,4 +1,4 @@
-"""What one job of a cluster does: it watches over workers, and asks to be started again when its time is up.
+"""What one job of a cluster does: it watches workers, and asks to be restarted when its time is up.
 
 submitit unpickles a `StudyJob` in the job and calls it. It trains nothing itself: it waits for its workers, each a
 process of its own, so that a signal is handled at once, however long XLA compiles.
@@ -19,7 +19,7 @@ from experiments.studies.lease import BusyError
 from experiments.studies.run_folder import CONFIG
 from experiments.studies.training_folder import TrainingFolder
 
-FRUITLESS = 3  # attempts of a job, one after another, in which nothing was saved, after which it is not repeated
+FRUITLESS = 3  # consecutive attempts of a job that saved nothing, after which it is not repeated
 
 
 class StudyJob:
@@ -40,7 +40,7 @@ class StudyJob:
           arguments: of `python -m experiments.run`.
           study: the folder of the study.
           parts: of the machine, one for each worker.
-          job: what the workers are told of it.
+          job: what the workers are told about it.
           seconds_to_save: between a warning and the moment at which workers that have not ended are killed.
           fruitless: how many attempts before this one have saved nothing.
         """
@@ -72,7 +72,7 @@ class StudyJob:
         )
 
     def _fail(self, name: str, error: str) -> None:
-        """Writes that a run has failed whose process died too often; its folder says which run it is."""
+        """Records that a run has failed because its process died too often; its folder says which run it is."""
         folder = TrainingFolder(Path(self._study) / name)
         config = folder.read(CONFIG)
         if config is not None:

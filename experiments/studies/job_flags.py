@@ -19,7 +19,7 @@ class JobFlags:
     names: tuple[str, ...]
 
     def read(self, workers: int) -> Settings | None:
-        """Returns what the flags say, for jobs of so many workers; None where no executor is named.
+        """Returns what the flags say, for jobs with this many workers each; None if no executor is named.
 
         Raises:
           UsageError: a flag that has no meaning for this executor.

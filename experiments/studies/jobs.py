@@ -1,10 +1,10 @@
-"""A study in the jobs of a cluster, through submitit; its local executor has jobs that are processes of this machine.
+"""A study in the jobs of a cluster, through submitit, whose local executor runs jobs as processes of this machine.
 
 Jobs find their runs by leases, as workers do, so this process assigns nothing: it submits jobs as long as there are
-runs for them, and waits. Where it is killed the jobs go on, and the same command waits for them and submits what is
+runs for them, and waits. If it is killed, the jobs go on, and the same command waits for them and submits what is
 missing.
 
-submitit keeps pickles and logs in a folder, `.submitit` of the study. Reading a pickle executes it, hence nobody else
+submitit keeps pickles and logs in the folder `.submitit` of the study. Reading a pickle executes it, so nobody else
 may write there.
 
 References:
@@ -31,8 +31,8 @@ EXECUTORS = ("slurm", "local")
 _LOOKS_EVERY = 5.0  # seconds
 _LARGEST_ARRAY = 1000  # Slurm's default limit is 1001
 _WARNING = 120.0  # seconds before the end of a job, for workers to reach their next checkpoint
-_TIMEOUTS = 1000  # of one job; what ends it is that it saves nothing
-_FORGOTTEN = 24 * 3600  # seconds after which a job that the cluster does not know is over
+_TIMEOUTS = 1000  # of one job; what ends it is saving nothing
+_FORGOTTEN = 24 * 3600  # seconds after which a job unknown to the cluster counts as over
 
 
 class JobsError(ValueError):
@@ -94,13 +94,13 @@ def run_study(settings: Settings, runs: Sequence[Run], results: str | os.PathLik
 
 
 def _saved(left: Sequence[TrainingFolder]) -> Saved:
-    """Returns what differs once any run has been saved or has ended, of those that have not."""
+    """Returns a value that changes once any of these unfinished runs has been saved or has ended."""
     return frozenset(str(path) for folder in left for path in (folder.path, *folder.checkpoints()))
 
 
 @dataclasses.dataclass
 class _Submitted:
-    """A job, the share of this machine that it has, and what was saved when it was submitted."""
+    """A job, its share of this machine, and what was saved when it was submitted."""
 
     job: Any
     slot: int
@@ -120,7 +120,7 @@ class _Pool:
         self._alive = [_Submitted(job, slot) for slot, job in enumerate(found) if job is not None and not job.done()]
 
     def look(self, saved: Saved, all_free: bool) -> list[str]:
-        """Returns a line for each job that ended otherwise than it should; raises JobsError where that is hopeless."""
+        """Returns a line for each job that did not end as it should; raises JobsError if that is hopeless."""
         self._saved, lines = saved, []
         for each in [each for each in self._alive if each.job.done()]:
             self._alive.remove(each)
@@ -137,10 +137,10 @@ class _Pool:
         return lines
 
     def submit(self, left: int, free: int) -> int:
-        """Submits the jobs that are missing for so many runs, of which some are free; returns how many."""
+        """Submits the jobs that are missing for `left` runs, of which `free` are free; returns how many."""
         per_job, alive = self._settings.runs_per_job, len(self._alive)
         missing = max(min(-(-left // per_job) - alive, -(-free // per_job)), 0)
-        if self._settings.executor == "slurm":  # an array keeps its own limit, so there is one at a time
+        if self._settings.executor == "slurm":  # an array enforces its own limit, so there is one at a time
             groups = [[0] * min(missing, _LARGEST_ARRAY)] if missing and not alive else []
         else:
             taken = {each.slot for each in self._alive}
@@ -160,7 +160,7 @@ class _Pool:
         self._alive += [_Submitted(job, slot, self._saved) for job, slot in zip(jobs, slots, strict=True)]
 
     def _job(self, slot: int) -> StudyJob:
-        """Returns the next job; those of this machine have each their share of it."""
+        """Returns the next job; jobs of this machine each have their share of it."""
         each, own = self._settings, self._settings.executor == "local"
         first, number = (slot * each.workers, each.at_once * each.workers) if own else (0, each.workers)
         parts = [workers.Part(first + worker, number) for worker in range(each.workers)]
@@ -170,7 +170,7 @@ class _Pool:
 
 
 def _open_jobs(folder: Path) -> list[str]:
-    """Returns the ids of the jobs that have not said how they ended, by the names of submitit's files."""
+    """Returns the ids of the jobs that have not reported how they ended, from the names of submitit's files."""
     done = {path.name.removesuffix("_0_result.pkl") for path in folder.glob("*_0_result.pkl")}
     ids = {path.name.removesuffix("_submitted.pkl") for path in folder.glob("*_submitted.pkl")}
     return sorted(ids - done)
@@ -199,7 +199,7 @@ def _last_line(text: str) -> str:
 
 
 def _own_folder(path: Path) -> Path:
-    """Makes a folder that is this user's alone, and returns it; raises JobsError where it is not."""
+    """Makes a folder that is this user's alone, and returns it; raises JobsError if it is not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.mkdir(mode=0o700)
@@ -216,7 +216,7 @@ def _own_folder(path: Path) -> Path:
 
 def _executor(settings: Settings, folder: Path) -> Any:
     """Returns submitit's executor, with what each job needs."""
-    os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # the warning that a worker knows, too
+    os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # the warning that workers handle, too
     try:
         import submitit
     except ImportError as error:

@@ -1,10 +1,10 @@
-"""Who works on a run: a lease, which is a file in its folder that one process made, and a heartbeat beside it.
+"""Who works on a run: a lease, which is a file that one process creates in its folder, and a heartbeat beside it.
 
-Only what any filesystem promises is relied on: of several processes that create a file exclusively, or rename one away,
-one succeeds. `flock` is not, because on a shared filesystem it may be granted twice. Times of different hosts are never
-compared: a lease has expired where this process, by its own clock, has not seen it beat for `EXPIRES_AFTER` seconds, or
-where its process was on this machine and is gone. A process that was stopped for so long finds its lease taken when it
-goes on, and writes nothing more: every writing method of a run folder asks first.
+This relies only on what any filesystem promises: of several processes that create a file exclusively, or rename one
+away, one succeeds. `flock` is not used, because a shared filesystem may grant it twice. Times of different hosts are
+never compared: a lease has expired if this process, by its own clock, has not seen it beat for `EXPIRES_AFTER` seconds,
+or if its process was on this machine and is gone. A process that was stopped for that long finds its lease taken when
+it resumes, and writes nothing more: every writing method of a run folder checks first.
 
 References:
   Gray and Cheriton 1989, "Leases: an efficient fault-tolerant mechanism for distributed file cache consistency".
@@ -62,19 +62,19 @@ class Lease:
     """The right of this process to write in one folder, as long as `check` does not say otherwise."""
 
     def __init__(self, folder: Path, token: str) -> None:
-        """Begins to beat for a lease that has been made."""
+        """Starts the heartbeat of a lease that has been created."""
         self._folder, self._token = folder, token
         self._over = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._beating.start()
 
     def check(self) -> None:
-        """Raises LeaseLostError where the lease is another process's by now."""
+        """Raises LeaseLostError if another process has the lease by now."""
         if _read(self._folder).get("token") != self._token:
             raise LeaseLostError(f"{self._folder} was taken over by another process.")
 
     def release(self) -> None:
-        """Gives the lease back, if it is still this process's."""
+        """Releases the lease, if it is still this process's."""
         self._over.set()
         self._beating.join()
         with contextlib.suppress(OSError):
@@ -95,7 +95,7 @@ class Lease:
 
 @contextlib.contextmanager
 def leased(folder: Path) -> Iterator[Lease]:
-    """Holds the lease of a folder, which exists.
+    """Holds the lease of an existing folder.
 
     Raises:
       BusyError: another process has it, and is alive or may be.
@@ -113,7 +113,7 @@ def leased(folder: Path) -> Iterator[Lease]:
 
 
 def holder(folder: Path) -> Holder | None:
-    """Returns who has the lease of a folder, None for nobody; for people to read, since it compares clocks."""
+    """Returns who has the lease of a folder, None for nobody; only for display, since it compares clocks."""
     held = _read(folder)
     for name in (f"{_BEAT}{held.get('token')}", _LEASE):
         with contextlib.suppress(OSError):
@@ -132,21 +132,21 @@ def is_free(folder: Path) -> bool:
 
 
 def traces(folder: Path) -> bool:
-    """Returns whether a process has the lease of a folder, or has left something of it."""
+    """Returns whether a process has the lease of a folder, or has left traces of one."""
     with contextlib.suppress(OSError):
         return any(name.startswith((_LEASE, _BEAT)) for name in os.listdir(folder))
     return False
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Returns what leases of processes that died have left in a folder whose lease this process has."""
+    """Returns the files that leases of dead processes have left in a folder whose lease this process has."""
     token = _read(folder).get("token")
     beats = [path for path in folder.glob(f"{_BEAT}*") if path.name != f"{_BEAT}{token}"]
     return [*folder.glob(f"{_LEASE}-*"), *beats]
 
 
 def _create(folder: Path, token: str) -> bool:
-    """Makes the lease; returns whether there was none."""
+    """Creates the lease; returns False if there was one already."""
     try:
         handle = os.open(folder / _LEASE, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
@@ -157,7 +157,7 @@ def _create(folder: Path, token: str) -> bool:
 
 
 def _take_away(folder: Path) -> None:
-    """Removes a lease that has expired; raises BusyError where it has not, or where another process is quicker."""
+    """Removes a lease that has expired; raises BusyError if it has not, or if another process is quicker."""
     held = _read(folder)
     token = str(held.get("token", ""))
     if not (_is_gone(held) or _is_silent(folder, token)):
@@ -178,7 +178,7 @@ def _take_away(folder: Path) -> None:
 
 
 def _is_silent(folder: Path, token: str) -> bool:
-    """Returns whether this process has not seen the lease beat for long enough."""
+    """Returns whether this process has seen no beat of the lease for long enough."""
     try:
         beat = (folder / f"{_BEAT}{token}").read_text()
     except OSError:
@@ -190,7 +190,7 @@ def _is_silent(folder: Path, token: str) -> bool:
 
 
 def _is_gone(held: dict[str, Any]) -> bool:
-    """Returns whether a lease is of a process of this machine that has ended."""
+    """Returns whether a lease belongs to a process of this machine that has ended."""
     own = _own_process()
     if held.get("machine") != own["machine"] or not isinstance(held.get("pid"), int):
         return False
@@ -204,7 +204,7 @@ def _own_process() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """Returns what tells apart machines, restarts of one, and containers on one, without saying which they are."""
+    """Returns a digest that distinguishes machines, their restarts and their containers, but does not reveal them."""
     marks = []
     for read in (
         lambda: Path("/proc/sys/kernel/random/boot_id").read_text(),

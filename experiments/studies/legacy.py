@@ -1,4 +1,4 @@
-"""Results of earlier versions in the form of today, as far as that needs no task: see also docs/refresh_results.py."""
+"""Results of earlier versions in today's form, as far as that needs no task; see also docs/refresh_results.py."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,11 +23,11 @@ def config_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tests_of_today(result: Mapping[str, Any], task: str) -> list[dict[str, Any]]:
-    """Returns the tests on other rows of a result; earlier ones hold them as `lengths` and `shifted`.
+    """Returns the tests on other rows in a result; earlier results have them as `lengths` and `shifted`.
 
     Args:
       result: of a run.
-      task: the spec of its task, in which shifted tasks differ by their labels.
+      task: the spec of its task; the labels of shifted tasks say how they differ from it.
     """
     if "tests" in result:
         return result["tests"]
@@ -48,7 +48,7 @@ def _middle(lengths: str) -> float:
 
 
 def _difference(task: str, shifted: str) -> str:
-    """Returns the fields that the spec of a shifted task sets otherwise, or its spec where only defaults differ."""
+    """Returns the fields that the spec of a shifted task sets differently, or its spec if only defaults differ."""
     (name, own), (other_name, other) = specs.parse_spec(task), specs.parse_spec(shifted)
     fields = [f"{field}={value}" for field, value in other.items() if own.get(field) != value]
     return ", ".join(fields) if fields and name == other_name else shifted

@@ -1,7 +1,7 @@
 """Rows that spend the same: solves for a width, or the size of a variant, so that every row costs what the first does.
 
 What is solved for is a *knob*: a width of the model, or the field that decides how much a variant sees or carries
-(`AttentionVariant.size_field`, such as a window). Of a knob the value nearest to the target is taken. What a study
+(`AttentionVariant.size_field`, such as a window). A knob takes the value that comes nearest to the target. What a study
 varies stays as it is, and so does a field that a spec spells out: `sliding_window` leaves its window open,
 `sliding_window:window_size=16` does not. The solved values are part of a row's config, so it is a row like any other.
 """
@@ -21,11 +21,11 @@ from experiments.config.schema import Config
 from experiments.studies.nearest import nearest
 from experiments.studies.runner import cell_labels
 
-_SAME = 0.002  # a row that is so near stays as it is
-CLOSE = 0.02  # a width that comes so near is taken, and no further one is tried; a size, within `TOLERANCE`
+_SAME = 0.002  # a row that is this near stays as it is
+CLOSE = 0.02  # a width that comes this near is taken, and no further knob is tried; a size, within `TOLERANCE`
 _SIZE = "size_field"  # stands for the field of a spec
 _MLP, _WIDTH, _HEADS, _VALUES = "model.mlp_dim", "model.model_dim", "model.head_dim", "model.value_dim"
-# In which order knobs are tried. What a model sees and carries comes first where that is what is spent.
+# The order in which knobs are tried. What a model sees and carries comes first where that is what is spent.
 _KNOBS = {
     sections.PARAMS: (_MLP, _WIDTH, _HEADS, _VALUES),
     sections.STATE: (_SIZE, _HEADS, _VALUES, _WIDTH),
@@ -52,10 +52,10 @@ class _Row(NamedTuple):
 
 
 def match(configs: Sequence[Config], varied: Sequence[str]) -> list[Config]:
-    """Returns the configs of a study, solved so that all rows of a task spend what `match` says alike.
+    """Returns the configs of a study, solved so that all rows of a task spend equal amounts of what `match` names.
 
     The first row of a task stays as it is, and sets the target, unless `study.match_target` does. What each row was
-    solved for and its target stand in `study.match_by` and `study.match_target`. A row that cannot be read is left for
+    solved for and its target are in `study.match_by` and `study.match_target`. A row that cannot be read is left for
     whoever reads it next.
 
     Args:
@@ -83,7 +83,7 @@ def match(configs: Sequence[Config], varied: Sequence[str]) -> list[Config]:
 
 
 def records(runs: Sequence[Run]) -> list[tuple[str, dict[str, Any]]]:
-    """Returns the label of every model of a matched study and how it keeps to its target; nothing for other studies."""
+    """Returns every model's label in a matched study and how close it is to its target; nothing for other studies."""
     models: dict[Any, tuple[Config, dict[str, Any]]] = {}
     for run in runs:
         key = run.config.task, run.model
@@ -114,7 +114,7 @@ class _Rows:
         return _Row(Config.from_fields(config.fields() | fields | study), by, mismatch)
 
     def _search(self, config: Config, target: int) -> tuple[schema.Fields, str, float]:
-        """Returns the fields to change, what that is in words, and how far off the row is then."""
+        """Returns the fields to change, the change in words, and how far off the row then is."""
         error = functools.partial(_mismatch, self._quantity, target)
         as_it_is = error(config)
         if as_it_is is None or abs(as_it_is) <= _SAME:
@@ -135,7 +135,7 @@ class _Rows:
 
 
 def _knobs(config: Config, quantity: str, varied: Sequence[str]) -> Iterator[Knob]:
-    """Yields what may be solved for in a row, in the order in which it is tried."""
+    """Yields the knobs of a row, in the order in which they are tried."""
     wanted = config.study.match_by
     for name in _KNOBS[quantity]:
         if name in varied or (wanted and wanted in _KNOBS[quantity] and name != wanted):
@@ -146,7 +146,7 @@ def _knobs(config: Config, quantity: str, varied: Sequence[str]) -> Iterator[Kno
 
 
 def _of_specs(config: Config) -> Iterator[Knob]:
-    """Yields the size of every spec of the hybrid that leaves it open; equal specs have one knob."""
+    """Yields the size of every spec of the hybrid that leaves it open; equal specs share one knob."""
     parts = specs.split_layers(config.model.attention)
     for part, mixer in dict(zip(parts, Run.read(config).mixers, strict=True)).items():
         variant = mixer.variant if isinstance(mixer, Attention) else None
@@ -174,7 +174,7 @@ def _of_model(config: Config, key: str) -> Iterator[Knob]:
     if not start:  # no MLP
         return
     for unit in (least, 2 * least, 4 * least, 8 * least):
-        odd = (start // unit) | 1  # halves of a width, such as those that RoPE turns, must not be cut
+        odd = (start // unit) | 1  # halves of a width, such as those that RoPE rotates, must stay whole
         if _is_valid(_changed(config, {key: odd * unit})):
             yield Knob(key, start, unit, lambda value: {key: value})
             return
@@ -192,7 +192,7 @@ def _check_fields(config: Config) -> None:
 
 
 def _refuse_far(configs: Sequence[Config], rows: Sequence[_Row]) -> None:
-    """Raises ValueError, in one line, where rows are too far off."""
+    """Raises ValueError, in one line, if rows are too far off."""
     labels = cell_labels(configs)
     far = {label: row for label, row in zip(labels, rows, strict=True) if abs(row.mismatch) > TOLERANCE}
     if not far:
@@ -219,7 +219,7 @@ def _spent(run: Run, quantity: str) -> int:
 
 
 def _mismatch(quantity: str, target: int, config: Config) -> float | None:
-    """Returns by which share a row spends more than its target; None for a row that cannot be."""
+    """Returns the share by which a row spends more than its target; None for an invalid row."""
     try:
         return QUANTITIES[quantity](Run.read(config)) / target - 1
     except (ValueError, NotImplementedError):

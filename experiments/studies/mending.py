@@ -1,4 +1,4 @@
-"""Ended runs whose small files were damaged since: what can be written again is, and all of it is said."""
+"""Ended runs whose small files have since been damaged: what can be rewritten is, and all of it is reported."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,15 +12,15 @@ from experiments.studies.training_folder import TrainingFolder
 
 
 def mend(run: Run, folder: TrainingFolder, manifest: Callable[[], Mapping[str, Any]]) -> bool:
-    """Returns whether the run has ended, and restores the other files of one that has.
+    """Returns whether the run has ended; if so, restores its other files.
 
-    The sections of the config that are no part of a run, its name and `study`, become those of `run`: the table follows
-    the last command.
+    The sections of the config that are not part of a run, its name and `study`, become those of `run`: the table
+    follows the last command.
 
     Args:
-      run: what the folder is to hold.
+      run: what the folder should contain.
       folder: where.
-      manifest: gives what to write where the manifest is lost, with the environment of the result.
+      manifest: returns what to write, with the environment of the result, if the manifest is lost.
     """
     problems: list[str] = []
     result = read_checked(folder, RESULT, problems)
@@ -38,7 +38,7 @@ def mend(run: Run, folder: TrainingFolder, manifest: Callable[[], Mapping[str, A
 
 
 def _read(folder: TrainingFolder, name: str) -> dict[str, Any] | None:
-    """Returns what a file says; None, and a word about it, where it is lost."""
+    """Returns the content of a file; None, with a warning, if it is lost."""
     problems: list[str] = []
     value = read_checked(folder, name, problems)
     if value is None:

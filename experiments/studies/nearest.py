@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 
-_EXACT = 1e-3  # so near that no more is tried
-_FIRST_FACTOR, _LARGEST_FACTOR = 1.25, 8.0  # by which a search that has not met the zero goes on
+_EXACT = 1e-3  # near enough to stop
+_FIRST_FACTOR, _LARGEST_FACTOR = 1.25, 8.0  # of the steps of a search that has not met the zero
 
 
 def nearest(error: Callable[[int], float | None], start: int, most: int) -> tuple[int, float | None]:
-    """Returns the place from 1 to `most` of least |error| among those that a search visits, and its error.
+    """Returns the place of least |error| among those from 1 to `most` that a search visits, and its error.
 
-    The search leaves `start` in the direction in which the error falls, with growing steps, until it changes its sign,
-    and then halves the interval. Of a function that rises or falls throughout it finds the nearest place of all.
+    The search leaves `start` in the direction in which the error falls, with growing steps, until it changes sign, and
+    then halves the interval. For a function that rises or falls throughout, it finds the nearest place of all.
 
     Args:
       error: None where there is no value, which is taken as the end of the range.
@@ -37,7 +37,7 @@ def nearest(error: Callable[[int], float | None], start: int, most: int) -> tupl
 
 
 def _bracket(at: Callable[[int], float | None], start: int, most: int, upwards: bool) -> tuple[int, int] | None:
-    """Returns two places between which the error changes its sign, or ends; None where it does not fall that way."""
+    """Returns two places between which the error changes sign, or ends; None if it does not fall that way."""
     near, factor = start, _FIRST_FACTOR
     while True:
         far = min(most, max(near + 1, round(near * factor))) if upwards else max(1, min(near - 1, round(near / factor)))

@@ -9,27 +9,27 @@ from experiments.studies import intervals
 from experiments.studies.intervals import Estimate
 from experiments.studies.rows import Row
 
-ERROR_RATE = 0.05  # at which differences of one task are told from 0, all of them together
+ERROR_RATE = 0.05  # of all tests of one task together, at which differences are distinguished from 0
 
 
 class Difference(NamedTuple):
     """By how much the score of a row is above that of the row it is compared with, over the seeds that both have."""
 
-    estimate: Estimate | None  # None without a common seed, and by a metric that is not compared in pairs
-    p: float | None  # by Holm's correction; None with fewer than `intervals.LEAST` common seeds
+    estimate: Estimate | None  # None without a common seed, or for a metric that is not compared in pairs
+    p: float | None  # with Holm's correction; None with fewer than `intervals.LEAST` common seeds
     alike: bool  # whether both rows ran with the same versions on the same device, seed by seed
 
     @property
     def separates(self) -> bool | None:
-        """Whether the difference is told from 0; None where that cannot be asked."""
+        """Whether the difference is distinguished from 0; None if that cannot be tested."""
         return self.p <= ERROR_RATE if self.alike and self.p is not None else None
 
 
 def differences(rows: Sequence[Row], reference: Row) -> list[Difference]:
     """Returns each of `rows` minus `reference`, all of one task.
 
-    A seed draws the same data and the same initial values of what two models share, so what a seed does to both
-    cancels. The correction is for the number of rows that have enough seeds in common with the reference.
+    A seed draws the same data and the same initial values of what two models share, so its effect on both cancels.
+    The correction is for the number of rows that have enough seeds in common with the reference.
     """
     kind = reference.metric.kind
     pairs = [_pairs(row, reference) for row in rows]
@@ -50,7 +50,7 @@ def differences(rows: Sequence[Row], reference: Row) -> list[Difference]:
 
 
 def best(rows: Sequence[Row]) -> Row | None:
-    """Returns the row of a task that is better than every other one, each difference told from 0; None without one."""
+    """Returns the row of a task that is better than every other, each difference distinguished from 0, or None."""
     scored = [row for row in rows if row.score.accuracy]
     if len(rows) < 2 or not scored:
         return None

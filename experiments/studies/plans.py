@@ -1,8 +1,8 @@
-"""The plan of a study: which runs a command is to train, written down while it does.
+"""The plan of a study: which runs a command is to train, written down while it trains them.
 
-A run that waits has no folder yet, so whoever looks at the study from elsewhere would not know of it. A plan is a
+A waiting run has no folder yet, so whoever looks at the study from elsewhere would not know of it. A plan is a
 sealed file in the study's folder, named after its runs: the same command again writes the same file, and shards that
-start at once do not overwrite each other. It goes when its runs have ended.
+start at once do not overwrite each other. It is removed when its runs have ended.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ _LENGTH = 12  # hexadecimal digits
 
 
 class PlannedRun(NamedTuple):
-    """A run that has perhaps no folder yet."""
+    """A run that may not have a folder yet."""
 
     label: str
     cell: str  # digest, shared by its seeds
@@ -27,13 +27,13 @@ class PlannedRun(NamedTuple):
 
 
 def digest_of(runs: Sequence[str]) -> str:
-    """Returns what names a plan: a digest of the ids of its runs, in any order."""
+    """Returns the name of a plan: a digest of the ids of its runs, in any order."""
     return hashlib.sha256(" ".join(sorted(runs)).encode()).hexdigest()[:_LENGTH]
 
 
 @contextlib.contextmanager
 def written(study: Path, runs: Mapping[str, PlannedRun]) -> Iterator[None]:
-    """Keeps the plan of some runs, by their ids, in a study; it stays where they were not all trained.
+    """Keeps the plan of some runs, by their ids, in a study; it stays if they were not all trained.
 
     Raises:
       StorageError: it cannot be written.

@@ -1,7 +1,7 @@
 """Runs that begin where others end: which these are, and what is taken over from them.
 
 A pretraining is a run like any other, of the same study: it has a folder, a row and a digest of its own, and is
-resumed, shared and counted as all runs are. What begins in its parameters finds it beside its own folder, by that name.
+resumed, shared and counted as all runs are. A run that starts from it finds it beside its own folder, by that name.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from experiments.training import course
 
 
 def pretrainings(runs: Sequence[Run]) -> list[Run]:
-    """Returns the runs in whose parameters some runs begin, each once."""
+    """Returns the runs from whose parameters some runs start, each once."""
     found = [run.pretraining for run in runs if run.pretraining is not None]
     return list({run.digests.run: run for run in found}.values())
 
 
 def with_pretrainings(runs: Sequence[Run]) -> list[Run]:
-    """Returns the runs in whose parameters some runs begin, then the runs, each once."""
+    """Returns the runs from whose parameters some runs start, then the runs, each once."""
     return list({run.digests.run: run for run in (*pretrainings(runs), *runs)}.values())
 
 
@@ -27,7 +27,7 @@ def folder_of(run: Run, folder: RunFolder) -> RunFolder:
     """Returns the folder of the pretraining of a run.
 
     Args:
-      run: that begins in parameters of another.
+      run: one that starts from the parameters of another.
       folder: its own.
 
     Raises:
@@ -42,7 +42,7 @@ def folder_of(run: Run, folder: RunFolder) -> RunFolder:
 
 
 def source(run: Run, folder: RunFolder) -> course.Source | None:
-    """Returns what a run takes over from its pretraining; None where it begins anew.
+    """Returns what a run takes over from its pretraining; None if it starts from scratch.
 
     Raises:
       ValueError: the pretraining has not ended, or no whole checkpoint of it is left; one line.

@@ -14,7 +14,7 @@ from typing_extensions import override
 class Display(Protocol):
     """How a study reports; used as a context manager around all its runs.
 
-    What is said after `start` is said of that run, until another one starts or has its `turn`.
+    What is reported after `start` refers to that run, until another one starts or has its `turn`.
     """
 
     def __enter__(self) -> Self:
@@ -25,10 +25,10 @@ class Display(Protocol):
         return None
 
     def start(self, index: int, label: str, steps: int, run: str) -> None:
-        """Run `index` of the study begins, whose id is `run`; others that have not ended go on beside it."""
+        """Run `index` of the study, whose id is `run`, begins; others that have not ended go on beside it."""
 
     def turn(self, run: str) -> None:
-        """What follows is said of this one of the runs that have started and not ended."""
+        """What follows refers to this run, which has started and not ended."""
 
     def update(self, event: dict[str, Any]) -> None:
         """The run has taken a chunk of steps; `event` is what `train` reports."""
@@ -72,7 +72,7 @@ class Lines(Display):
 
 
 class _WithBars:
-    """Has bars, which are on the terminal while it is used as a context manager."""
+    """Has bars, which are on the terminal while this is used as a context manager."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[note]}"))
@@ -136,7 +136,7 @@ class Bars(_WithBars, Display):
 
 
 class Reports(Display):
-    """A line of JSON for whatever happens, for the driver of a worker."""
+    """A line of JSON for every event, for the driver of a worker."""
 
     _run = ""
 
@@ -175,7 +175,7 @@ class Board(Protocol):
         """A worker has begun the run `event["run"]`, taken some steps of it, or ended it."""
 
     def note(self, worker: int, text: str) -> None:
-        """Something else is to be said of a worker."""
+        """There is something else to say about a worker."""
 
 
 def make_board(runs: int) -> Board:
@@ -215,7 +215,7 @@ class WorkerBars(_WithBars, Board):
         self._runs, self._ended, self._started = runs, 0, time.monotonic()
         self._study = self._progress.add_task(f"study of {runs} runs", total=runs, note="")
         self._bars: dict[int, TaskID] = {}
-        self._shares: dict[str, float] = {}  # of the runs that workers are at, what is done
+        self._shares: dict[str, float] = {}  # what is done of the runs that workers are training
         self._labels: dict[str, str] = {}  # of these runs
 
     @override
@@ -241,7 +241,7 @@ class WorkerBars(_WithBars, Board):
         self._progress.console.print(f"[{self._ended}/{self._runs}] worker {worker + 1}: {text}", markup=False)
 
     def _show(self, worker: int, run: str, taken: tuple[int, int], note: str) -> None:
-        """Shows a run at so many steps out of so many; of several of a worker, the last one to say something."""
+        """Shows a run with its steps taken and in total; of several runs of a worker, the last one to report."""
         if worker not in self._bars:
             self._bars[worker] = self._progress.add_task("", note="")
         description, (step, steps) = f"worker {worker + 1}: {self._labels[run]}", taken

@@ -5,8 +5,8 @@
     uniform(low,high,n)      n draws, uniform between low and high
     loguniform(low,high,n)   n draws, uniform on a logarithmic scale
 
-Values have four significant digits, those of an integer field none after the point. Draws depend on the field and its
-range alone: every model is given the same, and more of them begin with the same.
+Values have four significant digits; those of an integer field are integers. Draws depend on the field and its range
+alone: every model gets the same ones, and a larger number of draws begins with the same ones.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class Range(NamedTuple):
     """The values that a range stands for."""
 
     values: list[Any]
-    drawn: bool  # rather than laid out evenly
+    drawn: bool  # rather than evenly spaced
 
 
 def read_range(key: str, kind: type, text: str) -> Range | None:
@@ -43,7 +43,7 @@ def read_range(key: str, kind: type, text: str) -> Range | None:
       text: one alternative of `--vary`.
 
     Raises:
-      SpecError: the range has another form, or values laid out evenly are not all different; one line.
+      SpecError: the range has another form, or evenly spaced values are not all different; one line.
     """
     match = _FORM.fullmatch(text)
     if match is None or kind not in (int, float):
@@ -69,7 +69,7 @@ def _draws(key: str, kind: type, name: str, low: float, high: float, number: int
     if _DRAWN[name] == "log":
         return np.exp(math.log(low) + places * math.log(high / low))
     if kind is int:
-        return np.floor(low + places * (high - low + 1))  # every integer is as likely, those at the ends too
+        return np.floor(low + places * (high - low + 1))  # every integer is equally likely, those at the ends too
     return low + places * (high - low)
 
 

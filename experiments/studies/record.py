@@ -43,25 +43,25 @@ class Record:
 
     @functools.cached_property
     def flat(self) -> dict[str, Any]:
-        """What the seeds of a cell share as their configs spell it, and the version; None where that is unknown.
+        """What the seeds of a cell share, as their configs spell it, and the version; None where that is unknown.
 
-        Every field is in it, also those that are younger than the run.
+        It has every field, even those that are younger than the run.
         """
         version = (self.result or {}).get("version", self.manifest.get("version"))
         return cell_fields(default_fields() | flatten(legacy.config_of_today(self.config))) | {"version": version}
 
 
 def timing(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what times depend on of the environment of a run."""
+    """Returns the parts of a run's environment that times depend on."""
     flags = {name: value for name, value in environment.get("flags", {}).items() if name != _CHOOSES_BACKEND}
     known = {**environment, "flags": flags}
     return {key: known[key] for key in _TIMING if key in environment}
 
 
 def devices_text(environment: Mapping[str, Any]) -> str | None:
-    """Returns the device, None where it is unknown, and of several that shared a batch how many.
+    """Returns the device, None if it is unknown, and the number of devices if several shared a batch.
 
-    They count as another device, because they add up the parts of a batch in another order.
+    Several count as another device, because they add up the parts of a batch in another order.
     """
     device, devices = environment.get("device"), environment.get("devices", 1)
     return device if devices == 1 or device is None else f"{devices} x {device}"
@@ -70,7 +70,7 @@ def devices_text(environment: Mapping[str, Any]) -> str | None:
 def place_text(environment: Mapping[str, Any]) -> str | None:
     """Returns the device, or devices, and whether a run was trained there together with others; None for no device.
 
-    `--vmap_seeds` may add up sums in another order, as other devices do. Of how many lanes is left to the environment.
+    `--vmap_seeds` may sum in another order, as other devices do. The number of lanes is left to the environment.
     """
     device = devices_text(environment)
     return f"{device} by --vmap_seeds" if device and "vmap_seeds" in environment else device

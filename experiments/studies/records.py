@@ -1,4 +1,4 @@
-"""What the runs of a study hold, read and checked. Whatever is damaged, missing or of another form is named."""
+"""Reads and checks the runs of a study. Whatever is damaged, missing or of another form is named."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from experiments.studies.run_folder import CONFIG, MANIFEST, METRICS, RESULT, Da
 
 
 def read_records(study: str | Path) -> tuple[list[Record], list[str]]:
-    """Returns the runs of a study, and a line for everything that is not as it should be."""
+    """Returns the runs of a study, and a line for everything that is wrong."""
     records, problems = [], []
     for run in archive.open_runs(study):
         found: list[str] = []
@@ -22,7 +22,7 @@ def read_records(study: str | Path) -> tuple[list[Record], list[str]]:
 
 
 def _read(run: RunFolder | PackedRun, problems: list[str]) -> Record | None:
-    """Returns what can be read, None where that is no run; adds to `problems`."""
+    """Returns what can be read, None if that is not a run; adds to `problems`."""
     result, config, manifest = (read_checked(run, name, problems) for name in (RESULT, CONFIG, MANIFEST))
     if config is None and result is not None and "config" in result:
         problems.append(f"{CONFIG} is missing or damaged; its copy in {RESULT} is used")
@@ -38,7 +38,7 @@ def _read(run: RunFolder | PackedRun, problems: list[str]) -> Record | None:
 
 
 def read_checked(run: RunFolder | PackedRun, name: str, problems: list[str]) -> dict[str, Any] | None:
-    """Returns what a JSON file says, None where it is missing or not as it should be, which adds to `problems`."""
+    """Returns the content of a JSON file, None if it is missing or wrong; what is wrong is added to `problems`."""
     try:
         value = run.read(name)
     except DamagedError as error:

@@ -1,7 +1,7 @@
 """From run folders to the rows of a table: one row per cell of a study, which sums up the cell's seeds.
 
-Several studies make one: a run that is in two of them counts once, and what is chosen by validation accuracy is chosen
-in each of them by itself.
+Several studies can be read as one: a run that is in two of them counts once, and choices by validation accuracy are
+made in each study separately.
 """
 
 import collections
@@ -30,7 +30,7 @@ _SIZES = ("num_layers", "model_dim", "mlp_dim")  # fields of `model` that decide
 
 
 class SizeDifference(NamedTuple):
-    """One respect in which the model of a row is not the usual one of its study."""
+    """One respect in which the model of a row differs from the usual one of its study."""
 
     field: str  # of `ModelSize`
     own: int
@@ -51,7 +51,7 @@ class Study:
     unfinished: int  # runs, in all cells, that were started or planned and have not ended
     problems: tuple[str, ...] = ()  # a line for whatever is damaged, missing or foreign in the folder
     members: tuple[str, ...] = ()  # the names of several studies that are read as one; empty for one study
-    selects: tuple[tuple[str, ...], ...] = ()  # what its runs were trained to select: several, where commands differed
+    selects: tuple[tuple[str, ...], ...] = ()  # what its runs were trained to select: several if commands differed
 
     @property
     def title(self) -> str:
@@ -73,7 +73,7 @@ class Study:
         return groups
 
     def model(self, row: Row, *, without: Sequence[str] = ()) -> str:
-        """Returns the label without what belongs to the task: rows of one model differ in their task alone."""
+        """Returns the label without what belongs to the task: rows of one model differ only in their task."""
         return self.label(row, without=[*self._of_tasks, *without])
 
     @property
@@ -89,7 +89,7 @@ class Study:
 
     @functools.cached_property
     def models(self) -> list[str]:
-        """The models, those of the best mean score over their tasks first; those without one in some task last."""
+        """The models, best mean score over their tasks first; those without a score in some task last."""
         ranks: dict[str, list[float]] = {}
         for row in self.rows:
             ranks.setdefault(self.model(row), []).append(row.metric.rank(row.score.accuracy))
@@ -123,7 +123,7 @@ class Study:
         return dataclasses.replace(self, rows=tuple(sorted(rows, key=lambda row: _order(row, self.varied))))
 
     def best(self, row: Row) -> bool:
-        """Returns whether `row` is told apart from every other row of its task, see `paired.best`."""
+        """Returns whether `row` is distinguishably better than every other row of its task, see `paired.best`."""
         return self._best[row.config["task"]] is row
 
     @functools.cached_property
@@ -131,7 +131,7 @@ class Study:
         return {task: paired.best(rows) for task, rows in self.by_task.items()}
 
     def minus(self, model: str) -> dict[str, list[tuple[Row, Difference | None]]]:
-        """Returns the rows of every task that has `model`, each with its difference from that row, itself with None."""
+        """Returns the rows of each task that has `model`, with their differences from that model's row, itself None."""
         found = {}
         for task, rows in self.by_task.items():
             reference = next((row for row in rows if self.model(row) == model), None)
@@ -143,13 +143,13 @@ class Study:
 
     @property
     def searched_in(self) -> list[dict[str, Any]]:
-        """What times depend on of runs that only chose, as far as no run of a row has the same."""
+        """What times depend on for runs that only chose, unless a run of a row has the same."""
         found = _different(timing(result.get("environment", {})) for row in self.rows for result in row.others)
         return [each for each in found if each not in self.environments]
 
     @functools.cached_property
     def mixed_setups(self) -> list[Setup]:
-        """The set-ups of tasks whose runs do not all have the same: versions or devices differ."""
+        """The set-ups of tasks whose runs do not all share one: versions or devices differ."""
         found = [list(dict.fromkeys(s for row in rows for s in row.setups)) for rows in self.by_task.values()]
         return list(dict.fromkeys(setup for setups in found if len(setups) > 1 for setup in setups))
 
@@ -186,7 +186,7 @@ def _set_sizes(row: Row) -> tuple[Any, ...]:
 
 
 def read_study(path: str | Path, *others: str | Path) -> Study:
-    """Sums up the run folders in `path`, and in the folders of `others` as if all were one study.
+    """Summarises the run folders in `path`, and in the folders of `others`, as if all were one study.
 
     Raises:
       ValueError: there is no such folder, or no run in it has ended.
@@ -210,7 +210,7 @@ def read_study(path: str | Path, *others: str | Path) -> Study:
 
 
 def sum_up(names: Sequence[str], records: Sequence[Record], problems: Sequence[str]) -> Study:
-    """Returns the study of some runs, and the lines that are said of its folder."""
+    """Returns the study of some runs, with the lines about its folder."""
     return dataclasses.replace(_summarise(names, records), problems=tuple(problems))
 
 
@@ -231,7 +231,7 @@ def _waiting(path: Path) -> int:
 
 
 def natural(text: str) -> tuple[Any, ...]:
-    """Returns a sorting key by which the numbers in texts stand in order of size: length=64 before length=128."""
+    """Returns a sorting key that puts the numbers in texts in order of size: length=64 before length=128."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)", text)
     return tuple(float(part) if index % 2 else part for index, part in enumerate(parts)), text
 
@@ -309,7 +309,7 @@ def _row(chosen: Chosen, varied: Sequence[str], environments: list[dict[str, Any
 
 
 def _passed_over(chosen: Chosen) -> bool:
-    """Whether seeds that only choose have chosen this cell and another one has reported runs: a grid has changed."""
+    """Whether seeds that only choose have chosen this cell but another one has reported runs: a grid has changed."""
     runs = [record for cell in chosen.tried for record in cell]
     own = {id(record) for record in chosen.cell}
     reported = any(not record.searches and id(record) not in own for record in runs)
@@ -321,7 +321,7 @@ def _setup(record: Record, version: str | None) -> Setup:
 
 
 def _order(row: Row, varied: Sequence[str]) -> tuple[Any, ...]:
-    """Sorts by the other varied keys but the study, then best first, then cheapest first."""
+    """Sorts by the other varied keys except the study, then best first, then cheapest first."""
     keys = [_sortable(row.varied[key]) for key in varied if key != cells.STUDY]
     return (
         keys,
@@ -333,7 +333,7 @@ def _order(row: Row, varied: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _sortable(value: Any) -> tuple[int, Any]:
-    """Returns a sorting key of config values: a field that is not there first, then numbers, then texts."""
+    """Returns a sorting key for config values: a missing field first, then numbers, then texts."""
     if value is None:
         return 0, 0
     return (1, value) if isinstance(value, int | float) else (2, natural(str(value)))

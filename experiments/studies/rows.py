@@ -39,9 +39,9 @@ class ModelSize(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """With what a run was made; scores of different set-ups differ in more than what a study varies."""
+    """What a run was made with; scores of different set-ups differ in more than what a study varies."""
 
-    version: str | None  # of training; None where unknown, as in what follows
+    version: str | None  # of training; None where unknown, as below
     jax: str | None
     device: str | None
 
@@ -59,7 +59,7 @@ class Choice(NamedTuple):
 
     @property
     def edge(self) -> int:
-        """-1 where the smallest of several values was chosen, 1 for the largest, else 0: beyond it may be a better."""
+        """-1 if the smallest of several values was chosen, 1 for the largest, else 0: a better one may lie beyond."""
         tried = [value for value, _ in self.curve]
         return {tried[0]: -1, tried[-1]: 1}.get(self.value, 0) if len(tried) > 1 else 0
 
@@ -75,7 +75,7 @@ class Choice(NamedTuple):
 
     @property
     def window(self) -> float | None:
-        """The largest over the smallest value that solves, 1 for a single one; None without one, or without a ratio."""
+        """The largest value that solves over the smallest, 1 for a single one; None without one, or without a ratio."""
         solving = [value for value, score in self.curve if score >= self.solved_at]
         if not solving or not all(isinstance(value, int | float) and value > 0 for value in solving):
             return None
@@ -83,7 +83,7 @@ class Choice(NamedTuple):
 
 
 class ScoreKey(NamedTuple):
-    """On which rows a test was: its identity within a study."""
+    """Which rows a test was on: its identity within a study."""
 
     kind: str  # "own", "length" or "shifted"; "score" of another metric
     value: str  # of a length such as "128" or "41-80", the spec of the shifted task, or the name of the metric
@@ -116,12 +116,12 @@ class Row:
     varied: dict[str, Any]  # what distinguishes the cell, apart from `model.attention`
     results: tuple[dict[str, Any], ...]  # of the ended runs, by seed
     metrics: tuple[list[dict[str, Any]], ...]  # lines of metrics.jsonl of the ended runs
-    seeds: tuple[int, ...]  # of the ended runs, as in what follows
+    seeds: tuple[int, ...]  # of the ended runs, as below
     environments: tuple[int, ...]  # indices into Study.environments
     setups: tuple[Setup, ...]
     choices: tuple[Choice, ...] = ()
-    others: tuple[dict[str, Any], ...] = ()  # results of the runs among which was chosen and that are not reported
-    provisional: bool = False  # whether runs that only choose stand for those to be reported, of which none has ended
+    others: tuple[dict[str, Any], ...] = ()  # results of the runs that were used to choose and are not reported
+    provisional: bool = False  # whether runs that only choose stand in for the reported ones, none of which has ended
     passed_over: bool = False  # whether some seeds only choose, and a value that is not chosen has been reported
     metric: Metric = ACCURACY  # by which rows are ordered and compared
 
@@ -132,7 +132,7 @@ class Row:
 
     @functools.cached_property
     def task(self) -> TaskFacts:
-        """What the results record about the task; of results without such facts, what the spec spells out."""
+        """What the results record about the task; for results without such facts, what the spec spells out."""
         facts = next((result["task"] for result in self.results if "task" in result), None)
         if facts is not None:
             return TaskFacts(**{f.name: facts[f.name] for f in dataclasses.fields(TaskFacts) if f.name in facts})
@@ -155,7 +155,7 @@ class Row:
 
     @property
     def other_rows(self) -> tuple[TestScore, ...]:
-        """The tests on other rows than those of training."""
+        """The tests on rows other than those of training."""
         return self.tests[1:]
 
     def test(self, key: ScoreKey) -> TestScore | None:
@@ -234,8 +234,8 @@ class Row:
     def late_gain(self) -> float | None:
         """By how much validation accuracy rose over the last fifth of the steps: its slope, mean over runs.
 
-        A run that has stopped because it solves its task, or diverged, gains nothing. None where too few evaluations
-        fell into that time to say.
+        A run that has stopped because it solves its task, or diverged, gains nothing. None if too few evaluations
+        fell into that time to tell.
         """
         gains = [_late_gain(rows, self.config["train.steps"]) for rows in self.metrics]
         known = [gain for gain in gains if gain is not None]
@@ -243,7 +243,7 @@ class Row:
 
     @property
     def still_improving(self) -> bool:
-        """Whether accuracy rose late by more than `FLAT`, and by more than twice what chance makes of a difference.
+        """Whether accuracy rose late by more than `FLAT`, and by more than twice the chance error of a difference.
 
         That is the error of a difference of two accuracies over as many rows as validation has, mean over runs.
         """
@@ -260,7 +260,7 @@ class Row:
         return float(sum(cost.get("train_flops_executed", 0) - cost.get("pretrain_flops", 0) for cost in costs))
 
     def slices(self, name: str) -> list[dict[str, Any]]:
-        """Returns the slice of that name of every run that has it."""
+        """Returns the slice of that name from every run that has it."""
         return [result["slices"][name] for result in self.results if name in result["slices"]]
 
     def values(self, name: str) -> list[float]:
@@ -315,7 +315,7 @@ def task_differences(tasks: Sequence[TaskFacts]) -> list[dict[str, Any]] | None:
 
 
 def _other_tests(results: Sequence[Mapping[str, Any]], task: str) -> list[TestScore]:
-    """Returns the tests on other rows, each summed up over the runs that have it."""
+    """Returns the tests on other rows, each averaged over the runs that have it."""
     groups: dict[ScoreKey, list[Mapping[str, Any]]] = {}
     for result in results:
         for test in legacy.tests_of_today(result, task):

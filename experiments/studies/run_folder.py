@@ -2,10 +2,10 @@
 
 `results/<study>/<run_id>/` holds `config.json`, `manifest.json` (environment, command, date), `metrics.jsonl`,
 `checkpoints/`, `parameters/` of a run that keeps those of every evaluation, `error.txt` where the last attempt failed,
-and, last and by fsync and rename, `result.json`. The folder is the truth: everything else is derived.
+and `result.json`, written last, by fsync and rename. The folder is the truth: everything else is derived.
 
-A file ends in the SHA-256 of what it says, as its field "sha256"; `result.json` has that of `metrics.jsonl`, too. What
-does not agree is damaged. Earlier versions wrote none, and their files are taken as they are.
+A file ends with the SHA-256 of its content, in its field "sha256"; `result.json` has that of `metrics.jsonl`, too. A
+file that does not match is damaged. Earlier versions wrote no digests; their files are taken as they are.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from experiments.studies.whole_files import storage, write_whole
 
 
 class DamagedError(ValueError):
-    """A file of a run folder is not what was written; the message says in one line which, and how that shows."""
+    """A file of a run folder is not what was written; the message says in one line which, and what shows it."""
 
 
 CONFIG, MANIFEST, RESULT, METRICS = "config.json", "manifest.json", "result.json", "metrics.jsonl"
@@ -43,7 +43,7 @@ class RunFolder:
     def create(self, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         """Makes the folder and writes `config.json` and `manifest.json`; what is already saved stays.
 
-        What an earlier attempt left goes: half-written files, and what is said of a failure.
+        Leftovers of an earlier attempt are removed: half-written files, and the record of a failure.
         """
         with storage(self.path):
             (self.path / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
@@ -58,10 +58,10 @@ class RunFolder:
         """Called before anything is written; the folder of a run in training raises LeaseLostError here."""
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Returns what a JSON file of the folder says, without its digest; None where there is no such file.
+        """Returns the content of a JSON file of the folder, without its digest; None if there is no such file.
 
         Raises:
-          DamagedError: it cannot be read, is no JSON object, or does not agree with its digest.
+          DamagedError: it cannot be read, is not a JSON object, or does not match its digest.
         """
         try:
             value = json.loads((self.path / name).read_bytes())
@@ -92,7 +92,7 @@ class RunFolder:
             return None
 
     def warn(self, problem: str) -> None:
-        """Says on standard error what is wrong with this run."""
+        """Prints what is wrong with this run to standard error."""
         print(f"run {self.path.name}: {problem}", file=sys.stderr)
 
     def ended(self) -> bool:
@@ -128,12 +128,12 @@ class RunFolder:
         return lines
 
     def check_metrics(self, result: Mapping[str, Any]) -> None:
-        """Raises DamagedError where `metrics.jsonl` is not what it was when its run ended in `result`."""
+        """Raises DamagedError if `metrics.jsonl` is not what it was when its run ended in `result`."""
         if METRICS_SEAL in result and _file_digest(self.path / METRICS) != result[METRICS_SEAL]:
             raise DamagedError(f"{METRICS} is damaged: its SHA-256 does not match")
 
     def replace_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes `metrics.jsonl` anew."""
+        """Rewrites `metrics.jsonl`."""
         self.check_lease()
         content = "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows).encode()
         write_whole(self.path / METRICS, content)
@@ -152,7 +152,7 @@ class RunFolder:
         return sorted(int(path.stem) for path in files if path.stem.isdecimal())
 
     def prune(self, kept: int) -> None:
-        """Keeps the newest checkpoints only."""
+        """Keeps only the newest checkpoints."""
         for path in self.checkpoints()[:-kept]:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -164,7 +164,7 @@ def has_ended(result: Mapping[str, Any] | None) -> bool:
 
 
 def is_plain(name: str) -> bool:
-    """Returns whether a name can be that of a folder in a study, of none outside it, and a word in a line of text."""
+    """Returns whether a name can be that of a folder in a study, not outside it, and a word in a line of text."""
     return bool(name) and name.isprintable() and not name.startswith(".") and not set(name) & set("/\\")
 
 
@@ -201,13 +201,13 @@ def _plain(value: Any) -> Any:
 
 
 def _has_a_nameless_seal(value: Mapping[str, Any]) -> bool:
-    """Whether some field looks like the digest of the file under a damaged name; earlier versions wrote none."""
+    """Whether some field looks like the digest of the file under a damaged name; earlier versions wrote no digest."""
     others = {key: item for key, item in value.items() if key not in ("parameter_hash", METRICS_SEAL)}
     return any(isinstance(item, str) and re.fullmatch("[0-9a-f]{64}", item) for item in others.values())
 
 
 def digest(value: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of what a JSON object says, however it is laid out."""
+    """Returns the SHA-256 of the content of a JSON object, whatever its layout."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 

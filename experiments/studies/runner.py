@@ -56,13 +56,13 @@ def read_runs(configs: Sequence[Config], *, traced: bool = False) -> list[Run]:
 def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, lanes: Lanes | None = None) -> int:
     """Trains what has not ended yet, one run after another; returns how many failed.
 
-    What another process is working on is left to it, and waited for: where that process dies, its run goes on here.
+    A run that another process is working on is left to it and waited for: if that process dies, the run goes on here.
 
     Args:
       runs: of the study.
       results: the folder of all studies.
       command: `python -m experiments.run ...`, for the manifests.
-      lanes: of the programs that train at once the runs that share them; None: each is trained alone.
+      lanes: of the programs, each of which trains at once the runs that share it; None: each run is trained alone.
     """
     todo = unfinished(runs, results, command)
     with planned(runs, results, [item.folder for item in todo]), progress.make_display(len(todo)) as display:
@@ -70,7 +70,7 @@ def run_study(runs: Sequence[Run], results: str | os.PathLike[str], command: str
 
 
 def follow(runs: Sequence[Run]) -> None:
-    """Trains, as a process of `parallel.devices()` that is not the first, what the first one says."""
+    """Trains, as a process of `parallel.devices()` other than the first, the runs that the first one announces."""
     known = {run.digests.run: run for run in pretraining.with_pretrainings(runs)}
     while (word := parallel.hear()) != parallel.END:
         if word in known:
@@ -82,7 +82,7 @@ def follow(runs: Sequence[Run]) -> None:
 def run_in_workers(
     number: int, runs: Sequence[Run], results: str | os.PathLike[str], command: str, *, lanes: Lanes | None = None
 ) -> int:
-    """Does what `run_study` does in several processes, and returns the same.
+    """Does what `run_study` does, but in several processes, and returns the same.
 
     Args:
       number: of processes.
@@ -122,10 +122,10 @@ def work(
     *,
     lanes: Lanes | None = None,
 ) -> None:
-    """Trains, as one of several workers, the runs that are free, beginning with those that are this one's by order.
+    """Trains, as one of several workers, the runs that are free, beginning at this worker's place in their order.
 
-    The worker of a job trains as many as the job says. Where none is free it looks for as long as it takes to know that
-    the lease of a process on another machine has expired.
+    The worker of a job trains as many as the job says. If none is free, it keeps looking for as long as it takes to
+    know that the lease of a process on another machine has expired.
 
     Raises:
       SpecError: the runs are not those that the job was submitted for.
@@ -152,7 +152,7 @@ def work(
 
 
 def plan_of(runs: Sequence[Run]) -> str:
-    """Returns the digest of which runs these are."""
+    """Returns a digest that identifies these runs."""
     return plans.digest_of([run.digests.run for run in runs])
 
 
@@ -163,7 +163,7 @@ def _named(runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Item]:
 
 
 def unfinished(runs: Sequence[Run], results: str | os.PathLike[str], command: str) -> list[Item]:
-    """Returns what has not ended yet, and mends what has."""
+    """Returns the runs that have not ended yet, and mends those that have."""
     todo: list[Item] = []
     for item in _named(runs, results):
         if mending.mend(item.run, item.folder, functools.partial(manifest, item.run, command)):
@@ -192,7 +192,7 @@ def _say_what_is_not_kept(runs: Sequence[Run], results: str | os.PathLike[str]) 
 
 @contextlib.contextmanager
 def planned(runs: Sequence[Run], results: str | os.PathLike[str], todo: Sequence[TrainingFolder]) -> Iterator[None]:
-    """Keeps a plan of the runs in their study while it lasts, where some are to do, and tidies up behind these."""
+    """Keeps a plan of the runs in their study for its duration, if any are left to do, and tidies up after those."""
     with plans.written(Path(results) / runs[0].config.name, plan_for(runs) if todo else {}):
         yield
         for folder in todo:
@@ -241,7 +241,7 @@ def labels_of(configs: Sequence[Config]) -> list[str]:
 
 
 def cell_labels(configs: Sequence[Config]) -> list[str]:
-    """Returns the attention of each config, and in what its cell differs from the others."""
+    """Returns the attention of each config, and how its cell differs from the others."""
     cells = [schema.cell_fields(config.fields()) for config in configs]
     keys = [key for key in schema.varied_keys(cells) if key != "model.attention"]
     return ["  ".join([cell["model.attention"], *(f"{key}={cell[key]}" for key in keys)]) for cell in cells]

@@ -1,6 +1,6 @@
-"""Scores by which rows can stand in order, be compared and be drawn, in place of the test accuracy.
+"""Scores by which rows can be ordered, compared and drawn, in place of the test accuracy.
 
-A metric takes one number from the result of each run; its kind says how the numbers of a row are summed up and whether
+A metric takes one number from the result of each run; its kind says how the numbers of a row are summarised and whether
 those of two rows can be compared in pairs.
 """
 
@@ -17,10 +17,10 @@ Bounds = tuple[float | None, float | None]  # floor and ceiling of one run
 
 
 class Kind(NamedTuple):
-    """How the numbers of the runs of a row are summed up, and those of two rows compared."""
+    """How the numbers of the runs of a row are summarised, and those of two rows compared."""
 
     estimate: Callable[[Sequence[float]], Estimate | None]
-    difference: Callable[..., Estimate] | None  # of pairs, given in addition the number of comparisons; None: not done
+    difference: Callable[..., Estimate] | None  # of pairs; also takes the number of comparisons; None: not done
     p: Callable[..., Any] | None  # that pairs have equal means
     words: str  # what stands around a score of 5 runs and more
     unit: bool  # whether scores are from 0 to 1
@@ -52,12 +52,12 @@ class Metric:
     higher: bool = True  # whether a higher one is better
 
     def rank(self, estimate: Estimate | None) -> float:
-        """Returns a number that is the smaller, the better the score is, and infinite without one."""
+        """Returns a number that is smaller for a better score, and infinite without one."""
         return math.inf if estimate is None else -estimate.mean if self.higher else estimate.mean
 
 
 def _field(name: str, label: str, **more: Any) -> Metric:
-    """Returns the metric of a field of results, without what is not finite."""
+    """Returns the metric of a field of results, leaving out values that are not finite."""
 
     def of_run(result: Result) -> float | None:
         value = result.get(name)
@@ -98,7 +98,7 @@ def available(results: Sequence[tuple[Result, str]]) -> dict[str, Metric]:
     """Returns the metrics that some run has, by name.
 
     Args:
-      results: each with the spec of the task of its run, in which shifted tasks differ by their labels.
+      results: each with the spec of its run's task; the labels of shifted tasks say how they differ from it.
     """
     found = [metric for metric in _FIELDS if any(metric.of_run(result) is not None for result, _ in results)]
     tests = [test for result, task in results for test in legacy.tests_of_today(result, task)]
@@ -118,8 +118,8 @@ def available(results: Sequence[tuple[Result, str]]) -> dict[str, Metric]:
 def names_of_tests(tests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[str, str]]:
     """Returns what tests on other rows are called, as {(kind, value): two parts}.
 
-    Lengths come from short to long, then shifted tasks as they are met. A test that rows call by several names, or
-    whose name another has, is called by its value.
+    Lengths come from short to long, then shifted tasks in order of appearance. A test that has several names, or shares
+    its name with another, is called by its value.
     """
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for test in tests:
@@ -135,7 +135,7 @@ def names_of_tests(tests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
 
 
 def _of_rows(accuracy: Metric, scores: Callable[[Result], Mapping[str, Any]]) -> Metric:
-    """Returns the metric of whole rows that goes with an accuracy; no shortcut and no ceiling is known for it."""
+    """Returns the metric of whole rows that goes with an accuracy; it has no known shortcut or ceiling."""
     return Metric(
         name=f"row accuracy, {accuracy.name.removeprefix('accuracy ')}",
         label=accuracy.label.replace("test accuracy", "share of rows all right", 1),
@@ -144,10 +144,10 @@ def _of_rows(accuracy: Metric, scores: Callable[[Result], Mapping[str, Any]]) ->
 
 
 def _test(kind: str, value: str) -> Callable[[Result], Mapping[str, Any]]:
-    """Returns what finds the scores of a test on other rows."""
+    """Returns a function that finds the scores of a test on other rows."""
 
     def test(result: Result) -> Mapping[str, Any]:
-        tests = legacy.tests_of_today(result, "")  # whose labels nobody asks for
+        tests = legacy.tests_of_today(result, "")  # whose labels are not needed
         return next((test for test in tests if (test["kind"], test["value"]) == (kind, value)), {})
 
     return test
@@ -165,7 +165,7 @@ def _test_metric(kind: str, value: str, name: str) -> Metric:
 
 
 def _bin(name: str, start: int) -> Callable[[Result], Mapping[str, Any]]:
-    """Returns what finds the scores of one bin of a slice."""
+    """Returns a function that finds the scores of one bin of a slice."""
 
     def scores(result: Result) -> Mapping[str, Any]:
         item = result["slices"].get(name, {})
@@ -188,7 +188,7 @@ def _slice_metric(name: str, start: int, label: str) -> Metric:
 
 
 def _bins(item: Mapping[str, Any]) -> list[tuple[int, str, int]]:
-    """Returns first value, label and place of every bin of a slice that holds targets, where there are several."""
+    """Returns the first value, label and place of every bin of a slice that contains targets, if there are several."""
     if "edges" in item:
         ends = zip(item["edges"][:-1], item["edges"][1:], strict=True)
         labels = {first: f"{first}-{end - 1}" if end - first > 1 else str(first) for first, end in ends}

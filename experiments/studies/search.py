@@ -1,10 +1,10 @@
-"""What must be over before other runs begin: those that choose for them, and those in whose parameters they begin.
+"""What must be over before other runs begin: the runs that choose for them, and those whose parameters they start from.
 
 With `study.search_seeds` a study has two stages. In the first, every cell is trained at the seeds that choose; in the
-second, of the cells that differ only in `study.select`, the one of best validation accuracy is trained at the seeds
-that are reported. So no reported run has been chosen for what it scores, and of four rates one has all seeds.
+second, of the cells that differ only in `study.select`, the one with the best validation accuracy is trained at the
+seeds that are reported. So no reported run has been chosen for its own score, and of four rates one has all seeds.
 
-With `pretrain.task` each of these stages has another one before it: the pretraining of its runs.
+With `pretrain.task`, each of these stages is preceded by another one: the pretraining of its runs.
 """
 
 import os
@@ -52,9 +52,9 @@ def foreseen(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def lanes(runs: Sequence[Run]) -> Lanes:
-    """Returns how many lanes each program needs in the stage that needs most.
+    """Returns how many lanes each program needs in the stage that needs the most.
 
-    With as many in every stage, stages share the program, and a compilation cache makes it once.
+    With this many in every stage, stages share the program, and with a compilation cache it is compiled once.
     """
     found: dict[Run, int] = {}
     for group in (group for stage in foreseen(runs) for group in cut(stage, together=True)):
@@ -66,7 +66,7 @@ def lanes(runs: Sequence[Run]) -> Lanes:
 def train(runs: Sequence[Run], results: str | os.PathLike[str], train_stage: Callable[[Sequence[Run]], int]) -> int:
     """Trains a study stage by stage; returns how many runs failed.
 
-    Others are told of all that the study comes to, where that is more than a stage; of this `train_stage` tells them.
+    Others are told of all runs of the study if that is more than one stage; `train_stage` tells them of its stage.
     """
     several, failed = any(run.config.searches or run.pretraining for run in runs), 0
     for stage in stages(runs, results):
@@ -77,7 +77,7 @@ def train(runs: Sequence[Run], results: str | os.PathLike[str], train_stage: Cal
 
 
 def stage_of(own: workers.Assignment, runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Run]:
-    """Returns the runs of the stage that a worker was started for; those of the last one where none has its plan."""
+    """Returns the runs of the stage that a worker was started for; those of the last one if none has its plan."""
     stage: list[Run] = []
     for stage in stages(runs, results):
         if own.plan == plan_of(stage):
@@ -86,7 +86,7 @@ def stage_of(own: workers.Assignment, runs: Sequence[Run], results: str | os.Pat
 
 
 def expected(runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Run]:
-    """Returns the runs that the study comes to: of cells that are not chosen yet, as if the first one were chosen."""
+    """Returns the runs that the study will have: where no cell is chosen yet, as if the first one were chosen."""
     searching = [run for run in runs if run.config.searches]
     if not searching:
         return with_pretrainings(runs)
@@ -97,7 +97,7 @@ def expected(runs: Sequence[Run], results: str | os.PathLike[str]) -> list[Run]:
 
 
 def _first(searching: Sequence[Run]) -> dict[tuple[Any, ...], str]:
-    """Returns the digest of the first cell among which is chosen, by what they share."""
+    """Returns the digest of the first cell of each group to choose from, by what its cells share."""
     return {_group(run): run.digests.cell for run in reversed(searching)}
 
 
@@ -106,7 +106,7 @@ def _of_cells(runs: Sequence[Run], chosen: set[str]) -> list[Run]:
 
 
 def _chosen(searching: Sequence[Run], results: str | os.PathLike[str]) -> dict[tuple[Any, ...], str]:
-    """Returns the digest of the cell that is chosen, by what it shares; none where no run that chooses has ended."""
+    """Returns the digest of the chosen cell of each group, by what they share; none if no choosing run has ended."""
     groups: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
     for run in searching:
         result = run_folder(results, run).result()
@@ -116,6 +116,6 @@ def _chosen(searching: Sequence[Run], results: str | os.PathLike[str]) -> dict[t
 
 
 def _group(run: Run) -> tuple[Any, ...]:
-    """Returns what cells share among which is chosen."""
+    """Returns what identifies the group of cells from which one is chosen."""
     fields = schema.cell_fields(run.config.fields())
     return tuple(value for key, value in fields.items() if key not in run.config.study.select)

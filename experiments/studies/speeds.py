@@ -1,4 +1,4 @@
-"""How fast runs are, by those that have ended: what a plan's estimate of time rests on."""
+"""How fast runs are, judging by those that have ended: the basis of a plan's time estimate."""
 
 import contextlib
 import functools
@@ -15,11 +15,11 @@ from experiments.studies.run_folder import RESULT, DamagedError, has_ended
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"  # studies that come with the code
 
 _MOST = 300  # runs of one study that are read
-_DEVICE = ("backend", "device", "cores")  # what must agree, of the environment, before others are taken
+_DEVICE = ("backend", "device", "cores")  # of the environment: runs that agree in these are preferred
 
 
 class Speed(NamedTuple):
-    """What one ended run tells."""
+    """The speed of one ended run."""
 
     attention: str
     task: str
@@ -29,15 +29,15 @@ class Speed(NamedTuple):
 
 
 class Speeds(NamedTuple):
-    """What an estimate rests on: ended runs, of this device where there are any."""
+    """The basis of an estimate: ended runs, of this device if there are any."""
 
     known: Sequence[Speed]
 
     def seconds(self, attention: str, task: str, flops: float) -> float | None:
-        """Returns about how long a run takes that executes so many FLOPs; None without an ended run.
+        """Returns roughly how long a run of this many FLOPs takes; None without an ended run.
 
-        Runs of the same attention and task count, or else those next to it: of the same attention, the same mixers,
-        any. The time apart from steps is taken from runs that have measured it, and is 0 without any.
+        Runs of the same attention and task count or, failing that, those of the same attention, of the same mixers, or
+        any. The time outside steps is taken from runs that have measured it, and is 0 without any.
         """
         if not self.known:
             return None
@@ -65,9 +65,9 @@ class Speeds(NamedTuple):
 
 
 def read_speeds(results: str | Path, name: str, environment: Mapping[str, Any]) -> Speeds:
-    """Returns the speeds of ended runs: of the study where it has any, or else of all studies.
+    """Returns the speeds of ended runs: of the study if it has any, or else of all studies.
 
-    Of these, the runs of this device count where there are any, or else all.
+    Of these, the runs of this device count if there are any, or else all.
 
     Args:
       results: the folder of all studies.

@@ -1,7 +1,7 @@
-"""How a study stands, from its folders alone: nothing is written, so it can be asked anywhere and at any time.
+"""The status of a study, from its folders alone: nothing is written, so it can be read anywhere and at any time.
 
-Ages are differences between this machine's clock and that of the filesystem. They are there to be read: who may take a
-lease over is decided elsewhere, without clocks.
+Ages are differences between this machine's clock and that of the filesystem. They are only for display: who may take
+over a lease is decided elsewhere, without clocks.
 """
 
 import collections
@@ -29,7 +29,7 @@ STATES = ("done", "diverged", "failed", "running", "waiting")
 
 
 class RunStatus(NamedTuple):
-    """How one run stands."""
+    """The status of one run."""
 
     state: str  # one of STATES
     cell: str  # digest, "" where it is not known
@@ -43,7 +43,7 @@ class RunStatus(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class StudyStatus:
-    """How a study stands; runs of its plan that have no folder yet are waiting."""
+    """The status of a study; runs of its plan that have no folder yet are waiting."""
 
     runs: tuple[RunStatus, ...]
 
@@ -57,7 +57,7 @@ class StudyStatus:
         return [run for run in self.runs if run.holder is not None and run.state in ("running", "waiting")]
 
     def seconds_left(self) -> float | None:
-        """Returns an upper estimate from the times of ended runs, of the same cell where there are any.
+        """Returns an upper estimate from the times of ended runs, of the same cell if there are any.
 
         None where nothing has been measured, or no process is at work.
         """
@@ -74,7 +74,7 @@ class StudyStatus:
 
 
 def _rest(run: RunStatus, cells: Mapping[str, float]) -> float | None:
-    """Returns the seconds that a run still takes, by the mean time of ended runs of each cell."""
+    """Returns the seconds that a run still needs, from the mean time of ended runs of each cell."""
     whole = cells.get(run.cell)
     if whole is None and run.step_seconds is not None:
         whole = run.steps * run.step_seconds
@@ -84,11 +84,11 @@ def _rest(run: RunStatus, cells: Mapping[str, float]) -> float | None:
 
 
 def read_status(study: Path, ended: dict[str, RunStatus] | None = None) -> StudyStatus:
-    """Returns how a study stands.
+    """Returns the status of a study.
 
     Args:
       study: its folder.
-      ended: the runs that had ended when it was last asked, which are not read again; those that have since are added.
+      ended: the runs that had ended at the last call, which are not read again; those that have ended since are added.
 
     Raises:
       ValueError: there is no such folder, or neither a run nor a plan in it.

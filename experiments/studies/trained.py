@@ -24,7 +24,7 @@ def read_run(name: str, config: Mapping[str, Any]) -> Run:
     """Returns the run of a config, flat or nested.
 
     Raises:
-      ValueError: the config means another run today than the one whose id is `name`; one line.
+      ValueError: the config today means a run other than the one whose id is `name`; one line.
     """
     fields = schema.flatten(legacy.config_of_today(config))
     run = Run.read(Config.from_fields({key: value for key, value in fields.items() if key in schema.declared()}))
@@ -77,7 +77,7 @@ def trained_model(folder: str | os.PathLike[str], run: Run, at_step: int | None 
       at_step: whose parameters, one of `RunFolder.kept_steps`; None: those that were best by validation accuracy.
 
     Raises:
-      ValueError: the folder has no whole checkpoint, as an archive has none, or not of this step; one line.
+      ValueError: the folder has no whole checkpoint (an archive has none), or none of this step; one line.
     """
     graph, _ = abstract_model(run)
     return nnx.merge(graph, trained_params(folder, run, at_step))

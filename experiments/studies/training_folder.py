@@ -24,14 +24,14 @@ Rows = list[dict[str, Any]]  # of metrics
 class TrainingFolder(RunFolder):
     """One run on disk that is being trained, by one process at a time.
 
-    Writing methods raise StorageError, and LeaseLostError where another process took over what this one had `locked`.
+    Writing methods raise StorageError, and LeaseLostError if another process took over what this one had `locked`.
     """
 
     _lease: Lease | None = None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder for this process, whose writing methods then check that it is still so.
+        """Leases the folder for this process; writing methods then check that it still has the lease.
 
         Raises:
           BusyError: another process holds it.
@@ -49,13 +49,13 @@ class TrainingFolder(RunFolder):
                 self._lease = None
 
     def tidy(self) -> None:
-        """Removes what is left of the lease of a process that died when the run had just ended."""
+        """Removes what is left of the lease of a process that died just after the run ended."""
         if traces(self.path):
             with contextlib.suppress(BusyError), self.locked():
                 pass
 
     def check_lease(self) -> None:
-        """Raises LeaseLostError where this folder was `locked` and another process took it over."""
+        """Raises LeaseLostError if this folder was `locked` and another process took it over."""
         if self._lease is not None:
             self._lease.check()
 
@@ -66,9 +66,9 @@ class TrainingFolder(RunFolder):
                 (self.path / RESULT).unlink(missing_ok=True)
 
     def save_checkpoint(self, step: int, state: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Saves a pytree of arrays and the rows of metrics up to it, one file with its SHA-256; keeps the newest two.
+        """Saves a pytree of arrays and the rows of metrics up to it in one file with its SHA-256; keeps the newest two.
 
-        The rows are in it because selection needs them all, and `metrics.jsonl` may be damaged meanwhile.
+        The rows are included because selection needs them all, and `metrics.jsonl` may be damaged meanwhile.
         """
         self._write_arrays(
             self.path / "checkpoints" / f"{step:09d}.msgpack", state, {"step": step, "rows": json.dumps(rows)}
@@ -76,9 +76,9 @@ class TrainingFolder(RunFolder):
         self.prune(KEPT_CHECKPOINTS)
 
     def keep_parameters(self, step: int, params: Any) -> None:
-        """Saves the parameters of a step, one file with its SHA-256, for good: checkpoints come and go beside it.
+        """Saves the parameters of a step permanently, in one file with its SHA-256; checkpoints come and go beside it.
 
-        There is nothing else in it, so that a step that is trained again gives the same file.
+        The file contains nothing else, so that training the step again gives the same file.
         """
         self._write_arrays(self.parameters_at(step), params, {"step": step})
 
@@ -90,7 +90,7 @@ class TrainingFolder(RunFolder):
           like: a pytree of arrays, or of their shapes and dtypes, with the structure of what was saved.
 
         Raises:
-          ValueError: they are not kept, damaged, or those of another model; one line.
+          ValueError: they are not kept, are damaged, or belong to another model; one line.
         """
         path = self.parameters_at(step)
         try:
@@ -106,7 +106,7 @@ class TrainingFolder(RunFolder):
     def load_checkpoint(self, like: Any, *, remove_damaged: bool = True) -> tuple[Any, Rows] | None:
         """Returns (state, rows of metrics) of the newest whole checkpoint, None where there is none.
 
-        What is damaged is named and, in training, removed, or it would count among the newest two for ever.
+        Damaged files are named and, in training, removed; otherwise they would count among the newest two forever.
 
         Args:
           like: a pytree of arrays, or of their shapes and dtypes, with the structure of what was saved.
@@ -156,7 +156,7 @@ class TrainingFolder(RunFolder):
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:
-    """Returns what a file of arrays holds; raises OSError, and ValueError where it does not agree with its digest."""
+    """Returns the content of a file of arrays; raises OSError, and ValueError if it does not match its digest."""
     content = path.read_bytes()
     digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:

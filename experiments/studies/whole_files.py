@@ -12,13 +12,13 @@ _LONGEST_WRITE = 24 * 3600  # seconds, for a process on another host that may st
 
 
 class StorageError(OSError):
-    """A run folder cannot be written: read-only, full, or something else stands there. The message is one line."""
+    """A run folder cannot be written: it is read-only or full, or something else is there. The message is one line."""
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
     """Makes `folder` and writes, syncs and removes a small file there; raises StorageError where that fails.
 
-    What a process that was killed left half written in the folder is removed.
+    Files that a killed process left half-written in the folder are removed.
     """
     folder = Path(folder)
     with storage(folder):
@@ -38,7 +38,7 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Writes a derived file (table, plot, report) whole or not at all; raises StorageError.
 
-    Links are followed. What is no regular file, such as a device or a pipe, is written through. A file that is replaced
+    Links are followed. Anything but a regular file, such as a device or a pipe, is written in place. A replaced file
     keeps its mode.
     """
     path, data = Path(path), content.encode() if isinstance(content, str) else content
@@ -99,7 +99,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _may_be_in_use(path: Path) -> bool:
-    """Whether the process that writes a temporary file may be alive; its name ends in host and process."""
+    """Whether the process that writes a temporary file may be alive; the file's name ends in host and process."""
     host, _, process = path.name.removesuffix(".tmp").removeprefix(".probe-").rpartition(".")
     if host.endswith(_HOST) and process.isdecimal():
         try:

@@ -1,8 +1,8 @@
 """Several processes that share the runs of a study, each with its part of the machine, and what to do when one dies.
 
 A worker is the same command again with `--worker=i/n`. It takes whatever run is free, as any process does (`lease.py`),
-and tells its driver of it in lines of JSON. Its standard input is a pipe that the driver holds: where the driver dies,
-the pipe ends and so does the worker.
+and reports it to its driver in lines of JSON. Its standard input is a pipe that the driver holds open: if the driver
+dies, the pipe ends and so does the worker.
 """
 
 import json
@@ -21,9 +21,9 @@ from experiments import interrupts
 from experiments.studies.progress import Board
 
 _BYTES = 3 << 29  # of a process that has JAX, its programs and temporaries of the compiler: 1.5 GiB
-_TIMES = 16  # the least that a run needs (`memory.least_bytes`): what attention, logits and gradients come to
+_TIMES = 16  # times the least that a run needs (`memory.least_bytes`): what attention, logits and gradients take
 
-DEATHS = 3  # of its process, after which a run has failed; and of a worker that has begun no run
+DEATHS = 3  # of its process, after which a run has failed; also of a worker that has begun no run
 
 _REFUSED = 2
 _WARNED = (interrupts.WARNED, -signal.SIGUSR1)  # it has saved what it had; or it had not even begun
@@ -38,7 +38,7 @@ class Part(NamedTuple):
 
 
 def parts(number: int) -> list[Part]:
-    """Returns the parts of so many workers."""
+    """Returns the parts of this many workers."""
     return [Part(place, number) for place in range(number)]
 
 
@@ -71,7 +71,7 @@ class Assignment(NamedTuple):
 
 
 def read_assignment(text: str) -> Assignment:
-    """Returns what a driver wrote as "i/n:digest", or as "i/n" with that of its job behind it."""
+    """Returns what a driver wrote as "i/n:digest", or as "i/n" followed by that of its job."""
     part, at, rest = text.partition("@")
     part, _, plan = part.partition(":")
     place, number = part.split("/")
@@ -84,16 +84,16 @@ def read_assignment(text: str) -> Assignment:
 
 
 def fitting(runs: int, needed: int, cores: int, devices: int, memory: int) -> int:
-    """Returns how many workers a study gets where nobody says: one per core, or per device that is no CPU.
+    """Returns how many workers a study gets by default: one per core, or per device that is not a CPU.
 
-    It follows from the study and the machine alone, not from what is still to do, so that a run goes on with the cores
-    that it began with, on which its last bits depend.
+    The number depends on the study and the machine alone, not on what is still to do, so that a run goes on with the
+    cores that it began with, on which its last bits depend.
 
     Args:
       runs: of the study.
-      needed: bytes that a run holds at the least.
+      needed: the least bytes that a run needs.
       cores: that this process may use.
-      devices: that are no CPU.
+      devices: that are not CPUs.
       memory: in bytes, of the machine or of one device.
     """
     if devices:
@@ -102,7 +102,7 @@ def fitting(runs: int, needed: int, cores: int, devices: int, memory: int) -> in
 
 
 def begin(part: Part) -> None:
-    """Takes this worker's part of the machine, and ends it when its driver dies; before JAX looks for devices."""
+    """Takes this worker's part of the machine, before JAX looks for devices; ends the worker when its driver dies."""
     threading.Thread(target=_end_with_the_driver, name="driver", daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores_of(part, sorted(os.sched_getaffinity(0))))
@@ -114,7 +114,7 @@ def begin(part: Part) -> None:
 
 
 def leave_memory_to_others() -> None:
-    """Lets JAX take memory of a GPU as it needs it, which else takes three quarters at once; before it has a device."""
+    """Lets JAX, before it has a device, take GPU memory as needed, not three quarters of it at once."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
@@ -133,7 +133,7 @@ def cores_of(part: Part, cores: Sequence[int]) -> set[int]:
 
 
 class Crew:
-    """The workers of one driver, each with a thread that reads what it says and starts it again where it dies.
+    """The workers of one driver, each with a thread that reads what it says and restarts it if it dies.
 
     `refusal` is the line of a worker that could not obey its command, "" as long as there is none.
     """
@@ -157,7 +157,7 @@ class Crew:
         """
         self._arguments, self._board, self._fail = arguments, board, fail
         self._behind = f":{plan}" if job is None else job.text()
-        self._deaths: Counter[tuple[str, ...]] = Counter()  # by the runs that the worker was at
+        self._deaths: Counter[tuple[str, ...]] = Counter()  # by the runs that the worker was training
         self._lock = threading.Lock()
         self._processes: dict[Part, subprocess.Popen[str]] = {}
         self._threads: list[threading.Thread] = []
@@ -202,7 +202,7 @@ class Crew:
                 return
 
     def _work(self, part: Part) -> tuple[tuple[str, ...], int, str]:
-        """Runs a worker to its end; returns the runs that it was at, its exit code and its last words."""
+        """Runs a worker to its end; returns the runs that it was training, its exit code and its last words."""
         own = f"--worker={part.place}/{part.number}{self._behind}"
         command = [sys.executable, "-m", "experiments.run", *self._arguments, own]
         pipe, last = subprocess.PIPE, ""
@@ -225,7 +225,7 @@ class Crew:
         return tuple(runs), process.returncode, last
 
     def _another(self, part: Part, runs: tuple[str, ...], what: str) -> bool:
-        """Returns whether a worker that died is to start again, and gives up the runs that it was at too often."""
+        """Returns whether a worker that died is to start again; gives up runs whose workers have died too often."""
         with self._lock:
             self._deaths[runs] += 1
             often = self._deaths[runs] >= DEATHS
@@ -239,7 +239,7 @@ class Crew:
 
 
 def _event(line: str) -> dict[str, Any] | None:
-    """Returns the event that a line of a worker tells, None where it is something else, such as a warning."""
+    """Returns the event on a line of a worker, None if the line is something else, such as a warning."""
     try:
         value = json.loads(line)
     except ValueError:

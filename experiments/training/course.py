@@ -1,6 +1,6 @@
 """The course of one run between its chunks of steps: validation, metrics and a checkpoint; at its end, the result.
 
-Whatever takes the steps hands them in, whether it trains the run alone or with others.
+Whatever takes the steps passes them in, whether it trains the run alone or with others.
 """
 
 import math
@@ -31,7 +31,7 @@ class Source(NamedTuple):
 
 
 class Folder(Protocol):
-    """What training asks of a `TrainingFolder`."""
+    """What training needs from a `TrainingFolder`."""
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Appends a row of metrics."""
@@ -59,7 +59,7 @@ class Steps(NamedTuple):
 
 
 class Stopwatch:
-    """Time, shared out equally among the runs that are trained at once: compilation and evaluation count, too."""
+    """Divides time equally among the runs that are trained at once: compilation and evaluation count, too."""
 
     def __init__(self) -> None:
         """Starts it, with no run."""
@@ -92,17 +92,17 @@ class Timer:
         self._watch, self.counted = watch, 0.0
 
     def add(self, history: History) -> None:
-        """Adds what led to the rows of an earlier process."""
+        """Adds the seconds that led to the rows of an earlier process."""
         self.counted += history[-1].get("seconds", 0.0) if history else 0.0
 
     def seconds(self) -> float:
-        """Returns those so far."""
+        """Returns the seconds so far."""
         self._watch.lap()
         return self.counted
 
 
 class Course:
-    """One run on its way. `state` is where it stands; whatever takes its steps may use that up."""
+    """One run in progress. `state` is its current state; whatever takes its steps may use that up."""
 
     state: TrainState
 
@@ -115,10 +115,10 @@ class Course:
         report: Report | None,
         source: Source | None,
     ) -> None:
-        """Begins anew, or where the newest checkpoint of the folder is; for the arguments see `loop.train`."""
+        """Starts from scratch, or from the newest checkpoint of the folder; for the arguments see `loop.train`."""
         self.run, self._program, self._timer = run, program, timer
         self._folder, self._report, self._source = folder, report, source
-        self._limits = bounds(run, run.task)  # before training, which must not be lost if they cannot be had
+        self._limits = bounds(run, run.task)  # before training, which must not be lost if they cannot be computed
         self._history: History = []
         self._diverged_at: int | None = None
         self._start()
@@ -135,7 +135,7 @@ class Course:
 
     @property
     def step(self) -> int:
-        """How many have been taken."""
+        """How many steps have been taken."""
         return int(self.state.step)
 
     @property
@@ -156,7 +156,7 @@ class Course:
         self._history.append(row)
         if self._folder is not None:
             self._folder.log(row)
-            self._keep()  # first: behind a checkpoint no earlier step may be missing
+            self._keep()  # first: once a checkpoint is there, no earlier step may be missing
             self._folder.save_checkpoint(self.step, (self.state, self._best), self._history)
         if self._report is not None:
             self._report(_event(self.run, row))
@@ -194,7 +194,7 @@ class Course:
 
 
 def rank(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Orders evaluations: by accuracy, and equal ones by loss. The first of the highest has the best parameters."""
+    """Orders evaluations by accuracy, and ties by loss. The first of the highest has the best parameters."""
     return row["validation_accuracy"], -row["validation_loss"]
 
 
@@ -204,7 +204,7 @@ def tokens_per_step(run: Run) -> int:
 
 
 def _charge(cost: dict[str, Any], source: Source) -> None:
-    """Adds the FLOPs that the parameters cost in which a run began, and keeps how many of them are not its own."""
+    """Adds the FLOPs spent on the parameters that a run started from, and records how many FLOPs are not its own."""
     for name in ("train_flops_executed", "train_flops_ideal"):
         cost[name] += source.compute[name]
     cost["pretrain_flops"] = source.compute["train_flops_executed"]

@@ -1,6 +1,6 @@
 """Accuracy and loss over fixed rows, as a whole and by slice (query distance, depth, number of pairs ...).
 
-Papers on copying and on state tracking count a row as right where all of its answers are. Here every target says so of
+Papers on copying and on state tracking count a row as right if all of its answers are. Here every target says so for
 the row up to itself: at the last target that is the whole row, and at each target the row's beginning.
 """
 
@@ -69,7 +69,7 @@ def right_so_far(
     scored: Bool[np.ndarray, "rows scored"],
     positions: Int[np.ndarray, "rows scored"],
 ) -> Bool[np.ndarray, "rows scored"]:
-    """Returns for each target that counts whether it is right and all that are read before it in its row are."""
+    """Returns, for each target that counts, whether it and all targets read before it in its row are right."""
     order = np.argsort(_in_order(scored, positions), axis=1)
     right = np.logical_and.accumulate(np.take_along_axis(correct | ~scored, order, axis=1), axis=1)
     found = np.empty_like(right)
@@ -80,7 +80,7 @@ def right_so_far(
 def _in_order(
     scored: Bool[np.ndarray, "rows scored"], positions: Int[np.ndarray, "rows scored"]
 ) -> Int[np.ndarray, "rows scored"]:
-    """Returns how many targets of the row come before each; those that do not count come last, equal places in turn."""
+    """Returns how many targets of the row come before each; those that do not count come last, ties in their order."""
     places = np.where(scored, positions, np.iinfo(np.int32).max)
     return np.argsort(np.argsort(places, axis=1, kind="stable"), axis=1, kind="stable")
 
@@ -98,11 +98,11 @@ def rows_by_slice(
     order: Int[np.ndarray, " targets"],
     so_far: Bool[np.ndarray, " targets"],
 ) -> list[float | None]:
-    """Returns for each bin of `by_slice` the share of rows that are right up to their last target in it.
+    """Returns, for each bin of `by_slice`, the share of rows that are right up to their last target in it.
 
     Args:
-      values: an integer property of the targets. Where it is one of the row, this is the share of rows that are right;
-        where it counts targets, the share of beginnings that are.
+      values: an integer property of the targets. If it is one of the row, this is the share of rows that are right; if
+        it counts targets, the share of beginnings that are.
       row: the row of each target.
       order: its place among the targets of the row.
       so_far: see `right_so_far`.

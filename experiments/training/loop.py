@@ -19,21 +19,21 @@ def train(
 ) -> dict[str, Any]:
     """Trains, selects by validation and tests once.
 
-    With a folder the run continues from its newest checkpoint, and ends with the same bits as one never interrupted.
-    `parallel.devices()` share its batches; of several processes all call this, and the first one alone has the folder.
+    With a folder, the run continues from its newest checkpoint, and ends with the same bits as one never interrupted.
+    `parallel.devices()` share its batches; with several processes, all call this, and only the first has the folder.
 
     Args:
       run: what to train.
       folder: where metrics and checkpoints go; None keeps nothing.
       report: called after every chunk with step, steps, train_loss, validation_accuracy, validation_loss,
         tokens_per_second and seconds_left.
-      source: what `run.pretraining` came to, where there is one; only the process that leads needs it.
+      source: the outcome of `run.pretraining`, if there is one; only the leading process needs it.
 
     Returns:
-      The fields of `result.json` but for those that say which run it is. `parameter_hash` is that of the last
+      The fields of `result.json` except those that say which run it is. `parameter_hash` is that of the last
       parameters. NaN or infinity in a loss, a gradient or a parameter ends the run as "diverged", with `diverged_at`,
       the number of the step that met it. Scores are always those of the best parameters by validation, the initial ones
-      where the first chunk diverged. Training FLOPs count those of the pretraining, too.
+      if the first chunk diverged. Training FLOPs count those of the pretraining, too.
 
     Raises:
       ValueError: there is a pretraining and no `source`; one line.

@@ -1,11 +1,11 @@
-"""Tests of a trained model on other rows than its own: longer ones, or those of a task that its own is shifted to.
+"""Tests of a trained model on rows other than its own: longer ones, or those of a task that its own is shifted to.
 
 One compiled program reads them all. Shorter rows are padded at the end to the longest, which a causal model cannot see,
-and their scored positions with weight 0, so that all have the same shape. Contexts are not padded because an encoder
-would see it: one of another length compiles again.
+and their scored positions with weight 0, so that all have the same shape. Contexts are not padded, because an encoder
+would see the padding: one of another length compiles again.
 
-Rows of many thousand tokens are another matter: they are padded among rows of about their own length only, and read a
-few at a time where a whole batch would not fit in memory.
+Rows of many thousands of tokens are treated differently: they are padded only among rows of about their own length, and
+read a few at a time if a whole batch would not fit in memory.
 """
 
 import functools
@@ -53,7 +53,7 @@ def score_other_rows(run: Run, program: Program, params: Any, stream: PRNGKeyArr
 
 
 def scored(run: Run, test: OtherRows, accuracy: float, loss: float) -> dict[str, Any]:
-    """Returns what a result holds of a test: its rows, its scores, and what they lie between."""
+    """Returns what a result records of a test: its rows, its scores, and the bounds of these."""
     limits = bounds(run, test.task)
     rows = {name: getattr(test, name) for name in ("kind", "value", "label", "length")}
     return rows | {"accuracy": accuracy, "loss": loss, "floor": limits["floor"], "ceiling": limits["ceiling"]}
@@ -73,13 +73,13 @@ def _compile(run: Run, graph: Any, devices: Devices) -> tuple[list[Any], Any]:
 
 
 def _padded_lengths(lengths: Sequence[int]) -> list[int]:
-    """Returns to what length each kind of rows is padded: short ones to the longest of them, long ones by octaves."""
+    """Returns the length to which each kind of row is padded: short ones to the longest such, long ones by octaves."""
     groups = [max(_SHORT, 2 ** (length - 1).bit_length()) for length in lengths]
     return [max(length for length, other in zip(lengths, groups, strict=True) if other == group) for group in groups]
 
 
 def _at_once(rows: int, length: int) -> int:
-    """Returns how many rows of a batch are read at once: as many of its divisors as have not too many tokens."""
+    """Returns how many rows of a batch are read at once: its largest divisor that does not give too many tokens."""
     fits = [count for count in range(1, rows + 1) if rows % count == 0 and count * length <= _MOST_TOKENS]
     return max(fits, default=1)
 
@@ -89,7 +89,7 @@ def _draw_and_read(sample: Any, read: Any, params: Any, rng: PRNGKeyArray) -> Re
 
 
 def _sample_padded(run: Run, task: Task, length: int, scored: int, rng: PRNGKeyArray) -> tuple[Batch, Array]:
-    """Returns a batch and where its tokens stand, which encodings may draw for the true length."""
+    """Returns a batch and the positions of its tokens, which encodings may draw for the true length."""
     batch = task.sample(rng, run.eval.batch_size)
     positions = run.position.draw(task.input_length, model_key(rng))
     padded = Batch(
@@ -97,12 +97,12 @@ def _sample_padded(run: Run, task: Task, length: int, scored: int, rng: PRNGKeyA
         targets=_pad(batch.targets, scored),
         positions=_pad(batch.positions, scored),
         weights=_pad(batch.weights, scored),
-        evidence=jnp.full((run.eval.batch_size, scored, 1), -1, jnp.int32),  # unused, and of other shapes per length
+        evidence=jnp.full((run.eval.batch_size, scored, 1), -1, jnp.int32),  # unused, and its shape varies with length
         slices={},
         context=batch.context,
         also_right=None if batch.also_right is None else _pad(batch.also_right, scored),
     )
-    return padded, jnp.pad(positions, (0, length - task.input_length), mode="edge")  # where padding stands is not seen
+    return padded, jnp.pad(positions, (0, length - task.input_length), mode="edge")  # positions of padding are not seen
 
 
 def _pad(array: Array, size: int) -> Array:

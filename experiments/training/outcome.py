@@ -1,4 +1,4 @@
-"""What a run comes to: the fields of its result but for those that say which run it is."""
+"""The outcome of a run: the fields of its result except those that say which run it is."""
 
 import functools
 import hashlib
@@ -73,7 +73,7 @@ def measure(run: Run, program: Program, params: Any, split: int) -> Evaluation:
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """Returns what a reader of the result must know of task and model."""
+    """Returns what a reader of the result must know about task and model."""
     sizes = {"layers": len(run.layers), "model_dim": run.model.model_dim, "mlp_dim": run.model.mlp_dim}
     return {"task": task_facts(run.task), "model": sizes}
 

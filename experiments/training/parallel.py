@@ -1,11 +1,11 @@
 """Data parallelism: devices that share every batch, in one process or in several, and what the processes agree on.
 
-Every device holds all parameters and reads its part of the rows. The program is the one of a single device, with the
-rows of each batch marked as spread over the devices; XLA cuts it up and adds the parts of loss and gradient. Hence the
+Every device has all parameters and reads its part of the rows. The program is that of a single device, with the rows of
+each batch marked as sharded over the devices; XLA partitions it and adds the parts of loss and gradient. Hence the
 numbers are those of one device up to rounding, in whatever order a sum over the batch is taken.
 
-Of several processes, each runs the same program on its own devices, and the first one alone touches the disk: it says
-which run comes next (`announce`) and in which state it begins (`agree`); the others do what they hear.
+With several processes, each runs the same program on its own devices, and only the first touches the disk: it says
+which run comes next (`announce`) and in which state it begins (`agree`); the others follow.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ _LOST = ("gloo", "nccl", "connection reset", "connection closed", "unavailable",
 
 
 class OutOfStepError(RuntimeError):
-    """The processes of a run do not all do the same any more, so that this one cannot go on; one line."""
+    """The processes of a run no longer all do the same, so that this one cannot go on; one line."""
 
 
 class LostProcessError(OutOfStepError):
@@ -51,7 +51,7 @@ class Devices:
         """Returns the first devices of this process; one alone is what a plain run has.
 
         Raises:
-          ValueError: there are not so many; one line.
+          ValueError: there are not that many; one line.
         """
         found = jax.local_devices()
         if number > len(found):
@@ -93,20 +93,20 @@ class Devices:
                     )
 
     def jit(self, function: Callable[..., T], **options: Any) -> Callable[..., T]:
-        """Returns `jax.jit(function)`, whose arguments and results every device has whole."""
+        """Returns `jax.jit(function)`, whose arguments and results are replicated on every device."""
         if self.mesh is None:
             return jax.jit(function, **options)
         whole = NamedSharding(self.mesh, PartitionSpec())
         return jax.jit(function, in_shardings=whole, out_shardings=whole, **options)
 
     def spread(self, batch: T) -> T:
-        """Marks, inside of `jit`, arrays [batch, ...] as spread over the devices by their rows."""
+        """Marks, inside `jit`, arrays [batch, ...] as sharded over the devices by their rows."""
         if self.mesh is None:
             return batch
         return jax.lax.with_sharding_constraint(batch, NamedSharding(self.mesh, PartitionSpec(_ROWS)))
 
     def place(self, tree: T) -> T:
-        """Returns a pytree of arrays that every device has whole; each process gives all of them."""
+        """Returns a pytree of arrays replicated on every device; each process passes all of them."""
         if self.mesh is None:
             return tree
         whole = NamedSharding(self.mesh, PartitionSpec())
@@ -162,7 +162,7 @@ def leads() -> bool:
 
 
 def check_same(what: Sequence[str]) -> None:
-    """Raises ValueError, in all processes, where they were given different lists of texts; one line."""
+    """Raises ValueError, in all processes, if they were given different lists of texts; one line."""
     if _devices.processes > 1:
         digest = hashlib.sha256("\n".join([jax.__version__, *what]).encode()).digest()
         with in_step():
@@ -172,7 +172,7 @@ def check_same(what: Sequence[str]) -> None:
 
 
 def announce(word: str) -> None:
-    """Says a word of at most 64 bytes to the other processes, if there are any."""
+    """Sends a word of at most 64 bytes to the other processes, if there are any."""
     if _devices.processes > 1:
         with in_step():
             _broadcast_word(word)
@@ -185,7 +185,7 @@ def hear() -> str:
 
 
 def part() -> None:
-    """Says END where this is the first process, and leaves the others in good order; what follows computes nothing."""
+    """Announces END if this is the first process, and leaves the others cleanly; nothing is computed after this."""
     if leads():
         announce(END)
     if _devices.processes > 1:
@@ -194,11 +194,11 @@ def part() -> None:
 
 @contextlib.contextmanager
 def in_step() -> Iterator[None]:
-    """What all processes do together; with several, an exception in one leaves the others waiting.
+    """Wraps what all processes do together; with several, an exception in one leaves the others waiting.
 
     Raises:
       LostProcessError: there are several processes, and an exception inside says that another one is gone.
-      OutOfStepError: there are several, and any other exception was raised inside but OSError, which stays as it is.
+      OutOfStepError: there are several, and any other exception but OSError, which is passed on, was raised inside.
     """
     try:
         yield

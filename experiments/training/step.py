@@ -37,16 +37,16 @@ class Program:
     graph: Any  # of the model
     chunk: Any  # compiled `_chunk`, or `_chunks` where it has several lanes; states are donated
     reader: Any  # jitted `_read_batch`
-    # Of a chunk, on one device: arguments, results and temporaries, donated buffers once; a lane has its share of them.
+    # Of a chunk, on one device: arguments, results and temporaries, donated buffers counted once; a lane has its share.
     # None: not reported.
     peak_bytes: int | None
     lanes: int = 1  # runs that are trained at once
 
     def advance(self, run: Run, state: TrainState, stop: int) -> tuple[TrainState, float, bool]:
-        """Trains to step `stop`, or to the first step with NaN or infinity; `state` is used up.
+        """Trains to step `stop`, or to the first step with NaN or infinity; `state` is donated.
 
         Returns:
-          (state, mean training loss, whether all losses and gradients were finite), computed and waited for.
+          (state, mean training loss, whether all losses and gradients were finite), all of it ready.
         """
         seed, peak = jax.random.key(run.seed), jnp.float32(run.train.learning_rate)
         state, loss, finite = jax.block_until_ready(self.chunk(state, seed, peak, jnp.int32(stop)))
@@ -55,11 +55,11 @@ class Program:
     def advance_together(
         self, runs: Sequence[Run], states: Sequence[TrainState], stops: Sequence[int]
     ) -> tuple[list[TrainState], list[float], list[bool]]:
-        """Does in every lane what `advance` does for one run; a lane whose state is at its stop keeps all its bits.
+        """Does in every lane what `advance` does for one run; a lane that is at its stop keeps its state bit for bit.
 
         Args:
           runs: one for each lane, which differ only in what is not compiled in.
-          states: of the lanes, used up.
+          states: of the lanes, donated.
           stops: the step to which each lane is trained.
         """
         seeds = jnp.stack([jax.random.key(run.seed) for run in runs])
@@ -78,7 +78,7 @@ def compile_program(run: Run) -> Program:
 
 
 def compile_together(run: Run, lanes: int) -> Program:
-    """Compiles the training of so many runs at once, which share what `compiled_part` returns, on the default device.
+    """Compiles the training of `lanes` runs at once, which share what `compiled_part` returns, on the default device.
 
     Each lane computes what the program of one run does, but `vmap` may take sums in another order.
     """
@@ -101,7 +101,7 @@ def initial_state(run: Run) -> TrainState:
 
 
 def state_of(run: Run, params: Any) -> TrainState:
-    """Returns the state before the first step of a run that begins in these parameters."""
+    """Returns the state before the first step of a run that starts from these parameters."""
     return TrainState(jnp.int32(0), params, _direction(run).init(params))
 
 
@@ -180,7 +180,7 @@ def _chunk(
 
 
 def _chunks(one: Any, states: tuple[TrainState, ...], seeds: PRNGKeyArray, peaks: Array, stops: Array) -> Any:
-    """Runs `_chunk` in several lanes until all have ended: `vmap` keeps what a lane carries that has ended."""
+    """Runs `_chunk` in several lanes until all have ended: `vmap` keeps the carry of a lane that has ended."""
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     stacked, losses, finite = jax.vmap(one)(stacked, seeds, peaks, stops)
     ended = tuple(jax.tree.map(operator.itemgetter(lane), stacked) for lane in range(len(states)))
@@ -196,7 +196,7 @@ def _step(run: Run, graph: Any, devices: Devices, state: TrainState, seed: PRNGK
 
 
 def follow(run: Run, state: TrainState, gradient: Any, peak: Array) -> TrainState:
-    """Returns the state a step further along a gradient: the optimizer's part of a training step."""
+    """Returns the state one step further along a gradient: the optimizer's part of a training step."""
     direction, moments = _direction(run).update(gradient, state.moments, state.params)
     rate = peak * run.schedule.share(state.step, run.train.steps)
     params = jax.tree.map(lambda leaf, change: leaf - rate * change, state.params, direction)

@@ -1,8 +1,8 @@
 """Several runs trained as one: those that share a compiled program, such as the seeds of a cell, a lane each.
 
 One program takes the steps of all lanes (`jax.vmap`); whatever happens between chunks of steps happens to each run by
-itself. A lane whose run has ended, or is elsewhere, is computed and thrown away: how many lanes there are, and which
-run has which, follows from the study, so that a run goes on with the same bits after an interruption.
+itself. A lane whose run has ended, or is elsewhere, is computed and discarded: the number of lanes, and which run
+has which, follow from the study, so that a run goes on with the same bits after an interruption.
 """
 
 import functools
@@ -38,9 +38,9 @@ def train_together(
     that is solved, diverges or fails leaves the others alone. Times and peak memory are each run's share.
 
     Args:
-      lanes: at least one run, of all that belong together; None: it is not trained here, and its lane is empty.
+      lanes: all runs that belong together, at least one of them given; None: not trained here, its lane is empty.
       ended: called with the number of a lane, and its result or what ended it, as soon as its run is over. What it
-        raises ends all.
+        raises ends all runs.
       saved: called after every chunk, when the checkpoints of all runs are written.
     """
     together = _Together(lanes, ended)
@@ -66,9 +66,9 @@ class _Together:
         self._states = [jax.tree.map(jnp.copy, spare) for _ in lanes]
 
     def advance(self) -> bool:
-        """Takes a chunk of steps of every run; returns False where there is none any more.
+        """Takes a chunk of steps of every run; returns False if no run is left.
 
-        A step of one lane counts as an equal share of the time of all that were taken.
+        The time of a lane's step is an equal share of the time of all steps that were taken.
         """
         courses = dict(self._courses)
         if not courses:
@@ -91,7 +91,7 @@ class _Together:
         self._courses[place] = Course(lane.run, self._program, timer, lane.folder, lane.report, lane.source)
 
     def _each(self, place: int, act: Callable[[], None]) -> None:
-        """Acts on one run, which is over where that raises, or where nothing is left to do."""
+        """Acts on one run, which is over if that raises, or if nothing is left to do."""
         outcome: dict[str, Any] | Exception | None = None
         try:
             act()

@@ -1,4 +1,4 @@
-"""Accuracy on the test rows that training has not shown: short strings repeat, and what repeats can be remembered."""
+"""Accuracy on the test rows that training has not shown: short strings repeat, and what repeats can be memorised."""
 
 import functools
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The pictures of a study, one file for each kind.
 
-They do not depend on how a user has set up matplotlib, and need no folder that can be written. Matplotlib reads its
-settings, and looks for such a folder, when it is imported, hence what stands here.
+They do not depend on how a user has set up matplotlib, and need no writable folder. Matplotlib reads its settings, and
+looks for such a folder, when it is imported, hence the code here.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def _import_matplotlib() -> None:
-    """Imports matplotlib with its own settings; leaves the environment, and a matplotlib that is there, as they are."""
+    """Imports matplotlib with its own settings; leaves the environment, and an imported matplotlib, as they are."""
     spec = importlib.util.find_spec("matplotlib")
     if "matplotlib" in sys.modules or spec is None or spec.origin is None:
         return
@@ -28,7 +28,7 @@ def _import_matplotlib() -> None:
             else:
                 os.environ[name] = value
     level = (log := logging.getLogger("matplotlib")).level
-    log.setLevel(logging.ERROR)  # that its list of fonts is not kept between processes
+    log.setLevel(logging.ERROR)  # no warning that its list of fonts is not kept between processes
     try:
         matplotlib.get_cachedir()
     except OSError:  # neither the home nor a temporary folder can be written

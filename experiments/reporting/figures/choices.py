@@ -18,14 +18,14 @@ _ARROW = 13  # points, from the chosen value at the edge of what was tried to wh
 
 
 def chosen_keys(study: Study) -> list[str]:
-    """Returns the keys that were chosen, in some row among several values."""
+    """Returns the keys that some row chose among several values."""
     return list(dict.fromkeys(each.key for row in study.rows for each in row.choices if len(each.curve) > 1))
 
 
 def validation_by(study: Study, key: str) -> Figure | None:
     """Draws the validation accuracy of every value that was tried for `key`, the chosen one larger; None without any.
 
-    An arrow leads outwards from a value that was chosen and is the smallest or largest tried.
+    An arrow points outwards from a chosen value that is the smallest or largest tried.
     """
     tasks = layout.tasks(study, lambda row: _choice(row, key) is not None)
     if key not in chosen_keys(study):
@@ -56,7 +56,7 @@ def _choice(row: Row, key: str) -> Choice | None:
 
 
 def _values(study: Study, key: str) -> dict[Any, float]:
-    """Returns where every tried value stands: at itself, or, where they are no positive numbers, in their order."""
+    """Returns the place of every tried value: the value itself or, unless all are positive numbers, its rank."""
     found = dict.fromkeys(
         value for row in study.rows for each in row.choices if each.key == key for value, _ in each.curve
     )
@@ -111,7 +111,7 @@ def _draw_edge(axes: Axes, row: Row, key: str, point: tuple[float, float]) -> No
 
 
 def _draw_solved(axes: Axes, rows: Sequence[Row], key: str) -> None:
-    """Draws from which validation accuracy on a run counts as solved, where that is the same in all rows."""
+    """Draws the validation accuracy from which a run counts as solved, if it is the same in all rows."""
     solved = {choice.solved_at for row in rows if (choice := _choice(row, key))}
     if len(solved) == 1:
         axes.axhline(solved.pop(), color=FAINT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)

@@ -31,7 +31,7 @@ def accuracy_against_state(study: Study) -> Figure:
 def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: str, unit: str = "") -> Figure:
     """Draws scores with intervals against `cost` on a logarithmic axis; a horizontal tick is the ceiling.
 
-    A line leads along the front, the models to which no cheaper one is equal or better; their marks have a dark edge.
+    A line follows the front: the models that no cheaper one equals or beats; their marks have a dark edge.
     """
     figure, panels = layout.panels(study, layout.tasks(study))
     appearance, size = layout.looks(study), 5.5 if layout.numbered(study) else 8.0
@@ -46,7 +46,7 @@ def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: s
             mean = row.score.accuracy.mean if row.score.accuracy else math.nan
             marks.append(Mark((x, mean), study.model(row), look, strong=place in best))
         front.draw(axes, [marks[place].point for place in best])
-        if len(study.by_task) == 1 and len(best) > 1:  # else a task's name stands there, and the legend says it
+        if len(study.by_task) == 1 and len(best) > 1:  # else the title is a task's name, and the legend says it
             axes.set_title(f"line: {front.MEANING}", color=FAINT)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value, unit)))
@@ -61,7 +61,7 @@ def accuracy_against(study: Study, cost: Callable[[Row], float | None], label: s
 
 
 def _handles(study: Study) -> list[Line2D]:
-    """Returns how a legend shows ceilings, where there are some, and the front."""
+    """Returns the legend entries for ceilings, if there are any, and for the front."""
     tick = Line2D([], [], color=FAINT, marker="_", markersize=12, markeredgewidth=1.6, linestyle="none")
     tick.set_label("ceiling of the model in its colour")
     return [*([tick] if any(row.score.ceiling is not None for row in study.rows) else []), front.handle()]
@@ -82,7 +82,7 @@ def _draw_point(axes: Axes, score: TestScore, x: float, mark: Mapping[str, Any])
 
 
 def _tick_parts(axes: Axes, panels: int) -> tuple[float, ...]:
-    """Returns which multiples of powers of ten have labels: two or more in a factor of 4, and few in a long axis."""
+    """Returns which multiples of powers of ten have labels: two or more in a factor of 4, and few on a long axis."""
     low, high = axes.get_xlim()
     return (1.0, 2.0, 5.0) if panels == 1 or high > 30 * low else (1.0, 2.0, 3.0, 5.0)
 

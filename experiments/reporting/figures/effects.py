@@ -17,7 +17,7 @@ _FULL = ("conv+full", "full")  # what others are compared with, where the study 
 
 
 class _Effect(NamedTuple):
-    """What a strip shows: a difference, None of the reference itself."""
+    """What a strip shows: a difference, None for the reference itself."""
 
     difference: Difference | None
 
@@ -29,7 +29,7 @@ def reference_of(study: Study) -> str:
 
 
 def paired_differences(study: Study) -> Figure | None:
-    """Draws the differences of the score from that of the reference, over common seeds; None where there are none."""
+    """Draws the differences in score from the reference, over common seeds; None if there are none."""
     reference = reference_of(study)
     found = study.minus(reference)
     columns = [
@@ -56,7 +56,7 @@ def _plain(attention: str) -> str:
 
 
 def _draw(axes: Axes, effect: _Effect, look: Look, *, limits: tuple[float, float]) -> None:
-    """Draws a difference with its interval; filled where it is told from 0."""
+    """Draws a difference with its interval; filled if it is distinguished from 0."""
     layout.strip_limits(axes, *limits)
     axes.axvline(0, color=FAINT, linewidth=1, zorder=1)
     difference = effect.difference
@@ -73,7 +73,7 @@ def _draw(axes: Axes, effect: _Effect, look: Look, *, limits: tuple[float, float
 
 
 def _signed(value: float) -> str:
-    """Returns a difference in a few characters, without the sign of one that is rounded to 0."""
+    """Returns a difference in a few characters, without a sign if it rounds to 0."""
     text = f"{value:+.2f}" if abs(value) < 10 else f"{value:+.0f}"
     return text if float(text) else "0.00"
 

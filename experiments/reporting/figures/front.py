@@ -1,4 +1,4 @@
-"""The front of models: those to which no cheaper one is equal or better, and how a picture shows it."""
+"""The front of models: those that no cheaper one equals or beats, and how a picture shows it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +14,9 @@ EDGE = {"markeredgecolor": INK, "markeredgewidth": 1.5}  # of marks on the front
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Returns the places of those (cost, rank) to which none is equal or better at the same or a lower cost, by cost.
+    """Returns the places of the (cost, rank) that no other equals or beats at the same or a lower cost, by cost.
 
-    A smaller rank is better. Of points that are alike the first one counts.
+    A smaller rank is better. Of equal points, the first one counts.
     """
     best: list[int] = []
     for place in sorted(range(len(points)), key=lambda place: points[place]):
@@ -32,5 +32,5 @@ def draw(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
 
 
 def handle() -> Line2D:
-    """Returns how a legend shows the front."""
+    """Returns the legend entry for the front."""
     return Line2D([], [], label=f"front: {MEANING}", **LINE)

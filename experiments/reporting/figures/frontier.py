@@ -18,7 +18,7 @@ from experiments.studies.rows import Row
 
 _SIZES = ("num_layers", "model_dim", "mlp_dim")  # of the config, in which models of one attention may differ
 _MOST_TICKS = 4
-_MOST_TASKS = 5  # that stand side by side and can be read
+_MOST_TASKS = 5  # that are readable side by side
 _PANEL, _MARKS = 2.45, (4.5, 8.0)  # inches; points, marks of the smallest and the largest model
 
 
@@ -77,7 +77,7 @@ def accuracy_against_costs(study: Study) -> Figure | None:
 
 
 def _lines(study: Study) -> list[str]:
-    """Returns the attentions of a study of several sizes, the best first; none of a study of one size."""
+    """Returns the attentions of a study of several sizes, the best first; none for a study of one size."""
     if not any(size.name in _SIZES for size in sizes.of_config(study)):
         return []
     places = {model: place for place, model in enumerate(study.models)}
@@ -85,7 +85,7 @@ def _lines(study: Study) -> list[str]:
 
 
 def styles(lines: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Returns how the marks of attentions look: a shape is pale where used again, so that grey tells them apart."""
+    """Returns how the marks of attentions look: a reused shape is pale, so that they differ in grey, too."""
     found: dict[str, dict[str, Any]] = {}
     for line, look in looks_of(lines).items():
         style: dict[str, Any] = {"marker": look.marker, "color": look.colour, "markeredgecolor": "white"}

@@ -16,7 +16,7 @@ from experiments.reporting.figures.style import INK, Mark
 from experiments.reporting.text import wrap_spec
 from experiments.studies.results import Study
 
-# Where the number of a point may stand, in points from it: near places before far ones, and to the right first.
+# Where the number of a point may be, in points from it: near places before far ones, and to the right first.
 _PLACES = [
     (radius * math.cos(angle), radius * math.sin(angle))
     for radius in (9, 13, 18, 24, 31, 39, 48, 58, 70, 84, 100)
@@ -39,7 +39,7 @@ def name_marks(
     Args:
       figure: of the panels.
       study: whose models are named.
-      drawn: panels and their marks; where models are numbered every mark gets its number.
+      drawn: panels and their marks; if models are numbered, every mark gets its number.
       label: of the x axis.
       *further: what else the legend shows, such as ceilings.
     """
@@ -68,7 +68,7 @@ def margin_labels(axes: Axes, marks: Sequence[Mark], *, dotted: Collection[str] 
     Args:
       axes: of the marks.
       marks: what is named.
-      dotted: models whose line would be taken for a part of what is drawn.
+      dotted: models whose line could be mistaken for a part of what is drawn.
     """
     inches = axes.bbox.height / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     lines = [wrap_spec(mark.model, 34) for mark in marks]
@@ -96,7 +96,7 @@ def margin_labels(axes: Axes, marks: Sequence[Mark], *, dotted: Collection[str] 
 
 
 def _level(axes: Axes, y: float) -> float:
-    """Returns where a value stands in the height of the axes, from 0 to 1."""
+    """Returns the height of a value within the axes, from 0 to 1."""
     low, high = axes.get_ylim()
     if axes.get_yscale() == "log":
         low, high, y = math.log(low), math.log(high), math.log(y)
@@ -142,7 +142,7 @@ def legend_below(
 
 
 def _number(figure: Figure, drawn: Sequence[tuple[Axes, Sequence[Mark]]], numbers: Mapping[str, str]) -> None:
-    """Writes its number next to every point, where it covers no point and no other number; a line leads to far ones."""
+    """Writes each point's number next to it, where it covers no point or other number; a line leads to far ones."""
     figure.draw_without_rendering()  # now the panels are where they will be drawn
     pixel = figure.dpi / 72
     for axes, marks in drawn:

@@ -1,4 +1,4 @@
-"""How a picture of a study is laid out: a panel for each task, or, of many models, a strip for each model.
+"""How a picture of a study is laid out: a panel for each task or, for many models, a strip for each model.
 
 One threshold decides for all pictures: `MOST_LINES` models in a panel, as many as there are colours.
 """
@@ -31,7 +31,7 @@ _LEAST_STRIP, _BELOW = 1.1, 0.55  # inches: of width, and below the lowest strip
 
 
 def shown(study: Study) -> Study:
-    """Returns the study with the best models alone where there are more than a picture can tell apart."""
+    """Returns the study with only the best models if there are more than a picture can distinguish."""
     if len(study.models) <= MOST_LOOKS:
         return study
     best = set(study.models[:MOST_LOOKS])
@@ -44,7 +44,7 @@ def crowded(study: Study) -> bool:
 
 
 def numbered(study: Study) -> bool:
-    """Returns whether models have numbers: where a legend for several panels would have to repeat colours."""
+    """Returns whether models have numbers: they do if a legend for several panels would have to repeat colours."""
     return crowded(study) and len(study.by_task) > 1
 
 
@@ -122,18 +122,18 @@ def panel_grid(titles: Sequence[str], *, tall: bool = False) -> tuple[Figure, li
 
 
 def abreast(columns: Columns[T]) -> list[Columns[T]]:
-    """Returns columns in blocks of a few that stand side by side."""
+    """Returns columns in blocks of a few side by side."""
     size = _abreast(len(columns))
     return [columns[first : first + size] for first in range(0, len(columns), size)]
 
 
 def _abreast(number: int) -> int:
-    """Returns how many of so many panels stand side by side."""
+    """Returns how many of `number` panels go side by side."""
     return 2 if number in (2, 4) else 3
 
 
 def labelled_axes(models: int) -> tuple[Figure, Axes]:
-    """Returns axes with room for the labels of so many models in the right margin."""
+    """Returns axes with room for the labels of this many models in the right margin."""
     figure = Figure(figsize=(8.2, max(4.1, 0.42 * models + 1.2)))
     return figure, figure.add_axes((0.08, 0.13, 0.58, 0.82))
 
@@ -145,7 +145,7 @@ def accuracy_axis(axes: Axes, rows: Sequence[Row], label: str) -> None:
 
 
 def score_axis(study: Study, axes: Axes, rows: Sequence[Row]) -> None:
-    """Shows the score of a study as `accuracy_axis` shows accuracies; from 0 to 1 only where all scores are there."""
+    """Shows the score of a study as `accuracy_axis` shows accuracies; from 0 to 1 only if all scores are there."""
     _draw_floor(axes, [row.score.floor for row in rows])
     value_axis(axes, score_label(study), unit=study.metric.kind.unit)
 
@@ -198,7 +198,7 @@ def strips(
 
     Args:
       study: whose models are named at the left, the best first.
-      blocks: columns that stand side by side, and more of them below.
+      blocks: columns side by side, and more of them below.
       draw: draws one strip, given its axes, what to draw, and the look of the model.
       label: of the common x axis.
       shown: the name of every strip by its key in the columns, where strips are not the models of the study.
@@ -221,7 +221,7 @@ def strips(
 
 
 def strip_limits(axes: Axes, low: float, high: float) -> None:
-    """Shows this range in the strips that share an axis with `axes`, which takes long where it is done for each."""
+    """Shows this range in the strips that share an axis with `axes`, which would be slow if done for each."""
     if axes.get_xlim() != (low, high):
         axes.set_xlim(low, high)
 
@@ -236,7 +236,7 @@ def beside_strip(axes: Axes, score: TestScore, *, floor: bool = True) -> None:
 
 
 def _wrapped(headings: Sequence[str], width: float) -> list[str]:
-    """Returns the headings of columns in lines that fit above their strips, in a figure of so many inches."""
+    """Returns the headings of columns in lines that fit above their strips, in a figure of this width in inches."""
     return ["\n".join(wrap_spec(heading, int(12 * _strip_width(width, len(headings))))) for heading in headings]
 
 
@@ -245,7 +245,7 @@ def _strip_width(width: float, columns: int) -> float:
 
 
 def _strip_grid(figure: FigureBase, width: float, heights: Sequence[float], above: float, titles: Sequence[str]) -> Any:
-    """Returns axes [strip, column] under `titles`, for which `above` inches are kept, all with the same axis."""
+    """Returns axes [strip, column] under `titles`, for which `above` inches are reserved, all with the same axis."""
     height = above + sum(heights) + _BELOW
     sizes = {
         "left": _NAMES / width,
@@ -270,7 +270,7 @@ def _fill(
     lines: Mapping[str, list[str]],
 ) -> None:
     """Draws a strip for each model and column, and names the models."""
-    grid[0, 0].set_ylim(0, 1.04)  # all strips share it, and to set it again would visit all of them
+    grid[0, 0].set_ylim(0, 1.04)  # all strips share it, and setting it again would visit all of them
     for (_, cells), column in zip(columns, grid.T, strict=True):
         for model, axes in zip(lines, column, strict=True):
             axes.tick_params(left=False, labelleft=False, bottom=axes is column[-1], labelbottom=axes is column[-1])

@@ -1,4 +1,4 @@
-"""Accuracy on other rows than those of training: rows of other lengths, and rows of shifted tasks."""
+"""Accuracy on rows other than those of training: rows of other lengths, and rows of shifted tasks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -27,8 +27,8 @@ class _Facets(NamedTuple):
 def accuracy_by_length(study: Study) -> Figure | None:
     """Test accuracy against the length of the test rows; None where no row was tested at other lengths.
 
-    A panel for each task with a line for each model; of many models and one task a panel for each value of a key that
-    varies in addition to the attention; else strips.
+    A panel for each task with a line for each model; for many models and one task, a panel for each value of a key
+    that varies in addition to the attention; else strips.
     """
     tasks = layout.tasks(study, lambda row: any(test.key.kind == "length" for test in row.other_rows))
     if not tasks:
@@ -46,7 +46,7 @@ def accuracy_by_length(study: Study) -> Figure | None:
 
 
 def accuracy_shifted(study: Study) -> Figure | None:
-    """Test accuracy as trained and, each in a column next to it, on the shifted tasks; None without any."""
+    """Test accuracy on rows as in training and, each in a column next to it, on the shifted tasks; None without any."""
     tasks = layout.tasks(study, lambda row: any(test.key.kind == "shifted" for test in row.other_rows))
     blocks = [_shifted_columns(study, title, rows) for title, rows in tasks]
     label = layout.accuracy_label(study.rows, layout.with_spread("test accuracy", study.rows)).replace("\n", " ")
@@ -112,7 +112,7 @@ def _lengths_alone(study: Study, tasks: Tasks) -> Figure:
 
 
 def _length_axis(axes: Axes, lines: Iterable[Line]) -> None:
-    """Shows the lengths of all lines; a range stands at its middle, under its own name."""
+    """Shows the lengths of all lines; a range is placed at its middle, under its own name."""
     tests = {length: test for line in lines for length, test in line}
     names = {length: test.key.value for length, test in tests.items() if test.key.kind == "length"}
     series.number_axis(axes, sorted(tests), log=True, names=names)

@@ -15,7 +15,7 @@ _Lines = dict[str, list[tuple[float, TestScore]]]
 
 
 def accuracy_across_tasks(study: Study) -> Figure | None:
-    """The score against the one numeric field in which the tasks differ, or else task by task; None of one task."""
+    """The score against the one numeric field in which the tasks differ, or else task by task; None for one task."""
     field, _ = sizes.numeric_field([rows[0].task for rows in study.by_task.values()])
     over = score_over(study, sizes.of_task(study, field)) if field else None
     if over is not None:
@@ -33,7 +33,7 @@ def _side_by_side(study: Study) -> Figure:
 
 
 def score_over(study: Study, size: Size) -> Figure | None:
-    """Draws the score against `size`, a panel for each task that differs in more than it; None without a line."""
+    """Draws the score against `size`, a panel for each task that differs in more than `size`; None without a line."""
     panels = {
         title: {line: [(x, row.score) for x, row in points.items()] for line, points in group.items()}
         for title, group in sizes.lines(study, size).items()

@@ -26,7 +26,7 @@ def draw_lines(
     """Draws the line of each name, intervals side by side, and the floors; returns the marks at their right ends.
 
     Args:
-      axes: in their place.
+      axes: already in place.
       lines: by name.
       looks: of the names.
       label: of the scores.
@@ -93,11 +93,11 @@ def number_axis(
     """Shows exactly `values`, or those of them that there is room for.
 
     Args:
-      axes: in their place.
+      axes: already in place.
       values: ascending.
-      log: whether the axis is logarithmic in any case; it is where the values grow by a factor of 4 or more.
+      log: whether the axis is logarithmic in any case, not only if the values grow by a factor of 4 or more.
       names: of values that stand for something else, such as the middle of a range.
-      room: of what is between the lowest and the highest, on either side of them; little by default.
+      room: on either side, as a share of the range from the lowest to the highest; little by default.
     """
     low, high = min(values), max(values)
     if (log and 0 < low < high) or 0 < low <= high / 4:
@@ -114,7 +114,7 @@ def number_axis(
 
 
 def ceiling_handle() -> Line2D:
-    """Returns how a legend shows ceilings."""
+    """Returns the legend entry for ceilings."""
     return Line2D([], [], color=FAINT, linewidth=1.4, linestyle=(0, (1, 3)), label="ceiling, in that colour")
 
 
@@ -181,14 +181,14 @@ def draw_curve(axes: Axes, curve: Curve, mark: Mapping[str, Any], width: float =
 
 
 def draw_ceilings(axes: Axes, curve: Curve, colour: str, place: int) -> None:
-    """Draws the ceilings dotted, shifted by `place`, so that of several at one height every one can be seen."""
+    """Draws the ceilings dotted, shifted by `place`, so that several at one height can all be seen."""
     if curve.ceilings:
         dots = (place * 1.4, (1, 3))
         axes.step(curve.edges, curve.ceilings, where="post", color=colour, linewidth=1.4, linestyle=dots)
 
 
 def shade(axes: Axes, curve: Curve) -> None:
-    """Draws grey what the model cannot reach."""
+    """Shades in grey what the model cannot reach."""
     if curve.ceilings:
         axes.fill_between(curve.edges, curve.ceilings, 1.0, step="post", color=HIDDEN, linewidth=0, zorder=1)
 
@@ -203,7 +203,7 @@ def bin_axis(axes: Axes, *, log: bool) -> None:
 
 
 def _with_room(axes: Axes, labels: Mapping[float, str]) -> list[float]:
-    """Returns those of the ascending values whose labels do not come too near to each other; the last one stays."""
+    """Returns those of the ascending values whose labels are not too close to each other; the last one stays."""
     dpi = axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     place = {value: float(axes.transData.transform((value, 0.0))[0]) / dpi for value in labels}
     room = max(_TICK, _CHARACTER * max(len(line) for label in labels.values() for line in label.split("\n")))
@@ -227,7 +227,7 @@ def _draw_floors(axes: Axes, floors: Mapping[float, float]) -> None:
 
 
 def _draw_line(axes: Axes, line: Line, look: Look, shift: float) -> None:
-    """Draws means, their intervals and, dotted, the ceilings, moved by `shift` points so that intervals stand apart."""
+    """Draws means, their intervals and, dotted, the ceilings, moved by `shift` points to separate intervals."""
     inch = axes.get_figure(root=True).dpi_scale_trans  # type: ignore[union-attr]
     style: dict[str, Any] = {"color": look.colour, "transform": axes.transData + ScaledTranslation(shift / 72, 0, inch)}
     ceilings = [(x, score.ceiling) for x, score in line if score.ceiling is not None]

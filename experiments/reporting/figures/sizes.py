@@ -12,11 +12,11 @@ from experiments.studies.rows import Row, TaskFacts, task_differences
 
 
 class Size(NamedTuple):
-    """A number in which rows differ, and what of a row remains when it is left out."""
+    """A number in which rows differ, and what remains of a row when it is left out."""
 
     name: str  # part of a file name
     label: str  # of an axis
-    value: Callable[[Row], float | None]  # None of a row that has no such number
+    value: Callable[[Row], float | None]  # None for a row that has no such number
     line: Callable[[Row], str]  # what rows of one line share: the model, without the size where that has it
     panel: Callable[[Row], str]  # what rows of one panel share: the task, without the size where that has it
     show: Callable[[float], str] = "{:g}".format  # writes a value
@@ -45,13 +45,13 @@ def of_task(study: Study, field: str) -> Size:
 
 
 def varied(study: Study) -> list[Size]:
-    """Returns the sizes in which rows of a line differ, but for the field that `numeric_field` finds."""
+    """Returns the sizes in which rows of a line differ, except the field that `numeric_field` finds."""
     found = [*_of_tasks(study), *of_config(study), *_of_attention(study), *_state(study)]
     return [size for size in {size.name: size for size in found[::-1]}.values() if lines(study, size)][::-1]
 
 
 def lines(study: Study, size: Size) -> dict[str, dict[str, dict[float, Row]]]:
-    """Returns {panel: {line: {value: row}}}, ascending, of lines with several values; of equal ones the best row."""
+    """Returns {panel: {line: {value: row}}}, ascending, for lines with several values; for equal ones the best row."""
     found: dict[str, dict[str, dict[float, Row]]] = {}
     for row in sorted(study.rows, key=lambda row: row.metric.rank(row.score.accuracy)):  # the best first
         value = size.value(row)
@@ -65,7 +65,7 @@ def lines(study: Study, size: Size) -> dict[str, dict[str, dict[float, Row]]]:
 
 
 def _of_tasks(study: Study) -> list[Size]:
-    """Returns the numbers in which tasks differ that differ in several fields."""
+    """Returns the numeric fields in which tasks differ, if they differ in several fields."""
     facts = [rows[0].task for rows in study.by_task.values()]
     differences = task_differences(facts)
     if not differences or len(differences[0]) < 2:
@@ -75,7 +75,7 @@ def _of_tasks(study: Study) -> list[Size]:
 
 
 def of_config(study: Study) -> list[Size]:
-    """Returns the keys that the study varies by number."""
+    """Returns the keys with numeric values that the study varies."""
     keys = [key for key in study.varied if all(_is_number(row.varied[key]) for row in study.rows)]
     return [
         Size(key.split(".")[-1], key.split(".")[-1], _of_key(key), _line_without(study, key), _task(study))
@@ -106,7 +106,7 @@ def _line_of_spec(study: Study, name: str) -> Callable[[Row], str]:
 
 
 def _state(study: Study) -> list[Size]:
-    """Returns the decoding state, by which the models of a family differ that differ in sizes."""
+    """Returns the decoding state, in which the models of a family differ if their sizes do."""
     keys = [size for size in study.varied if all(_is_number(row.varied[size]) for row in study.rows)]
 
     def line(row: Row) -> str:
@@ -127,7 +127,7 @@ def _task(study: Study) -> Callable[[Row], str]:
 
 @functools.lru_cache(maxsize=1024)
 def _numbers(attention: str) -> Mapping[str, float]:
-    """Returns the numbers of a spec by field, without those that its layers set otherwise."""
+    """Returns the numbers of a spec by field, without those that its layers set differently."""
     found: dict[str, set[float]] = {}
     for layer in specs.split_layers(attention):
         for name, text in specs.parse_spec(layer)[1].items():

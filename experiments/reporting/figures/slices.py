@@ -30,7 +30,7 @@ def describe(study: Study, name: str) -> str:
 
 
 def accuracy_by_distance(study: Study) -> Figure | None:
-    """Accuracy by how far back the answer stands, and what models cannot reach; None where all distances are alike.
+    """Accuracy by how far back the answer is, and what models cannot reach; None if all distances are alike.
 
     It separates models that cannot see the answer from models that did not learn to find it. With one task there is a
     panel for each row, where what is out of reach is grey.

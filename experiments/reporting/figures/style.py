@@ -1,4 +1,4 @@
-"""How the pictures of a report look: colours and markers of the models, fonts, and files of the same bytes."""
+"""How the pictures of a report look: colours and markers of the models, fonts, and reproducible files."""
 
 import contextlib
 import io
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette without yellow, which people of every colour vision can tell apart. More models than colours
-# use the colours again with other markers.
+# Okabe and Ito's palette without yellow, which people with any colour vision can distinguish. If there are more
+# models than colours, the colours are reused with other markers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4D4D4D")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-MOST_LOOKS = len(COLOURS) * len(MARKERS)  # of more models a picture shows the best
+MOST_LOOKS = len(COLOURS) * len(MARKERS)  # with more models, a picture shows the best
 INK, FAINT = "#22272e", "#8a929c"
 HIDDEN = "#dfe3e8"  # what an attention pattern cannot reach
 DASHES = (0, (4, 3))  # of floors
@@ -49,7 +49,7 @@ class Look(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What stands for a row in a panel, and for which model."""
+    """What represents a row in a panel, and its model."""
 
     point: tuple[float, float]
     model: str
@@ -66,7 +66,7 @@ def style() -> Iterator[None]:
 
 
 def blank(width: float, height: float) -> Figure:
-    """Returns an empty figure of so many inches."""
+    """Returns an empty figure of this size in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -79,6 +79,6 @@ def save(figure: Figure, kind: str) -> bytes:
 
 
 def looks_of(models: Iterable[str]) -> dict[str, Look]:
-    """Returns a look for each name, which does not depend on the order of the names; `MOST_LOOKS` differ."""
+    """Returns a look for each name, which does not depend on the order of the names; `MOST_LOOKS` of them differ."""
     places = {model: place for place, model in enumerate(sorted(models))}
     return {model: Look(COLOURS[n % 7], MARKERS[(n + n // 7) % 7]) for model, n in places.items()}

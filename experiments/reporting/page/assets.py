@@ -1,4 +1,4 @@
-"""Style sheets and scripts of pages: real files, put into the page, which allows no others."""
+"""Style sheets and scripts of pages: real files, embedded in the page, which allows no others."""
 
 import base64
 import hashlib

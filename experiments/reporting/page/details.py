@@ -11,7 +11,7 @@ from experiments.reporting.text import human, plural, rate, setting
 from experiments.studies.results import Study
 from experiments.studies.rows import Choice, Row
 
-_MOST_POINTS = 90  # of a learning curve; there are thousands of curves in a page
+_MOST_POINTS = 90  # of a learning curve; there are thousands of curves on a page
 _MOST_TICKS = 7
 _COLUMNS = ("seed", "status", "accuracy", "validation", "steps", "solved at", "training time")
 

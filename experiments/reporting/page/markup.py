@@ -13,7 +13,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 24.0, 312.0, 8.0, 100.0  # of its axes
 
 
 def text(value: Any) -> str:
-    """Returns a value as text of HTML, in which no character is markup; so also within quotes."""
+    """Returns a value as HTML text in which no character acts as markup, even within quotes."""
     return html.escape(str(value))
 
 
@@ -28,7 +28,7 @@ def colour_class(colour: str | None) -> str:
 
 
 def definitions(cells: Mapping[str, str]) -> str:
-    """Returns a table of two columns: names, and what is said of each, which is HTML already."""
+    """Returns a table of two columns: names, and what is said about each, which is already HTML."""
     lines = "".join(f'<tr><th scope="row">{text(key)}</th><td>{cell}</td></tr>' for key, cell in cells.items())
     return f'<table class="plain">{lines}</table>'
 

@@ -14,7 +14,7 @@ from experiments.reporting.text import human, plural, rate, setting
 from experiments.studies.results import Study
 from experiments.studies.rows import Row
 
-_REACH = 9  # radius of what can be hit around a mark, in points
+_REACH = 9  # radius of the clickable area around a mark, in points
 # What a dark page, see report.css, shows instead of neutral colours of the pictures, and of two too dark for it.
 _DARK = {
     **{"#ffffff": "#15181b", INK: "#dde2e7", "#57606a": "#a9b2bb", FAINT: "#8a929c", "#b8bec6": "#59626b"},

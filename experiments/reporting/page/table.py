@@ -50,7 +50,7 @@ def _cell(column: Column, row: Row) -> str:
 
 
 def _sortable(value: Any) -> str:
-    """Returns what a cell is sorted by: a number, a text, or nothing, as of NaN and infinity."""
+    """Returns what a cell is sorted by: a number, a text, or nothing, as for NaN and infinity."""
     if isinstance(value, float):
         return f"{value:.6g}" if math.isfinite(value) else ""
     return "" if value is None else text(value)
