@@ -45,7 +45,7 @@ class Decays(NamedTuple):
 class DecayedProducts(NamedTuple):
     """What each kind of reader finds of the writes of a chunk, and factors in [0, 1] as in `Decays`."""
 
-    products: tuple[Array, ...]  # [batch, kv_heads, chunk, rows, chunk * writes], a token's writes together; future: 0
+    products: tuple[Float[Array, "batch kv_heads chunk _ chunk*writes"], ...]  # a token's writes together; future: 0
     from_start: Float[Array, "batch kv_heads chunk channels"]
     to_end: Float[Array, "batch kv_heads chunk channels"]
     over: Float[Array, "batch kv_heads channels"]

@@ -42,8 +42,8 @@ def _curve(row: Row) -> list[float]:
     return [score for _, score in row.choices[0].curve]
 
 
-def _needles(s: Scores) -> dict[tuple[str, ...], Row]:
-    return dict(s.called("model_dim", task=_NEEDLES))
+def _all_solved(row: Row) -> bool:
+    return row.solved == row.ended
 
 
 def _solved(s: Scores, task: str) -> list[dict[str, int]]:
@@ -248,12 +248,16 @@ CLAIMS = [
         "reaches 0.97 and solves the task in none. `gated_delta+full` solves it in one of three seeds, and the others "
         "stay under the floor of 0.21, near which the window ends at both widths.",
         lambda s: (
-            {name for (name, size), row in _needles(s).items() if size == "64;" and row.solved == row.ended}
+            {
+                name
+                for (name, _), row in s.called("model_dim", task=_NEEDLES, model_dim="64;").items()
+                if _all_solved(row)
+            }
             == {"full", "sliding_window+full", "forgetting", "taylor", "linear", "delta"}
             and [round(_share(s, name, "cache_bytes", _NEEDLES)[1], 2) for name in ("linear", "delta")] == [0.14, 0.16]
-            and near(mean(_needles(s)["native_sparse", "64;"]), 0.97)
-            and not _needles(s)["native_sparse", "64;"].solved
-            and [score > _floor(s, _NEEDLES) for score in sorted(_needles(s)["gated_delta+full", "64;"].accuracies)]
+            and near(mean(sparse := _both(s, "native_sparse", _NEEDLES)[1]), 0.97)
+            and not sparse.solved
+            and [score > _floor(s, _NEEDLES) for score in sorted(_both(s, "gated_delta+full", _NEEDLES)[1].accuracies)]
             == [False, False, True]
             and near(_floor(s, _NEEDLES), 0.21)
             and all(abs(mean(row) - _floor(s, _NEEDLES)) < 0.03 for row in _both(s, "sliding_window", _NEEDLES))
